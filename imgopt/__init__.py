@@ -1,0 +1,51 @@
+"""Synthesis by pixel optimisation: images that elicit a chosen output from a frozen classifier.
+
+The classifier stays fixed and the image moves: its pixels become unconstrained weights (a pixel
+map), an update rule descends the cross entropy between the classifier's whole softmax and the
+distribution asked for (a target), and the weights become an image again. This package knows no
+network: a classifier is any callable, traceable by JAX, from float32 images (n, h, w, c) in
+[0, 1] to logits (n, k).
+
+Method: Hirano, Iwamura, Kise, "Image generation that elicits an arbitrary output from a trained
+model, and training with it" (paper A; equations are quoted as "A, eq. 2").
+"""
+
+from imgopt.filters import ImageFilter, gaussian_low_pass, low_pass
+from imgopt.jobs import synthesize_in_batches
+from imgopt.measures import (
+    high_frequency_energy,
+    mean_absolute_change,
+    ranking_as_asked,
+    saturation,
+)
+from imgopt.pixel_maps import PixelMap, arctan_map, sigmoid_map, tanh_map, to_float, to_uint8
+from imgopt.rules import momentum_sgd, rule_by_name, sgd
+from imgopt.synthesis import Classify, Synthesis, synthesize
+from imgopt.targets import check_targets, ranked_targets, two_class_targets, uniform_targets
+
+__all__ = [
+    "Classify",
+    "ImageFilter",
+    "PixelMap",
+    "Synthesis",
+    "arctan_map",
+    "check_targets",
+    "gaussian_low_pass",
+    "high_frequency_energy",
+    "low_pass",
+    "mean_absolute_change",
+    "momentum_sgd",
+    "ranked_targets",
+    "ranking_as_asked",
+    "rule_by_name",
+    "saturation",
+    "sgd",
+    "sigmoid_map",
+    "synthesize",
+    "synthesize_in_batches",
+    "tanh_map",
+    "to_float",
+    "to_uint8",
+    "two_class_targets",
+    "uniform_targets",
+]

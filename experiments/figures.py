@@ -1,0 +1,611 @@
+"""The pictures of reports and of the README: arrays in, the bytes of a finished file out.
+
+Charts are SVG, since they stay sharp at any size; sheets of images are PNG at twice the resolution
+of the screen, with every image magnified by a whole number, so that a pixel is a square. The same
+input gives the same bytes: no date, a fixed salt for the identifiers in an SVG, matplotlib's own
+fonts, and none of the user's matplotlib settings. pyplot, which keeps figures in a global list, is
+not used.
+
+A name that comes from data (a class, a rule) is drawn as plain text, shortened when it is long.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
+
+# Okabe and Ito's colours ("Color Universal Design", 2008), told apart by colour-blind readers too.
+BLUE = "#0072B2"
+PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+SHADES = ("#FFFFFF", "#9CC7E4", BLUE, "#003B5C")  # of shares, from 0 to 1
+DASHES = ("-", "--", "-.", ":")  # the second sign, for a print in black and white
+INK, SOFT_INK, RULE, PALE = "#1F2933", "#5B6773", "#C9D1D9", "#D5DCE4"
+CSS_PX_PER_INCH = 96
+Px = int | float  # a length in CSS pixels; a checker at run time takes no int for a float
+DEVICE_SCALE = 2  # device pixels of a PNG for each CSS pixel
+SHEET_WIDTH_PX = 920  # fits a README and a report without being shrunk
+MAX_IMAGE_PX = 160  # few images are not blown up beyond this
+MAX_PAIRS, MAX_CLASSES, MAX_WRITTEN_CLASSES, MAX_NAMED_CLASSES = 8, 16, 12, 30
+MAX_CLASS_CHARACTERS, MAX_NAME_CHARACTERS, MAX_LEGEND_CHARACTERS = 12, 22, 36
+KL_FLOOR = 1e-7  # nats; float32 can't tell smaller divergences from zero
+
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": SOFT_INK,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "white",
+    "grid.color": "#E9EDF1",
+    "legend.borderaxespad": 0.4,
+    "legend.frameon": False,
+    "legend.handleheight": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "svg.hashsalt": "elicit",
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$x"
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": SOFT_INK,
+    "ytick.labelcolor": SOFT_INK,
+    **{f"{axis}tick.{rank}.size": 0 for axis in "xy" for rank in ("major", "minor")},
+}
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """Holds the project's style, on matplotlib's defaults, while a figure is made and drawn."""
+    with matplotlib.style.context(_STYLE, after_reset=True), warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; that is no reason to stop.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def _figure(width_px: Px, height_px: Px, layout: Any = "constrained") -> Figure:
+    size_inches = (width_px / CSS_PX_PER_INCH, height_px / CSS_PX_PER_INCH)
+    figure = Figure(figsize=size_inches, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _svg(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    dpi = DEVICE_SCALE * CSS_PX_PER_INCH
+    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _short(name: str, limit: int = MAX_NAME_CHARACTERS) -> str:
+    """A name on one line, of printable characters only, shortened to the limit."""
+    clean = "".join(c if c.isprintable() else " " for c in name).strip()
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def _legend_label(name: str) -> str:
+    """A short name that matplotlib doesn't leave out, as it does the empty and those with a "_"."""
+    label = _short(name, MAX_LEGEND_CHARACTERS)
+    return f" {label}" if label[:1] in ("", "_") else label
+
+
+def _expect(condition: bool, expected: str, received: object) -> None:
+    if not condition:
+        raise ValueError(f"expected {expected}; received {received}")
+
+
+def _expect_images(name: str, images: np.ndarray, shape: tuple[int, ...] | None = None) -> None:
+    """Refuses what is no uint8 batch of grey or colour images, or has another shape than asked."""
+    received = f"{images.dtype} {images.shape}"
+    is_batch = images.ndim == 4 and images.shape[-1] in (1, 3) and images.size > 0
+    is_batch = is_batch and images.dtype == np.uint8
+    _expect(is_batch, f"{name} as uint8 (n, h, w, 1 or 3), n ≥ 1", received)
+    _expect(shape is None or images.shape == shape, f"{name} of shape {shape}", received)
+
+
+def _expect_lines(name: str, lines: Mapping[str, Any]) -> None:
+    _expect(bool(lines), f"{name} with at least one entry", "none")
+    for key, values in lines.items():
+        expected = f"{name}[{key!r}] as a line of one number or more"
+        _expect(np.ndim(values) == 1 and len(values) > 0, expected, f"shape {np.shape(values)}")
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A figure on which things are placed in CSS pixels, counted from the top left corner."""
+
+    figure: Figure
+    width_px: Px
+    height_px: Px
+
+    def axes(self, left: Px, top: Px, width: Px, height: Px) -> Axes:
+        bottom = 1 - (top + height) / self.height_px
+        box = (left / self.width_px, bottom, width / self.width_px, height / self.height_px)
+        return self.figure.add_axes(box)
+
+    def image(self, image: np.ndarray, left: Px, top: Px, size: tuple[Px, Px]) -> None:
+        axes = self.axes(left, top, *size)
+        colours = np.broadcast_to(image, (*image.shape[:2], 3))  # grey too
+        axes.imshow(colours, aspect="auto", interpolation="nearest")
+        axes.set_axis_off()
+
+    def text(self, x: Px, y: Px, words: str, ha: str = "right", **style: Any) -> None:
+        x, y = x / self.width_px, 1 - y / self.height_px
+        self.figure.text(x, y, words, ha=ha, va="center", **style)
+
+
+def _sheet(width_px: Px, height_px: Px) -> _Sheet:
+    return _Sheet(_figure(width_px, height_px, "none"), width_px, height_px)
+
+
+def _image_box(shape: tuple[int, ...], room_px: Px) -> tuple[Px, Px]:
+    """Width and height in CSS pixels of the largest whole magnification that fits the room.
+
+    An image wider than the room is shrunk to it; only then are its pixels no longer whole.
+    """
+    room_px = min(room_px, MAX_IMAGE_PX)
+    magnification = (room_px * DEVICE_SCALE) // shape[1] / DEVICE_SCALE or room_px / shape[1]
+    return shape[1] * magnification, shape[0] * magnification
+
+
+def _grid_width(
+    shape: tuple[int, ...], count: int, left: Px, gap: Px, margin: Px
+) -> tuple[tuple[Px, Px], Px]:
+    """Size of each of a row's images that fit beside the labels, and the whole sheet's width."""
+    room = (SHEET_WIDTH_PX - left - margin - gap * (count - 1)) / count
+    size = _image_box(shape, room)
+    return size, left + count * (size[0] + gap) - gap + margin
+
+
+def _shown_classes(targets: np.ndarray, outputs: np.ndarray) -> list[int]:
+    """Indices, in their own order, of the at most MAX_CLASSES classes that hold the most mass."""
+    mass = np.maximum(targets, outputs).max(axis=0)
+    return np.sort(np.argsort(-mass, kind="stable")[:MAX_CLASSES]).tolist()
+
+
+def _kl_nats(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Σ q* log(q*/q) of each row; outputs below float32's smallest normal number count as it."""
+    floor = np.finfo(np.float32).tiny
+    ratios = np.log(np.maximum(targets, floor)) - np.log(np.maximum(outputs, floor))
+    return np.maximum(np.sum(targets * ratios, axis=1), 0)
+
+
+def _distribution_bars(axes: Axes, target: np.ndarray, output: np.ndarray) -> None:
+    """Draws one image's target as wide pale bars with the achieved output as slim bars on them."""
+    places = np.arange(len(target))
+    axes.barh(places, target, height=0.86, color=PALE)
+    axes.barh(places, output, height=0.4, color=BLUE)
+    axes.set(xlim=(0, 1), ylim=(len(target) - 0.5, -0.5), yticks=[])
+    axes.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=7)
+    # A column's 1 must not meet the next one's 0.
+    for label, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+        label.set_horizontalalignment(side)
+    axes.grid(axis="x")
+    axes.spines["bottom"].set_visible(False)
+
+
+def image_pairs(
+    originals: UInt8[np.ndarray, "n h w c"],
+    synthesised: UInt8[np.ndarray, "n h w c"],
+    targets: Float[np.ndarray, "n k"],
+    outputs: Float[np.ndarray, "n k"],
+    class_names: Sequence[str],
+) -> bytes:
+    """Shows what synthesis did: originals, the images made of them, and what a classifier says.
+
+    A column an image: the original, the synthesised image below it, and below that the target (wide
+    pale bars) against the output (slim blue bars) of every class, with the divergence in nats. Of
+    more than 16 classes the 16 with the most mass are shown.
+
+    Args:
+        originals: the images before, n from 1 to 8, c 1 or 3.
+        synthesised: the images after, in the same order.
+        targets: the distributions asked for; rows sum to 1.
+        outputs: the distributions achieved.
+        class_names: the k names, in the order of the columns of ``targets``.
+
+    Returns:
+        The bytes of a PNG, at most 920 CSS pixels wide, at twice the screen's resolution.
+
+    Raises:
+        ValueError: a shape, dtype or count differs from the above.
+    """
+    _expect_images("originals", originals)
+    _expect_images("synthesised", synthesised, originals.shape)
+    count = len(originals)
+    _expect(count <= MAX_PAIRS, f"at most {MAX_PAIRS} images", count)
+    shape = (count, len(class_names))
+    _expect(targets.shape == shape, f"targets of shape {shape}", targets.shape)
+    _expect(outputs.shape == shape, f"outputs of shape {shape}", outputs.shape)
+    classes = _shown_classes(targets, outputs)
+    names = [_short(class_names[i], MAX_CLASS_CHARACTERS) for i in classes]
+    notes = [f"KL {kl:.2g} nats" for kl in _kl_nats(targets, outputs)]
+    distributions = (targets[:, classes], outputs[:, classes])
+    columns = list(zip(originals, synthesised, *distributions, notes, strict=True))
+    with _style():
+        return _png(_pairs_figure(columns, names))
+
+
+def _pairs_figure(columns: Sequence[tuple[Any, ...]], names: Sequence[str]) -> Figure:
+    """Lays `image_pairs` out in columns of (original, synthesised, target, output, note)."""
+    left, gap, margin = 86, 8, 6
+    size, total_width = _grid_width(columns[0][0].shape, len(columns), left, gap, margin)
+    width, height = size
+    second_top = margin + height + 6
+    bars_top, bars_height = second_top + height + 18, 15 * len(names)
+    bars_end = bars_top + bars_height
+    sheet = _sheet(max(total_width, 400), bars_end + 64)
+    for column, (original, synthesised, target, output, note) in enumerate(columns):
+        x = left + column * (width + gap)
+        sheet.image(original, x, margin, size)
+        sheet.image(synthesised, x, second_top, size)
+        axes = sheet.axes(x, bars_top, width, bars_height)
+        _distribution_bars(axes, target, output)
+        if column == 0:
+            axes.set_yticks(range(len(names)), names, fontsize=7.5, color=INK)
+            axes.tick_params(axis="y", pad=7.5)
+        sheet.text(x + width / 2, bars_end + 24, note, "center", fontsize=7.5, color=SOFT_INK)
+    for words, top in (("original", margin), ("synthesised", second_top)):
+        sheet.text(left - 10, top + height / 2, words, weight="bold", fontsize=8)
+    keys = {"asked for": PALE, "what the classifier says": BLUE}
+    patches = [Patch(color=colour, label=label) for label, colour in keys.items()]
+    corner = (left / sheet.width_px, 0.0)
+    sheet.figure.legend(handles=patches, ncols=2, loc="lower left", bbox_to_anchor=corner)
+    return sheet.figure
+
+
+def rules_grid(
+    originals: UInt8[np.ndarray, "n h w c"],
+    by_rule: Mapping[str, UInt8[np.ndarray, "n h w c"]],
+    *,
+    captions: Mapping[str, str],
+    difference_gain: float | None = None,
+) -> bytes:
+    """Compares update rules on the same images, as figures 3 to 5 of paper A do.
+
+    A column an image; the first row holds the originals, then one row a rule. With a gain, each
+    rule is followed by its differences from the originals, amplified around mid-grey.
+
+    Args:
+        originals: the images before, n from 1 to 16, c 1 or 3.
+        by_rule: for each rule's name, the images it made, in the same order.
+        captions: a line to write below a rule's name, for some or all of the rules.
+        difference_gain: what differences, in grey levels, are multiplied by; above 0.
+
+    Returns:
+        The bytes of a PNG, at most 920 CSS pixels wide, at twice the screen's resolution.
+
+    Raises:
+        ValueError: a shape or dtype differs from the above, or a caption has no rule.
+    """
+    _expect_images("originals", originals)
+    _expect(len(originals) <= 2 * MAX_PAIRS, f"at most {2 * MAX_PAIRS} images", len(originals))
+    for rule, images in by_rule.items():
+        _expect_images(f"by_rule[{rule!r}]", images, originals.shape)
+    _expect(set(captions) <= set(by_rule), f"captions of {sorted(by_rule)}", sorted(captions))
+    gain = difference_gain
+    _expect(gain is None or 0 < gain < np.inf, "difference_gain above 0, or None", gain)
+    rows = [("original", "", originals)]
+    for rule, images in by_rule.items():
+        rows.append((_short(rule), _short(captions.get(rule, "")), images))
+        if gain is not None:
+            rows.append(("", f"difference, {gain:g}-fold", _amplified(images, originals, gain)))
+    with _style():
+        return _png(_rows_figure(rows))
+
+
+def _amplified(images: np.ndarray, originals: np.ndarray, gain: float) -> np.ndarray:
+    difference = images.astype(np.float64) - originals
+    return np.clip(np.rint(128 + gain * difference), 0, 255).astype(np.uint8)
+
+
+def _rows_figure(rows: Sequence[tuple[str, str, np.ndarray]]) -> Figure:
+    """A sheet of rows: (name, caption, images)."""
+    left, gap, margin = 138, 6, 6
+    originals = rows[0][2]
+    size, total_width = _grid_width(originals.shape[1:], len(originals), left, gap, margin)
+    pitch = max(size[1], 34) + gap
+    sheet = _sheet(total_width, 2 * margin + pitch * len(rows) - gap)
+    for row, (name, caption, images) in enumerate(rows):
+        top = margin + row * pitch
+        middle, offset = top + size[1] / 2, 8 if name and caption else 0
+        sheet.text(left - 12, middle - offset, name, weight="bold", fontsize=8)
+        sheet.text(left - 12, middle + offset, caption, fontsize=7.5, color=SOFT_INK)
+        for column, image in enumerate(images):
+            sheet.image(image, left + column * (size[0] + gap), top, size)
+    return sheet.figure
+
+
+def curves(
+    series: Mapping[str, Sequence[float]],
+    *,
+    x_label: str,
+    y_label: str,
+    spread: Mapping[str, Sequence[float]] | None = None,
+) -> bytes:
+    """Draws lines over epochs 1, 2, …, each with a band of ± its spread where one is given.
+
+    Args:
+        series: for each line's name its values; NaN leaves a gap.
+        x_label: what is counted along the horizontal axis.
+        y_label: the quantity, with its unit.
+        spread: for some or all of the lines, half the height of the band at each point, ≥ 0.
+
+    Returns:
+        The bytes of an SVG, 640 by 340 CSS pixels.
+
+    Raises:
+        ValueError: nothing to draw, or a spread without a line of the same length.
+    """
+    _expect_lines("series", series)
+    spread = spread or {}
+    lengths = {name: len(values) for name, values in series.items()}
+    for name, half in spread.items():
+        expected = f"spread[{name!r}] for a line, and as long; the lines' lengths are {lengths}"
+        _expect(lengths.get(name) == len(half), expected, f"{len(half)} values")
+    with _style():
+        figure = _figure(640, 340)
+        axes = figure.add_subplot()
+        for i, (name, values) in enumerate(series.items()):
+            _curve(axes, i, name, np.asarray(values, float), spread.get(name))
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(x=0.02)
+        axes.grid(axis="y")
+        figure.legend(loc="outside upper left", ncols=min(len(series), 3), handlelength=2.4)
+        return _svg(figure)
+
+
+def _curve(
+    axes: Axes, i: int, name: str, values: np.ndarray, spread: Sequence[float] | None
+) -> None:
+    epochs = np.arange(1, len(values) + 1)
+    colour, dash = PALETTE[i % len(PALETTE)], DASHES[i % len(DASHES)]
+    marker = "o" if len(values) == 1 else ""
+    style: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": marker}
+    axes.plot(epochs, values, label=_legend_label(name), **style)
+    if spread is not None:
+        low, high = values - np.asarray(spread), values + np.asarray(spread)
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def comparison(arms: Mapping[str, Sequence[float]], *, y_label: str) -> bytes:
+    """Compares the arms of an experiment, a row each, from top to bottom.
+
+    Every run is a dot; below the dots stand the mean and, for two runs and more, a bar of ± the
+    sample's standard deviation (which divides by one less). At the right stand the figures.
+
+    Args:
+        arms: for each arm's name the results of its runs.
+        y_label: the quantity that was measured, with its unit.
+
+    Returns:
+        The bytes of an SVG, 640 CSS pixels wide.
+
+    Raises:
+        ValueError: no arm, or an arm without a run.
+    """
+    _expect_lines("arms", arms)
+    with _style():
+        figure = _figure(640, 62 + 46 * len(arms))
+        axes = figure.add_subplot()
+        for row, values in enumerate(arms.values()):
+            _arm(axes, row, np.asarray(values, float))
+        axes.set(ylim=(len(arms) - 0.45, -0.55), xlabel=y_label)
+        names = [_short(name, MAX_LEGEND_CHARACTERS) for name in arms]
+        axes.set_yticks(range(len(arms)), names, color=INK)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(pad=6)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.margins(x=0.06)
+        axes.grid(axis="x")
+        return _svg(figure)
+
+
+def _arm(axes: Axes, row: int, values: np.ndarray) -> None:
+    """Draws one arm of `comparison` around the height ``row``, which grows downwards."""
+    colour = PALETTE[row % len(PALETTE)]
+    mean, deviation = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+    axes.scatter(values, [row - 0.17] * len(values), s=34, color=colour, alpha=0.55, linewidths=0)
+    if len(values) > 1:
+        ends = [mean - deviation, mean + deviation]
+        axes.plot(ends, [row + 0.14] * 2, color=colour, linewidth=2.4)
+    axes.plot(mean, row + 0.14, "D", markersize=5.5, color=colour, markeredgecolor="white")
+    words = _mean_and_deviation(mean, deviation, len(values))
+    axes.text(1.02, row, words, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+
+
+def _mean_and_deviation(mean: float, deviation: float, count: int) -> str:
+    """Writes "97.82 ± 0.21 (n = 3)": two significant digits of the deviation, ≤ 4 decimals."""
+    if not 0 < deviation < np.inf:
+        return f"{mean:.4g} (n = {count})"
+    decimals = int(np.clip(1 - np.floor(np.log10(deviation)), 0, 4))
+    return f"{mean:.{decimals}f} ± {deviation:.{decimals}f} (n = {count})"
+
+
+def confusion(matrix: Integer[np.ndarray, "k k"], class_names: Sequence[str]) -> bytes:
+    """Draws a confusion matrix: a row a true class, a column a predicted one.
+
+    The shade is the share of the row, by its square root, since the errors are what one looks for.
+    Counts are written for up to 12 classes, and names for up to 30.
+
+    Args:
+        matrix: counts, ≥ 0.
+        class_names: the k names.
+
+    Returns:
+        The bytes of an SVG.
+
+    Raises:
+        ValueError: the matrix isn't square, isn't of the names' number, or holds a negative count.
+    """
+    size = len(class_names)
+    is_square = matrix.shape == (size, size) and size > 0
+    _expect(is_square, f"a matrix of shape {(size, size)}", matrix.shape)
+    _expect(bool(np.all(matrix >= 0)), "counts of 0 and more", matrix.min())
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    with _style():
+        side = int(np.clip(165 + 32 * size, 280, 600))
+        figure = _figure(side, side)
+        axes = figure.add_subplot()
+        shades = LinearSegmentedColormap.from_list("shades", SHADES)
+        edges = {"edgecolors": "#EDF1F5", "linewidth": 0.8} if size <= MAX_NAMED_CLASSES else {}
+        axes.pcolormesh(np.sqrt(share), cmap=shades, vmin=0, vmax=1, rasterized=not edges, **edges)
+        if size <= MAX_WRITTEN_CLASSES:
+            _write_counts(axes, matrix, share)
+        _name_both_axes(axes, class_names)
+        return _svg(figure)
+
+
+def _write_counts(axes: Axes, matrix: np.ndarray, share: np.ndarray) -> None:
+    middle = {"ha": "center", "va": "center", "fontsize": 7.5}
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        colour = "white" if share[row, column] > 0.3 else INK
+        count = str(matrix[row, column])
+        axes.text(column + 0.5, row + 0.5, count, color=colour, **middle)
+
+
+def _name_both_axes(axes: Axes, class_names: Sequence[str]) -> None:
+    size = len(class_names)
+    axes.set(aspect="equal", xlim=(0, size), ylim=(size, 0))
+    axes.set(xlabel="predicted", ylabel="true class")
+    axes.spines[:].set_visible(False)
+    if size > MAX_NAMED_CLASSES:
+        return
+    names = [_short(name) for name in class_names]
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    if max(map(len, names)) <= 2:
+        turned = {}
+    axes.set_xticks(np.arange(size) + 0.5, names, **turned)
+    axes.set_yticks(np.arange(size) + 0.5, names)
+
+
+def reliability(
+    confidence_bins: Float[np.ndarray, " b"],
+    accuracy_bins: Float[np.ndarray, " b"],
+    counts: Integer[np.ndarray, " b"],
+) -> bytes:
+    """Draws a calibration diagram: accuracy against confidence, and where the predictions lie.
+
+    The distance of a point from the diagonal is drawn as a line; the mean distance, weighted by
+    counts, is the expected calibration error that is written in the picture.
+
+    Args:
+        confidence_bins: mean confidence of the predictions in each bin, in [0, 1].
+        accuracy_bins: share of them that is right, in [0, 1].
+        counts: predictions in each bin; an empty bin's other figures are not read and may be NaN.
+
+    Returns:
+        The bytes of an SVG.
+
+    Raises:
+        ValueError: the three differ in length, or lie outside their range.
+    """
+    shapes = [confidence_bins.shape, accuracy_bins.shape, counts.shape]
+    _expect(len(set(shapes)) == 1 and counts.ndim == 1, "three arrays of one length", shapes)
+    full = counts > 0
+    _expect(bool(full.any() and (counts >= 0).all()), "counts of which one is above 0", counts)
+    confidence, accuracy, weights = confidence_bins[full], accuracy_bins[full], counts[full]
+    for name, values in (("confidence", confidence), ("accuracy", accuracy)):
+        _expect(bool(np.all((values >= 0) & (values <= 1))), f"{name} within [0, 1]", values)
+    with _style():
+        figure = _figure(380, 420)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        _calibration_points(upper, confidence, accuracy, weights / weights.sum())
+        lower.bar(confidence, weights / weights.sum(), width=0.5 / len(counts), color=PALE)
+        lower.set(xlabel="confidence", ylabel="share", xlim=(0, 1))
+        lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        lower.tick_params(axis="x", pad=8)
+        return _svg(figure)
+
+
+def _calibration_points(
+    axes: Axes, confidence: np.ndarray, accuracy: np.ndarray, weights: np.ndarray
+) -> None:
+    error = np.sum(weights * np.abs(accuracy - confidence))
+    axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.2, linestyle="--")
+    axes.vlines(confidence, confidence, accuracy, color=PALETTE[1], linewidth=2)
+    axes.plot(confidence, accuracy, "o-", color=BLUE, linewidth=1.2, markersize=5, clip_on=False)
+    words = f"expected calibration error {error:.3f}"
+    axes.text(0.03, 0.97, words, va="top", transform=axes.transAxes)
+    axes.set(ylabel="accuracy", ylim=(0, 1))
+    axes.grid()
+
+
+def histogram(values: Mapping[str, Float[np.ndarray, " _"]], *, x_label: str) -> bytes:
+    """Draws how values of several kinds, such as divergences, are distributed, on a log scale.
+
+    Every kind is an outline over bins that all share, in shares of its own number of values, with a
+    dashed line at its median. Values below 1e-7, zero too, are counted at 1e-7.
+
+    Args:
+        values: for each kind's name its values, finite, ≥ 0; their numbers may differ.
+        x_label: the quantity, with its unit.
+
+    Returns:
+        The bytes of an SVG, 640 by 300 CSS pixels.
+
+    Raises:
+        ValueError: nothing to draw, or a value that is negative or not finite.
+    """
+    _expect_lines("values", values)
+    for name, array in values.items():
+        wrong = array[~(np.isfinite(array) & (array >= 0))]
+        _expect(wrong.size == 0, f"values[{name!r}] finite and ≥ 0", wrong[:3])
+    floored = {name: np.maximum(array, KL_FLOOR) for name, array in values.items()}
+    low = min(array.min() for array in floored.values()) / 1.1
+    high = max(array.max() for array in floored.values()) * 1.1
+    bins = np.geomspace(low, high, 41)
+    with _style():
+        figure = _figure(640, 300)
+        axes = figure.add_subplot()
+        for i, (name, array) in enumerate(floored.items()):
+            _outline(axes, bins, array, name, PALETTE[i % len(PALETTE)])
+        _log_axis(axes)
+        axes.set(xlabel=x_label, ylabel="share of images", xlim=(low, high))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(axis="y")
+        figure.legend(loc="outside upper left", ncols=min(len(values), 3), handlelength=1.4)
+        return _svg(figure)
+
+
+def _outline(axes: Axes, bins: np.ndarray, array: np.ndarray, name: str, colour: str) -> None:
+    shares = np.histogram(array, bins)[0] / array.size
+    median = float(np.median(array))
+    label = f"{_legend_label(name)} (median {median:.2g})"
+    axes.stairs(shares, bins, fill=True, color=colour, alpha=0.15)
+    axes.stairs(shares, bins, color=colour, linewidth=1.6, label=label)
+    axes.axvline(median, color=colour, linewidth=1.2, linestyle="--")
+
+
+def _log_axis(axes: Axes) -> None:
+    """A log scale with plain numbers: matplotlib's powers of ten need the math text we turn off."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(numticks=9))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,58 @@
+"""The batch job: any number of images through one compiled program of one fixed batch size."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from imgopt.pixel_maps import to_float
+from imgopt.synthesis import Classify, Synthesis, synthesize
+
+
+def synthesize_in_batches(
+    classify: Classify,
+    images: UInt8[np.ndarray, "n h w c"],
+    targets: Float[np.ndarray, "n k"],
+    *,
+    batch_size: int,
+    **options: Any,
+) -> Iterator[Synthesis]:
+    """Synthesises images batch by batch; each batch is computed while the last one is used.
+
+    The last batch is padded to `batch_size` with copies of its last image, and the copies are
+    dropped. So there is one compilation, and every image's bits are the same whichever images
+    share its batch.
+
+    Args:
+        classify: as for `imgopt.synthesize`.
+        images: 8-bit originals.
+        targets: as for `imgopt.synthesize`.
+        batch_size: images in a compiled batch, at least 1.
+        **options: passed on to `imgopt.synthesize`.
+
+    Yields:
+        A `Synthesis` of NumPy arrays for each batch, in order.
+
+    Raises:
+        ValueError: as `imgopt.synthesize`, or `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if np.asarray(images).dtype != np.uint8:
+        raise ValueError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
+    pending: tuple[Synthesis, int] | None = None
+    for start in range(0, len(images), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(images)))
+        padded = np.pad(rows, (0, batch_size - len(rows)), mode="edge")
+        running = synthesize(classify, to_float(images[padded]), targets[padded], **options)
+        if pending:
+            yield _fetch(*pending)
+        pending = running, len(rows)
+    if pending:
+        yield _fetch(*pending)
+
+
+def _fetch(result: Synthesis, count: int) -> Synthesis:
+    return jax.tree.map(lambda leaf: leaf[:count], jax.device_get(result))

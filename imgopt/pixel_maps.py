@@ -1,0 +1,120 @@
+"""Pixel maps: between an image in [0, 1] and the unconstrained weights that an optimiser moves.
+
+Every map clips to [margin, 1 - margin] on the way in, for two reasons. The ends have no finite
+weight; worse, float32 `tan` wraps there: black comes back as white, without a word. And any margin
+below half a grey level keeps the uint8 round trip exact. The price is that pixels at the ends lie
+where the map is nearly flat, so they hardly move (see `imgopt.Synthesis.frozen`).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+MAX_LEVEL = 255
+"""The largest grey level of an 8-bit image."""
+
+DEFAULT_MARGIN = 1e-3
+"""Distance kept from 0 and 1; below half a grey level, 0.00196."""
+
+
+class PixelMap(NamedTuple):
+    """A pair of elementwise functions, each the inverse of the other on [margin, 1 - margin].
+
+    Attributes:
+        to_weights: image in [0, 1] → weights, any shape. Values outside [margin, 1 - margin],
+            also those outside [0, 1], are clipped first, never wrapped.
+        to_image: weights → image in [0, 1], same shape.
+    """
+
+    to_weights: Callable[[Float[Array, "..."]], Float[Array, "..."]]
+    to_image: Callable[[Float[Array, "..."]], Float[Array, "..."]]
+
+
+@functools.cache
+def arctan_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
+    """The paper's map: w = tan((x - 1/2)π) and x = arctan(w)/π + 1/2 (A, eqs. 2 and 4).
+
+    Its slope dx/dw = sin²(πx)/π is 0.318 in mid-grey and 3e-6 at the default margin.
+
+    Args:
+        margin: distance kept from 0 and 1, above 0 and below 0.5/255.
+
+    Raises:
+        ValueError: the margin is outside its range.
+    """
+    return _clipped_map(
+        to_weights=lambda x: jnp.tan((x - 0.5) * jnp.pi),
+        to_image=lambda w: jnp.arctan(w) / jnp.pi + 0.5,
+        margin=margin,
+    )
+
+
+@functools.cache
+def tanh_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
+    """The map w = artanh(2x - 1), x = (tanh(w) + 1)/2; its slope is 2x(1 - x).
+
+    Args:
+        margin: distance kept from 0 and 1, above 0 and below 0.5/255.
+
+    Raises:
+        ValueError: the margin is outside its range.
+    """
+    return _clipped_map(
+        to_weights=lambda x: jnp.arctanh(2 * x - 1),
+        to_image=lambda w: (jnp.tanh(w) + 1) / 2,
+        margin=margin,
+    )
+
+
+@functools.cache
+def sigmoid_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
+    """The map w = log(x/(1 - x)), x = 1/(1 + exp(-w)); its slope is x(1 - x).
+
+    Args:
+        margin: distance kept from 0 and 1, above 0 and below 0.5/255.
+
+    Raises:
+        ValueError: the margin is outside its range.
+    """
+    return _clipped_map(to_weights=jax.scipy.special.logit, to_image=jax.nn.sigmoid, margin=margin)
+
+
+def slope(pixel_map: PixelMap, weights: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The derivative d image / d weight at every pixel, by automatic differentiation.
+
+    Args:
+        pixel_map: an elementwise map.
+        weights: any shape.
+
+    Returns:
+        The derivatives, in the shape of `weights`, at least 0.
+    """
+    return jax.jvp(pixel_map.to_image, (weights,), (jnp.ones_like(weights),))[1]
+
+
+def to_float(images: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    """uint8 grey levels 0 to 255 → float32 in [0, 1]."""
+    return jnp.asarray(images, jnp.float32) / MAX_LEVEL
+
+
+def to_uint8(images: Float[Array, "..."]) -> UInt8[Array, "..."]:
+    """Float images in [0, 1] → the nearest uint8 grey level, as files hold it."""
+    return jnp.round(images * MAX_LEVEL).astype(jnp.uint8)
+
+
+def _clipped_map(
+    *,
+    to_weights: Callable[[Float[Array, "..."]], Float[Array, "..."]],
+    to_image: Callable[[Float[Array, "..."]], Float[Array, "..."]],
+    margin: float,
+) -> PixelMap:
+    if not 0 < margin < 0.5 / MAX_LEVEL:
+        raise ValueError(
+            f"margin must be above 0 and below 0.5/255 = {0.5 / MAX_LEVEL:.5f}, so that black and "
+            f"white survive rounding to 8 bits; got {margin}"
+        )
+    return PixelMap(lambda x: to_weights(jnp.clip(x, margin, 1 - margin)), to_image)

@@ -1,0 +1,95 @@
+"""Update rules for the pixel weights: optax transformations, per image.
+
+The factories remember what they returned: equal options give the identical object, so that a
+compiled synthesis is found again.
+"""
+
+import functools
+import inspect
+from typing import Any, Literal
+
+import optax
+
+# Paper A, sections 2.2.1 and 2.2.2.
+LEARNING_RATE = 0.05
+WEIGHT_DECAY = 5e-4
+MOMENTUM = 0.9
+
+
+@functools.cache
+def sgd(
+    *, learning_rate: float = LEARNING_RATE, weight_decay: float = WEIGHT_DECAY
+) -> optax.GradientTransformation:
+    """Gradient descent: w ← w - γ(∇L + λw) (A, eq. 6).
+
+    Args:
+        learning_rate: γ.
+        weight_decay: λ; it pulls every pixel towards mid-grey.
+    """
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate))
+
+
+@functools.cache
+def momentum_sgd(
+    *,
+    learning_rate: float = LEARNING_RATE,
+    momentum: float = MOMENTUM,
+    weight_decay: float = WEIGHT_DECAY,
+    form: Literal["pytorch", "printed"] = "pytorch",
+) -> optax.GradientTransformation:
+    """Gradient descent with momentum (A, eqs. 7 and 8).
+
+    The two forms:
+        pytorch: v ← μv + ∇L + λw;  w ← w - γv.
+        printed: v ← μv + γ∇L + γλw;  w ← w - γv, to the letter; its effective rate is γ².
+
+    Args:
+        learning_rate: γ.
+        momentum: μ in [0, 1).
+        weight_decay: λ, added before the momentum.
+        form: which of the two.
+
+    Raises:
+        ValueError: the form is neither of the two.
+    """
+    if form not in ("pytorch", "printed"):
+        raise ValueError(f'form must be "pytorch" or "printed", got {form!r}')
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.scale(learning_rate) if form == "printed" else optax.identity(),
+        optax.trace(decay=momentum),
+        optax.scale(-learning_rate),
+    )
+
+
+OWN_RULES = {"sgd": sgd, "momentum": momentum_sgd}
+"""The paper's rules by name; every other name is looked up in optax."""
+
+
+def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
+    """Makes a rule from its name: "sgd", "momentum", or any optimiser of optax such as "adam".
+
+    Args:
+        name: the rule.
+        **options: passed on, such as `learning_rate=0.1`.
+
+    Returns:
+        The rule.
+
+    Raises:
+        ValueError: there is no such rule, or it does not take these options.
+    """
+    factory = OWN_RULES.get(name) or getattr(optax, name, None)
+    if not callable(factory):
+        raise ValueError(
+            f"unknown update rule {name!r}; expected {', '.join(OWN_RULES)} or an optimiser of "
+            "optax such as adam, adamw, rmsprop, lion"
+        )
+    try:
+        rule = factory(**options)
+    except TypeError as error:
+        accepted = ", ".join(inspect.signature(factory).parameters)
+        raise ValueError(f"rule {name!r}: {error}; it takes {accepted}") from error
+    if not isinstance(rule, optax.GradientTransformation):
+        raise ValueError(f"optax.{name} is not an optimiser; choose one such as adam or rmsprop")
+    return rule

@@ -1,0 +1,259 @@
+"""`synthesize`: one compiled program that moves a batch of images until each elicits its target.
+
+The gradient is taken image by image and mapped over the batch with `jax.vmap`, optimiser state
+included. So an image never depends on its neighbours, not even if the classifier or the update
+rule would look at the whole batch.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from imgopt.filters import ImageFilter
+from imgopt.pixel_maps import PixelMap, arctan_map, slope, to_float, to_uint8
+from imgopt.rules import sgd
+from imgopt.targets import check_targets
+
+Classify = Callable[[Float[Array, "n h w c"]], Float[Array, "n k"]]
+"""From float32 images in [0, 1] to logits; normalisation and evaluation mode are inside."""
+
+Criterion = Literal["kl", "max_error"]
+
+FROZEN_SLOPE = 1e-5
+"""A pixel whose d image / d weight is below this cannot move."""
+
+
+class Synthesis(NamedTuple):
+    """What `synthesize` returns, a row an image.
+
+    `outputs`, `kl` and `max_error` are measured on the finished image after rounding to uint8:
+    they hold for the file, not for floats that no file keeps.
+
+    Attributes:
+        images: the finished images before rounding, in [0, 1], filtered where a filter was given.
+        outputs: the classifier's softmax q.
+        kl: KL(q* ‖ q) in nats, q* the target.
+        max_error: max |q - q*| over the classes.
+        steps: updates that the image took.
+        frozen: share of the original's pixels that could not move (slope below 1e-5), in [0, 1].
+    """
+
+    images: Float[Array, "n h w c"]
+    outputs: Float[Array, "n k"]
+    kl: Float[Array, " n"]
+    max_error: Float[Array, " n"]
+    steps: Int[Array, " n"]
+    frozen: Float[Array, " n"]
+
+
+def synthesize(
+    classify: Classify,
+    images: Float[Any, "n h w c"],
+    targets: Float[Any, "n k"],
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    pixel_map: PixelMap | None = None,
+    image_filter: ImageFilter | None = None,
+    steps: int = 100,
+    tolerance: float | None = None,
+    criterion: Criterion = "kl",
+    measure: Classify | None = None,
+) -> Synthesis:
+    """Optimises images until the classifier's whole softmax is the distribution asked for.
+
+    For each image, on its weights w, with x = filter(map(w)) and p = softmax(classify(x)), the
+    rule descends L(w) = -Σ q* log p (A, section 2.1; cross entropy with a dense target).
+
+    Args:
+        classify: any JAX function from images in [0, 1] to logits. Wrapped as
+            `jax.tree_util.Partial(function, params)`, the parameters are arguments of the compiled
+            program rather than constants inside it.
+        images: the originals, floating point in [0, 1].
+        targets: q*, a row an image, at least 0, each summing to 1.
+        optimizer: the update rule; `imgopt.sgd()` by default. Any optax transformation; its state
+            is kept per image.
+        pixel_map: `imgopt.arctan_map()` by default.
+        image_filter: stands between the map and the classifier, and on the finished image; none
+            by default.
+        steps: the number of updates, at least 0; with a tolerance, at most as many.
+        tolerance: an image stops before the first update at which its criterion, on the unrounded
+            image, is at or below this. None: every image takes exactly `steps` updates, as in the
+            paper.
+        criterion: "kl" for KL(q* ‖ p) in nats, "max_error" for max |p - q*|. Cross entropy itself
+            cannot tell: it bottoms out at the entropy of q*.
+        measure: the classifier that measures the finished images, where it is not `classify`
+            itself (a float32 one beside a bfloat16 one).
+
+    Returns:
+        A `Synthesis`.
+
+    Raises:
+        ValueError: an argument has the wrong shape, type or range; raised before compilation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> classify = lambda x: jnp.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], 1) * 9
+        >>> result = synthesize(classify, jnp.full((1, 4, 4, 3), 0.9), jnp.array([[0.3, 0.7]]))
+        >>> result.outputs.shape
+        (1, 2)
+    """
+    images, targets = check_inputs(classify, images, targets)
+    _check_options(steps, tolerance, criterion)
+    return _synthesize(
+        as_partial(classify),
+        as_partial(measure or classify),
+        images,
+        targets,
+        jnp.int32(steps),
+        jnp.float32(-jnp.inf if tolerance is None else tolerance),
+        optimizer=optimizer or sgd(),
+        pixel_map=pixel_map or arctan_map(),
+        image_filter=image_filter or _identity,
+        criterion=criterion,
+    )
+
+
+def as_partial(classify: Classify) -> jax.tree_util.Partial:
+    """Wraps a classifier as a pytree that a compiled function takes as an argument."""
+    if isinstance(classify, jax.tree_util.Partial):
+        return classify
+    return jax.tree_util.Partial(classify)
+
+
+def check_inputs(
+    classify: Classify, images: Any, targets: Any
+) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"]]:
+    """Checks images and targets against each other and the classifier, compiling nothing.
+
+    Returns:
+        Both as float32 arrays.
+
+    Raises:
+        ValueError: something does not fit; the message names what was expected and what came.
+    """
+    shape, dtype = np.shape(images), np.asarray(images).dtype
+    if len(shape) != 4 or 0 in shape:
+        raise ValueError(f"images must have shape (n, h, w, c), none of them 0; got {shape}")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"images must be floating point in [0, 1], got {dtype}; divide 8-bit images by 255"
+        )
+    low, high = float(np.min(images)), float(np.max(images))
+    if not (low >= 0 and high <= 1):  # also refuses NaN
+        hint = "; divide grey levels by 255" if high > 2 else ""
+        raise ValueError(f"images must be in [0, 1], got values from {low:g} to {high:g}{hint}")
+    logits = _logits_shape(classify, shape)
+    targets = check_targets(targets, count=shape[0], num_classes=logits[1])
+    return jnp.asarray(images, jnp.float32), jnp.asarray(targets)
+
+
+def _logits_shape(classify: Classify, shape: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        logits = jax.eval_shape(classify, jax.ShapeDtypeStruct(shape, jnp.float32))
+    except TypeError as error:
+        raise ValueError(f"classify cannot take images of shape {shape}: {error}") from error
+    if getattr(logits, "ndim", None) != 2 or logits.shape[0] != shape[0]:
+        raise ValueError(
+            f"classify must return logits of shape ({shape[0]}, number of classes) for images of "
+            f"shape {shape}, got {getattr(logits, 'shape', type(logits).__name__)}"
+        )
+    return logits.shape
+
+
+def _check_options(steps: int, tolerance: float | None, criterion: str) -> None:
+    if steps < 0:
+        raise ValueError(f"steps must be at least 0, got {steps}")
+    if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(f"tolerance must be None or at least 0, got {tolerance}")
+    if criterion not in ("kl", "max_error"):
+        raise ValueError(f'criterion must be "kl" or "max_error", got {criterion!r}')
+
+
+def _identity(images: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+    return images
+
+
+class _Carry(NamedTuple):
+    weights: Float[Array, "n h w c"]
+    opt_state: optax.OptState
+    steps: Int[Array, " n"]
+    active: Bool[Array, " n"]
+
+
+@jax.jit(static_argnames=("optimizer", "pixel_map", "image_filter", "criterion"))
+def _synthesize(
+    classify: jax.tree_util.Partial,
+    measure: jax.tree_util.Partial,
+    images: Float[Array, "n h w c"],
+    targets: Float[Array, "n k"],
+    max_steps: Int[Array, ""],
+    tolerance: Float[Array, ""],
+    *,
+    optimizer: optax.GradientTransformation,
+    pixel_map: PixelMap,
+    image_filter: ImageFilter,
+    criterion: Criterion,
+) -> Synthesis:
+    """The compiled part: a loop of vmapped updates until all images stopped or used their steps."""
+
+    def render(weights: Float[Array, "*n h w c"]) -> Float[Array, "*n h w c"]:
+        return image_filter(pixel_map.to_image(weights))
+
+    def loss(weights: Float[Array, "h w c"], target: Float[Array, " k"]):
+        log_p = jax.nn.log_softmax(classify(render(weights)[None])[0].astype(jnp.float32))
+        return -(target * log_p).sum(), log_p
+
+    def update(weights, opt_state, target, active):
+        gradient, log_p = jax.grad(loss, has_aux=True)(weights, target)
+        active &= ~(error(log_p, target)[criterion] <= tolerance)
+        change, new_state = optimizer.update(gradient, opt_state, weights)
+        new = optax.apply_updates(weights, change), new_state
+        return *jax.tree.map(
+            lambda n, o: jnp.where(active, n, o), new, (weights, opt_state)
+        ), active
+
+    def body(carry: _Carry) -> _Carry:
+        weights, opt_state, active = jax.vmap(update)(
+            carry.weights, carry.opt_state, targets, carry.active
+        )
+        return _Carry(weights, opt_state, carry.steps + active, active)
+
+    def goes_on(carry: _Carry) -> Bool[Array, ""]:
+        # An active image has taken every step so far, so the largest count is the loop's.
+        return carry.active.any() & (carry.steps.max() < max_steps)
+
+    weights = pixel_map.to_weights(images)
+    count = len(images)
+    start = _Carry(
+        weights,
+        jax.vmap(optimizer.init)(weights),
+        jnp.zeros(count, jnp.int32),
+        jnp.ones(count, bool),
+    )
+    end = jax.lax.while_loop(goes_on, body, start)
+    finished = jnp.clip(render(end.weights), 0, 1)
+    log_q = _log_outputs(measure, to_float(to_uint8(finished)))
+    errors = jax.vmap(error)(log_q, targets)
+    frozen = (slope(pixel_map, weights) < FROZEN_SLOPE).mean((1, 2, 3))
+    return Synthesis(finished, jnp.exp(log_q), errors["kl"], errors["max_error"], end.steps, frozen)
+
+
+def _log_outputs(
+    measure: jax.tree_util.Partial, images: Float[Array, "n h w c"]
+) -> Float[Array, "n k"]:
+    """Log-probabilities, image by image for the reason in the module's first paragraph."""
+    logits = jax.vmap(lambda image: measure(image[None])[0])(images)
+    return jax.nn.log_softmax(logits.astype(jnp.float32))
+
+
+def error(log_p: Float[Array, " k"], target: Float[Array, " k"]) -> dict[str, Float[Array, ""]]:
+    """How far an output is from a target: "kl" = KL(target ‖ p) in nats, and "max_error"."""
+    kl = (jax.scipy.special.xlogy(target, target) - target * log_p).sum()
+    # KL is at least 0; float32 rounding of the two sums can fall a little below.
+    return {"kl": jnp.maximum(kl, 0), "max_error": jnp.abs(jnp.exp(log_p) - target).max()}

@@ -1,0 +1,155 @@
+"""Targets: the distributions over classes that images are asked to elicit, float32 (n, k).
+
+Each row is at least 0 and sums to 1. What is drawn for image i depends on `fold_in(key, i)` alone,
+so a job may be split, reordered or resumed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+SUM_TOLERANCE = 1e-4
+"""How far a row's sum may be from 1: float32 rounding over thousands of classes stays below."""
+
+
+def two_class_targets(
+    key: Key[Array, ""],
+    labels: Int[Any, " n"],
+    *,
+    num_classes: int,
+    own: float = 0.9,
+    indices: Int[Any, " n"] | None = None,
+) -> Float[Array, "n k"]:
+    """The paper's targets: `own` for the label, the rest for one other class at random (A, 3.1).
+
+    Args:
+        key: image i's other class is drawn, uniformly, with `fold_in(key, indices[i])`.
+        labels: integers in [0, num_classes).
+        num_classes: k, at least 2.
+        own: mass of the label, in [0, 1].
+        indices: the images' numbers in the whole data set; 0 to n - 1 by default.
+
+    Raises:
+        ValueError: a label, `own` or `num_classes` is outside its range, or shapes differ.
+    """
+    labels = np.asarray(labels)
+    indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
+    _check_two_class(labels, num_classes=num_classes, own=own, indices=indices)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+    drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, num_classes - 1))(keys)
+    other = drawn + (drawn >= labels)  # skips the label
+    return own * jax.nn.one_hot(labels, num_classes) + (1 - own) * jax.nn.one_hot(
+        other, num_classes
+    )
+
+
+def uniform_targets(count: int, *, num_classes: int) -> Float[Array, "n k"]:
+    """1/k for every class: images of which the classifier can say nothing.
+
+    Args:
+        count: n.
+        num_classes: k.
+    """
+    return jnp.full((count, num_classes), 1 / num_classes)
+
+
+def ranked_targets(
+    count: int, *, ranking: Sequence[int], masses: Sequence[float], num_classes: int
+) -> Float[Array, "n k"]:
+    """One ranked list for all images, such as "first ship, second dog, third frog".
+
+    Args:
+        count: n.
+        ranking: class indices, the most likely first, each at most once.
+        masses: the probability of each, descending, at least 0, together at most 1. What is left
+            is spread evenly over the classes that are not listed.
+        num_classes: k.
+
+    Raises:
+        ValueError: a class is unknown or listed twice, or the masses are not as described.
+    """
+    ranking, masses = list(ranking), [float(mass) for mass in masses]
+    _check_ranking(ranking, masses, num_classes)
+    unlisted = num_classes - len(ranking)
+    row = np.full(num_classes, max(1 - sum(masses), 0) / unlisted if unlisted else 0)
+    row[ranking] = masses
+    return jnp.tile(jnp.asarray(row, jnp.float32), (count, 1))
+
+
+def check_targets(targets: Any, *, count: int, num_classes: int | None = None) -> np.ndarray:
+    """Checks a matrix of targets and returns it as float32.
+
+    Args:
+        targets: array-like (n, k).
+        count: n, the number of images.
+        num_classes: k, where it is known.
+
+    Returns:
+        The targets, float32 (n, k).
+
+    Raises:
+        ValueError: wrong shape, a negative or non-finite value, or a row that does not sum to 1;
+            the message names the first such row.
+    """
+    targets = np.asarray(targets)
+    expected = f"({count}, {num_classes if num_classes is not None else 'number of classes'})"
+    wrong_classes = num_classes is not None and targets.shape[-1:] != (num_classes,)
+    if targets.ndim != 2 or len(targets) != count or wrong_classes:
+        raise ValueError(f"targets must have shape {expected}, got {targets.shape}")
+    if not np.issubdtype(targets.dtype, np.floating):
+        raise ValueError(f"targets must be floating-point probabilities, got {targets.dtype}")
+    _check_rows(np.isfinite(targets).all(1), targets, "must be finite")
+    _check_rows((targets >= 0).all(1), targets, "must not be negative")
+    sums = targets.sum(1, dtype=np.float64)
+    _check_rows(np.abs(sums - 1) <= SUM_TOLERANCE, targets, "must sum to 1")
+    return targets.astype(np.float32)
+
+
+def _check_rows(good: np.ndarray, targets: np.ndarray, rule: str) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(f"targets {rule}; row {row} is {targets[row].tolist()}")
+
+
+def _check_two_class(
+    labels: np.ndarray, *, num_classes: int, own: float, indices: np.ndarray
+) -> None:
+    if num_classes < 2:
+        raise ValueError(f"two-class targets need at least 2 classes, got {num_classes}")
+    if not 0 <= own <= 1:
+        raise ValueError(f"own must be a probability in [0, 1], got {own}")
+    if labels.ndim != 1 or indices.shape != labels.shape:
+        raise ValueError(
+            f"labels and indices must both have shape (n,), got {labels.shape}, {indices.shape}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    outside = (labels < 0) | (labels >= num_classes)
+    if outside.any():
+        raise ValueError(
+            f"labels must be in [0, {num_classes}), got {labels[outside][0]} "
+            f"at position {int(np.argmax(outside))}"
+        )
+
+
+def _check_ranking(ranking: list[int], masses: list[float], num_classes: int) -> None:
+    if len(ranking) != len(masses) or not ranking:
+        raise ValueError(
+            f"ranking and masses must be of one length, at least 1; got {len(ranking)} classes "
+            f"and {len(masses)} masses"
+        )
+    if len(set(ranking)) != len(ranking) or not all(0 <= c < num_classes for c in ranking):
+        raise ValueError(
+            f"ranking must name different classes in [0, {num_classes}), got {ranking}"
+        )
+    rest = 1 - sum(masses)
+    if not (all(m >= 0 for m in masses) and rest >= -SUM_TOLERANCE):
+        raise ValueError(f"masses must be at least 0 and sum to at most 1, got {masses}")
+    if masses != sorted(masses, reverse=True):
+        raise ValueError(f"masses must descend, as the ranking does; got {masses}")
+    if len(ranking) == num_classes and abs(rest) > SUM_TOLERANCE:
+        raise ValueError(f"masses of all {num_classes} classes must sum to 1, got {sum(masses)}")

@@ -1,0 +1,88 @@
+"""Checkpoints: Orbax's files with sha256 digests of our own.
+
+Orbax restores a flipped byte in array data without a word, so every file of a checkpoint is
+digested. The digests are written last, to `<step>.json` beside the checkpoint: they are its
+commit. What has none, or does not agree with them, is not a checkpoint.
+"""
+
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from train.files import read_json, sha256_of, write_json
+
+
+class Checkpoint(NamedTuple):
+    """A restored checkpoint: the step that it was saved under, and its arrays (NumPy)."""
+
+    step: int
+    state: dict[str, Any]
+
+
+def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> None:
+    """Saves a checkpoint and removes all but the newest few.
+
+    Args:
+        directory: of a run's checkpoints; made where it lacks.
+        step: names the checkpoint; at least 0.
+        state: nested dicts and lists of arrays.
+        keep: how many to leave, at least 1.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / str(step)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        checkpointer.save(path.absolute(), jax.tree.map(np.asarray, state), force=True)
+    write_json(_digest_file(path), _digests(path))
+    for old in _steps(directory)[keep:]:
+        _digest_file(directory / str(old)).unlink()
+        shutil.rmtree(directory / str(old), ignore_errors=True)
+
+
+def latest_checkpoint(directory: Path) -> Checkpoint | None:
+    """Restores the newest undamaged checkpoint, or None where there is none.
+
+    Warns:
+        UserWarning: for every newer one that is damaged, naming the file.
+    """
+    for step in _steps(directory):
+        path = directory / str(step)
+        damaged = _first_damaged(path)
+        if damaged is None:
+            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+                restored = checkpointer.restore(path.absolute())
+            return Checkpoint(step, jax.tree.map(np.asarray, restored))
+        warnings.warn(
+            f"checkpoint {path} is damaged ({damaged}); trying the one before", stacklevel=2
+        )
+    return None
+
+
+def _steps(directory: Path) -> list[int]:
+    """Steps of all committed checkpoints, the newest first."""
+    return sorted((int(path.stem) for path in directory.glob("[0-9]*.json")), reverse=True)
+
+
+def _digest_file(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"{checkpoint.name}.json")
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    return {str(path.relative_to(checkpoint)): sha256_of(path) for path in files}
+
+
+def _first_damaged(checkpoint: Path) -> str | None:
+    """Names the first file that is missing, too many or of another content."""
+    try:
+        expected = read_json(_digest_file(checkpoint))
+    except ValueError as error:
+        return str(error)
+    if not isinstance(expected, dict):
+        return f"{_digest_file(checkpoint)} holds no digests"
+    found = _digests(checkpoint)
+    return next((f for f in sorted({*expected, *found}) if expected.get(f) != found.get(f)), None)

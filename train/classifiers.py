@@ -1,0 +1,166 @@
+"""A trained classifier: what it is, its variables, and as a function from images to logits."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from train.checkpoints import latest_checkpoint
+from train.files import read_json
+from train.networks import ConvNet, build_network
+
+Precision = Literal["float32", "bfloat16"]
+
+SPEC_FILE = "classifier.json"
+
+
+class ClassifierSpec(NamedTuple):
+    """All that is needed to apply a classifier's variables.
+
+    Attributes:
+        network: name of the architecture.
+        width: factor on its channel counts.
+        class_names: in the order of the logits.
+        image_shape: height, width, channels.
+        mean: of the training images in [0, 1], for each channel; subtracted first.
+        std: standard deviation likewise; divided by.
+    """
+
+    network: str
+    width: float
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def build(self, *, precision: Precision = "float32") -> ConvNet:
+        """The network itself, computing in the given precision."""
+        return build_network(
+            self.network,
+            num_classes=len(self.class_names),
+            width=self.width,
+            dtype=jnp.dtype(precision).type,
+        )
+
+
+class Classifier(NamedTuple):
+    """A spec and the variables ("params" and, with batch norm, "batch_stats")."""
+
+    spec: ClassifierSpec
+    variables: dict[str, Any]
+
+
+class _Apply(NamedTuple):
+    """The classifier in evaluation mode; equal specs are equal functions, so compiled code stays.
+
+    As a NamedTuple it hashes by value, which a closure would not.
+    """
+
+    spec: ClassifierSpec
+    precision: Precision
+
+    def __call__(
+        self, variables: dict[str, Any], images: Float[Array, "n h w c"]
+    ) -> Float[Array, "n k"]:
+        """Normalises and applies."""
+        network = self.spec.build(precision=self.precision)
+        logits = network.apply(variables, normalise(images, self.spec), train=False)
+        return jnp.asarray(logits)
+
+
+def classify_function(
+    classifier: Classifier, *, precision: Precision = "float32"
+) -> jax.tree_util.Partial:
+    """A classifier as `imgopt.synthesize` wants it.
+
+    Args:
+        classifier: trained.
+        precision: of the computation; the logits are float32 all the same.
+
+    Returns:
+        A `Partial` from float32 images (n, h, w, c) in [0, 1] to logits (n, k), in evaluation
+        mode, normalisation inside, with the variables as its leaves.
+    """
+    return jax.tree_util.Partial(_Apply(classifier.spec, precision), classifier.variables)
+
+
+def normalise(images: Float[Array, "n h w c"], spec: ClassifierSpec) -> Float[Array, "n h w c"]:
+    """Images in [0, 1], minus the spec's mean, over its standard deviation, for each channel."""
+    return (images - jnp.array(spec.mean)) / jnp.array(spec.std)
+
+
+def channel_statistics(
+    images: UInt8[np.ndarray, "n h w c"],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel over a data set, of values in [0, 1].
+
+    The sums are of whole numbers, hence exact, whatever the order.
+
+    Returns:
+        The means and the standard deviations, the latter at least 1e-3.
+    """
+    levels = np.arange(256, dtype=np.float64) / 255
+    means, stds = [], []
+    for channel in range(images.shape[-1]):
+        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        mean = float(counts @ levels / counts.sum())
+        variance = float(counts @ (levels - mean) ** 2 / counts.sum())
+        means.append(round(mean, 6))
+        stds.append(round(max(variance**0.5, 1e-3), 6))
+    return tuple(means), tuple(stds)
+
+
+def digest(classifier: Classifier) -> str:
+    """Sha256 over the spec and every variable's name, type, shape and bytes."""
+    total = hashlib.sha256(repr(classifier.spec).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(classifier.variables):
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def load_spec(run: str | Path) -> ClassifierSpec:
+    """Reads what a run trains.
+
+    Raises:
+        ValueError: the directory is not a classifier's run.
+    """
+    path = Path(run) / SPEC_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"{run} is not a classifier's run (it has no {SPEC_FILE}); make one with: elicit "
+            "classifier train --out RUN"
+        )
+    fields = read_json(path)
+    try:
+        return ClassifierSpec(
+            network=fields["network"],
+            width=float(fields["width"]),
+            class_names=tuple(fields["class_names"]),
+            image_shape=tuple(fields["image_shape"]),
+            mean=tuple(fields["mean"]),
+            std=tuple(fields["std"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not describe a classifier: {error!r}") from error
+
+
+def load_classifier(run: str | Path) -> Classifier:
+    """Loads a run's last good checkpoint, its digests verified.
+
+    Args:
+        run: directory written by `elicit classifier train`.
+
+    Raises:
+        ValueError: the directory is not a classifier's run, or holds no undamaged checkpoint.
+    """
+    spec = load_spec(run)
+    checkpoint = latest_checkpoint(Path(run) / "checkpoints")
+    if checkpoint is None:
+        raise ValueError(f"{run} holds no undamaged checkpoint; train it again")
+    return Classifier(spec, checkpoint.state["variables"])

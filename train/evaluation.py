@@ -1,0 +1,103 @@
+"""Exact evaluation of a classifier: every test image counts once."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from imgopt import Classify, to_float
+from imgopt.synthesis import as_partial
+
+CALIBRATION_BINS = 15
+
+
+class Evaluation(NamedTuple):
+    """How a classifier does on labelled images.
+
+    Attributes:
+        accuracy: share of images whose most likely class is the label.
+        loss: mean cross entropy in nats.
+        confusion: [true, predicted] counts.
+        bin_confidence: mean confidence in each of 15 equal bins of confidence; NaN where empty.
+        bin_accuracy: share of right predictions likewise.
+        bin_counts: images in each bin.
+        calibration_error: mean |accuracy - confidence| over the bins, weighted by their counts
+            (expected calibration error; Guo et al. 2017).
+    """
+
+    accuracy: float
+    loss: float
+    confusion: Int[np.ndarray, "k k"]
+    bin_confidence: Float[np.ndarray, " bins"]
+    bin_accuracy: Float[np.ndarray, " bins"]
+    bin_counts: Int[np.ndarray, " bins"]
+    calibration_error: float
+
+
+@jax.jit
+def _log_probabilities(
+    classify: jax.tree_util.Partial, images: UInt8[Array, "n h w c"]
+) -> Float[Array, "n k"]:
+    return jax.nn.log_softmax(classify(to_float(images)).astype(jnp.float32))
+
+
+def predict(
+    classify: Classify, images: UInt8[np.ndarray, "n h w c"], *, batch_size: int = 500
+) -> Float[np.ndarray, "n k"]:
+    """Log-probabilities of any number of images, in batches of one compiled size.
+
+    The last batch is padded with copies of its last image, whose results are dropped.
+
+    Args:
+        classify: from float32 images in [0, 1] to logits.
+        images: grey levels, at least one.
+        batch_size: images in a batch, at least 1.
+    """
+    batch_size = min(batch_size, len(images))
+    function = as_partial(classify)
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)), mode="edge")
+        parts.append(_log_probabilities(function, padded)[: len(batch)])
+    return np.concatenate(jax.device_get(parts))
+
+
+def evaluate(
+    classify: Classify,
+    images: UInt8[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    batch_size: int = 500,
+) -> Evaluation:
+    """Accuracy, loss, confusion and calibration over all images.
+
+    Args:
+        classify: from float32 images in [0, 1] to logits.
+        images: grey levels, at least one.
+        labels: in [0, k).
+        batch_size: images in a batch.
+    """
+    log_p = predict(classify, images, batch_size=batch_size)
+    predicted, confidence = log_p.argmax(1), np.exp(log_p.max(1))
+    right = predicted == labels
+    confusion = np.zeros((log_p.shape[1],) * 2, np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    counts, sum_right, sum_confidence = (
+        np.bincount(bins, weights=values, minlength=CALIBRATION_BINS)
+        for values in (np.ones_like(confidence), right, confidence)
+    )
+    with np.errstate(invalid="ignore"):  # 0/0 marks an empty bin
+        bin_accuracy, bin_confidence = sum_right / counts, sum_confidence / counts
+    return Evaluation(
+        accuracy=float(right.mean()),
+        loss=float(-log_p[np.arange(len(labels)), labels].mean(dtype=np.float64)),
+        confusion=confusion,
+        bin_confidence=bin_confidence,
+        bin_accuracy=bin_accuracy,
+        bin_counts=counts.astype(np.int64),
+        calibration_error=float(np.abs(sum_right - sum_confidence).sum() / len(labels)),
+    )

@@ -1,0 +1,95 @@
+"""Training losses, one value an example."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+KlDirection = Literal["target||model", "model||target"]
+
+SMOOTHING = 0.01
+"""Mass spread evenly over a target, where KL(p ‖ target) needs it positive everywhere."""
+
+
+def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
+    """-log p_t in nats, p = softmax(logits) (A, eqs. 11 and 12).
+
+    Args:
+        logits: any real numbers.
+        labels: t, in [0, k).
+
+    Raises:
+        ValueError: the shapes do not belong together.
+    """
+    _check_shapes(logits, labels=labels)
+    log_p = jax.nn.log_softmax(logits)
+    return -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
+
+
+def mixed_soft_label_loss(
+    logits: Float[Array, "n k"],
+    labels: Int[Array, " n"],
+    teacher_outputs: Float[Array, "n k"],
+    is_generated: Bool[Array, " n"],
+    *,
+    kl: KlDirection = "target||model",
+    smoothing: float = SMOOTHING,
+) -> Float[Array, " n"]:
+    """0.5·KL + 0.5·(-log p_t), the KL against q for a generated image, else one-hot t (A, eq. 9).
+
+    With p = softmax(logits) and u the target, q or one-hot t:
+        target||model: KL(u ‖ p) = Σ u log(u/p), what PyTorch's KLDivLoss computes. Its gradient is
+            that of the cross entropy to (u + t)/2; for an original image the whole loss is its
+            cross entropy.
+        model||target: KL(p ‖ u') = Σ p log(p/u'), as printed in A, eq. 10. Infinite for a one-hot
+            target, so u' = (1 - smoothing)·u + smoothing/k.
+
+    Args:
+        logits: of the classifier in training.
+        labels: t, the true class of the image or of the original it was made from, in [0, k).
+        teacher_outputs: q, the frozen classifier's softmax on the generated image; not read where
+            the image is an original.
+        is_generated: which images are generated.
+        kl: the direction.
+        smoothing: only for "model||target", in (0, 1].
+
+    Returns:
+        The loss of each example, in nats.
+
+    Raises:
+        ValueError: the shapes do not belong together, or the direction is unknown.
+    """
+    _check_shapes(logits, labels=labels, is_generated=is_generated)
+    if teacher_outputs.shape != logits.shape:
+        raise ValueError(
+            f"teacher_outputs must have the logits' shape {logits.shape}, "
+            f"got {teacher_outputs.shape}"
+        )
+    one_hot = jax.nn.one_hot(labels, logits.shape[1])
+    target = jnp.where(is_generated[:, None], teacher_outputs, one_hot)
+    log_p = jax.nn.log_softmax(logits)
+    divergence = _divergence(log_p, target, kl=kl, smoothing=smoothing)
+    return 0.5 * divergence - 0.5 * (one_hot * log_p).sum(1)
+
+
+def _divergence(
+    log_p: Float[Array, "n k"], target: Float[Array, "n k"], *, kl: KlDirection, smoothing: float
+) -> Float[Array, " n"]:
+    if kl == "target||model":
+        return (jax.scipy.special.xlogy(target, target) - target * log_p).sum(1)
+    if kl == "model||target":
+        smoothed = (1 - smoothing) * target + smoothing / target.shape[1]
+        return (jnp.exp(log_p) * (log_p - jnp.log(smoothed))).sum(1)
+    raise ValueError(f'kl must be "target||model" or "model||target", got {kl!r}')
+
+
+def _check_shapes(logits: Array, **vectors: Array) -> None:
+    if logits.ndim != 2:
+        raise ValueError(f"logits must have shape (n, k), got {logits.shape}")
+    for name, vector in vectors.items():
+        if vector.shape != logits.shape[:1]:
+            raise ValueError(
+                f"{name} must have shape {logits.shape[:1]} beside logits of shape "
+                f"{logits.shape}, got {vector.shape}"
+            )

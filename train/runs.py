@@ -1,0 +1,107 @@
+"""Run directories: the configuration first, then what the run appends, the result last.
+
+`config.json` is what a run was asked for; `metrics.jsonl` has a line an epoch and no times, so that
+an interrupted and resumed run ends with the same bytes as an undisturbed one.
+"""
+
+import dataclasses
+import json
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from train.files import atomic_write, read_json, write_json
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+RESULT_FILE = "result.json"
+
+
+def as_json(value: Any) -> Any:
+    """A configuration as JSON's own types: dataclasses become objects, paths text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(name): as_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def open_run(directory: Path, config: Any) -> bool:
+    """Begins a run in a new directory, or finds one of the same configuration to go on with.
+
+    Args:
+        directory: made where it lacks.
+        config: a dataclass or dict.
+
+    Returns:
+        Whether the run was there already.
+
+    Raises:
+        ValueError: the directory holds something else; the message names what differs.
+    """
+    wanted = as_json(config)
+    path = directory / CONFIG_FILE
+    if path.is_file():
+        differing = differences(read_json(path), wanted)
+        if differing:
+            raise ValueError(
+                f"{directory} holds a run of another configuration: {'; '.join(differing)}. "
+                "Choose another --out, or repeat the command that made it"
+            )
+        return True
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ValueError(f"{directory} is there already and is not a run; choose another --out")
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(path, wanted)
+    return False
+
+
+def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:
+    """Lines such as "epochs was 5, now 6", one for each field that differs."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return [] if found == wanted else [f"{name} was {found!r}, now {wanted!r}"]
+    lines = []
+    for field in sorted({*found, *wanted}):
+        inner = f"{name}.{field}" if name else field
+        lines += differences(found.get(field), wanted.get(field), name=inner)
+    return lines
+
+
+def append_metrics(directory: Path, line: dict[str, Any]) -> None:
+    """Appends one line to a run's metrics."""
+    with (directory / METRICS_FILE).open("a") as file:
+        file.write(json.dumps(line, sort_keys=True) + "\n")
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's metrics; a last line cut off by a kill is left out."""
+    path = directory / METRICS_FILE
+    if not path.is_file():
+        return []
+    whole, _, _ = path.read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def keep_metrics(directory: Path, count: int) -> None:
+    """Drops all lines but the first ones: those after the checkpoint that a run goes on from."""
+    lines = [json.dumps(line, sort_keys=True) + "\n" for line in read_metrics(directory)[:count]]
+    atomic_write(directory / METRICS_FILE, "".join(lines).encode())
+
+
+def environment() -> dict[str, Any]:
+    """What a figure was made with: device, versions and the command."""
+    packages = ("elicit", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
+    device = jax.devices()[0]
+    return {
+        "device": f"{len(jax.devices())} × {device.platform} ({device.device_kind})",
+        "versions": {
+            "python": sys.version.split()[0],
+            **{package: metadata.version(package) for package in packages},
+        },
+        "command": " ".join(["elicit", *sys.argv[1:]]),
+    }
