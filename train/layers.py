@@ -11,17 +11,13 @@ DTypeLike = jnp.dtype | type
 def convolve(
     images: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c d"]
 ) -> Float[Array, "n h w d"]:
-    """Same-padded convolution of stride 1, lowered to whatever is quick on the platform.
+    """Same-padded convolution of stride 1 with an odd kernel, lowered per platform.
 
-    XLA's CPU convolution is good on most shapes and poor on two kinds: tiny maps (3×3 on 2×2 takes
-    80 times as long as the matrix product) and few input channels. These become a product of image
-    patches with the kernel on CPUs; elsewhere and otherwise it is `lax.conv_general_dilated`.
+    On GPUs and TPUs it is `lax.conv_general_dilated`. On CPUs, XLA is quick on some forms of
+    convolution only, so value and gradients are written in those (see `_convolve_on_cpu`).
     """
-    height, width, channels = images.shape[1:]
-    if height * width > 4 and channels > 4:
-        return _convolve_directly(images, kernel)
     return jax.lax.platform_dependent(
-        images, kernel, cpu=_convolve_patches, default=_convolve_directly
+        images, kernel, cpu=_convolve_on_cpu, default=_convolve_directly
     )
 
 
@@ -31,21 +27,48 @@ def _convolve_directly(images: Array, kernel: Array) -> Array:
     )
 
 
-def _convolve_patches(images: Array, kernel: Array) -> Array:
-    kernel_height, kernel_width, channels, features = kernel.shape
+@jax.custom_vjp
+def _convolve_on_cpu(images: Array, kernel: Array) -> Array:
+    """The same value from what is quick on CPUs.
+
+    Tiny maps and few channels are a product of image patches with the kernel (3×3 on 2×2 is 80
+    times as quick so). The gradients that automatic differentiation gives are convolutions in
+    layouts that XLA, inside a compiled loop, runs 20 to 30 times slower than outside; here the
+    images' gradient is a plain convolution with the turned kernel, and the kernel's a product of
+    the patches with the gradient.
+    """
+    height, width, channels = images.shape[1:]
+    if height * width <= 4 or channels <= 4:
+        return _patches(images, kernel.shape) @ kernel.reshape(-1, kernel.shape[-1])
+    return _convolve_directly(images, kernel)
+
+
+def _forward(images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve_on_cpu(images, kernel), (images, kernel)
+
+
+def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    images, kernel = saved
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    patches = _patches(images, kernel.shape)
+    kernel_gradient = jnp.tensordot(patches, gradient, axes=((0, 1, 2), (0, 1, 2)))
+    return _convolve_on_cpu(gradient, turned), kernel_gradient.reshape(kernel.shape)
+
+
+_convolve_on_cpu.defvjp(_forward, _backward)
+
+
+def _patches(images: Array, kernel_shape: tuple[int, ...]) -> Array:
+    """For every pixel, the window around it: (n, h, w, kernel height × kernel width × c)."""
+    rows, columns = kernel_shape[:2]
     height, width = images.shape[1:3]
-    # XLA's "SAME" puts the odd pixel of an even kernel behind.
-    pads = [((size - 1) // 2, size // 2) for size in (kernel_height, kernel_width)]
-    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
-    patches = jnp.concatenate(
-        [
-            padded[:, row : row + height, column : column + width]
-            for row in range(kernel_height)
-            for column in range(kernel_width)
-        ],
-        axis=-1,
-    )
-    return patches @ kernel.reshape(kernel_height * kernel_width * channels, features)
+    padded = jnp.pad(images, ((0, 0), (rows // 2,) * 2, (columns // 2,) * 2, (0, 0)))
+    shifted = [
+        padded[:, row : row + height, column : column + width]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    return jnp.concatenate(shifted, axis=-1)
 
 
 class Conv(nn.Module):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,16 +139,15 @@ def make_optimizer(config: TrainConfig, total_steps: int) -> optax.GradientTrans
 
 
 def initial_state(
-    key: Key[Array, ""],
-    network: nn.Module,
-    optimizer: optax.GradientTransformation,
-    image_shape: tuple[int, int, int],
+    key: Key[Array, ""], spec: ClassifierSpec, config: TrainConfig, total_steps: int
 ) -> TrainState:
     """Freshly initialised variables and optimiser state."""
+    network = spec.build()
     variables = jax.jit(functools.partial(network.init, train=False))(
-        jax.random.fold_in(key, 0), jnp.zeros((1, *image_shape))
+        jax.random.fold_in(key, 0), jnp.zeros((1, *spec.image_shape))
     )
-    return TrainState(variables, optimizer.init(variables["params"]), jnp.int32(0))
+    opt_state = make_optimizer(config, total_steps).init(variables["params"])
+    return TrainState(variables, opt_state, jnp.int32(0))
 
 
 def fit(
@@ -182,10 +180,8 @@ def fit(
     """
     steps = steps_per_epoch(config, len(data.labels))
     total = steps * config.epochs
-    optimizer = make_optimizer(config, total)
-    network = spec.build(precision=config.precision)
-    run_steps = _make_run_steps(network, optimizer, spec, config)
-    state = resume or initial_state(key, network, optimizer, spec.image_shape)
+    run_steps = _make_run_steps(spec, config, total)
+    state = resume or initial_state(key, spec, config, total)
     data = jax.device_put(data)
     for epoch in range(int(state.step) // steps, config.epochs):
         sums = jnp.zeros(2)
@@ -211,17 +207,13 @@ def _epoch_order(key: Key[Array, ""], count: int) -> Int[Array, " n"]:
     return jax.random.permutation(key, count)
 
 
-def _make_run_steps(
-    network: nn.Module,
-    optimizer: optax.GradientTransformation,
-    spec: ClassifierSpec,
-    config: TrainConfig,
-) -> Callable:
+@functools.lru_cache(maxsize=8)  # several seeds of one configuration share the compiled program
+def _make_run_steps(spec: ClassifierSpec, config: TrainConfig, total_steps: int) -> Callable:
     """The compiled program: steps `start` to `stop` of an epoch, in one call.
 
     The bounds are arguments, so any number of steps is the same program.
     """
-    step = _make_step(network, optimizer, spec, config)
+    step = _make_step(spec, config, make_optimizer(config, total_steps))
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def run_steps(state, sums, data, key, order, start, stop):
@@ -239,12 +231,10 @@ def _make_run_steps(
 
 
 def _make_step(
-    network: nn.Module,
-    optimizer: optax.GradientTransformation,
-    spec: ClassifierSpec,
-    config: TrainConfig,
+    spec: ClassifierSpec, config: TrainConfig, optimizer: optax.GradientTransformation
 ) -> Callable:
     """One update on one batch: (key, state, batch) → (state, [sum of losses, number right])."""
+    network = spec.build(precision=config.precision)
 
     def losses(params, batch_stats, images, batch):
         logits, updated = network.apply(
@@ -266,7 +256,8 @@ def _make_step(
             flip=config.flip,
             pad_px=config.pad_px,
         )
-        params, batch_stats = split_params(state.variables)
+        params = state.variables["params"]
+        batch_stats = {name: v for name, v in state.variables.items() if name != "params"}
         gradients, (updated, sums) = jax.grad(losses, has_aux=True)(
             params, batch_stats, normalise(to_float(images), spec), batch
         )
@@ -275,8 +266,3 @@ def _make_step(
         return TrainState(variables, opt_state, state.step + 1), sums
 
     return step
-
-
-def split_params(variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Separates the trained parameters from the other collections (batch norm's statistics)."""
-    return variables["params"], {name: v for name, v in variables.items() if name != "params"}
