@@ -1,0 +1,1 @@
+"""The command line `elicit`, the papers' tables and figures, reports, the quickstart."""

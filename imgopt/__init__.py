@@ -20,7 +20,7 @@ from imgopt.measures import (
 )
 from imgopt.pixel_maps import PixelMap, arctan_map, sigmoid_map, tanh_map, to_float, to_uint8
 from imgopt.rules import momentum_sgd, rule_by_name, sgd
-from imgopt.synthesis import Classify, Synthesis, synthesize
+from imgopt.synthesis import Classify, Synthesis, check_inputs, synthesize
 from imgopt.targets import check_targets, ranked_targets, two_class_targets, uniform_targets
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "PixelMap",
     "Synthesis",
     "arctan_map",
+    "check_inputs",
     "check_targets",
     "gaussian_low_pass",
     "high_frequency_energy",

@@ -20,6 +20,9 @@ MAX_LEVEL = 255
 DEFAULT_MARGIN = 1e-3
 """Distance kept from 0 and 1; below half a grey level, 0.00196."""
 
+MIN_MARGIN = 1e-7
+"""Next to 1, float32 numbers are 6e-8 apart: 1 minus a smaller margin may be 1 itself."""
+
 
 class PixelMap(NamedTuple):
     """A pair of elementwise functions, each the inverse of the other on [margin, 1 - margin].
@@ -41,7 +44,7 @@ def arctan_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
     Its slope dx/dw = sin²(πx)/π is 0.318 in mid-grey and 3e-6 at the default margin.
 
     Args:
-        margin: distance kept from 0 and 1, above 0 and below 0.5/255.
+        margin: distance kept from 0 and 1, at least 1e-7 and below 0.5/255.
 
     Raises:
         ValueError: the margin is outside its range.
@@ -58,7 +61,7 @@ def tanh_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
     """The map w = artanh(2x - 1), x = (tanh(w) + 1)/2; its slope is 2x(1 - x).
 
     Args:
-        margin: distance kept from 0 and 1, above 0 and below 0.5/255.
+        margin: distance kept from 0 and 1, at least 1e-7 and below 0.5/255.
 
     Raises:
         ValueError: the margin is outside its range.
@@ -75,7 +78,7 @@ def sigmoid_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
     """The map w = log(x/(1 - x)), x = 1/(1 + exp(-w)); its slope is x(1 - x).
 
     Args:
-        margin: distance kept from 0 and 1, above 0 and below 0.5/255.
+        margin: distance kept from 0 and 1, at least 1e-7 and below 0.5/255.
 
     Raises:
         ValueError: the margin is outside its range.
@@ -112,9 +115,9 @@ def _clipped_map(
     to_image: Callable[[Float[Array, "..."]], Float[Array, "..."]],
     margin: float,
 ) -> PixelMap:
-    if not 0 < margin < 0.5 / MAX_LEVEL:
+    if not MIN_MARGIN <= margin < 0.5 / MAX_LEVEL:
         raise ValueError(
-            f"margin must be above 0 and below 0.5/255 = {0.5 / MAX_LEVEL:.5f}, so that black and "
-            f"white survive rounding to 8 bits; got {margin}"
+            f"margin must be at least {MIN_MARGIN} and below 0.5/255 = {0.5 / MAX_LEVEL:.5f}, so "
+            f"that black and white survive the way there and back; got {margin}"
         )
     return PixelMap(lambda x: to_weights(jnp.clip(x, margin, 1 - margin)), to_image)

@@ -236,6 +236,26 @@ def read_records(path: Path) -> list[bytes]:
     return records
 
 
+def read_extras(
+    directory: Path, names: Sequence[str], *, split: str = "train"
+) -> dict[str, np.ndarray]:
+    """Reads numeric features of a committed set without decoding its images.
+
+    Args:
+        directory: the set's directory.
+        names: of the features, such as "kl".
+        split: one of its splits.
+
+    Returns:
+        An array for each name, one row an image.
+    """
+    source: Any = tfds.builder_from_directory(directory).as_data_source(
+        split, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    rows = source.__getitems__(range(len(source)))
+    return {name: np.stack([row[name] for row in rows]) for name in names}
+
+
 def commit(
     directory: Path,
     spec: ImageSetSpec,

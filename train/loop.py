@@ -158,7 +158,7 @@ def fit(
     *,
     resume: TrainState | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    steps_per_call: int = 50,
+    steps_per_call: int = 20,
 ) -> Iterator[EpochResult]:
     """Trains, an epoch at a time.
 

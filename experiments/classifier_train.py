@@ -1,0 +1,319 @@
+"""The command `elicit classifier train`: a run directory with a trained classifier.
+
+The run goes on from its last good checkpoint when the same command is repeated. The accuracy
+reported is that of the last epoch; no epoch is ever picked by test accuracy.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.figures import confusion, curves, reliability
+from experiments.progress import Progress
+from experiments.report import Picture, Section, write_report
+from train.checkpoints import latest_checkpoint, save_checkpoint
+from train.classifiers import (
+    SPEC_FILE,
+    Classifier,
+    ClassifierSpec,
+    channel_statistics,
+    classify_function,
+    digest,
+)
+from train.datasets import ImageData, data_digest, load_images
+from train.evaluation import Evaluation, evaluate
+from train.files import read_json, write_json
+from train.loop import (
+    EpochResult,
+    TrainConfig,
+    TrainData,
+    TrainState,
+    fit,
+    initial_state,
+    original_data,
+    steps_per_epoch,
+)
+from train.networks import NetworkName, build_network, check_image_shape
+from train.replacement import replace_images
+from train.runs import (
+    RESULT_FILE,
+    append_metrics,
+    as_json,
+    environment,
+    keep_metrics,
+    open_run,
+    read_metrics,
+)
+
+CHECKPOINT_EVERY_SECONDS = 60.0
+"""At the end of the first epoch after this long, and of the last one."""
+
+REPLACEMENT_STREAM = 3
+"""Folded into the key for the draw of replaced images; training itself uses 0 to 2."""
+
+
+@dataclass(frozen=True)
+class ClassifierTrainConfig:
+    """Trains a classifier, also with part of the images replaced by synthesised ones."""
+
+    dataset: str
+    """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
+    out: Path
+    """The run's directory."""
+    model: NetworkName = "vgg16"
+    """Architecture: vgg16 (paper A), vgg-small (for CPUs), kono-cnn (paper B)."""
+    width: float = 1.0
+    """Factor on all its channel counts."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
+    train_split: str = "train"
+    """Split to train on."""
+    test_split: str = "test"
+    """Split to report on; empty for none."""
+    replace: Path | None = None
+    """A set made by `elicit synthesize` from the training split, to replace images by."""
+    fraction: float = 0.3
+    """Share of the training images to replace, with --replace."""
+    key: int = 0
+    """Seed of everything random."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what can be told from the options alone."""
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"fraction must be in [0, 1], got {self.fraction}")
+        if not self.width > 0:
+            raise ValueError(f"width must be above 0, got {self.width}")
+        if self.train.loss == "mixed" and self.replace is None:
+            raise ValueError("--loss mixed needs --replace SET, whose outputs it learns from")
+
+
+def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") -> dict[str, Any]:
+    """Runs the command.
+
+    Args:
+        config: what to train.
+        label: in front of the progress.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        ValueError: something does not fit, found before anything is compiled or written.
+        FloatingPointError: the loss is no longer finite.
+    """
+    originals, test = _load(config)
+    data = _train_data(config, originals)
+    spec = ClassifierSpec(
+        config.model,
+        config.width,
+        originals.class_names,
+        originals.images.shape[1:],
+        *channel_statistics(originals.images),
+    )
+    steps_per_epoch(config.train, len(data.labels))  # refuses a set smaller than a batch
+    there = open_run(config.out, _identity(config, originals, test))
+    if there and (config.out / RESULT_FILE).is_file():
+        print(f"{config.out} is complete; nothing to do")
+        return read_json(config.out / RESULT_FILE)
+    write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+    began = time.monotonic()
+    state, evaluation = _train(config, spec, data, test, label=label)
+    return _finish(config, spec, state, evaluation, seconds=time.monotonic() - began)
+
+
+def _load(config: ClassifierTrainConfig) -> tuple[ImageData, ImageData | None]:
+    train = load_images(config.dataset, config.train_split, data_dir=config.data_dir)
+    build_network(config.model, num_classes=len(train.class_names), width=config.width)
+    check_image_shape(config.model, train.images.shape[1:])
+    if not config.test_split:
+        return train, None
+    test = load_images(config.dataset, config.test_split, data_dir=config.data_dir)
+    if test.images.shape[1:] != train.images.shape[1:]:
+        raise ValueError(
+            f"the training images have shape {train.images.shape[1:]}, the test images "
+            f"{test.images.shape[1:]}"
+        )
+    return train, test
+
+
+def _train_data(config: ClassifierTrainConfig, originals: ImageData) -> TrainData:
+    if config.replace is None:
+        return original_data(originals)
+    key = jax.random.fold_in(jax.random.key(config.key), REPLACEMENT_STREAM)
+    return replace_images(key, originals, load_images(config.replace), fraction=config.fraction)
+
+
+def _identity(
+    config: ClassifierTrainConfig, originals: ImageData, test: ImageData | None
+) -> dict[str, Any]:
+    """What the run's result depends on, and the data by digest rather than by place."""
+    replaced = None
+    if config.replace is not None:
+        replaced = {"set": data_digest(load_images(config.replace)), "fraction": config.fraction}
+    return {
+        "dataset": {
+            "name": config.dataset,
+            "train_split": config.train_split,
+            "train_sha256": data_digest(originals),
+            "test_split": config.test_split,
+            "test_sha256": data_digest(test) if test else None,
+        },
+        "model": config.model,
+        "width": config.width,
+        "replace": replaced,
+        "key": config.key,
+        "train": as_json(config.train),
+        "device_kind": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+
+
+def _train(
+    config: ClassifierTrainConfig,
+    spec: ClassifierSpec,
+    data: TrainData,
+    test: ImageData | None,
+    *,
+    label: str,
+) -> tuple[TrainState, Evaluation | None]:
+    """Trains from the last good checkpoint to the end; metrics and checkpoints go to disk."""
+    state = _restore(config, spec, len(data.labels))
+    steps = steps_per_epoch(config.train, len(data.labels))
+    done = int(state.step) if state else 0
+    keep_metrics(config.out, done // steps)
+    key = jax.random.key(config.key)
+    last_saved, evaluation = time.monotonic(), None
+    with Progress(label, total=steps * config.train.epochs, unit="steps", done=done) as progress:
+        for result in fit(
+            key, spec, data, config.train, resume=state,
+            on_progress=lambda done, _: progress.update_to(done),
+        ):  # fmt: skip
+            state = result.state
+            evaluation = _evaluate(spec, state, test)
+            append_metrics(config.out, _metrics(result, evaluation))
+            is_last = result.epoch == config.train.epochs
+            if is_last or time.monotonic() - last_saved > CHECKPOINT_EVERY_SECONDS:
+                save_checkpoint(config.out / "checkpoints", result.epoch, _as_tree(state))
+                last_saved = time.monotonic()
+    assert state is not None  # epochs is at least 1, or the checkpoint was there
+    return state, evaluation or _evaluate(spec, state, test)
+
+
+def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -> Evaluation | None:
+    if test is None:
+        return None
+    classify = classify_function(Classifier(spec, state.variables))
+    return evaluate(classify, test.images, test.labels)
+
+
+def _metrics(result: EpochResult, evaluation: Evaluation | None) -> dict[str, Any]:
+    line = {"epoch": result.epoch, "train_loss": result.loss, "train_accuracy": result.accuracy}
+    if evaluation:
+        line |= {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
+    return line
+
+
+def _as_tree(state: TrainState) -> dict[str, Any]:
+    """A state for a checkpoint; the optimiser's own types become a list of arrays."""
+    return {
+        "variables": state.variables,
+        "opt_state": jax.tree.leaves(state.opt_state),
+        "step": state.step,
+    }
+
+
+def _restore(config: ClassifierTrainConfig, spec: ClassifierSpec, count: int) -> TrainState | None:
+    checkpoint = latest_checkpoint(config.out / "checkpoints")
+    if checkpoint is None:
+        return None
+    total = steps_per_epoch(config.train, count) * config.train.epochs
+    empty = jax.eval_shape(
+        lambda: initial_state(jax.random.key(config.key), spec, config.train, total)
+    )
+    opt_state = jax.tree.unflatten(
+        jax.tree.structure(empty.opt_state), checkpoint.state["opt_state"]
+    )
+    state = TrainState(checkpoint.state["variables"], opt_state, checkpoint.state["step"])
+    return jax.tree.map(jax.numpy.asarray, state)
+
+
+def _finish(
+    config: ClassifierTrainConfig,
+    spec: ClassifierSpec,
+    state: TrainState,
+    evaluation: Evaluation | None,
+    *,
+    seconds: float,
+) -> dict[str, Any]:
+    """Writes report and result, the result last."""
+    metrics = read_metrics(config.out)
+    result = {
+        **metrics[-1],
+        "classifier_sha256": digest(Classifier(spec, jax.device_get(state.variables))),
+        "parameters": sum(np.size(p) for p in jax.tree.leaves(state.variables["params"])),
+        "timing": {"seconds_of_last_session": round(seconds, 1)},
+        **environment(),
+    }
+    if evaluation:
+        result["calibration_error"] = evaluation.calibration_error
+        result["test_images"] = int(evaluation.confusion.sum())
+    _write_run_report(config, spec, metrics, result, evaluation)
+    write_json(config.out / RESULT_FILE, result)
+    if evaluation:
+        print(
+            f"test accuracy {evaluation.accuracy:.2%} on {result['test_images']} images "
+            f"(epoch {result['epoch']}, the last)"
+        )
+    print(f"run: {config.out}")
+    return result
+
+
+def _write_run_report(
+    config: ClassifierTrainConfig,
+    spec: ClassifierSpec,
+    metrics: list[dict[str, Any]],
+    result: dict[str, Any],
+    evaluation: Evaluation | None,
+) -> None:
+    names = [name for name in ("train_accuracy", "test_accuracy") if name in metrics[0]]
+    series = {name.replace("_", " "): [line[name] for line in metrics] for name in names}
+    drawn = curves(series, x_label="epoch", y_label="accuracy")
+    sections = [Section(title="Training", pictures=(Picture(drawn, "Accuracy by epoch"),))]
+    facts = {"epochs": str(config.train.epochs), "parameters": f"{result['parameters']:,}"}
+    if evaluation:
+        facts = {"test accuracy": f"{evaluation.accuracy:.2%}", **facts}
+        sections.append(evaluation_section(evaluation, spec.class_names))
+    write_report(
+        config.out / "report.html",
+        title=f"{config.model} on {config.dataset}",
+        lead="A classifier's training and its test, measured after the last epoch.",
+        facts=facts,
+        sections=sections,
+        footer={
+            "command": result["command"],
+            "device": result["device"],
+            "versions": ", ".join(f"{name} {v}" for name, v in result["versions"].items()),
+            "key": str(config.key),
+        },
+    )
+
+
+def evaluation_section(evaluation: Evaluation, class_names: tuple[str, ...]) -> Section:
+    """A report's section on a test: confusion matrix and calibration diagram."""
+    calibration = reliability(
+        evaluation.bin_confidence, evaluation.bin_accuracy, evaluation.bin_counts
+    )
+    return Section(
+        title="Test",
+        text=f"{evaluation.confusion.sum():,} images; expected calibration error "
+        f"{evaluation.calibration_error:.2%}.",
+        pictures=(
+            Picture(confusion(evaluation.confusion, class_names), "True and predicted classes"),
+            Picture(calibration, "How often the classifier is right when it says so"),
+        ),
+    )

@@ -1,0 +1,140 @@
+"""The command line `elicit`: a table of commands, each a configuration and a function.
+
+A command's options are generated from its frozen dataclass, so help, types and the saved
+configuration cannot drift apart. Its module is imported only when the command is called, which
+keeps `elicit --help` quick.
+
+Exit status: 0 done, 1 training failed (the loss is no longer finite), 2 wrong input, 130
+interrupted by Ctrl-C.
+"""
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """Where a command lives, and a line of help."""
+
+    module: str
+    config: str
+    function: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "quickstart": Command(
+        "experiments.quickstart", "QuickstartConfig", "quickstart",
+        "the whole job on handwritten digits, with a report; two minutes on a laptop",
+    ),
+    "data prepare": Command(
+        "experiments.data_commands", "PrepareConfig", "prepare",
+        "CIFAR-10's official archive → a TFDS data set, without TensorFlow",
+    ),
+    "data import": Command(
+        "experiments.data_commands", "ImportConfig", "import_folder",
+        "a folder of your own pictures, one subfolder a class → a TFDS data set",
+    ),
+    "data show": Command(
+        "experiments.data_commands", "ShowConfig", "show",
+        "classes, counts and a contact sheet of a data set",
+    ),
+    "classifier train": Command(
+        "experiments.classifier_train", "ClassifierTrainConfig", "train_classifier",
+        "train a classifier, also with part of the images replaced by synthesised ones",
+    ),
+    "classifier evaluate": Command(
+        "experiments.classifier_evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",
+        "accuracy, confusion and calibration on a whole test set",
+    ),
+    "synthesize": Command(
+        "experiments.synthesize", "SynthesizeConfig", "synthesize_set",
+        "make images that elicit chosen outputs from a classifier",
+    ),
+    "experiment figures-a": Command(
+        "experiments.figures_a", "FiguresAConfig", "figures_a",
+        "paper A's figures 3 to 5: its update rules side by side, with numbers",
+    ),
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status.
+
+    Args:
+        argv: the words after `elicit`; those of the process by default.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(metadata.version("elicit"))
+        return 0
+    name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split()), None)
+    if name is not None:
+        return _run(name, words[name.count(" ") + 1 :])
+    leading = [word for word in words if not word.startswith("-")]
+    group = {n: c for n, c in COMMANDS.items() if n.split()[: len(leading)] == leading}
+    asked_for_help = not words or words[-1] in ("-h", "--help")
+    if group and (asked_for_help or not words[len(leading) :]):
+        print(_overview(group))
+        return 0 if asked_for_help else 2
+    print(
+        f"elicit: error: there is no command {' '.join(leading or words)!r}; "
+        f"expected one of: {', '.join(COMMANDS)}",
+        file=sys.stderr,
+    )
+    return 2
+
+
+def _overview(commands: dict[str, Command]) -> str:
+    width = max(map(len, commands))
+    lines = [f"  {name:{width}}  {command.help}" for name, command in commands.items()]
+    return "\n".join(
+        [
+            "usage: elicit COMMAND [OPTIONS]",
+            "",
+            "Makes training images out of what you already have, keeps the ones worth keeping,",
+            "and measures, with error bars, whether they help.",
+            "",
+            *lines,
+            "",
+            "elicit COMMAND --help lists a command's options.",
+        ]
+    )
+
+
+def _run(name: str, words: list[str]) -> int:
+    import tyro  # after the command is known, for a quick --help
+
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    warnings.showwarning = _show_warning
+    try:
+        config = tyro.cli(
+            getattr(module, command.config),
+            args=words,
+            prog=f"elicit {name}",
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+        getattr(module, command.function)(config)
+    except (ValueError, OSError, FloatingPointError) as error:
+        # Wrong input is a ValueError everywhere; a traceback is for whoever debugs elicit itself.
+        if os.environ.get("ELICIT_TRACEBACK"):
+            raise
+        print(f"elicit {name}: error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, FloatingPointError) else 2
+    except KeyboardInterrupt:
+        print(f"elicit {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"elicit: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

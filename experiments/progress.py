@@ -1,0 +1,54 @@
+"""Progress on standard error: a bar on a terminal, plain timed lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+LINE_EVERY_SECONDS = 10.0
+
+
+class Progress:
+    """Shows how far a piece of work is.
+
+    Example:
+        with Progress("synthesis", total=1437, unit="images") as progress:
+            progress.update_to(256)
+    """
+
+    def __init__(self, label: str, *, total: int, unit: str, done: int = 0) -> None:
+        """Begins, with `done` of `total` units behind it already."""
+        self._label, self._total, self._unit, self._done = label, total, unit, done
+        self._started = self._last_line = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", leave=False)
+
+    def update_to(self, done: int) -> None:
+        """Tells that `done` units are done in all."""
+        self._done = done
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
+            self._print_line()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if kind is None:
+            self._print_line()
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        seconds = self._last_line - self._started
+        text = f"[{seconds:6.1f} s] {self._label}: {self._done}/{self._total} {self._unit}"
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,100 @@
+"""Rule, map, filter and stopping of a synthesis, from the command line to `imgopt`'s objects."""
+
+import ast
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import imgopt
+
+PIXEL_MAPS = {
+    "arctan": imgopt.arctan_map,
+    "tanh": imgopt.tanh_map,
+    "sigmoid": imgopt.sigmoid_map,
+}
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """How the images move; the defaults are paper A's."""
+
+    rule: str = "sgd"
+    """sgd, momentum, or any optimiser of optax by its name, such as adam."""
+    rule_options: tuple[str, ...] = ()
+    """The rule's options as name=value, such as: learning_rate=0.1 form=printed."""
+    pixel_map: Literal["arctan", "tanh", "sigmoid"] = "arctan"
+    """Between pixels and weights."""
+    margin: float = 1e-3
+    """Distance that the map keeps from black and white, above 0 and below 0.5/255."""
+    filter: Literal["none", "low-pass", "gaussian"] = "none"
+    """Between the map and the classifier, and on the finished image."""
+    radius: float = 10.0
+    """Low-pass: in cycles an image."""
+    sigma: float = 1.0
+    """Gaussian: in pixels."""
+    steps: int = 100
+    """Updates; with a tolerance, at most so many."""
+    tolerance: float | None = None
+    """Stop an image once its criterion is at or below this; by default every image takes all
+    steps, as in the paper."""
+    criterion: Literal["kl", "max_error"] = "kl"
+    """What the tolerance is for: KL(target ‖ output) in nats, or the largest error."""
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the images that it makes: the options in use, the rule's parsed."""
+        filters = {
+            "none": {},
+            "low-pass": {"radius": self.radius},
+            "gaussian": {"sigma": self.sigma},
+        }
+        stopping = {} if self.tolerance is None else {"criterion": self.criterion}
+        return {
+            "rule": {"name": self.rule, **parse_options(self.rule_options)},
+            "pixel_map": {"name": self.pixel_map, "margin": self.margin},
+            "filter": {"name": self.filter, **filters[self.filter]},
+            "steps": self.steps,
+            "tolerance": self.tolerance,
+            **stopping,
+        }
+
+
+def synthesis_options(config: RuleConfig) -> dict[str, Any]:
+    """The keyword arguments of `imgopt.synthesize`.
+
+    Raises:
+        ValueError: an option is unknown or outside its range.
+    """
+    if config.steps < 0:
+        raise ValueError(f"steps must be at least 0, got {config.steps}")
+    if config.tolerance is not None and not config.tolerance >= 0:
+        raise ValueError(f"tolerance must be at least 0, got {config.tolerance}")
+    filters = {
+        "none": lambda: None,
+        "low-pass": lambda: imgopt.low_pass(config.radius),
+        "gaussian": lambda: imgopt.gaussian_low_pass(config.sigma),
+    }
+    return {
+        "optimizer": imgopt.rule_by_name(config.rule, **parse_options(config.rule_options)),
+        "pixel_map": PIXEL_MAPS[config.pixel_map](margin=config.margin),
+        "image_filter": filters[config.filter](),
+        "steps": config.steps,
+        "tolerance": config.tolerance,
+        "criterion": config.criterion,
+    }
+
+
+def parse_options(words: tuple[str, ...]) -> dict[str, Any]:
+    """Turns ("learning_rate=0.1", "form=printed") into a dict; values are Python literals or text.
+
+    Raises:
+        ValueError: a word is not of the form name=value.
+    """
+    options = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (equals and name.isidentifier()):
+            raise ValueError(f"a rule's option must be name=value, got {word!r}")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options

@@ -1,0 +1,134 @@
+"""What a synthesised set holds, in numbers and pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+import imgopt
+from experiments.figures import histogram, image_pairs
+from experiments.report import Picture, Section, write_report
+from imgopt.synthesis import FROZEN_SLOPE, slope
+from train.datasets import load_images
+from train.image_sets import read_extras
+
+SHOWN_IMAGES = 8
+CHUNK_IMAGES = 1000  # bounds the memory of measuring a large set
+
+
+def summarise(
+    directory: Path, originals: UInt8[np.ndarray, "n h w c"], pixel_map: imgopt.PixelMap
+) -> dict[str, Any]:
+    """Measures a committed set against the images that it was made from.
+
+    Args:
+        directory: the set.
+        originals: its source images, in its order.
+        pixel_map: the map used, for the share of frozen pixels.
+
+    Returns:
+        Counts and means; KL in nats, changes in grey levels, shares in [0, 1].
+    """
+    columns = read_extras(directory, ("target", "output", "kl", "max_error", "steps"))
+    made = load_images(directory).images
+    ranked = np.asarray(imgopt.ranking_as_asked(columns["output"], columns["target"]))
+    return {
+        "images": len(made),
+        "kl_mean": float(columns["kl"].mean(dtype=np.float64)),
+        "kl_p95": float(np.percentile(columns["kl"], 95)),
+        "max_error_mean": float(columns["max_error"].mean(dtype=np.float64)),
+        "max_error_p95": float(np.percentile(columns["max_error"], 95)),
+        "ranking_as_asked": float(ranked.mean()),
+        "steps_mean": float(columns["steps"].mean()),
+        **_measure_pixels(made, originals, pixel_map),
+    }
+
+
+def _measure_pixels(
+    made: UInt8[np.ndarray, "n h w c"],
+    originals: UInt8[np.ndarray, "n h w c"],
+    pixel_map: imgopt.PixelMap,
+) -> dict[str, float]:
+    """Means over the images of what is measured on pixels, a chunk at a time."""
+
+    @jax.jit
+    def measure(made, originals):
+        made, originals = imgopt.to_float(made), imgopt.to_float(originals)
+        frozen = slope(pixel_map, pixel_map.to_weights(originals)) < FROZEN_SLOPE
+        return {
+            "frozen_pixels": frozen.mean((1, 2, 3)),
+            "mean_change_levels": imgopt.mean_absolute_change(made, originals),
+            "high_frequency_energy": imgopt.high_frequency_energy(made),
+            "high_frequency_energy_of_originals": imgopt.high_frequency_energy(originals),
+            "saturation": imgopt.saturation(made),
+            "saturation_of_originals": imgopt.saturation(originals),
+        }
+
+    parts = [
+        jax.device_get(measure(made[i : i + CHUNK_IMAGES], originals[i : i + CHUNK_IMAGES]))
+        for i in range(0, len(made), CHUNK_IMAGES)
+    ]
+    return {
+        name: float(np.concatenate([part[name] for part in parts]).mean(dtype=np.float64))
+        for name in parts[0]
+    }
+
+
+def print_summary(summary: dict[str, Any], *, made: int, seconds: float) -> None:
+    """Prints a summary, and how quick it was if anything was made."""
+    speed = f", {made} made at {made / seconds:.1f} images/s" if made else ", all there already"
+    print(f"images                   {summary['images']}{speed}")
+    print(
+        f"KL(target ‖ output)      mean {summary['kl_mean']:.4f}, "
+        f"95th percentile {summary['kl_p95']:.4f} nats"
+    )
+    print(
+        f"largest error            mean {summary['max_error_mean']:.4f}, "
+        f"95th percentile {summary['max_error_p95']:.4f}"
+    )
+    print(f"whole ranking as asked   {summary['ranking_as_asked']:.1%}")
+    print(f"mean change              {summary['mean_change_levels']:.2f} grey levels")
+    print(f"frozen pixels            {summary['frozen_pixels']:.1%}")
+
+
+def write_set_report(
+    directory: Path, originals: UInt8[np.ndarray, "n h w c"], summary: dict[str, Any]
+) -> None:
+    """Writes a set's `report.html`: the first images beside their originals, and all the KLs."""
+    data = load_images(directory)
+    columns = read_extras(directory, ("kl",))
+    pairs = image_pairs(
+        originals[:SHOWN_IMAGES],
+        data.images[:SHOWN_IMAGES],
+        data.targets[:SHOWN_IMAGES],
+        data.outputs[:SHOWN_IMAGES],
+        data.class_names,
+    )
+    spread = histogram({"all images": columns["kl"]}, x_label="KL(target ‖ output), nats")
+    write_report(
+        directory / "report.html",
+        title="Synthesised images",
+        lead="Images optimised until the classifier's whole output is the distribution asked for.",
+        facts={
+            "images": f"{summary['images']:,}",
+            "mean KL": f"{summary['kl_mean']:.4f} nats",
+            "ranking as asked": f"{summary['ranking_as_asked']:.1%}",
+            "mean change": f"{summary['mean_change_levels']:.1f} grey levels",
+        },
+        sections=[
+            Section(
+                title="The first images",
+                text="Above the original, below it the synthesised image, and under both what was "
+                "asked for and what the classifier says of the image as saved in 8 bits.",
+                pictures=(Picture(pairs, "Originals, synthesised images, targets and outputs"),),
+            ),
+            Section(
+                title="All images",
+                text="How far the outputs are from their targets.",
+                pictures=(Picture(spread, "Distribution of the KL divergence"),),
+            ),
+        ],
+        footer={"digests and configuration": "manifest.json"},
+    )

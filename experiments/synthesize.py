@@ -1,0 +1,256 @@
+"""The command `elicit synthesize`: paper A's job over a split or a range of it.
+
+The result is an image set, written shard by shard. A shard holds a fixed range of the split's
+images, so the same command goes on where it stopped, and a larger --stop extends a finished set;
+either way the bytes are those of one undisturbed run.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+import imgopt
+from experiments.classifier_source import ClassifierSource, check_fits, find_classifier
+from experiments.progress import Progress
+from experiments.synthesis_options import RuleConfig, synthesis_options
+from experiments.synthesis_summary import print_summary, summarise, write_set_report
+from experiments.target_options import TargetConfig, describe_targets, make_targets
+from train.classifiers import Precision
+from train.datasets import ImageData, data_digest, load_images
+from train.files import write_json
+from train.image_sets import (
+    ImageSetSpec,
+    ShardRecord,
+    commit,
+    describe_shard,
+    shard_path,
+    uncommit,
+    write_shard,
+)
+from train.runs import open_run
+
+SPLIT = "train"
+"""Of the new set: what it holds is meant for training, whatever it was made from."""
+
+EXTRAS = ("target", "output", "kl", "max_error", "steps", "source_id")
+
+
+@dataclass(frozen=True)
+class SynthesizeConfig:
+    """Makes images that elicit chosen outputs from a classifier (paper A)."""
+
+    classifier: str
+    """A run of `elicit classifier train`, or a callable of your own as package.module:name."""
+    dataset: str
+    """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
+    out: Path
+    """Directory of the new image set."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
+    split: str = "train"
+    """Split to start from."""
+    start: int = 0
+    """First image of the split."""
+    stop: int | None = None
+    """End of the range; the split's end by default. A later run with a larger one extends."""
+    target: TargetConfig = field(default_factory=TargetConfig)
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    batch_size: int = 256
+    """Images in one compiled batch."""
+    batches_per_shard: int = 4
+    """Batches in a file of the set; what a killed job has to do again is at most this."""
+    precision: Precision = "float32"
+    """Of the classifier's computation; pixel weights and the measured outputs are float32."""
+    key: int = 0
+    """Seed of the random targets."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number outside its range."""
+        for name in ("batch_size", "batches_per_shard"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+class _Job(NamedTuple):
+    """A checked job: everything in memory, nothing compiled or written yet."""
+
+    source: ClassifierSource
+    data: ImageData
+    targets: Float[np.ndarray, "n k"]
+    start: int
+    stop: int
+    options: dict[str, Any]
+    spec: ImageSetSpec
+
+
+def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> None:
+    """Runs the command.
+
+    Args:
+        config: what to make.
+        label: in front of the progress.
+
+    Raises:
+        ValueError: something does not fit, found before anything is compiled or written.
+    """
+    job = _check(config)
+    identity = _identity(config, job)
+    open_run(config.out, identity)
+    shards = _shard_ranges(config, job)
+    missing = _missing(config.out, job.spec, shards)
+    seconds = 0.0
+    if missing:
+        uncommit(config.out)
+        began = time.monotonic()
+        _make_shards(config, job, missing, label=label)
+        seconds = time.monotonic() - began
+    records = [
+        describe_shard(shard_path(config.out, job.spec, split=SPLIT, index=index))
+        for index in shards
+    ]
+    commit(config.out, job.spec, {SPLIT: records}, manifest={**identity, "stop": job.stop})
+    made = sum(len(rows) for rows in missing.values())
+    _finish(config, job, made=made, seconds=seconds)
+
+
+def _check(config: SynthesizeConfig) -> _Job:
+    """Finds and checks everything that the job needs."""
+    source = find_classifier(config.classifier, precision=config.precision)
+    data = load_images(config.dataset, config.split, data_dir=config.data_dir)
+    check_fits(source, data)
+    stop = len(data.labels) if config.stop is None else config.stop
+    if not 0 <= config.start < stop <= len(data.labels):
+        raise ValueError(
+            f"the range {config.start} to {stop} is not within the split's {len(data.labels)} "
+            "images; expected 0 <= start < stop"
+        )
+    targets = make_targets(config.target, data, start=config.start, stop=stop, key=config.key)
+    options = synthesis_options(config.rule)
+    first = imgopt.to_float(data.images[config.start : config.start + 1])
+    imgopt.check_inputs(source.classify, first, targets[:1])
+    spec = ImageSetSpec(
+        name="synthesised",
+        class_names=data.class_names,
+        image_shape=data.images.shape[1:],
+        extras=EXTRAS,
+        description="Images optimised until a classifier's whole output is the target (elicit).",
+    )
+    return _Job(source, data, targets, config.start, stop, options, spec)
+
+
+def _identity(config: SynthesizeConfig, job: _Job) -> dict[str, Any]:
+    """What the bytes of the set depend on, but for where it ends."""
+    return {
+        "classifier": {"name": config.classifier, "sha256": job.source.sha256},
+        "dataset": {
+            "name": Path(config.dataset).name,
+            "split": config.split,
+            "sha256": data_digest(job.data),
+        },
+        "start": job.start,
+        "target": describe_targets(config.target),
+        "rule": config.rule.describe(),
+        "batch_size": config.batch_size,
+        "batches_per_shard": config.batches_per_shard,
+        "precision": config.precision,
+        "key": config.key,
+        "device_kind": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+
+
+def _shard_ranges(config: SynthesizeConfig, job: _Job) -> dict[int, range]:
+    """The images of each shard, by their numbers in the split."""
+    size = config.batch_size * config.batches_per_shard
+    starts = range(job.start, job.stop, size)
+    return {i: range(first, min(first + size, job.stop)) for i, first in enumerate(starts)}
+
+
+def _missing(out: Path, spec: ImageSetSpec, shards: dict[int, range]) -> dict[int, range]:
+    """The shards that are not on disk, damaged, or too short because the set has grown.
+
+    Raises:
+        ValueError: the set on disk holds more images than are asked for.
+    """
+    missing, found, rows = {}, 0, range(0)
+    for index, rows in shards.items():
+        try:
+            found = describe_shard(shard_path(out, spec, split=SPLIT, index=index)).num_examples
+        except ValueError:
+            found = 0
+        if found != len(rows):
+            missing[index] = rows
+    if found > len(rows) or shard_path(out, spec, split=SPLIT, index=len(shards)).exists():
+        raise ValueError(
+            f"{out} already holds more images than are asked for; choose another --out"
+        )
+    return missing
+
+
+def _make_shards(
+    config: SynthesizeConfig, job: _Job, missing: dict[int, range], *, label: str
+) -> None:
+    """Synthesises and writes shards; one is encoded and written while the next is computed."""
+    total = sum(map(len, missing.values()))
+    done = 0
+    writing: Future[ShardRecord] | None = None
+    with Progress(label, total=total, unit="images") as progress, ThreadPoolExecutor(1) as pool:
+        for index, rows in missing.items():
+            parts = []
+            for part in _batches(config, job, rows):
+                parts.append(part)
+                done += len(part.steps)
+                progress.update_to(done)
+            whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+            columns = _columns(job, rows, whole)
+            if writing:
+                writing.result()
+            writing = pool.submit(
+                write_shard, config.out, job.spec, split=SPLIT, index=index, columns=columns
+            )
+        if writing:
+            writing.result()
+
+
+def _batches(config: SynthesizeConfig, job: _Job, rows: range) -> Iterator[imgopt.Synthesis]:
+    return imgopt.synthesize_in_batches(
+        job.source.classify,
+        job.data.images[rows.start : rows.stop],
+        job.targets[rows.start - job.start : rows.stop - job.start],
+        batch_size=config.batch_size,
+        measure=job.source.measure,
+        **job.options,
+    )
+
+
+def _columns(job: _Job, rows: range, made: imgopt.Synthesis) -> dict[str, Any]:
+    """A shard's features; an image's id is its source's with a prefix."""
+    source_ids = job.data.ids[rows.start : rows.stop]
+    return {
+        "id": [f"synthesised_{name}" for name in source_ids],
+        "image": np.asarray(imgopt.to_uint8(made.images)),
+        "label": job.data.labels[rows.start : rows.stop],
+        "target": job.targets[rows.start - job.start : rows.stop - job.start],
+        "output": made.outputs,
+        "kl": made.kl,
+        "max_error": made.max_error,
+        "steps": made.steps,
+        "source_id": list(source_ids),
+    }
+
+
+def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -> None:
+    """Summarises the whole set, on screen and beside it."""
+    originals = job.data.images[job.start : job.stop]
+    summary = summarise(config.out, originals, job.options["pixel_map"])
+    write_json(config.out / "summary.json", summary)
+    write_set_report(config.out, originals, summary)
+    print_summary(summary, made=made, seconds=seconds)
+    print(f"image set: {config.out}")

@@ -1,0 +1,66 @@
+"""What all tests share: checked annotations, and answers from outside the repository."""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+# Before anything imports the packages: every annotation of shape and type is checked on call.
+jaxtyping.install_import_hook(["imgopt", "train"], "beartype.beartype")
+
+import jax  # noqa: E402 - the hook comes first
+import numpy as np  # noqa: E402 - the hook comes first
+
+
+@pytest.fixture
+def unchecked():
+    """Runs a test as users run the library, with annotations that nobody checks."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def compilations(caplog):
+    """A context manager giving the names of all functions that JAX compiles inside it."""
+
+    @contextlib.contextmanager
+    def record():
+        names = []
+        caplog.clear()
+        with jax.log_compiles():
+            yield names
+        names += re.findall(r"Finished XLA compilation of jit\((\w+)\)", caplog.text)
+
+    return record
+
+
+def outside(variable: str, name: str) -> Path:
+    """A file or directory in the place that an environment variable names, else a skip."""
+    place = os.environ.get(variable)
+    if not place or not (Path(place) / name).exists():
+        pytest.skip(f"{variable} names no directory with {name} in it")
+    return Path(place) / name
+
+
+@pytest.fixture(scope="session")
+def vectors():
+    """Synthesis, low-pass and loss as PyTorch computes them in float64."""
+    with np.load(outside("ELICIT_TEST_VECTORS", "pytorch_vectors.npz")) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def layer_vectors():
+    """Convolutions and batch norm as PyTorch computes them in float64."""
+    with np.load(outside("ELICIT_TEST_VECTORS", "pytorch_layers.npz")) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir():
+    """A TFDS data directory that holds cifar10."""
+    return outside("ELICIT_TEST_DATA", "cifar10").parent

@@ -1,0 +1,86 @@
+"""Measures, against NumPy and by hand."""
+
+import numpy as np
+import pytest
+
+from imgopt import (
+    high_frequency_energy,
+    low_pass,
+    mean_absolute_change,
+    ranking_as_asked,
+    saturation,
+)
+
+SHAPES = [(2, 8, 8, 3), (1, 7, 10, 2), (3, 10, 7, 1), (1, 9, 5, 4), (2, 1, 6, 3), (1, 6, 1, 3)]
+
+
+def noise(shape, *, low=0.0, high=1.0):
+    return np.random.default_rng(2).uniform(low, high, shape).astype(np.float32)
+
+
+def test_mean_absolute_change_is_in_grey_levels():
+    images, originals = noise((3, 5, 7, 2)), noise((3, 5, 7, 2), high=0.5)
+    expected = 255 * np.abs(images - originals).mean((1, 2, 3))
+    np.testing.assert_allclose(mean_absolute_change(images, originals), expected, rtol=1e-5)
+    black, white = np.zeros((1, 2, 3, 1), np.float32), np.ones((1, 2, 3, 1), np.float32)
+    assert mean_absolute_change(black, white).tolist() == [255]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("radius", [1, 2.5, 4])
+def test_high_frequency_energy_is_that_of_the_full_transform(shape, radius):
+    images = noise(shape)
+    height, width = shape[1:3]
+    distance = np.hypot(
+        np.fft.fftfreq(height, 1 / height)[:, None], np.fft.fftfreq(width, 1 / width)[None]
+    )
+    spectrum = np.fft.fft2(255 * images.astype(np.float64), axes=(1, 2)) / (height * width)
+    beyond = (np.abs(spectrum) ** 2) * (distance >= radius)[None, :, :, None]
+    expected = beyond.sum((1, 2)).mean(-1)
+    found = high_frequency_energy(images, radius=radius)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_high_frequency_energy_is_what_the_low_pass_removes(shape):
+    images = noise(shape, low=0.4, high=0.6)  # so flat that the filter need not clip
+    removed = 255 * (images - np.asarray(low_pass(2)(images)))
+    found = high_frequency_energy(images, radius=2)
+    np.testing.assert_allclose(found, (removed**2).mean((1, 2, 3)), rtol=1e-3, atol=1e-3)
+
+
+def test_high_frequency_energy_of_a_chessboard_is_its_variance():
+    board = (np.indices((12, 16)).sum(0) % 2).astype(np.float32)[None, :, :, None]
+    assert high_frequency_energy(board, radius=9).tolist() == pytest.approx([127.5**2])
+    assert high_frequency_energy(board, radius=10.1).tolist() == pytest.approx([0], abs=1e-3)
+
+
+def test_the_default_radius_is_the_papers_10():
+    images = noise((1, 32, 32, 3))
+    found = high_frequency_energy(images)
+    np.testing.assert_array_equal(found, high_frequency_energy(images, radius=10))
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "asked"),
+    [
+        ([0.6, 0.3, 0.1], [0.9, 0.1, 0.0], True),
+        ([0.6, 0.1, 0.3], [0.9, 0.1, 0.0], False),
+        ([0.3, 0.6, 0.1], [0.9, 0.1, 0.0], False),
+        ([0.2, 0.1, 0.7], [0.0, 0.0, 1.0], True),  # ties of the target stand in any order
+        ([0.1, 0.2, 0.7], [0.0, 0.0, 1.0], True),
+        ([0.5, 0.5, 0.0], [0.6, 0.4, 0.0], False),  # a tie is not above
+        ([0.1, 0.2, 0.7], [1 / 3, 1 / 3, 1 / 3], True),
+    ],
+)
+def test_ranking_is_as_asked_wherever_the_target_asks(output, target, asked):
+    found = ranking_as_asked(np.array([output, output]), np.array([target, output]))
+    assert found.tolist() == [asked, True]
+
+
+def test_saturation_is_the_spread_of_the_channels():
+    grey, red = np.full((1, 2, 3, 3), 0.3, np.float32), np.zeros((1, 2, 3, 3), np.float32)
+    red[..., 0] = 1
+    half = red.copy()
+    half[:, :1] = 0
+    np.testing.assert_allclose(saturation(np.concatenate([grey, red, half])), [0, 1, 0.5])

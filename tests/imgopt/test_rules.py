@@ -1,0 +1,149 @@
+"""Update rules, against loops written from the paper's equations in NumPy."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from imgopt import momentum_sgd, rule_by_name, sgd
+
+SHAPE = (3, 5, 2)
+
+
+def paper_sgd(w, gradients, *, rate, decay):
+    """A, eq. 6."""
+    for gradient in gradients:
+        w = w - rate * (gradient + decay * w)
+    return w
+
+
+def paper_momentum(w, gradients, *, rate, decay, momentum):
+    """A, eqs. 7 and 8 to the letter: γ stands in both lines."""
+    v = np.zeros_like(w)
+    for gradient in gradients:
+        v = momentum * v + rate * gradient + rate * decay * w
+        w = w - rate * v
+    return w
+
+
+def pytorch_momentum(w, gradients, *, rate, decay, momentum):
+    """The algorithm in the documentation of torch.optim.SGD."""
+    v = np.zeros_like(w)
+    for gradient in gradients:
+        v = momentum * v + gradient + decay * w
+        w = w - rate * v
+    return w
+
+
+CASES = {
+    "sgd by default": (sgd(), paper_sgd, {"rate": 0.05, "decay": 5e-4}),
+    "sgd": (sgd(learning_rate=0.3, weight_decay=0.2), paper_sgd, {"rate": 0.3, "decay": 0.2}),
+    "momentum by default": (
+        momentum_sgd(),
+        pytorch_momentum,
+        {"rate": 0.05, "decay": 5e-4, "momentum": 0.9},
+    ),
+    "momentum": (
+        momentum_sgd(learning_rate=0.3, weight_decay=0.2, momentum=0.5),
+        pytorch_momentum,
+        {"rate": 0.3, "decay": 0.2, "momentum": 0.5},
+    ),
+    "printed by default": (
+        momentum_sgd(form="printed"),
+        paper_momentum,
+        {"rate": 0.05, "decay": 5e-4, "momentum": 0.9},
+    ),
+    "printed": (
+        momentum_sgd(learning_rate=0.3, weight_decay=0.2, momentum=0.5, form="printed"),
+        paper_momentum,
+        {"rate": 0.3, "decay": 0.2, "momentum": 0.5},
+    ),
+}
+
+every_rule = pytest.mark.parametrize("name", CASES)
+
+
+def start(*batch):
+    random = np.random.default_rng(0)
+    return random.normal(size=(*batch, *SHAPE)), random.normal(size=(6, *batch, *SHAPE))
+
+
+def run(rule, weights, gradients):
+    """The rule as synthesis uses it, in float32."""
+    weights = jax.numpy.asarray(weights, np.float32)
+    state = rule.init(weights)
+    for gradient in gradients.astype(np.float32):
+        change, state = rule.update(gradient, state, weights)
+        weights = optax.apply_updates(weights, change)
+    return weights
+
+
+@every_rule
+def test_six_updates_are_the_equations(name):
+    rule, reference, numbers = CASES[name]
+    weights, gradients = start()
+    expected = reference(weights, gradients, **numbers)
+    np.testing.assert_allclose(run(rule, weights, gradients), expected, atol=2e-6)
+
+
+@every_rule
+def test_mapped_equals_looped_and_compiled_equals_eager(name):
+    rule = CASES[name][0]
+    weights, gradients = start(2)
+    looped = np.stack([run(rule, weights[i], gradients[:, i]) for i in range(2)])
+    mapped = jax.vmap(lambda w, g: run_traced(rule, w, g), (0, 1))(
+        weights.astype(np.float32), gradients.astype(np.float32)
+    )
+    np.testing.assert_allclose(mapped, looped, atol=1e-6)
+
+
+def run_traced(rule, weights, gradients):
+    def step(carry, gradient):
+        weights, state = carry
+        change, state = rule.update(gradient, state, weights)
+        return (optax.apply_updates(weights, change), state), None
+
+    return jax.lax.scan(step, (weights, rule.init(weights)), gradients)[0][0]
+
+
+def test_the_forms_differ_by_a_factor_of_the_rate():
+    weights, gradients = start()
+    move = {
+        form: run(momentum_sgd(form=form, weight_decay=0.0), weights, gradients) - weights
+        for form in ("pytorch", "printed")
+    }
+    np.testing.assert_allclose(move["printed"], 0.05 * move["pytorch"], atol=1e-6)
+
+
+def test_equal_options_give_the_identical_rule():
+    assert sgd(learning_rate=0.1) is sgd(learning_rate=0.1)
+    assert momentum_sgd(form="printed") is momentum_sgd(form="printed")
+    assert rule_by_name("momentum", momentum=0.5) is momentum_sgd(momentum=0.5)
+    assert rule_by_name("sgd") is sgd()
+
+
+def test_unknown_forms_are_refused(unchecked):
+    with pytest.raises(ValueError, match=r'"pytorch" or "printed", got \'nesterov\''):
+        momentum_sgd(form="nesterov")  # pyright: ignore[reportArgumentType] - what is refused
+
+
+def test_rules_of_optax_come_by_name():
+    weights, gradients = start()
+    found = run(rule_by_name("adam", learning_rate=0.1), weights, gradients)
+    np.testing.assert_array_equal(found, run(optax.adam(0.1), weights, gradients))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("adamm", {}, r"unknown update rule 'adamm'.*sgd, momentum or an optimiser"),
+        ("adam", {}, r"rule 'adam': .*learning_rate"),
+        ("adam", {"learning_rate": 0.1, "gamma": 2}, r"rule 'adam': .*gamma.*it takes learning_"),
+        ("sgd", {"momentum": 0.9}, r"rule 'sgd': .*momentum.*it takes learning_rate, weight_decay"),
+        ("constant_schedule", {"value": 1.0}, r"optax\.constant_schedule is not an optimiser"),
+        ("__doc__", {}, "unknown update rule"),
+    ],
+)
+def test_what_is_no_rule_is_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        rule_by_name(name, **options)

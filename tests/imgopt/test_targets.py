@@ -1,0 +1,143 @@
+"""Targets: what every row holds, and what it depends on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imgopt import check_targets, ranked_targets, two_class_targets, uniform_targets
+
+KEY = jax.random.key(3)
+NUM_CLASSES = 5
+LABELS = np.arange(2000) % NUM_CLASSES
+
+
+def test_two_classes_share_the_mass():
+    targets = np.asarray(two_class_targets(KEY, LABELS, num_classes=NUM_CLASSES, own=0.7))
+    assert targets.dtype == np.float32
+    assert targets.shape == (2000, NUM_CLASSES)
+    np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
+    np.testing.assert_array_equal(targets[np.arange(2000), LABELS], np.float32(0.7))
+    np.testing.assert_array_equal(np.sort(targets, 1)[:, :-2], 0)
+    np.testing.assert_allclose(np.sort(targets, 1)[:, -2], 0.3, atol=1e-6)
+
+
+def test_the_papers_share_is_the_default():
+    targets = two_class_targets(KEY, LABELS[:9], num_classes=NUM_CLASSES)
+    np.testing.assert_allclose(targets.max(1), 0.9)
+
+
+def test_every_other_class_is_as_likely():
+    targets = np.array(two_class_targets(KEY, LABELS, num_classes=NUM_CLASSES))
+    targets[np.arange(2000), LABELS] = 0
+    counts = np.zeros((NUM_CLASSES, NUM_CLASSES), int)
+    np.add.at(counts, (LABELS, targets.argmax(1)), 1)
+    assert (np.diag(counts) == 0).all()
+    others = counts[~np.eye(NUM_CLASSES, dtype=bool)]
+    # 400 images a label fall on 4 classes: 100 each, standard deviation 8.7.
+    assert others.min() > 100 - 5 * 8.7
+    assert others.max() < 100 + 5 * 8.7
+
+
+def test_a_row_depends_on_its_index_and_label_alone():
+    whole = np.asarray(two_class_targets(KEY, LABELS, num_classes=NUM_CLASSES))
+    chosen = np.array([1999, 3, 44, 3])
+    part = two_class_targets(KEY, LABELS[chosen], num_classes=NUM_CLASSES, indices=chosen)
+    np.testing.assert_array_equal(part, whole[chosen])
+
+
+def test_the_key_draws_the_other_class():
+    def draw(key):
+        return np.asarray(two_class_targets(key, LABELS[:50], num_classes=NUM_CLASSES))
+
+    np.testing.assert_array_equal(draw(KEY), draw(KEY))
+    assert (draw(KEY) != draw(jax.random.key(4))).any()
+
+
+@pytest.mark.parametrize("own", [0, 0.5, 1])
+def test_shares_at_the_ends_are_distributions(own):
+    targets = two_class_targets(KEY, LABELS[:9], num_classes=2, own=own)
+    expected = np.where(np.arange(2) == LABELS[:9, None] % 2, own, 1 - own)
+    in_range = LABELS[:9] < 2
+    np.testing.assert_allclose(np.asarray(targets)[in_range], expected[in_range])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_classes": 1}, "at least 2 classes, got 1"),
+        ({"own": 1.1}, r"in \[0, 1\], got 1.1"),
+        ({"own": -0.1}, r"in \[0, 1\], got -0.1"),
+        ({"own": float("nan")}, r"in \[0, 1\], got nan"),
+        ({"labels": np.array([0, 5])}, r"\[0, 5\), got 5 at position 1"),
+        ({"labels": np.array([-1, 4])}, r"\[0, 5\), got -1 at position 0"),
+        ({"labels": np.array([0.0, 1.0])}, "must be integers, got float64"),
+        ({"labels": np.zeros((2, 1), int)}, r"shape \(n,\), got \(2, 1\)"),
+        ({"indices": np.arange(3)}, r"shape \(n,\), got \(2,\), \(3,\)"),
+    ],
+)
+def test_wrong_input_of_two_classes_is_refused(unchecked, changes, message):
+    options = {"labels": np.array([0, 1]), "num_classes": NUM_CLASSES, **changes}
+    with pytest.raises(ValueError, match=message):
+        two_class_targets(KEY, options.pop("labels"), **options)
+
+
+def test_uniform_is_uniform():
+    np.testing.assert_allclose(uniform_targets(3, num_classes=7), np.full((3, 7), 1 / 7))
+
+
+def test_a_ranking_is_the_same_row_for_all_images():
+    targets = ranked_targets(3, ranking=[4, 0, 2], masses=[0.5, 0.3, 0.1], num_classes=5)
+    np.testing.assert_allclose(targets, [[0.3, 0.05, 0.1, 0.05, 0.5]] * 3, atol=1e-7)
+    assert targets.dtype == jnp.float32
+
+
+def test_a_ranking_of_all_classes_leaves_nothing():
+    targets = ranked_targets(1, ranking=[1, 2, 0], masses=[0.5, 0.3, 0.2], num_classes=3)
+    np.testing.assert_allclose(targets, [[0.2, 0.5, 0.3]], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("ranking", "masses", "message"),
+    [
+        ([], [], "one length, at least 1; got 0 classes and 0 masses"),
+        ([1, 2], [0.5], "got 2 classes and 1 masses"),
+        ([1, 1], [0.5, 0.4], r"different classes in \[0, 3\), got \[1, 1\]"),
+        ([1, 3], [0.5, 0.4], r"different classes in \[0, 3\), got \[1, 3\]"),
+        ([-1], [0.5], r"different classes in \[0, 3\), got \[-1\]"),
+        ([0, 1], [0.6, 0.5], "sum to at most 1"),
+        ([0, 1], [0.6, -0.1], "at least 0"),
+        ([0], [float("nan")], "at least 0"),
+        ([0, 1], [0.3, 0.5], "must descend"),
+        ([0, 1, 2], [0.5, 0.3, 0.1], "of all 3 classes must sum to 1"),
+    ],
+)
+def test_wrong_rankings_are_refused(ranking, masses, message):
+    with pytest.raises(ValueError, match=message):
+        ranked_targets(2, ranking=ranking, masses=masses, num_classes=3)
+
+
+def test_good_targets_pass_as_float32():
+    given = np.array([[0.9, 0.1, 0], [1 / 3, 1 / 3, 1 / 3]])
+    checked = check_targets(given, count=2, num_classes=3)
+    assert checked.dtype == np.float32
+    np.testing.assert_allclose(checked, given, atol=1e-7)
+    np.testing.assert_array_equal(check_targets(given.tolist(), count=2), checked)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([0.9, 0.1, 0.0], r"shape \(2, 3\), got \(3,\)"),
+        ([[0.9, 0.1, 0.0]], r"shape \(2, 3\), got \(1, 3\)"),
+        ([[0.9, 0.1]] * 2, r"shape \(2, 3\), got \(2, 2\)"),
+        ([[1, 0, 0]] * 2, "floating-point probabilities, got int64"),
+        ([[0.9, 0.1, 0.0], [0.9, 0.2, 0.0]], r"must sum to 1; row 1 is \[0.9, 0.2"),
+        ([[0.9, 0.1, 0.0], [1.1, -0.1, 0.0]], "must not be negative; row 1"),
+        ([[np.nan, 0.1, 0.9], [0.9, 0.1, 0.0]], "must be finite; row 0"),
+        ([[np.inf, 0.1, 0.9], [0.9, 0.1, 0.0]], "must be finite; row 0"),
+    ],
+)
+def test_wrong_targets_are_refused(targets, message):
+    with pytest.raises(ValueError, match=message):
+        check_targets(np.array(targets), count=2, num_classes=3)
