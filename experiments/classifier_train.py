@@ -200,7 +200,8 @@ def _train(
             if is_last or time.monotonic() - last_saved > CHECKPOINT_EVERY_SECONDS:
                 save_checkpoint(config.out / "checkpoints", result.epoch, _as_tree(state))
                 last_saved = time.monotonic()
-    assert state is not None  # epochs is at least 1, or the checkpoint was there
+    if state is None:
+        raise RuntimeError("no epoch was trained, though there is at least one")
     return state, evaluation or _evaluate(spec, state, test)
 
 

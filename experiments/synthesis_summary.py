@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 import imgopt
 from experiments.figures import histogram, image_pairs
 from experiments.report import Picture, Section, write_report
 from imgopt.synthesis import FROZEN_SLOPE, slope
-from train.datasets import load_images
+from train.datasets import ImageData, load_images
 from train.image_sets import read_extras
 
 SHOWN_IMAGES = 8
@@ -93,19 +93,30 @@ def print_summary(summary: dict[str, Any], *, made: int, seconds: float) -> None
     print(f"frozen pixels            {summary['frozen_pixels']:.1%}")
 
 
+def synthesis_pairs(
+    made: ImageData, originals: UInt8[np.ndarray, "n h w c"], rows: Int[np.ndarray, " m"]
+) -> bytes:
+    """A picture of some rows of a synthesised set beside their originals, at most 8.
+
+    Raises:
+        ValueError: the set has no targets and outputs.
+    """
+    if made.targets is None or made.outputs is None:
+        raise ValueError("expected a set with targets and outputs, made by elicit synthesize")
+    return image_pairs(
+        originals[rows], made.images[rows], made.targets[rows], made.outputs[rows],
+        made.class_names,
+    )  # fmt: skip
+
+
 def write_set_report(
     directory: Path, originals: UInt8[np.ndarray, "n h w c"], summary: dict[str, Any]
 ) -> None:
     """Writes a set's `report.html`: the first images beside their originals, and all the KLs."""
     data = load_images(directory)
     columns = read_extras(directory, ("kl",))
-    pairs = image_pairs(
-        originals[:SHOWN_IMAGES],
-        data.images[:SHOWN_IMAGES],
-        data.targets[:SHOWN_IMAGES],
-        data.outputs[:SHOWN_IMAGES],
-        data.class_names,
-    )
+    shown = np.arange(min(SHOWN_IMAGES, len(originals)))
+    pairs = synthesis_pairs(data, originals, shown)
     spread = histogram({"all images": columns["kl"]}, x_label="KL(target ‖ output), nats")
     write_report(
         directory / "report.html",

@@ -34,10 +34,12 @@ from train.image_sets import (
     uncommit,
     write_shard,
 )
-from train.runs import open_run
+from train.runs import environment, open_run
 
 SPLIT = "train"
 """Of the new set: what it holds is meant for training, whatever it was made from."""
+
+TIMING_FILE = "timing.json"
 
 EXTRAS = ("target", "output", "kl", "max_error", "steps", "source_id")
 
@@ -90,12 +92,15 @@ class _Job(NamedTuple):
     spec: ImageSetSpec
 
 
-def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> None:
+def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> dict[str, Any]:
     """Runs the command.
 
     Args:
         config: what to make.
         label: in front of the progress.
+
+    Returns:
+        The set's summary, as in its `summary.json`.
 
     Raises:
         ValueError: something does not fit, found before anything is compiled or written.
@@ -117,7 +122,7 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Non
     ]
     commit(config.out, job.spec, {SPLIT: records}, manifest={**identity, "stop": job.stop})
     made = sum(len(rows) for rows in missing.values())
-    _finish(config, job, made=made, seconds=seconds)
+    return _finish(config, job, made=made, seconds=seconds)
 
 
 def _check(config: SynthesizeConfig) -> _Job:
@@ -246,11 +251,16 @@ def _columns(job: _Job, rows: range, made: imgopt.Synthesis) -> dict[str, Any]:
     }
 
 
-def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -> None:
+def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -> dict[str, Any]:
     """Summarises the whole set, on screen and beside it."""
     originals = job.data.images[job.start : job.stop]
     summary = summarise(config.out, originals, job.options["pixel_map"])
     write_json(config.out / "summary.json", summary)
     write_set_report(config.out, originals, summary)
+    if made:
+        # Times are apart from the rest, whose bytes are the same in every run.
+        timing = {"images": made, "seconds": round(seconds, 2), **environment()}
+        write_json(config.out / TIMING_FILE, timing)
     print_summary(summary, made=made, seconds=seconds)
     print(f"image set: {config.out}")
+    return summary

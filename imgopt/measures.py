@@ -4,6 +4,7 @@ Images are float32 (n, h, w, c) in [0, 1]; every measure has one value an image.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from imgopt.filters import _distance_from_dc
@@ -11,7 +12,7 @@ from imgopt.pixel_maps import MAX_LEVEL
 
 
 def ranking_as_asked(
-    outputs: Float[Array, "n k"], targets: Float[Array, "n k"]
+    outputs: Float[Array | np.ndarray, "n k"], targets: Float[Array | np.ndarray, "n k"]
 ) -> Bool[Array, " n"]:
     """Whether the output ranks the classes as the target does.
 
@@ -24,18 +25,18 @@ def ranking_as_asked(
     """
     asked = targets[:, :, None] > targets[:, None, :]
     given = outputs[:, :, None] > outputs[:, None, :]
-    return (~asked | given).all((1, 2))
+    return jnp.all(~asked | given, axis=(1, 2))
 
 
 def mean_absolute_change(
-    images: Float[Array, "n h w c"], originals: Float[Array, "n h w c"]
+    images: Float[Array | np.ndarray, "n h w c"], originals: Float[Array | np.ndarray, "n h w c"]
 ) -> Float[Array, " n"]:
     """Mean |image - original| over the pixels and channels, in grey levels of 255."""
     return MAX_LEVEL * jnp.abs(images - originals).mean((1, 2, 3))
 
 
 def high_frequency_energy(
-    images: Float[Array, "n h w c"], *, radius: float = 10
+    images: Float[Array | np.ndarray, "n h w c"], *, radius: float = 10
 ) -> Float[Array, " n"]:
     """Mean square of what an image holds beyond a radius from DC, in squared grey levels.
 
@@ -56,6 +57,6 @@ def high_frequency_energy(
     return kept.sum((1, 2, 3)) / (channels * (height * width) ** 2)
 
 
-def saturation(images: Float[Array, "n h w c"]) -> Float[Array, " n"]:
+def saturation(images: Float[Array | np.ndarray, "n h w c"]) -> Float[Array, " n"]:
     """Mean over the pixels of max - min over the channels, in [0, 1]: 0 is grey (HSV's chroma)."""
-    return (images.max(-1) - images.min(-1)).mean((1, 2))
+    return (jnp.max(images, -1) - jnp.min(images, -1)).mean((1, 2))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 MAX_LEVEL = 255
@@ -99,14 +100,14 @@ def slope(pixel_map: PixelMap, weights: Float[Array, "..."]) -> Float[Array, "..
     return jax.jvp(pixel_map.to_image, (weights,), (jnp.ones_like(weights),))[1]
 
 
-def to_float(images: UInt8[Array, "..."]) -> Float[Array, "..."]:
+def to_float(images: UInt8[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
     """uint8 grey levels 0 to 255 → float32 in [0, 1]."""
     return jnp.asarray(images, jnp.float32) / MAX_LEVEL
 
 
-def to_uint8(images: Float[Array, "..."]) -> UInt8[Array, "..."]:
+def to_uint8(images: Float[Array | np.ndarray, "..."]) -> UInt8[Array, "..."]:
     """Float images in [0, 1] → the nearest uint8 grey level, as files hold it."""
-    return jnp.round(images * MAX_LEVEL).astype(jnp.uint8)
+    return jnp.round(jnp.asarray(images) * MAX_LEVEL).astype(jnp.uint8)
 
 
 def _clipped_map(

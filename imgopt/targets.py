@@ -75,7 +75,7 @@ def ranked_targets(
     ranking, masses = list(ranking), [float(mass) for mass in masses]
     _check_ranking(ranking, masses, num_classes)
     unlisted = num_classes - len(ranking)
-    row = np.full(num_classes, max(1 - sum(masses), 0) / unlisted if unlisted else 0)
+    row = np.full(num_classes, max(1 - sum(masses), 0) / max(unlisted, 1))
     row[ranking] = masses
     return jnp.tile(jnp.asarray(row, jnp.float32), (count, 1))
 

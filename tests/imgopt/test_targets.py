@@ -55,11 +55,10 @@ def test_the_key_draws_the_other_class():
 
 
 @pytest.mark.parametrize("own", [0, 0.5, 1])
-def test_shares_at_the_ends_are_distributions(own):
-    targets = two_class_targets(KEY, LABELS[:9], num_classes=2, own=own)
-    expected = np.where(np.arange(2) == LABELS[:9, None] % 2, own, 1 - own)
-    in_range = LABELS[:9] < 2
-    np.testing.assert_allclose(np.asarray(targets)[in_range], expected[in_range])
+def test_two_classes_in_all_leave_no_choice(own):
+    labels = np.array([0, 1, 1])
+    targets = two_class_targets(KEY, labels, num_classes=2, own=own)
+    np.testing.assert_allclose(targets, np.where(labels[:, None] == [0, 1], own, 1 - own))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""The batch job: the same bits however the images fall into batches."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imgopt import Synthesis, sgd, synthesize, synthesize_in_batches, to_float
+
+RANDOM = np.random.default_rng(11)
+IMAGES = RANDOM.integers(0, 256, (7, 5, 4, 3), np.uint8)
+TARGETS = RANDOM.dirichlet(np.ones(3), 7).astype(np.float32)
+KERNEL = jnp.asarray(RANDOM.normal(size=(60, 3)), jnp.float32)
+OPTIONS = {"steps": 9, "optimizer": sgd(learning_rate=0.5)}
+
+
+def classify(images):
+    return jnp.tanh(2 * images - 1).reshape(len(images), -1) @ KERNEL
+
+
+def job(images, targets, batch_size=4, **options):
+    parts = list(
+        synthesize_in_batches(classify, images, targets, batch_size=batch_size, **OPTIONS | options)
+    )
+    return parts, Synthesis(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+@pytest.mark.parametrize("tolerance", [None, 0.1])
+def test_padding_leaves_no_trace(count, tolerance):
+    _, whole = job(IMAGES, TARGETS, tolerance=tolerance)
+    parts, part = job(IMAGES[:count], TARGETS[:count], tolerance=tolerance)
+    assert [len(each.images) for each in parts] == [4] * (count // 4) + [count % 4] * (
+        count % 4 > 0
+    )
+    for field, found, expected in zip(Synthesis._fields, part, whole, strict=True):
+        np.testing.assert_array_equal(found, expected[:count], field)
+
+
+def test_splitting_and_reordering_leave_no_trace():
+    _, whole = job(IMAGES, TARGETS)
+    order = np.array([6, 2, 0, 4, 1, 5, 3])
+    for chosen in (order, order[:3], order[3:]):
+        _, part = job(IMAGES[chosen], TARGETS[chosen])
+        for field, found, expected in zip(Synthesis._fields, part, whole, strict=True):
+            np.testing.assert_array_equal(found, expected[chosen], field)
+
+
+def test_a_batch_is_what_synthesize_makes_of_it():
+    (first, _), _ = job(IMAGES, TARGETS)
+    expected = synthesize(classify, to_float(IMAGES[:4]), TARGETS[:4], **OPTIONS)
+    for field, found, wanted in zip(Synthesis._fields, first, expected, strict=True):
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_array_equal(found, wanted, field)
+
+
+def test_batch_sizes_agree_on_a_smooth_classifier():
+    results = [job(IMAGES, TARGETS, batch_size)[1] for batch_size in (1, 3, 7, 9)]
+    for result in results[1:]:
+        np.testing.assert_allclose(result.images, results[0].images, atol=1e-5)
+        np.testing.assert_allclose(result.outputs, results[0].outputs, atol=1e-5)
+
+
+def test_all_batches_share_one_compilation(compilations):
+    with compilations() as names:
+        job(IMAGES[:, :4], np.tile(TARGETS, (1, 1)), batch_size=2)
+    assert names.count("_synthesize") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"images": IMAGES / np.float32(255)}, "images must be uint8 grey levels, got float32"),
+        ({"targets": TARGETS[:5]}, r"targets must have shape \(7, .*got \(5, 3\)"),
+        ({"targets": np.concatenate([TARGETS, TARGETS])}, r"shape \(7, .*got \(14, 3\)"),
+        ({"targets": np.where(np.arange(7)[:, None] == 6, 2, TARGETS)}, "sum to 1; row 6"),
+    ],
+)
+def test_wrong_input_is_refused_before_the_first_batch(unchecked, changes, message):
+    arguments = {"images": IMAGES, "targets": TARGETS, "batch_size": 4, **changes}
+    with pytest.raises(ValueError, match=message):
+        synthesize_in_batches(
+            classify, arguments["images"], arguments["targets"], batch_size=arguments["batch_size"]
+        )

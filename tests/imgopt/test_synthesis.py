@@ -1,0 +1,386 @@
+"""`synthesize`: against a loop in NumPy, and what it promises of every single image."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from imgopt import (
+    arctan_map,
+    gaussian_low_pass,
+    low_pass,
+    momentum_sgd,
+    sgd,
+    sigmoid_map,
+    synthesize,
+    tanh_map,
+    to_float,
+    to_uint8,
+    two_class_targets,
+)
+
+SHAPE = (6, 5, 7, 3)
+NUM_CLASSES = 4
+RANDOM = np.random.default_rng(7)
+IMAGES = RANDOM.integers(0, 256, SHAPE).astype(np.float32) / 255
+IMAGES[0, 0, :2] = [[0, 0, 1], [1, 0, 0]]
+KERNEL = RANDOM.normal(size=(5 * 7 * 3, NUM_CLASSES))
+TARGETS = np.asarray(
+    two_class_targets(jax.random.key(0), np.arange(6) % NUM_CLASSES, num_classes=NUM_CLASSES)
+)
+STEPS = 30
+FAST = {"optimizer": sgd(learning_rate=0.5)}
+FIELDS = ("images", "outputs", "kl", "max_error", "steps", "frozen")
+
+
+def linear(images):
+    return images.reshape(len(images), -1) @ jnp.asarray(KERNEL, jnp.float32)
+
+
+def linear_with(kernel, images):
+    return images.reshape(len(images), -1) @ kernel
+
+
+def curved(images):
+    """Smooth and not linear."""
+    return linear(jnp.tanh(3 * images - 1) + images**2)
+
+
+def mixing(images):
+    """What batch norm in training mode would do: an image's logits hang on its neighbours."""
+    return linear(images - 0.5 * images.mean(0))
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def outputs_of(images):
+    return softmax(np.asarray(images, np.float64).reshape(len(images), -1) @ KERNEL)
+
+
+def kl_of(images, targets):
+    ratios = np.where(targets > 0, targets / outputs_of(images), 1)
+    return (targets * np.log(ratios)).sum(1)
+
+
+def numpy_loop(images, targets, rule, *, steps, margin=1e-3, rate=0.05, decay=5e-4, momentum=0.9):
+    """A, eqs. 2 to 8 in float64, with the linear classifier's gradient worked out by hand."""
+    w = np.tan((images.astype(np.float64).clip(margin, 1 - margin) - 0.5) * np.pi)
+    v = np.zeros_like(w)
+    for _ in range(steps):
+        x = np.arctan(w) / np.pi + 0.5
+        by_image = (outputs_of(x) - targets) @ KERNEL.T
+        gradient = by_image.reshape(w.shape) / (np.pi * (1 + w**2))
+        if rule == "sgd":
+            w = w - rate * (gradient + decay * w)
+        elif rule == "pytorch":
+            v = momentum * v + gradient + decay * w
+            w = w - rate * v
+        else:
+            v = momentum * v + rate * gradient + rate * decay * w
+            w = w - rate * v
+    return np.arctan(w) / np.pi + 0.5
+
+
+def assert_same_bits(found, expected):
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field), field)
+
+
+def rows(result, chosen):
+    return jax.tree.map(lambda leaf: leaf[np.asarray(chosen)], result)
+
+
+@pytest.mark.parametrize(
+    ("rule", "optimizer"),
+    [
+        ("sgd", sgd()),
+        ("pytorch", momentum_sgd()),
+        ("printed", momentum_sgd(form="printed")),
+    ],
+)
+def test_images_and_outputs_are_those_of_a_loop_in_numpy(rule, optimizer):
+    found = synthesize(linear, IMAGES, TARGETS, optimizer=optimizer, steps=STEPS)
+    expected = numpy_loop(IMAGES, TARGETS, rule, steps=STEPS)
+    np.testing.assert_allclose(found.images, expected, atol=1e-4)
+    assert np.abs(expected - IMAGES).max() > 0.003  # so the agreement says something
+    rounded = np.round(np.asarray(found.images, np.float64) * 255) / 255
+    np.testing.assert_allclose(found.outputs, outputs_of(rounded), atol=1e-5)
+    np.testing.assert_allclose(found.kl, kl_of(rounded, TARGETS), atol=1e-5)
+    worst = np.abs(outputs_of(rounded) - TARGETS).max(1)
+    np.testing.assert_allclose(found.max_error, worst, atol=1e-5)
+    np.testing.assert_array_equal(found.steps, STEPS)
+
+
+def test_sgd_is_the_default():
+    assert_same_bits(
+        synthesize(linear, IMAGES, TARGETS, steps=3),
+        synthesize(
+            linear,
+            IMAGES,
+            TARGETS,
+            steps=3,
+            optimizer=sgd(),
+            pixel_map=arctan_map(),
+            tolerance=None,
+        ),
+    )
+
+
+@pytest.mark.parametrize("pixel_map", [arctan_map(), tanh_map(), sigmoid_map()])
+@pytest.mark.parametrize("image_filter", [None, low_pass(2), gaussian_low_pass(0.5)])
+def test_every_map_and_filter_comes_closer_to_the_target(pixel_map, image_filter):
+    options = {"pixel_map": pixel_map, "image_filter": image_filter, **FAST}
+    before = synthesize(linear, IMAGES, TARGETS, steps=0, **options)
+    after = synthesize(linear, IMAGES, TARGETS, steps=40, **options)
+    assert (after.kl < 0.5 * before.kl).all()
+    if image_filter:  # the finished image is filtered, but for what clipping brings back
+        np.testing.assert_allclose(image_filter(after.images), after.images, atol=0.05)
+
+
+@pytest.mark.parametrize("classify", [linear, curved, mixing])
+def test_an_images_bits_do_not_depend_on_order_and_neighbours(classify):
+    options = {"steps": 12, **FAST}
+    result = synthesize(classify, IMAGES, TARGETS, **options)
+    order = np.array([4, 2, 5, 0, 3, 1])
+    permuted = synthesize(classify, IMAGES[order], TARGETS[order], **options)
+    assert_same_bits(permuted, rows(result, order))
+    others, other_targets = IMAGES[::-1].copy(), TARGETS[::-1].copy()
+    others[3], other_targets[3] = IMAGES[3], TARGETS[3]
+    beside_others = synthesize(classify, others, other_targets, **options)
+    assert_same_bits(rows(beside_others, [3]), rows(result, [3]))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_an_image_agrees_across_batch_sizes(count):
+    options = {"steps": 12, **FAST}
+    result = synthesize(curved, IMAGES, TARGETS, **options)
+    smaller = synthesize(curved, IMAGES[:count], TARGETS[:count], **options)
+    np.testing.assert_allclose(smaller.images, result.images[:count], atol=1e-5)
+    np.testing.assert_allclose(smaller.outputs, result.outputs[:count], atol=1e-5)
+
+
+def test_same_input_same_bits():
+    first, second = (synthesize(curved, IMAGES, TARGETS, steps=5) for _ in range(2))
+    assert_same_bits(first, second)
+
+
+def test_with_a_tolerance_every_image_stops_by_itself():
+    images, targets = IMAGES.copy(), TARGETS.copy()
+    targets[2] = outputs_of(images[2:3])[0]  # asks for what is there
+    tolerance = 0.05
+    result = synthesize(linear, images, targets, steps=500, tolerance=tolerance, **FAST)
+    assert result.steps[2] == 0
+    assert len(set(result.steps.tolist())) > 3
+    assert 0 < result.steps.max() < 500
+    assert (kl_of(result.images, targets) <= tolerance + 1e-5).all()
+    for i, steps in enumerate(result.steps.tolist()):
+        exact = synthesize(linear, images, targets, steps=steps, **FAST)
+        assert_same_bits(rows(exact, [i]), rows(result, [i]))
+        if steps:
+            before = synthesize(linear, images, targets, steps=steps - 1, **FAST)
+            assert kl_of(before.images, targets)[i] > tolerance - 1e-5
+
+
+def test_max_error_is_a_criterion_too():
+    options = {"steps": 500, "tolerance": 0.02, **FAST}
+    result = synthesize(linear, IMAGES, TARGETS, criterion="max_error", **options)
+    worst = np.abs(outputs_of(result.images) - TARGETS).max(1)
+    assert (worst <= 0.02 + 1e-5).all()
+    assert (worst > 0.01).all()  # it did not go on for long
+    by_kl = synthesize(linear, IMAGES, TARGETS, **options)
+    assert (by_kl.steps != result.steps).any()
+
+
+def test_out_of_reach_an_image_takes_all_steps():
+    result = synthesize(linear, IMAGES, TARGETS, steps=4, tolerance=0.0)
+    assert result.steps.tolist() == [4] * 6
+
+
+def test_no_steps_give_the_original_back():
+    result = synthesize(linear, IMAGES, TARGETS, steps=0)
+    np.testing.assert_allclose(result.images, IMAGES.clip(1e-3, 1 - 1e-3), atol=1e-6)
+    np.testing.assert_array_equal(to_uint8(result.images), np.round(255 * IMAGES))
+    np.testing.assert_allclose(result.outputs, outputs_of(IMAGES), atol=1e-5)
+    assert result.steps.tolist() == [0] * 6
+
+
+def test_outputs_hold_for_the_file_not_for_the_floats():
+    def steep(images):
+        return 40 * linear(images)
+
+    result = synthesize(steep, IMAGES, TARGETS, steps=20)
+    as_read = to_float(np.asarray(to_uint8(result.images)))
+    expected = jax.nn.softmax(steep(as_read))
+    np.testing.assert_allclose(result.outputs, expected, atol=1e-3)
+    assert np.abs(jax.nn.softmax(steep(result.images)) - expected).max() > 0.01
+
+
+def test_frozen_counts_the_originals_pixels_at_the_ends():
+    levels = np.zeros((2, 5, 8, 3), np.uint8)
+    levels[0] = 128
+    levels[0, 0, :, 0] = 255
+    levels[0, 1, :3, 1] = 0
+    levels[1, :, :, :2] = 1  # sin²(π/255)/π = 4.8e-5 moves, sin²(π/1000)/π = 3e-6 does not
+    expected = [(8 + 3) / 120, 1 / 3]
+    result = synthesize(
+        lambda x: x.mean(1)[:, 0], np.array(to_float(levels)), TARGETS[:2, :3] * 0 + 1 / 3, steps=1
+    )
+    np.testing.assert_allclose(result.frozen, expected, atol=1e-6)
+    sigmoid = synthesize(
+        lambda x: x.mean(1)[:, 0],
+        np.array(to_float(levels)),
+        TARGETS[:2, :3] * 0 + 1 / 3,
+        steps=1,
+        pixel_map=sigmoid_map(),
+    )
+    np.testing.assert_array_equal(sigmoid.frozen, 0)  # its slope at the margin is 1e-3
+
+
+def test_equal_options_compile_once(compilations):
+    classify = jax.tree_util.Partial(linear_with, jnp.asarray(KERNEL, jnp.float32))
+    retrained = jax.tree_util.Partial(linear_with, jnp.asarray(KERNEL[::-1].copy(), jnp.float32))
+
+    def run(function, images, **changes):
+        options = {
+            "optimizer": momentum_sgd(learning_rate=0.125),
+            "pixel_map": arctan_map(margin=5e-4),
+            "image_filter": low_pass(3),
+            **changes,
+        }
+        return synthesize(function, images, TARGETS, **options)
+
+    with compilations() as names:
+        first = run(classify, IMAGES, steps=2)
+    assert names.count("_synthesize") == 1
+    with compilations() as names:
+        run(classify, IMAGES[::-1], steps=3)
+        run(classify, IMAGES, steps=3, tolerance=0.5)
+        other = run(retrained, IMAGES, steps=2)
+    assert "_synthesize" not in names
+    assert (first.outputs != other.outputs).any()
+
+
+def test_a_flax_module_is_a_classifier():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(NUM_CLASSES)(nn.gelu(nn.Conv(4, (3, 3))(x)).reshape(len(x), -1))
+
+    net = Net()
+    variables = net.init(jax.random.key(1), jnp.zeros((1, *SHAPE[1:])))
+    for classify in (
+        jax.tree_util.Partial(net.apply, variables),
+        lambda images: net.apply(variables, images),
+    ):
+        result = synthesize(classify, IMAGES, TARGETS, steps=20, **FAST)
+        as_read = to_float(np.asarray(to_uint8(result.images)))
+        expected = jax.nn.softmax(net.apply(variables, as_read))
+        np.testing.assert_allclose(result.outputs, expected, atol=1e-5)
+        assert (result.kl < synthesize(classify, IMAGES, TARGETS, steps=0).kl).all()
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.adam(0.1), optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.5))],
+    ids=["adam", "clip by global norm"],
+)
+def test_rules_that_look_at_all_weights_see_one_image(optimizer):
+    result = synthesize(linear, IMAGES, TARGETS, optimizer=optimizer, steps=10)
+    for i in range(2):
+        alone = synthesize(
+            linear, IMAGES[i : i + 1], TARGETS[i : i + 1], optimizer=optimizer, steps=10
+        )
+        np.testing.assert_allclose(alone.images[0], result.images[i], atol=1e-5)
+    assert (result.kl < synthesize(linear, IMAGES, TARGETS, steps=0).kl).all()
+
+
+def test_another_classifier_can_measure():
+    def other(images):
+        return linear(images[:, ::-1])
+
+    result = synthesize(linear, IMAGES, TARGETS, steps=5, measure=other)
+    plain = synthesize(linear, IMAGES, TARGETS, steps=5)
+    np.testing.assert_array_equal(result.images, plain.images)
+    as_read = np.asarray(to_float(to_uint8(result.images)))
+    np.testing.assert_allclose(result.outputs, outputs_of(as_read[:, ::-1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.05])
+def test_nan_logits_of_one_image_do_not_disturb_its_neighbours(tolerance):
+    def nan_for_white(images):
+        return linear(images) + jnp.where(images.mean((1, 2, 3)) > 0.9, jnp.nan, 0.0)[:, None]
+
+    images = IMAGES.copy()
+    images[1] = 1
+    options = {"steps": 15, "tolerance": tolerance, **FAST}
+    result = synthesize(nan_for_white, images, TARGETS, **options)
+    healthy = synthesize(nan_for_white, IMAGES, TARGETS, **options)
+    others = [0, 2, 3, 4, 5]
+    assert_same_bits(rows(result, others), rows(healthy, others))
+    assert np.isnan(result.outputs[1]).all()
+    assert np.isfinite(healthy.outputs).all()
+
+
+def flat(images):
+    return images.mean((1, 2, 3))
+
+
+def one_more_row(images):
+    return jnp.zeros((len(images) + 1, NUM_CLASSES))
+
+
+def of_another_size(images):
+    return images.reshape(len(images), -1) @ jnp.zeros((99, NUM_CLASSES))
+
+
+def flax_of_another_size(images):
+    dense = nn.Dense(NUM_CLASSES)
+    variables = dense.init(jax.random.key(0), jnp.zeros((1, 99)))
+    return dense.apply(variables, images.reshape(len(images), -1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": IMAGES[0]}, r"shape \(n, h, w, c\), none of them 0; got \(5, 7, 3\)"),
+        ({"images": IMAGES[:0], "targets": TARGETS[:0]}, r"none of them 0; got \(0, 5, 7, 3\)"),
+        ({"images": np.zeros(SHAPE, np.uint8)}, "floating point .* got uint8; divide .* by 255"),
+        ({"images": IMAGES * 255}, r"in \[0, 1\], got values from 0 to 255; divide grey levels"),
+        ({"images": IMAGES + 0.02}, r"in \[0, 1\], got values from 0.02 to 1.02"),
+        ({"images": IMAGES - 0.02}, r"in \[0, 1\], got values from -0.02 to 0.98"),
+        ({"images": np.full(SHAPE, np.nan)}, r"in \[0, 1\], got values from nan to nan"),
+        ({"classify": of_another_size}, r"cannot take images of shape \(6, 5, 7, 3\)"),
+        ({"classify": flax_of_another_size}, r"cannot take images of shape \(6, 5, 7, 3\)"),
+        ({"classify": flat}, r"logits of shape \(6, number of classes\) .* got \(6,\)"),
+        ({"classify": one_more_row}, r"logits of shape \(6, number of classes\) .* got \(7, 4\)"),
+        ({"classify": lambda x: (linear(x),)}, "must return logits .* got tuple"),
+        ({"targets": TARGETS[:5]}, r"targets must have shape \(6, 4\), got \(5, 4\)"),
+        ({"targets": TARGETS[:, :3]}, r"targets must have shape \(6, 4\), got \(6, 3\)"),
+        ({"targets": TARGETS * 2}, "must sum to 1; row 0"),
+        ({"targets": 1 - 2 * TARGETS}, "must not be negative; row 0"),
+        ({"targets": TARGETS * np.nan}, "must be finite; row 0"),
+        ({"targets": (TARGETS > 0.5).astype(int)}, "floating-point probabilities, got int64"),
+        ({"steps": -1}, "steps must be at least 0, got -1"),
+        ({"tolerance": -0.1}, "tolerance must be None or at least 0, got -0.1"),
+        ({"tolerance": float("nan")}, "tolerance must be None or at least 0, got nan"),
+        ({"tolerance": float("inf")}, "tolerance must be None or at least 0, got inf"),
+        ({"criterion": "l2"}, '"kl" or "max_error", got \'l2\''),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_compiled(
+    unchecked, compilations, changes, message
+):
+    arguments = {"classify": linear, "images": IMAGES, "targets": TARGETS, **changes}
+    with compilations() as names, pytest.raises(ValueError, match=message):
+        synthesize(
+            arguments.pop("classify"),
+            arguments.pop("images"),
+            arguments.pop("targets"),
+            **arguments,
+        )
+    assert "_synthesize" not in names
