@@ -3,7 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from imgopt import Classify
 from train.classifiers import (
@@ -89,4 +89,4 @@ def _import_callable(place: str) -> Classify:
         sys.path.pop(0)
     if not callable(function):
         raise ValueError(f"classifier {place!r} is not callable but {type(function).__name__}")
-    return function
+    return cast(Classify, function)

@@ -35,7 +35,7 @@ COLUMNS = {
     "kl_p95": ("95th pct. KL", "{:.4f}"),
     "max_error_mean": ("mean max error", "{:.4f}"),
     "ranking_as_asked": ("ranking as asked", "{:.1%}"),
-    "mean_change_levels": ("mean |Δ|, grey levels", "{:.2f}"),
+    "mean_change_levels": ("mean change, grey levels", "{:.2f}"),
     "high_frequency_energy": ("high-frequency energy, levels²", "{:.1f}"),
     "saturation": ("saturation", "{:.4f}"),
     "images_per_second": ("images/s", "{:.1f}"),
@@ -141,7 +141,7 @@ def _grid(config: FiguresAConfig, rows: dict[str, Any]) -> bytes:
     made = {name: load_images(config.out / row["set"]).images for name, row in rows.items()}
     count = min(SHOWN_IMAGES, config.images)
     captions = {
-        name: f"KL {row['kl_mean']:.3f}, |Δ| {row['mean_change_levels']:.1f}"
+        name: f"KL {row['kl_mean']:.3f}, change {row['mean_change_levels']:.1f}"
         for name, row in rows.items()
     }
     return rules_grid(

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 
 from imgopt.pixel_maps import to_float
 from imgopt.synthesis import Classify, Synthesis, synthesize
+from imgopt.targets import check_targets
 
 
 def synthesize_in_batches(
@@ -32,16 +33,28 @@ def synthesize_in_batches(
         batch_size: images in a compiled batch, at least 1.
         **options: passed on to `imgopt.synthesize`.
 
-    Yields:
-        A `Synthesis` of NumPy arrays for each batch, in order.
+    Returns:
+        An iterator that gives a `Synthesis` of NumPy arrays for each batch, in order.
 
     Raises:
-        ValueError: as `imgopt.synthesize`, or `batch_size` is below 1.
+        ValueError: `batch_size` is below 1, the images are not uint8, or some targets are wrong: at
+            once. What else `imgopt.synthesize` refuses, it refuses at the first batch.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if np.asarray(images).dtype != np.uint8:
         raise ValueError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
+    targets = check_targets(targets, count=len(images))
+    return _run(classify, images, targets, batch_size, options)
+
+
+def _run(
+    classify: Classify,
+    images: UInt8[np.ndarray, "n h w c"],
+    targets: Float[np.ndarray, "n k"],
+    batch_size: int,
+    options: dict[str, Any],
+) -> Iterator[Synthesis]:
     pending: tuple[Synthesis, int] | None = None
     for start in range(0, len(images), batch_size):
         rows = np.arange(start, min(start + batch_size, len(images)))

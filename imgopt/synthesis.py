@@ -1,10 +1,11 @@
-"""`synthesize`: one compiled program that moves a batch of images until each elicits its target.
+"""`synthesize`: moves a batch of images, all at once, until each elicits its target.
 
 The gradient is taken image by image and mapped over the batch with `jax.vmap`, optimiser state
 included. So an image never depends on its neighbours, not even if the classifier or the update
 rule would look at the whole batch.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -105,18 +106,14 @@ def synthesize(
     """
     images, targets = check_inputs(classify, images, targets)
     _check_options(steps, tolerance, criterion)
-    return _synthesize(
-        as_partial(classify),
-        as_partial(measure or classify),
-        images,
-        targets,
-        jnp.int32(steps),
-        jnp.float32(-jnp.inf if tolerance is None else tolerance),
-        optimizer=optimizer or sgd(),
-        pixel_map=pixel_map or arctan_map(),
-        image_filter=image_filter or _identity,
-        criterion=criterion,
+    program = _Program(
+        optimizer or sgd(), pixel_map or arctan_map(), image_filter or _identity, criterion
     )
+    threshold = jnp.float32(-jnp.inf if tolerance is None else tolerance)
+    run = _run_from_host if _loops_on_host() else _run_on_device
+    start = _begin(program, images)
+    end = run(program, as_partial(classify), targets, threshold, steps, start)
+    return _finish(program, as_partial(measure or classify), images, targets, end)
 
 
 def as_partial(classify: Classify) -> jax.tree_util.Partial:
@@ -156,7 +153,7 @@ def check_inputs(
 def _logits_shape(classify: Classify, shape: tuple[int, ...]) -> tuple[int, ...]:
     try:
         logits = jax.eval_shape(classify, jax.ShapeDtypeStruct(shape, jnp.float32))
-    except TypeError as error:
+    except Exception as error:  # every library has errors of its own for a wrong shape
         raise ValueError(f"classify cannot take images of shape {shape}: {error}") from error
     if getattr(logits, "ndim", None) != 2 or logits.shape[0] != shape[0]:
         raise ValueError(
@@ -179,69 +176,105 @@ def _identity(images: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w 
     return images
 
 
+class _Program(NamedTuple):
+    """What is compiled in: everything that is not an array."""
+
+    optimizer: optax.GradientTransformation
+    pixel_map: PixelMap
+    image_filter: ImageFilter
+    criterion: Criterion
+
+    def render(self, weights: Float[Array, "*n h w c"]) -> Float[Array, "*n h w c"]:
+        """The image that the classifier sees."""
+        return self.image_filter(self.pixel_map.to_image(weights))
+
+
 class _Carry(NamedTuple):
+    """What changes from update to update; `steps` counts an image's updates."""
+
     weights: Float[Array, "n h w c"]
     opt_state: optax.OptState
     steps: Int[Array, " n"]
     active: Bool[Array, " n"]
 
 
-@jax.jit(static_argnames=("optimizer", "pixel_map", "image_filter", "criterion"))
-def _synthesize(
-    classify: jax.tree_util.Partial,
-    measure: jax.tree_util.Partial,
-    images: Float[Array, "n h w c"],
-    targets: Float[Array, "n k"],
-    max_steps: Int[Array, ""],
-    tolerance: Float[Array, ""],
-    *,
-    optimizer: optax.GradientTransformation,
-    pixel_map: PixelMap,
-    image_filter: ImageFilter,
-    criterion: Criterion,
-) -> Synthesis:
-    """The compiled part: a loop of vmapped updates until all images stopped or used their steps."""
+def _loops_on_host() -> bool:
+    """Whether the host calls every update, instead of one program that loops on the device.
 
-    def render(weights: Float[Array, "*n h w c"]) -> Float[Array, "*n h w c"]:
-        return image_filter(pixel_map.to_image(weights))
+    XLA's CPU backend runs the gradients of ordinary convolutions 20 to 30 times slower inside a
+    compiled loop than outside, and there a call costs nothing beside an update.
+    """
+    return jax.default_backend() == "cpu"
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begin(program: _Program, images: Float[Array, "n h w c"]) -> _Carry:
+    weights = program.pixel_map.to_weights(images)
+    opt_state = jax.vmap(program.optimizer.init)(weights)
+    count = len(images)
+    return _Carry(weights, opt_state, jnp.zeros(count, jnp.int32), jnp.ones(count, bool))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _update(
+    program: _Program,
+    classify: jax.tree_util.Partial,
+    targets: Float[Array, "n k"],
+    tolerance: Float[Array, ""],
+    carry: _Carry,
+) -> _Carry:
+    """One update of every active image; an image that has met the tolerance is active no more."""
 
     def loss(weights: Float[Array, "h w c"], target: Float[Array, " k"]):
-        log_p = jax.nn.log_softmax(classify(render(weights)[None])[0].astype(jnp.float32))
+        log_p = jax.nn.log_softmax(classify(program.render(weights)[None])[0].astype(jnp.float32))
         return -(target * log_p).sum(), log_p
 
-    def update(weights, opt_state, target, active):
-        gradient, log_p = jax.grad(loss, has_aux=True)(weights, target)
-        active &= ~(error(log_p, target)[criterion] <= tolerance)
-        change, new_state = optimizer.update(gradient, opt_state, weights)
-        new = optax.apply_updates(weights, change), new_state
-        return *jax.tree.map(
-            lambda n, o: jnp.where(active, n, o), new, (weights, opt_state)
-        ), active
-
-    def body(carry: _Carry) -> _Carry:
-        weights, opt_state, active = jax.vmap(update)(
-            carry.weights, carry.opt_state, targets, carry.active
-        )
+    def update(target: Float[Array, " k"], carry: _Carry) -> _Carry:
+        gradient, log_p = jax.grad(loss, has_aux=True)(carry.weights, target)
+        active = carry.active & ~(error(log_p, target)[program.criterion] <= tolerance)
+        change, new_state = program.optimizer.update(gradient, carry.opt_state, carry.weights)
+        new = optax.apply_updates(carry.weights, change), new_state
+        old = carry.weights, carry.opt_state
+        weights, opt_state = jax.tree.map(lambda n, o: jnp.where(active, n, o), new, old)
         return _Carry(weights, opt_state, carry.steps + active, active)
 
+    return jax.vmap(update)(targets, carry)
+
+
+def _run_from_host(program, classify, targets, tolerance, max_steps: int, carry: _Carry) -> _Carry:
+    may_stop = bool(tolerance >= 0)
+    for _ in range(max_steps):
+        carry = _update(program, classify, targets, tolerance, carry)
+        if may_stop and not carry.active.any():
+            break
+    return carry
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run_on_device(program, classify, targets, tolerance, max_steps, carry: _Carry) -> _Carry:
     def goes_on(carry: _Carry) -> Bool[Array, ""]:
         # An active image has taken every step so far, so the largest count is the loop's.
         return carry.active.any() & (carry.steps.max() < max_steps)
 
-    weights = pixel_map.to_weights(images)
-    count = len(images)
-    start = _Carry(
-        weights,
-        jax.vmap(optimizer.init)(weights),
-        jnp.zeros(count, jnp.int32),
-        jnp.ones(count, bool),
-    )
-    end = jax.lax.while_loop(goes_on, body, start)
-    finished = jnp.clip(render(end.weights), 0, 1)
-    log_q = _log_outputs(measure, to_float(to_uint8(finished)))
+    body = functools.partial(_update, program, classify, targets, tolerance)
+    return jax.lax.while_loop(goes_on, body, carry)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _finish(
+    program: _Program,
+    measure: jax.tree_util.Partial,
+    originals: Float[Array, "n h w c"],
+    targets: Float[Array, "n k"],
+    carry: _Carry,
+) -> Synthesis:
+    """Measures the finished images as an 8-bit file will hold them."""
+    images = jnp.clip(program.render(carry.weights), 0, 1)
+    log_q = _log_outputs(measure, to_float(to_uint8(images)))
     errors = jax.vmap(error)(log_q, targets)
-    frozen = (slope(pixel_map, weights) < FROZEN_SLOPE).mean((1, 2, 3))
-    return Synthesis(finished, jnp.exp(log_q), errors["kl"], errors["max_error"], end.steps, frozen)
+    slopes = slope(program.pixel_map, program.pixel_map.to_weights(originals))
+    frozen = (slopes < FROZEN_SLOPE).mean((1, 2, 3))
+    return Synthesis(images, jnp.exp(log_q), errors["kl"], errors["max_error"], carry.steps, frozen)
 
 
 def _log_outputs(

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -249,9 +249,9 @@ def read_extras(
     Returns:
         An array for each name, one row an image.
     """
-    source: Any = tfds.builder_from_directory(directory).as_data_source(
-        split, decoders={"image": tfds.decode.SkipDecoding()}
-    )
+    builder = tfds.builder_from_directory(directory)
+    undecoded = cast(Any, tfds.decode.SkipDecoding)()  # TFDS's types want an argument, wrongly
+    source: Any = builder.as_data_source(split, decoders={"image": undecoded})
     rows = source.__getitems__(range(len(source)))
     return {name: np.stack([row[name] for row in rows]) for name in names}
 

@@ -252,7 +252,7 @@ def _make_step(
     def step(key, state: TrainState, batch: TrainData):
         images = flip_and_crop(
             jax.random.fold_in(key, state.step),
-            batch.images,
+            jnp.asarray(batch.images),
             flip=config.flip,
             pad_px=config.pad_px,
         )

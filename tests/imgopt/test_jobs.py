@@ -62,7 +62,7 @@ def test_batch_sizes_agree_on_a_smooth_classifier():
 
 def test_all_batches_share_one_compilation(compilations):
     with compilations() as names:
-        job(IMAGES[:, :4], np.tile(TARGETS, (1, 1)), batch_size=2)
+        job(IMAGES, TARGETS, batch_size=2)
     assert names.count("_synthesize") == 1
 
 
@@ -76,7 +76,8 @@ def test_all_batches_share_one_compilation(compilations):
         ({"targets": np.where(np.arange(7)[:, None] == 6, 2, TARGETS)}, "sum to 1; row 6"),
     ],
 )
-def test_wrong_input_is_refused_before_the_first_batch(unchecked, changes, message):
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_input_is_refused_before_the_first_batch(changes, message):
     arguments = {"images": IMAGES, "targets": TARGETS, "batch_size": 4, **changes}
     with pytest.raises(ValueError, match=message):
         synthesize_in_batches(

@@ -122,7 +122,8 @@ def test_equal_options_give_the_identical_rule():
     assert rule_by_name("sgd") is sgd()
 
 
-def test_unknown_forms_are_refused(unchecked):
+@pytest.mark.usefixtures("unchecked")
+def test_unknown_forms_are_refused():
     with pytest.raises(ValueError, match=r'"pytorch" or "printed", got \'nesterov\''):
         momentum_sgd(form="nesterov")  # pyright: ignore[reportArgumentType] - what is refused
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imgopt import arctan_map, low_pass, momentum_sgd, sgd, synthesize, to_float
+from imgopt.synthesis import _identity, _synthesize
 
 CASES = {
     "sgd": {"optimizer": sgd()},
@@ -17,7 +18,7 @@ CASES = {
 
 def small_network(params, images):
     """The classifier of the vectors: two blocks of convolution, ReLU and pooling, and a dense."""
-    x = (images - 0.5) / 0.25
+    x = (images.astype(params["dense_bias"].dtype) - 0.5) / 0.25
     for layer in ("conv1", "conv2"):
         x = jax.lax.conv_general_dilated(
             x,
@@ -31,13 +32,17 @@ def small_network(params, images):
     return x.reshape(len(x), -1) @ params["dense_kernel"] + params["dense_bias"]
 
 
+def parameters(vectors, dtype):
+    return {
+        f"{layer}_{part}": jnp.asarray(vectors[f"{layer}_{part}"], dtype)
+        for layer in ("conv1", "conv2", "dense")
+        for part in ("kernel", "bias")
+    }
+
+
 @pytest.fixture(scope="module")
 def classify(vectors):
-    names = [
-        f"{layer}_{part}" for layer in ("conv1", "conv2", "dense") for part in ("kernel", "bias")
-    ]
-    params = {name: jnp.asarray(vectors[name], jnp.float32) for name in names}
-    return jax.tree_util.Partial(small_network, params)
+    return jax.tree_util.Partial(small_network, parameters(vectors, jnp.float32))
 
 
 def test_the_classifier_is_that_of_the_vectors(vectors, classify):
@@ -52,7 +57,14 @@ def test_weights_of_the_originals(vectors):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_images_and_outputs_after_100_updates(vectors, classify, case):
+def test_after_100_updates(vectors, classify, case):
+    """Images within 2e-3 and outputs within 5e-3, but for one image of the eight.
+
+    ReLU and max-pooling have kinks. An image that comes upon one may, in float32, take its other
+    side, and which image does depends on how the classifier's sums are rounded. So it is with
+    "sgd" (one pixel, 3.5e-3) and "momentum_low_pass" (up to 1.3e-2); in float64 it is not, as the
+    next test shows.
+    """
     found = synthesize(
         classify,
         to_float(vectors["images"]),
@@ -61,16 +73,29 @@ def test_images_and_outputs_after_100_updates(vectors, classify, case):
         **CASES[case],
     )
     np.testing.assert_allclose(found.outputs, vectors[f"{case}_outputs_uint8"], atol=5e-3)
-    expected = vectors[f"{case}_outputs"]
-    ratios = np.where(vectors["targets"] > 0, vectors["targets"] / expected, 1)
-    np.testing.assert_allclose(
-        (vectors["targets"] * np.log(ratios)).sum(1), vectors[f"{case}_kl"], atol=1e-9
-    )
+    np.testing.assert_array_equal(found.steps, 100)
     off = np.abs(found.images - vectors[f"{case}_images"])
-    if case == "sgd":
-        # In float32 one image comes upon a kink of ReLU and max-pooling at update 4 and takes its
-        # other side, which moves some pixels by up to 3.5e-3; in float64 it does not.
-        assert (off < 2e-3).mean((1, 2, 3)).min() >= 0.999
-        assert (off.max((1, 2, 3)) < 2e-3).sum() >= 7
-    else:
-        assert off.max() < 2e-3
+    assert (off.max((1, 2, 3)) < 2e-3).sum() >= 7
+    assert (off < 2e-3).mean((1, 2, 3)).min() >= 0.9
+    assert off.max() < 2e-2
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_after_100_updates_in_float64(vectors, case):
+    """The compiled part itself, since `synthesize` makes everything float32."""
+    with jax.enable_x64(True):
+        classify = jax.tree_util.Partial(small_network, parameters(vectors, jnp.float64))
+        found = _synthesize(
+            classify,
+            classify,
+            jnp.asarray(vectors["images"] / 255),
+            jnp.asarray(vectors["targets"]),
+            jnp.int32(100),
+            jnp.float32(-jnp.inf),
+            optimizer=CASES[case]["optimizer"],
+            pixel_map=arctan_map(margin=float(vectors["margin"])),
+            image_filter=CASES[case].get("image_filter", _identity),
+            criterion="kl",
+        )
+    np.testing.assert_allclose(found.images, vectors[f"{case}_images"], atol=1e-6)
+    np.testing.assert_allclose(found.outputs, vectors[f"{case}_outputs_uint8"], atol=1e-5)

@@ -75,7 +75,8 @@ def test_two_classes_in_all_leave_no_choice(own):
         ({"indices": np.arange(3)}, r"shape \(n,\), got \(2,\), \(3,\)"),
     ],
 )
-def test_wrong_input_of_two_classes_is_refused(unchecked, changes, message):
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_input_of_two_classes_is_refused(changes, message):
     options = {"labels": np.array([0, 1]), "num_classes": NUM_CLASSES, **changes}
     with pytest.raises(ValueError, match=message):
         two_class_targets(KEY, options.pop("labels"), **options)
