@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -249,9 +249,8 @@ def read_extras(
     Returns:
         An array for each name, one row an image.
     """
-    builder = tfds.builder_from_directory(directory)
-    undecoded = cast(Any, tfds.decode.SkipDecoding)()  # TFDS's types want an argument, wrongly
-    source: Any = builder.as_data_source(split, decoders={"image": undecoded})
+    builder: Any = tfds.builder_from_directory(directory)
+    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     rows = source.__getitems__(range(len(source)))
     return {name: np.stack([row[name] for row in rows]) for name in names}
 
