@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 OUT ?= runs/quickstart
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint bench format clean
 
 demo: .venv/.installed
 	.venv/bin/elicit quickstart --out $(OUT)
@@ -16,6 +16,9 @@ lint: .venv/.installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
+
+bench: .venv/.installed
+	.venv/bin/python benchmarks/bench.py
 
 format: .venv/.installed-dev
 	.venv/bin/ruff check --fix .

@@ -103,5 +103,5 @@ def environment() -> dict[str, Any]:
             "python": sys.version.split()[0],
             **{package: metadata.version(package) for package in packages},
         },
-        "command": " ".join(["elicit", *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }

@@ -1,0 +1,122 @@
+"""A tiny data set, a classifier trained on it and a set synthesised from it, made once for all."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.cli import main
+from train.image_sets import ImageSetSpec, commit, shard_path, write_shard
+
+CLASSES = ("ant", "bee", "cow")
+COUNTS = {"train": 48, "test": 21}
+
+
+def made_up_images(labels: np.ndarray, shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """Noise with a bright stripe whose place and colour tell the class; some pixels at the ends."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 120, (len(labels), *shape), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[3 * label : 3 * label + 4, :, label % 3] += 130
+    images[:, 0, 0], images[:, -1, 0] = 0, 255
+    return images
+
+
+def write_set(
+    directory: Path,
+    *,
+    class_names: tuple[str, ...] = CLASSES,
+    shape: tuple[int, int, int] = (16, 16, 3),
+    counts: Mapping[str, int] = COUNTS,
+    shards: int = 1,
+) -> Path:
+    spec = ImageSetSpec("made_up", class_names, shape, splits=tuple(counts))
+    records = {}
+    for seed, (split, count) in enumerate(counts.items()):
+        labels = np.random.default_rng(seed + 10).permutation(count) % len(class_names)
+        columns = {
+            "id": [f"{split}_{i:03d}" for i in range(count)],
+            "image": made_up_images(labels, shape, seed),
+            "label": labels,
+        }
+        records[split] = [
+            write_shard(
+                directory, spec, split=split, index=index,
+                columns={name: column[index::shards] for name, column in columns.items()},
+            )
+            for index in range(shards)
+        ]  # fmt: skip
+        assert shard_path(directory, spec, split=split, index=0).is_file()
+    commit(directory, spec, records, manifest={"made_up": True})
+    return directory
+
+
+def bytes_below(directory: Path) -> dict[str, bytes]:
+    """The content of every file below a directory; a directory counts as one without content."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else b""
+        for path in sorted(directory.rglob("*"))
+    }
+
+
+def run_command(*words: Any) -> int:
+    """The exit status of a command, also where tyro or argparse leave by SystemExit."""
+    try:
+        return main([str(word) for word in words])
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    return bytes_below
+
+
+@pytest.fixture(scope="session")
+def elicit() -> Callable[..., int]:
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def make_set() -> Callable[..., Path]:
+    return write_set
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """48 training and 21 test images of three classes, 16×16×3."""
+    return write_set(tmp_path_factory.mktemp("data") / "made_up")
+
+
+TRAINING = "--model vgg-small --width 0.05 --epochs 3 --batch-size 16 --learning-rate 0.02".split()
+
+
+@pytest.fixture(scope="session")
+def training(data) -> list[Any]:
+    """The words of a command that trains, but for --out."""
+    return ["classifier", "train", "--dataset", data, *TRAINING]
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory, training) -> Path:
+    """A trained classifier."""
+    out = tmp_path_factory.mktemp("runs") / "teacher"
+    assert run_command(*training, "--out", out) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def synthesis(data, run) -> list[Any]:
+    """The words of a command that synthesises in shards of 4, but for --out and the range."""
+    words = "--batch-size 4 --batches-per-shard 1 --steps 5 --rule-options learning_rate=3.0"
+    return ["synthesize", "--classifier", run, "--dataset", data, *words.split()]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, synthesis) -> Path:
+    """A set synthesised from the first 10 training images: two full shards and one of 2."""
+    out = tmp_path_factory.mktemp("sets") / "made"
+    assert run_command(*synthesis, "--out", out, "--stop", 10) == 0
+    return out

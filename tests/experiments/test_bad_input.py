@@ -1,0 +1,347 @@
+"""Wrong input on the command line: one readable message, status 2, and nothing done.
+
+Every case says in its pattern what was expected, what came or what to do.
+"""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import imgopt.synthesis
+import train.evaluation
+import train.loop
+
+CALLABLES = '''
+import jax.numpy as jnp
+three = lambda images: jnp.tile(images.mean((1, 2, 3))[:, None], 3)
+four = lambda images: jnp.tile(images.mean((1, 2, 3))[:, None], 4)
+flat = lambda images: images.mean((1, 2, 3))
+batchless = lambda images: jnp.zeros((7, 3))
+crashing = lambda images: images @ jnp.zeros((99, 3))
+number = 3
+'''
+
+
+def flip_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def write_targets(root: Path) -> None:
+    good = np.full((48, 3), 1 / 3)
+    changes = {"sum": (5, 0, 0.5), "negative": (6, 1, -0.1), "nan": (7, 2, np.nan)}
+    for name, (row, column, value) in changes.items():
+        wrong = good.copy()
+        wrong[row, column] = value
+        np.save(root / f"{name}.npy", wrong)
+    np.save(root / "classes.npy", np.full((48, 4), 0.25))
+    np.save(root / "rows.npy", good[:30])
+    np.save(root / "integers.npy", np.eye(3, dtype=np.int64)[np.zeros(48, int)])
+    np.save(root / "scalar.npy", np.float64(1))
+    np.save(root / "pickled.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    np.savez(root / "several.npz", good=good)
+    (root / "text.npy").write_text("0.9 0.1 0.0\n")
+    (root / "empty.npy").write_bytes(b"")
+    (root / "cut.npz").write_bytes((root / "several.npz").read_bytes()[:100])
+
+
+def write_damaged(root: Path) -> None:
+    """Copies of the data and of the run, each with one thing wrong."""
+    for name in ("missing", "flipped", "broken", "unlabelled", "unfeatured"):
+        shutil.copytree(root / "data", root / name)
+    (root / "missing" / "made_up-train.array_record-00000").unlink()
+    flip_byte(root / "flipped" / "made_up-train.array_record-00000")
+    (root / "broken" / "dataset_info.json").write_text('{"name": "made')
+    (root / "unfeatured" / "features.json").unlink()
+    (root / "unlabelled" / "label.labels.txt").write_text("ant\nbee\n")
+    features = root / "unlabelled" / "features.json"
+    features.write_text(features.read_text().replace('"numClasses": "3"', '"numClasses": "2"'))
+    for name in ("damaged_run", "specless_run", "misnamed_run"):
+        shutil.copytree(root / "run", root / name)
+    for path in (root / "damaged_run" / "checkpoints").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            flip_byte(path)
+    (root / "specless_run" / "classifier.json").write_text("{}")
+    (root / "misnamed_run" / "config.json").write_text("[]")
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory, data, run, made, make_set) -> Path:
+    """A directory with everything that the cases name."""
+    root = tmp_path_factory.mktemp("bad_input")
+    for source, name in ((data, "data"), (run, "run"), (made, "made")):
+        shutil.copytree(source, root / name)
+    make_set(root / "four", class_names=("ant", "bee", "cow", "dog"))
+    make_set(root / "other", class_names=("ant", "bee", "dog"))
+    make_set(root / "large", shape=(32, 32, 3))
+    make_set(root / "odd", shape=(20, 16, 3))
+    make_set(root / "one", class_names=("ant",))
+    (root / "plain").mkdir()
+    (root / "plain" / "note.txt").write_text("mine")
+    (root / "file").write_text("a file")
+    (root / "callables.py").write_text(CALLABLES)
+    (root / "misspelt.py").write_text("def classify(:\n")
+    (root / "failing.py").write_text("raise RuntimeError('no licence')\n")
+    write_targets(root)
+    write_damaged(root)
+    return root
+
+
+class Case(NamedTuple):
+    """A command, in the directory `root`, and a pattern that its message must hold."""
+
+    words: str
+    message: str
+
+
+SYNTHESIZE = "synthesize --classifier run --dataset data --out new"
+SYNTHESIZE_BY = "synthesize --dataset data --out new --classifier"
+FILE = f"{SYNTHESIZE} --targets file --targets-file"
+RANKED = f"{SYNTHESIZE} --targets ranked"
+TRAIN = (
+    "classifier train --dataset data --out new --model vgg-small --width 0.05 --epochs 1 "
+    "--batch-size 16"
+)
+TRAIN_ON = "classifier train --out new --model vgg-small --batch-size 16 --dataset"
+MIXED = f"{TRAIN} --loss mixed"
+EVALUATE = "classifier evaluate"
+FIGURES = "experiment figures-a --classifier run --dataset data --out new --images 4"
+
+CASES = {
+    # commands and options
+    "unknown command": Case("synthesise --out new", "no command 'synthesise'.*expected one of.*sy"),
+    "unknown command of a group": Case("classifier tarin", "'classifier tarin'.*classifier train"),
+    "unknown option of no command": Case("--verbos", "no command '--verbos'.*expected one of"),
+    "group alone": Case("classifier", "elicit COMMAND.*classifier train.*classifier evaluate"),
+    "unknown option": Case(f"{SYNTHESIZE} --stepz 3", "Unrecognized.*--stepz.*--steps"),
+    "missing option": Case("synthesize --classifier run --out new", "required.*--dataset"),
+    "word for a number": Case(f"{SYNTHESIZE} --steps many", "steps.*'?many"),
+    "word outside a choice": Case(f"{SYNTHESIZE} --pixel-map cubic", "cubic.*arctan.*tanh.*sigmo"),
+    "unknown model": Case(f"{TRAIN} --model vgg17", "vgg17.*vgg16.*vgg-small.*kono-cnn"),
+    "unknown precision": Case(f"{SYNTHESIZE} --precision half", "half.*float32.*bfloat16"),
+    # update rule, map, filter, stopping
+    "unknown rule": Case(f"{SYNTHESIZE} --rule adan2", "unknown update rule 'adan2'.*optax.*adam"),
+    "no optimiser": Case(f"{SYNTHESIZE} --rule l2_loss", "'?l2_loss'?.*(optimiser|takes)"),
+    "module for a rule": Case(f"{SYNTHESIZE} --rule contrib", "unknown update rule 'contrib'"),
+    "unknown option of a rule": Case(
+        f"{SYNTHESIZE} --rule-options speed=3", "rule 'sgd'.*speed.*takes learning_rate"
+    ),
+    "missing option of a rule": Case(f"{SYNTHESIZE} --rule adam", "'adam'.*missing.*learning_rate"),
+    "misformed option of a rule": Case(
+        f"{SYNTHESIZE} --rule-options 0.1", "must be name=value, got '0.1'"
+    ),
+    "word for a rate": Case(
+        f"{SYNTHESIZE} --rule-options learning_rate=fast", "rule 'sgd'.*learning_rate.*fast"
+    ),
+    "rate that is no number": Case(
+        f"{SYNTHESIZE} --rule adam --rule-options learning_rate=nan", "rule 'adam'.*nan"
+    ),
+    "list for a rate": Case(
+        f"{SYNTHESIZE} --rule-options learning_rate=[1,2]", "rule 'sgd'.*takes learning_rate"
+    ),
+    "complex rate": Case(f"{SYNTHESIZE} --rule-options learning_rate=1j", "rule 'sgd'.*1j"),
+    "unknown form of momentum": Case(
+        f"{SYNTHESIZE} --rule momentum --rule-options form=nesterov", "pytorch.*printed.*'nesterov'"
+    ),
+    "margin of half a level": Case(f"{SYNTHESIZE} --margin 0.5", "margin.*below 0.5/255.*got 0.5"),
+    "margin of nothing": Case(f"{SYNTHESIZE} --margin 0", "margin must be at least.*got 0.0"),
+    "radius of nothing": Case(f"{SYNTHESIZE} --filter low-pass --radius 0", "radius.*above 0.*0.0"),
+    "endless radius": Case(f"{SYNTHESIZE} --filter low-pass --radius inf", "radius.*finite.*inf"),
+    "negative sigma": Case(f"{SYNTHESIZE} --filter gaussian --sigma=-1", "sigma.*above 0.*-1.0"),
+    "endless sigma": Case(f"{SYNTHESIZE} --filter gaussian --sigma inf", "sigma.*finite.*inf"),
+    "negative steps": Case(f"{SYNTHESIZE} --steps=-1", "steps must be at least 0.*-1"),
+    "too many steps": Case(f"{SYNTHESIZE} --steps 3000000000", "steps must be.*3000000000"),
+    "negative tolerance": Case(f"{SYNTHESIZE} --tolerance=-0.1", "tolerance.*at least 0.*-0.1"),
+    "tolerance that is no number": Case(f"{SYNTHESIZE} --tolerance nan", "tolerance.*got nan"),
+    "endless tolerance": Case(f"{SYNTHESIZE} --tolerance inf", "tolerance.*finite.*got inf"),
+    # range and batches
+    "batch of nothing": Case(f"{SYNTHESIZE} --batch-size 0", "batch_size must be at least 1.*0"),
+    "shard of nothing": Case(f"{SYNTHESIZE} --batches-per-shard 0", "batches_per_shard.*least 1.*0"),
+    "negative start": Case(f"{SYNTHESIZE} --start=-1", "range -1 to 48.*48 images.*0 <= start < st"),
+    "empty range": Case(f"{SYNTHESIZE} --start 9 --stop 9", "range 9 to 9.*start < stop"),
+    "range beyond the split": Case(f"{SYNTHESIZE} --stop 49", "range 0 to 49.*split's 48 images"),
+    "unknown split": Case(f"{SYNTHESIZE} --split validation", "among .'test', 'train'.*'validation'"),
+    "key beyond 64 bits": Case(f"{SYNTHESIZE} --key {2**70}", f"key.*{2**70}"),
+    # targets
+    "share above 1": Case(f"{SYNTHESIZE} --own 1.5", r"own must be a probability in \[0, 1\].*1.5"),
+    "share that is no number": Case(f"{SYNTHESIZE} --own nan", "own must be a probability.*nan"),
+    "ranking of an unknown class": Case(
+        f"{RANKED} --ranking ant dog --masses 0.6 0.3", "unknown class 'dog'.*one of ant, bee, cow"
+    ),
+    "ranking of a class number too large": Case(
+        f"{RANKED} --ranking 3 --masses 0.6", "unknown class '3'.*ant, bee, cow"
+    ),
+    "ranking of a class twice": Case(
+        f"{RANKED} --ranking ant 0 --masses 0.6 0.3", "different classes.*0, 0"
+    ),
+    "ascending masses": Case(f"{RANKED} --ranking ant bee --masses 0.3 0.6", "descend.*0.3, 0.6"),
+    "masses above 1": Case(f"{RANKED} --ranking ant bee --masses 0.9 0.3", "at most 1.*0.9, 0.3"),
+    "fewer masses than classes": Case(
+        f"{RANKED} --ranking ant bee --masses 0.9", "one length.*2 classes and 1 masses"
+    ),
+    "ranking of nothing": Case(RANKED, "ranking and masses.*at least 1.*0 classes"),
+    "no file of targets": Case(f"{SYNTHESIZE} --targets file", "needs --targets-file"),
+    "absent file of targets": Case(f"{FILE} absent.npy", "no targets file absent.npy"),
+    "targets that do not sum to 1": Case(f"{FILE} sum.npy", r"must sum to 1; row 5 is \[0.5, 0.33"),
+    "negative target": Case(f"{FILE} negative.npy", "must not be negative; row 6 is.*-0.1"),
+    "target that is no number": Case(f"{FILE} nan.npy", "must be finite; row 7 is.*nan"),
+    "targets of other classes": Case(f"{FILE} classes.npy", r"shape \(48, 3\), got \(48, 4\)"),
+    "targets of other images": Case(f"{FILE} rows.npy", r"shape \(48, 3\), got \(30, 3\)"),
+    "whole numbers as targets": Case(f"{FILE} integers.npy", "floating-point.*int64"),
+    "one number as targets": Case(f"{FILE} scalar.npy", r"shape \(48, 3\), got \(\)"),
+    "pickled targets": Case(f"{FILE} pickled.npy", "pickled.npy is not a NumPy .npy file"),
+    "several arrays as targets": Case(f"{FILE} several.npz", "several.npz holds several.*one .npy"),
+    "text as targets": Case(f"{FILE} text.npy", "text.npy is not a NumPy .npy file"),
+    "empty file as targets": Case(f"{FILE} empty.npy", "empty.npy is not a NumPy .npy file"),
+    "cut archive as targets": Case(f"{FILE} cut.npz", "cut.npz is not a NumPy .npy file"),
+    # classifiers
+    "absent run": Case(f"{SYNTHESIZE_BY} absent", "no classifier at 'absent'.*classifier train"),
+    "no run": Case(f"{SYNTHESIZE_BY} plain", "plain is not a classifier's run.*classifier train"),
+    "file for a run": Case(f"{SYNTHESIZE_BY} file", "no classifier at 'file'.*run directory"),
+    "damaged run": Case(f"{SYNTHESIZE_BY} damaged_run", "no undamaged checkpoint; train it again"),
+    "run without a description": Case(
+        f"{SYNTHESIZE_BY} specless_run", "specless_run/classifier.json does not describe"
+    ),
+    "run of more classes": Case(
+        "synthesize --classifier run --dataset four --out new", "has 3 classes.*data set 4 .*'dog'"
+    ),
+    "run of other classes": Case(
+        "synthesize --classifier run --dataset other --out new", "'cow'.*the data set 3 .*'dog'"
+    ),
+    "run of another size": Case(
+        "synthesize --classifier run --dataset large --out new",
+        r"takes images of shape \(16, 16, 3\), the data set has \(32, 32, 3\)",
+    ),
+    "absent module": Case(f"{SYNTHESIZE_BY} absent.module:f", "cannot import.*No module.*absent"),
+    "absent callable": Case(f"{SYNTHESIZE_BY} callables:five", "cannot import.*'five'"),
+    "no callable": Case(f"{SYNTHESIZE_BY} callables:number", "not callable but int"),
+    "module with a mistake": Case(f"{SYNTHESIZE_BY} misspelt:classify", "cannot import.*SyntaxErr"),
+    "module that fails": Case(f"{SYNTHESIZE_BY} failing:classify", "cannot import.*no licence"),
+    "callable without classes": Case(
+        f"{SYNTHESIZE_BY} callables:flat", r"logits of shape \(1, number of classes\).*got \(1,\)"
+    ),
+    "callable without images": Case(
+        f"{SYNTHESIZE_BY} callables:batchless", r"logits of shape \(1, .*got \(7, 3\)"
+    ),
+    "callable of other classes": Case(
+        f"{SYNTHESIZE_BY} callables:four", "callables:four.*4 classes.*data set.* 3"
+    ),
+    "callable of other images": Case(
+        f"{SYNTHESIZE_BY} callables:crashing", r"cannot take images of shape \(1, 16, 16, 3\)"
+    ),
+    # data
+    "absent data": Case(
+        "synthesize --classifier run --dataset absent --out new",
+        "expected a data set's directory.*'absent'.*check the path",
+    ),
+    "directory without data": Case(f"{TRAIN_ON} plain", "dataset_info.json, got 'plain'.*none"),
+    "absent data directory": Case(f"{TRAIN_ON} cifar10 --data-dir absent", "cifar10 in absent.*prep"),
+    "missing shard": Case(f"{TRAIN_ON} missing", "made_up-train.array_record-00000: missing; make"),
+    "flipped byte": Case(f"{TRAIN_ON} flipped", "made_up-train.array_record-00000: damaged.*make"),
+    "broken metadata": Case(f"{TRAIN_ON} broken", "JSON in broken/dataset_info.json.*damaged"),
+    "missing metadata": Case(f"{TRAIN_ON} unfeatured", "features.json in unfeatured.*make it again"),
+    "label outside its range": Case(f"{TRAIN_ON} unlabelled", r"labels in \[0, 2\), got 2"),
+    # training
+    "size that cannot be halved": Case(f"{TRAIN_ON} odd", "vgg-small.*multiples of 16.*20×16"),
+    "one class": Case(f"{TRAIN_ON} one", "at least 2 classes, got 1"),
+    "batch above the training set": Case(
+        f"{TRAIN} --batch-size 64", "48 images, less than one batch of 64; lower --batch-size"
+    ),
+    "no epochs": Case(f"{TRAIN} --epochs 0", "epochs must be at least 1, got 0"),
+    "no width": Case(f"{TRAIN} --width 0", "width must be above 0.*got 0.0"),
+    "endless width": Case(f"{TRAIN} --width inf", "width must be above 0.*finite.*got inf"),
+    "no learning rate": Case(f"{TRAIN} --learning-rate 0", "learning_rate must be above 0.*0.0"),
+    "endless learning rate": Case(f"{TRAIN} --learning-rate inf", "learning_rate.*finite.*got inf"),
+    "decay that is no number": Case(f"{TRAIN} --weight-decay nan", "weight_decay.*got nan"),
+    "momentum of 1": Case(f"{TRAIN} --momentum 1", r"momentum must be in \[0, 1\), got 1.0"),
+    "negative padding": Case(f"{TRAIN} --pad-px=-1", "pad_px must be at least 0.*-1"),
+    "unknown loss": Case(f"{TRAIN} --loss hinge", "hinge.*cross-entropy.*mixed"),
+    "mixed loss of originals": Case(MIXED, "--loss mixed needs --replace"),
+    "fraction above 1": Case(f"{TRAIN} --replace made --fraction 1.5", r"in \[0, 1\], got 1.5"),
+    "negative fraction": Case(f"{TRAIN} --fraction=-0.1", r"fraction must be in \[0, 1\], got -0.1"),
+    "fraction that is no number": Case(f"{TRAIN} --fraction nan", "fraction must be.*got nan"),
+    "absent replacements": Case(f"{MIXED} --replace absent", "data set's directory.*'absent'"),
+    "replacements without outputs": Case(
+        f"{MIXED} --replace data", "no source_id and output.*elicit synthesize"
+    ),
+    "too few replacements": Case(
+        f"{MIXED} --replace made --fraction 0.5", "needs 24 replacements.*covers 10.*lower the frac"
+    ),
+    "replacements of other classes": Case(
+        f"{MIXED} --dataset other --replace made", "classes differ.*'dog'.*'cow'"
+    ),
+    "replacements of another size": Case(
+        f"{MIXED} --dataset large --replace made", r"shapes differ.*\(32, 32, 3\).*\(16, 16, 3\)"
+    ),
+    # existing outputs
+    "set of another configuration": Case(
+        f"{SYNTHESIZE} --out made --steps 9", "made holds a run of another.*steps was 5, now 9"
+    ),
+    "run of another configuration": Case(
+        f"{TRAIN} --out run", "run holds a run of another.*epochs was 3, now 1.*another --out"
+    ),
+    "run where a set is wanted": Case(f"{SYNTHESIZE} --out run", "run holds a run of another"),
+    "directory of the user's own": Case(f"{SYNTHESIZE} --out plain", "plain is there.*another --out"),
+    "file of the user's own": Case(f"{TRAIN} --out file", "file is there.*another --out"),
+    "directory below a file": Case(f"{TRAIN} --out file/new", "file/new"),
+    # the other commands
+    "evaluation of nothing": Case(f"{EVALUATE} plain", "plain is not a classifier's run.*make one"),
+    "evaluation of a damaged run": Case(f"{EVALUATE} damaged_run", "no undamaged checkpoint"),
+    "evaluation without a data set": Case(
+        f"{EVALUATE} misnamed_run", "misnamed_run/config.json.*--dataset"
+    ),
+    "evaluation on another size": Case(
+        f"{EVALUATE} run --dataset large", r"\(16, 16, 3\), the data set has \(32, 32, 3\)"
+    ),
+    "evaluation on other classes": Case(f"{EVALUATE} run --dataset four", "3 classes.*data set 4"),
+    "evaluation of no batch": Case(f"{EVALUATE} run --batch-size 0", "batch_size.*least 1.*got 0"),
+    "evaluation of an unknown split": Case(f"{EVALUATE} run --split dev", "split among.*'dev'"),
+    "figures of too many images": Case(f"{FIGURES} --images 99", "0 to 99.*21 images"),
+    "figures of no images": Case(f"{FIGURES} --images 0", "range 0 to 0.*start < stop"),
+    "figures in no batches": Case(f"{FIGURES} --batch-size 0", "batch_size must be at least 1"),
+    "figures of an absent run": Case(f"{FIGURES} --classifier absent", "no classifier at 'absent'"),
+    "quickstart of one seed": Case("quickstart --out new --seeds 1", "seeds must be at least 2.*1"),
+    "quickstart of too much": Case("quickstart --out new --fraction 2", r"fraction.*\[0, 1\].*2.0"),
+    "quickstart elsewhere": Case("quickstart --out plain", "plain is there.*another --out"),
+    "nothing to show": Case("data show absent --out new.png", "data set's directory.*'absent'"),
+    "nothing to import": Case("data import absent --out new", "absent"),
+}
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    """Whatever would compile a synthesis, a training or an evaluation fails the test instead."""
+
+    def refuse(*_, **__):
+        raise AssertionError("something was compiled")
+
+    monkeypatch.setattr(imgopt.synthesis, "_synthesize", refuse)
+    monkeypatch.setattr(train.loop, "_make_run_steps", refuse)
+    monkeypatch.setattr(train.loop, "initial_state", refuse)
+    monkeypatch.setattr(train.evaluation, "_log_probabilities", refuse)
+
+
+@pytest.mark.filterwarnings("default:checkpoint .* is damaged")
+@pytest.mark.usefixtures("nothing_runs", "unchecked")
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_wrong_input_is_one_message_and_nothing_else(
+    case, root, elicit, contents, capfd, monkeypatch
+):
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # of the user's modules
+    before = contents(root)
+    status = elicit(*shlex.split(case.words))
+    printed, complaint = capfd.readouterr()
+    assert status == 2
+    assert printed == ""
+    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", complaint)  # tyro draws a box
+    assert re.search(case.message, plain), plain
+    assert "Traceback" not in complaint
+    assert len(re.findall(r"(?m)^elicit.*: error: |^╭|^usage: elicit COMMAND", complaint)) == 1
+    assert contents(root) == before

@@ -1,0 +1,138 @@
+"""Checkpoints: what was saved comes back, and damage does not go unseen."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train.checkpoints import latest_checkpoint, save_checkpoint
+
+
+def state(step):
+    return {
+        "variables": {"params": {"kernel": jnp.full((3, 5), step + 0.5), "bias": jnp.arange(5.0)}},
+        "half": jnp.ones((2,), jnp.bfloat16) * step,
+        "counts": [np.int32(step), np.arange(4, dtype=np.uint8)],
+        "flag": np.array([True, False]),
+    }
+
+
+def files(directory, step):
+    return sorted(path for path in (directory / str(step)).rglob("*") if path.is_file())
+
+
+def largest(directory, step):
+    return max(files(directory, step), key=lambda path: path.stat().st_size)
+
+
+def test_structure_types_and_bits_come_back(tmp_path):
+    save_checkpoint(tmp_path / "new" / "place", 7, state(7))
+    restored = latest_checkpoint(tmp_path / "new" / "place")
+    assert restored is not None
+    assert restored.step == 7
+    assert jax.tree.structure(restored.state) == jax.tree.structure(state(7))
+    for found, saved in zip(
+        jax.tree.leaves(restored.state), jax.tree.leaves(state(7)), strict=True
+    ):
+        assert found.dtype == saved.dtype
+        np.testing.assert_array_equal(found, saved)
+
+
+def test_nothing_there_is_none(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    assert latest_checkpoint(tmp_path / "missing") is None
+
+
+def test_the_newest_by_number_is_used_and_the_oldest_go(tmp_path):
+    for step in (2, 9, 10):
+        save_checkpoint(tmp_path, step, state(step), keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "10.json", "9", "9.json"]
+    assert latest_checkpoint(tmp_path).step == 10
+
+
+def test_a_step_may_be_saved_again(tmp_path):
+    save_checkpoint(tmp_path, 1, state(1))
+    save_checkpoint(tmp_path, 1, state(2))
+    assert latest_checkpoint(tmp_path).state["counts"][0] == 2
+
+
+def flip_a_byte(directory):
+    path = largest(directory, 2)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_off(directory):
+    path = largest(directory, 2)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def lose_a_file(directory):
+    largest(directory, 2).unlink()
+
+
+def lose_all_files(directory):
+    shutil.rmtree(directory / "2")
+
+
+def add_a_file(directory):
+    (directory / "2" / "stray").write_bytes(b"")
+
+
+def damage_digests(directory):
+    (directory / "2.json").write_text("{")
+
+
+def empty_digests(directory):
+    (directory / "2.json").write_text("[]")
+
+
+DAMAGES = [
+    flip_a_byte,
+    cut_off,
+    lose_a_file,
+    lose_all_files,
+    add_a_file,
+    damage_digests,
+    empty_digests,
+]
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    for step in (1, 2):
+        save_checkpoint(directory, step, state(step))
+    return directory
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_noticed_and_the_one_before_is_used(two_checkpoints, tmp_path, damage):
+    directory = tmp_path / "run"
+    shutil.copytree(two_checkpoints, directory)
+    damage(directory)
+    with pytest.warns(UserWarning, match=r"checkpoint .*2 is damaged .*trying the one before"):
+        restored = latest_checkpoint(directory)
+    assert restored is not None
+    assert restored.step == 1
+    assert restored.state["counts"][0] == 1
+
+
+def test_without_digests_it_is_no_checkpoint(two_checkpoints, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(two_checkpoints, directory)
+    (directory / "2.json").unlink()  # as if killed before the commit
+    assert latest_checkpoint(directory).step == 1
+
+
+def test_when_all_are_damaged_there_is_none(two_checkpoints, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(two_checkpoints, directory)
+    flip_a_byte(directory)
+    shutil.rmtree(directory / "1")
+    with pytest.warns(UserWarning, match="damaged") as warned:
+        assert latest_checkpoint(directory) is None
+    assert len(warned) == 2
