@@ -215,7 +215,7 @@ def _begin(program: _Program, images: Float[Array, "n h w c"]) -> _Carry:
     return _Carry(weights, opt_state, jnp.zeros(count, jnp.int32), jnp.ones(count, bool))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, donate_argnames="carry")
 def _update(
     program: _Program,
     classify: jax.tree_util.Partial,

@@ -38,9 +38,7 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         checkpointer.save(path.absolute(), jax.tree.map(np.asarray, state), force=True)
     write_json(_digest_file(path), _digests(path))
-    for old in _steps(directory)[keep:]:
-        _digest_file(directory / str(old)).unlink()
-        shutil.rmtree(directory / str(old), ignore_errors=True)
+    _remove_all_but(directory, _steps(directory)[:keep])
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
@@ -65,6 +63,18 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
 def _steps(directory: Path) -> list[int]:
     """Steps of all committed checkpoints, the newest first."""
     return sorted((int(path.stem) for path in directory.glob("[0-9]*.json")), reverse=True)
+
+
+def _remove_all_but(directory: Path, steps: list[int]) -> None:
+    """Removes older checkpoints, their digests first, and what killed writers left behind."""
+    kept = {name for step in steps for name in (str(step), f"{step}.json")}
+    for path in sorted(directory.iterdir(), key=Path.is_dir):
+        if path.name in kept:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _digest_file(checkpoint: Path) -> Path:

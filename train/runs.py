@@ -54,11 +54,16 @@ def open_run(directory: Path, config: Any) -> bool:
                 "Choose another --out, or repeat the command that made it"
             )
         return True
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not (directory.is_dir() and _is_empty(directory)):
         raise ValueError(f"{directory} is there already and is not a run; choose another --out")
     directory.mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
     return False
+
+
+def _is_empty(directory: Path) -> bool:
+    """Whether a directory holds nothing but what a killed writer left under a temporary name."""
+    return all(path.name.endswith(".partial") for path in directory.iterdir())
 
 
 def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:

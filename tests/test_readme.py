@@ -1,0 +1,58 @@
+"""The README is true: its Python runs and its commands parse."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from experiments.cli import COMMANDS
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+ELLIPSIS = "--classifier run --dataset digits --out images"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def _commands() -> list[str]:
+    text = "".join(_blocks("console")).replace("\\\n", " ")
+    return [line.split("#")[0].strip() for line in text.splitlines() if line.startswith("elicit ")]
+
+
+@pytest.mark.parametrize("line", _commands())
+def test_every_command_in_the_readme_parses(line):
+    words = shlex.split(line.removeprefix("elicit "))
+    name = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
+    options = " ".join(words[len(name.split()) :])
+    given = {word for word in options.split() if word.startswith("--")}
+    for filled in ELLIPSIS.split("--")[1:]:
+        if f"--{filled.split()[0]}" not in given:
+            options = options.replace("…", f"--{filled.strip()} …")
+    config = getattr(importlib.import_module(COMMANDS[name].module), COMMANDS[name].config)
+    parsed = tyro.cli(
+        config, args=shlex.split(options.replace("…", "")), config=(tyro.conf.OmitArgPrefixes,)
+    )
+    assert isinstance(parsed, config)
+
+
+def test_the_readme_has_commands():
+    assert len(_commands()) >= 10
+
+
+def test_the_python_in_the_readme_runs():
+    blocks = [block for block in _blocks("python") if "tensorflow_datasets" not in block]
+    namespace: dict = {}
+    for block in blocks:
+        exec(block, namespace)
+    assert len(blocks) == 3
+    assert namespace["result"].outputs.shape == (8, 10)
+    assert namespace["loss"].shape == (8,)
+
+
+def test_files_that_the_readme_shows_exist():
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (Path(__file__).parent.parent / path).exists(), path
