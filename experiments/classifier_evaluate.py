@@ -43,7 +43,7 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
         ValueError: there is no such run or data, or they do not belong together.
     """
     source = find_classifier(str(config.run), precision="float32")
-    name = config.dataset or read_json(config.run / CONFIG_FILE)["dataset"]["name"]
+    name = config.dataset or _trained_on(config.run)
     data = load_images(name, config.split, data_dir=config.data_dir)
     check_fits(source, data)
     result = evaluate(source.classify, data.images, data.labels, batch_size=config.batch_size)
@@ -64,6 +64,14 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
     )
     _print(result, data.class_names)
     print(f"report: {config.run / f'{stem}.html'}")
+
+
+def _trained_on(run: Path) -> str:
+    path = run / CONFIG_FILE
+    try:
+        return str(read_json(path)["dataset"]["name"])
+    except (FileNotFoundError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} names no data set; give one with --dataset") from error
 
 
 def _plain(value: object) -> object:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from imgopt import Classify
+from imgopt.synthesis import logits_shape
 from train.classifiers import (
     ClassifierSpec,
     Precision,
@@ -63,8 +64,14 @@ def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
 
 
 def check_fits(source: ClassifierSource, data: ImageData) -> None:
-    """Raises ValueError unless a run's classifier has the data's image size and classes."""
+    """Raises ValueError unless a classifier takes the data's images and has their classes."""
     if source.spec is None:
+        found = logits_shape(source.classify, (1, *data.images.shape[1:]))[1]
+        if found != len(data.class_names):
+            raise ValueError(
+                f"classifier {source.name} gives logits of {found} classes, the data set has "
+                f"{len(data.class_names)}: {data.class_names}"
+            )
         return
     if source.spec.image_shape != data.images.shape[1:]:
         raise ValueError(
@@ -83,8 +90,10 @@ def _import_callable(place: str) -> Classify:
     sys.path.insert(0, str(Path.cwd()))  # a console script's own directory stands there instead
     try:
         function = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"cannot import classifier {place!r}: {error}") from error
+    except Exception as error:  # whatever the user's module raises, a SyntaxError too
+        raise ValueError(
+            f"cannot import classifier {place!r}: {type(error).__name__}: {error}"
+        ) from error
     finally:
         sys.path.pop(0)
     if not callable(function):

@@ -4,6 +4,7 @@ The run goes on from its last good checkpoint when the same command is repeated.
 reported is that of the last epoch; no epoch is ever picked by test accuracy.
 """
 
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ from train.runs import (
     RESULT_FILE,
     append_metrics,
     as_json,
+    check_key,
     environment,
     keep_metrics,
     open_run,
@@ -86,8 +88,9 @@ class ClassifierTrainConfig:
         """Raises ValueError for what can be told from the options alone."""
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"fraction must be in [0, 1], got {self.fraction}")
-        if not self.width > 0:
-            raise ValueError(f"width must be above 0, got {self.width}")
+        if not 0 < self.width < math.inf:
+            raise ValueError(f"width must be above 0 and finite, got {self.width}")
+        check_key(self.key)
         if self.train.loss == "mixed" and self.replace is None:
             raise ValueError("--loss mixed needs --replace SET, whose outputs it learns from")
 

@@ -9,6 +9,7 @@ interrupted by Ctrl-C.
 """
 
 import importlib
+import itertools
 import os
 import sys
 import warnings
@@ -75,11 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split()), None)
     if name is not None:
         return _run(name, words[name.count(" ") + 1 :])
-    leading = [word for word in words if not word.startswith("-")]
+    leading = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
     group = {n: c for n, c in COMMANDS.items() if n.split()[: len(leading)] == leading}
     asked_for_help = not words or words[-1] in ("-h", "--help")
     if group and (asked_for_help or not words[len(leading) :]):
-        print(_overview(group))
+        print(_overview(group), file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else 2
     print(
         f"elicit: error: there is no command {' '.join(leading or words)!r}; "

@@ -92,9 +92,7 @@ def figures_a(config: FiguresAConfig) -> None:
             key=config.key,
         )
         summary = synthesize_set(set_config, label=name)
-        timing = read_json(out / TIMING_FILE)
-        speed = timing["images"] / timing["seconds"]
-        rows[name] = {**summary, "images_per_second": speed, "set": out.name}
+        rows[name] = {**summary, "images_per_second": _speed(out), "set": out.name}
     result = {"rules": rows, **_provenance(config, rows), **environment()}
     write_json(config.out / RESULT_FILE, result)
     atomic_write(config.out / "result.md", _markdown(result).encode())
@@ -102,6 +100,15 @@ def figures_a(config: FiguresAConfig) -> None:
     atomic_write(config.out / "rules.png", grid)
     _write_report(config, result, grid)
     print(config.out / "report.html")
+
+
+def _speed(directory: Path) -> float | None:
+    """Images/s; None where the job was killed between the last shard and its timing."""
+    path = directory / TIMING_FILE
+    if not path.is_file():
+        return None
+    timing = read_json(path)
+    return timing["images"] / max(timing["seconds"], 0.01)  # it is rounded to hundredths
 
 
 def _provenance(config: FiguresAConfig, rows: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +125,8 @@ def _table(rows: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     ]
     cells = [["originals", *originals]]
     for name, row in rows.items():
-        cells.append([name, *(form.format(row[f]) for f, (_, form) in COLUMNS.items())])
+        values = ((row[field], form) for field, (_, form) in COLUMNS.items())
+        cells.append([name, *("–" if v is None else form.format(v) for v, form in values)])
     return ["rule", *(heading for heading, _ in COLUMNS.values())], cells
 
 

@@ -24,7 +24,7 @@ from train.datasets import DIGITS, load_images
 from train.files import read_json, write_json
 from train.image_sets import read_extras
 from train.loop import TrainConfig
-from train.runs import RESULT_FILE, environment, open_run, read_metrics
+from train.runs import RESULT_FILE, check_key, environment, open_run, read_metrics
 
 WIDTH = 0.25
 """Of vgg-small: enough for digits, and quick on two cores."""
@@ -54,6 +54,7 @@ class QuickstartConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number outside its range."""
+        check_key(self.key + self.seeds)  # the trainings' seeds follow it
         if self.seeds < 2:
             raise ValueError(f"seeds must be at least 2, got {self.seeds}")
         if not 0 <= self.fraction <= 1:

@@ -1,6 +1,7 @@
 """Rule, map, filter and stopping of a synthesis, from the command line to `imgopt`'s objects."""
 
 import ast
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,9 @@ PIXEL_MAPS = {
     "tanh": imgopt.tanh_map,
     "sigmoid": imgopt.sigmoid_map,
 }
+
+MAX_STEPS = 2**31 - 1
+"""What the int32 that counts an image's updates can hold."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,10 @@ def synthesis_options(config: RuleConfig) -> dict[str, Any]:
     Raises:
         ValueError: an option is unknown or outside its range.
     """
-    if config.steps < 0:
-        raise ValueError(f"steps must be at least 0, got {config.steps}")
-    if config.tolerance is not None and not config.tolerance >= 0:
-        raise ValueError(f"tolerance must be at least 0, got {config.tolerance}")
+    if not 0 <= config.steps <= MAX_STEPS:
+        raise ValueError(f"steps must be at least 0 and at most {MAX_STEPS}, got {config.steps}")
+    if config.tolerance is not None and not 0 <= config.tolerance < math.inf:
+        raise ValueError(f"tolerance must be at least 0 and finite, got {config.tolerance}")
     filters = {
         "none": lambda: None,
         "low-pass": lambda: imgopt.low_pass(config.radius),
@@ -86,15 +90,27 @@ def parse_options(words: tuple[str, ...]) -> dict[str, Any]:
     """Turns ("learning_rate=0.1", "form=printed") into a dict; values are Python literals or text.
 
     Raises:
-        ValueError: a word is not of the form name=value.
+        ValueError: a word is not of the form name=value, or the value is not one that an update
+            rule takes and a configuration file can hold.
     """
     options = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (equals and name.isidentifier()):
             raise ValueError(f"a rule's option must be name=value, got {word!r}")
-        try:
-            options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[name] = value
+        options[name] = _parse_value(value)
     return options
+
+
+def _parse_value(text: str) -> bool | int | float | str | None:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        return text
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if value is None or isinstance(value, int | str):  # a bool is an int
+        return value
+    raise ValueError(
+        f"a rule's option must be a finite number, True, False, None or a word, got {text!r}"
+    )

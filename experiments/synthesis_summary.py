@@ -1,5 +1,6 @@
 """What a synthesised set holds, in numbers and pictures."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -52,27 +53,28 @@ def _measure_pixels(
     pixel_map: imgopt.PixelMap,
 ) -> dict[str, float]:
     """Means over the images of what is measured on pixels, a chunk at a time."""
-
-    @jax.jit
-    def measure(made, originals):
-        made, originals = imgopt.to_float(made), imgopt.to_float(originals)
-        frozen = slope(pixel_map, pixel_map.to_weights(originals)) < FROZEN_SLOPE
-        return {
-            "frozen_pixels": frozen.mean((1, 2, 3)),
-            "mean_change_levels": imgopt.mean_absolute_change(made, originals),
-            "high_frequency_energy": imgopt.high_frequency_energy(made),
-            "high_frequency_energy_of_originals": imgopt.high_frequency_energy(originals),
-            "saturation": imgopt.saturation(made),
-            "saturation_of_originals": imgopt.saturation(originals),
-        }
-
+    chunks = [slice(i, i + CHUNK_IMAGES) for i in range(0, len(made), CHUNK_IMAGES)]
     parts = [
-        jax.device_get(measure(made[i : i + CHUNK_IMAGES], originals[i : i + CHUNK_IMAGES]))
-        for i in range(0, len(made), CHUNK_IMAGES)
+        jax.device_get(_pixel_measures(pixel_map, made[chunk], originals[chunk]))
+        for chunk in chunks
     ]
     return {
         name: float(np.concatenate([part[name] for part in parts]).mean(dtype=np.float64))
         for name in parts[0]
+    }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pixel_measures(pixel_map, made, originals):
+    made, originals = imgopt.to_float(made), imgopt.to_float(originals)
+    frozen = slope(pixel_map, pixel_map.to_weights(originals)) < FROZEN_SLOPE
+    return {
+        "frozen_pixels": frozen.mean((1, 2, 3)),
+        "mean_change_levels": imgopt.mean_absolute_change(made, originals),
+        "high_frequency_energy": imgopt.high_frequency_energy(made),
+        "high_frequency_energy_of_originals": imgopt.high_frequency_energy(originals),
+        "saturation": imgopt.saturation(made),
+        "saturation_of_originals": imgopt.saturation(originals),
     }
 
 

@@ -30,11 +30,12 @@ from train.image_sets import (
     ShardRecord,
     commit,
     describe_shard,
+    read_manifest,
     shard_path,
     uncommit,
     write_shard,
 )
-from train.runs import environment, open_run
+from train.runs import check_key, environment, open_run
 
 SPLIT = "train"
 """Of the new set: what it holds is meant for training, whatever it was made from."""
@@ -75,6 +76,7 @@ class SynthesizeConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number outside its range."""
+        check_key(self.key)
         for name in ("batch_size", "batches_per_shard"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -181,22 +183,37 @@ def _shard_ranges(config: SynthesizeConfig, job: _Job) -> dict[int, range]:
 def _missing(out: Path, spec: ImageSetSpec, shards: dict[int, range]) -> dict[int, range]:
     """The shards that are not on disk, damaged, or too short because the set has grown.
 
+    Damaged are those that cannot be read, and those that differ from their digest in the manifest,
+    where the set was committed before: ArrayRecord's own checks do not cover every byte.
+
     Raises:
         ValueError: the set on disk holds more images than are asked for.
     """
     missing, found, rows = {}, 0, range(0)
+    committed = _committed_digests(out)
     for index, rows in shards.items():
         try:
-            found = describe_shard(shard_path(out, spec, split=SPLIT, index=index)).num_examples
+            record = describe_shard(shard_path(out, spec, split=SPLIT, index=index))
         except ValueError:
-            found = 0
-        if found != len(rows):
+            missing[index], found = rows, 0
+            continue
+        found = record.num_examples
+        if found != len(rows) or committed.get(record.file, record.sha256) != record.sha256:
             missing[index] = rows
     if found > len(rows) or shard_path(out, spec, split=SPLIT, index=len(shards)).exists():
         raise ValueError(
             f"{out} already holds more images than are asked for; choose another --out"
         )
     return missing
+
+
+def _committed_digests(out: Path) -> dict[str, str]:
+    """Digests by file name; none where the manifest is missing or itself damaged."""
+    try:
+        manifest = read_manifest(out) or {"shards": []}
+    except ValueError:
+        return {}
+    return {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
 
 
 def _make_shards(

@@ -1,5 +1,6 @@
 """Which distributions `elicit synthesize` asks for."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,9 +90,10 @@ def _read_targets(
     if not path.is_file():
         raise ValueError(f"there is no targets file {path}")
     try:
-        matrix = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        with path.open("rb") as file:  # numpy itself leaves a broken archive open
+            matrix = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a NumPy .npy file of numbers: {error}") from error
     if not isinstance(matrix, np.ndarray):
         raise ValueError(f"{path} holds several arrays; expected one .npy matrix")
-    return matrix[start:stop] if len(matrix) == split_count and matrix.ndim == 2 else matrix
+    return matrix[start:stop] if matrix.ndim == 2 and len(matrix) == split_count else matrix

@@ -6,6 +6,7 @@ Both filters treat the image as periodic, as the discrete Fourier transform does
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -30,10 +31,10 @@ def low_pass(radius: float) -> ImageFilter:
         The filter.
 
     Raises:
-        ValueError: the radius is not above 0.
+        ValueError: the radius is not above 0 and finite.
     """
-    if not radius > 0:
-        raise ValueError(f"radius must be above 0 cycles an image, got {radius}")
+    if not 0 < radius < math.inf:
+        raise ValueError(f"radius must be above 0 cycles an image and finite, got {radius}")
 
     def disc(height: int, width: int) -> np.ndarray:
         return _distance_from_dc(height, width) < radius
@@ -52,10 +53,10 @@ def gaussian_low_pass(sigma: float) -> ImageFilter:
         The filter.
 
     Raises:
-        ValueError: sigma is not above 0.
+        ValueError: sigma is not above 0 and finite.
     """
-    if not sigma > 0:
-        raise ValueError(f"sigma must be above 0 pixels, got {sigma}")
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be above 0 pixels and finite, got {sigma}")
 
     def gaussian(height: int, width: int) -> np.ndarray:
         u, v = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]

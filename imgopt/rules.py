@@ -8,6 +8,8 @@ import functools
 import inspect
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import optax
 
 # Paper A, sections 2.2.1 and 2.2.2.
@@ -77,7 +79,7 @@ def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
         The rule.
 
     Raises:
-        ValueError: there is no such rule, or it does not take these options.
+        ValueError: there is no such rule, or it does not take these options or values.
     """
     factory = OWN_RULES.get(name) or getattr(optax, name, None)
     if not callable(factory):
@@ -92,4 +94,16 @@ def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
         raise ValueError(f"rule {name!r}: {error}; it takes {accepted}") from error
     if not isinstance(rule, optax.GradientTransformation):
         raise ValueError(f"optax.{name} is not an optimiser; choose one such as adam or rmsprop")
+    _check_update(rule, name, options)
     return rule
+
+
+def _check_update(rule: optax.GradientTransformation, name: str, options: dict[str, Any]) -> None:
+    """Traces one update, since optax takes options such as learning_rate="fast" without a word."""
+    weights = jax.ShapeDtypeStruct((2, 2, 1), jnp.float32)
+    try:
+        change, _ = jax.eval_shape(lambda w: rule.update(w, rule.init(w), w), weights)
+    except Exception as error:  # every transformation has errors of its own
+        raise ValueError(f"rule {name!r} cannot update with {options}: {error}") from error
+    if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), change) != ((2, 2, 1), jnp.float32):
+        raise ValueError(f"rule {name!r} with {options} does not give real updates of float32")

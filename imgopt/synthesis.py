@@ -34,7 +34,8 @@ class Synthesis(NamedTuple):
     """What `synthesize` returns, a row an image.
 
     `outputs`, `kl` and `max_error` are measured on the finished image after rounding to uint8:
-    they hold for the file, not for floats that no file keeps.
+    they hold for the file, not for floats that no file keeps. They are NaN where the image is not
+    finite.
 
     Attributes:
         images: the finished images before rounding, in [0, 1], filtered where a filter was given.
@@ -75,7 +76,8 @@ def synthesize(
         classify: any JAX function from images in [0, 1] to logits. Wrapped as
             `jax.tree_util.Partial(function, params)`, the parameters are arguments of the compiled
             program rather than constants inside it.
-        images: the originals, floating point in [0, 1].
+        images: the originals, floating point in [0, 1]; computed in float32, or in float64 where
+            JAX's 64-bit types are enabled and the images are float64.
         targets: q*, a row an image, at least 0, each summing to 1.
         optimizer: the update rule; `imgopt.sgd()` by default. Any optax transformation; its state
             is kept per image.
@@ -129,7 +131,7 @@ def check_inputs(
     """Checks images and targets against each other and the classifier, compiling nothing.
 
     Returns:
-        Both as float32 arrays.
+        Both as arrays, float32 unless JAX's 64-bit types are enabled and the images are float64.
 
     Raises:
         ValueError: something does not fit; the message names what was expected and what came.
@@ -145,12 +147,19 @@ def check_inputs(
     if not (low >= 0 and high <= 1):  # also refuses NaN
         hint = "; divide grey levels by 255" if high > 2 else ""
         raise ValueError(f"images must be in [0, 1], got values from {low:g} to {high:g}{hint}")
-    logits = _logits_shape(classify, shape)
+    logits = logits_shape(classify, shape)
     targets = check_targets(targets, count=shape[0], num_classes=logits[1])
-    return jnp.asarray(images, jnp.float32), jnp.asarray(targets)
+    # float32, but for a caller who has enabled JAX's 64-bit types and gives float64.
+    dtype = jnp.promote_types(jnp.asarray(images).dtype, jnp.float32)
+    return jnp.asarray(images, dtype), jnp.asarray(targets, dtype)
 
 
-def _logits_shape(classify: Classify, shape: tuple[int, ...]) -> tuple[int, ...]:
+def logits_shape(classify: Classify, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a classifier's logits (n, k) for images of a shape (n, h, w, c).
+
+    Raises:
+        ValueError: the classifier cannot take such images, or returns something else.
+    """
     try:
         logits = jax.eval_shape(classify, jax.ShapeDtypeStruct(shape, jnp.float32))
     except Exception as error:  # every library has errors of its own for a wrong shape
@@ -226,7 +235,8 @@ def _update(
     """One update of every active image; an image that has met the tolerance is active no more."""
 
     def loss(weights: Float[Array, "h w c"], target: Float[Array, " k"]):
-        log_p = jax.nn.log_softmax(classify(program.render(weights)[None])[0].astype(jnp.float32))
+        logits = classify(program.render(weights)[None])[0]
+        log_p = jax.nn.log_softmax(logits.astype(weights.dtype))
         return -(target * log_p).sum(), log_p
 
     def update(target: Float[Array, " k"], carry: _Carry) -> _Carry:
@@ -270,7 +280,10 @@ def _finish(
 ) -> Synthesis:
     """Measures the finished images as an 8-bit file will hold them."""
     images = jnp.clip(program.render(carry.weights), 0, 1)
-    log_q = _log_outputs(measure, to_float(to_uint8(images)))
+    log_q = _log_outputs(measure, to_float(to_uint8(images)).astype(images.dtype))
+    # Rounding would turn the NaN of an image that went wrong into a healthy black.
+    is_finite = jnp.isfinite(images).all((1, 2, 3))
+    log_q = jnp.where(is_finite[:, None], log_q, jnp.nan)
     errors = jax.vmap(error)(log_q, targets)
     slopes = slope(program.pixel_map, program.pixel_map.to_weights(originals))
     frozen = (slopes < FROZEN_SLOPE).mean((1, 2, 3))
@@ -282,7 +295,7 @@ def _log_outputs(
 ) -> Float[Array, "n k"]:
     """Log-probabilities, image by image for the reason in the module's first paragraph."""
     logits = jax.vmap(lambda image: measure(image[None])[0])(images)
-    return jax.nn.log_softmax(logits.astype(jnp.float32))
+    return jax.nn.log_softmax(logits.astype(images.dtype))
 
 
 def error(log_p: Float[Array, " k"], target: Float[Array, " k"]) -> dict[str, Float[Array, ""]]:

@@ -41,6 +41,17 @@ def compilations(caplog):
     return record
 
 
+@pytest.fixture(scope="module")
+def tiny_networks():
+    """Two more architectures, quick to compile: "tiny" with batch norm and "plain" without."""
+    from train.networks import NETWORKS, _Architecture
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "tiny", _Architecture((6, "M")))
+        patch.setitem(NETWORKS, "plain", _Architecture((6, "M"), hidden=(5,), batch_norm=False))
+        yield ("tiny", "plain")
+
+
 def outside(variable: str, name: str) -> Path:
     """A file or directory in the place that an environment variable names, else a skip."""
     place = os.environ.get(variable)

@@ -163,4 +163,4 @@ def load_classifier(run: str | Path) -> Classifier:
     checkpoint = latest_checkpoint(Path(run) / "checkpoints")
     if checkpoint is None:
         raise ValueError(f"{run} holds no undamaged checkpoint; train it again")
-    return Classifier(spec, checkpoint.state["variables"])
+    return Classifier(spec, jax.tree.map(jnp.asarray, checkpoint.state["variables"]))

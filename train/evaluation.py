@@ -79,8 +79,17 @@ def evaluate(
         images: grey levels, at least one.
         labels: in [0, k).
         batch_size: images in a batch.
+
+    Raises:
+        FloatingPointError: the output for some image is not finite.
     """
     log_p = predict(classify, images, batch_size=batch_size)
+    broken = int((~np.isfinite(log_p)).any(1).sum())
+    if broken:
+        raise FloatingPointError(
+            f"the classifier's output is not finite for {broken} of {len(log_p)} images; its "
+            "training diverged: a lower --learning-rate may help"
+        )
     predicted, confidence = log_p.argmax(1), np.exp(log_p.max(1))
     right = predicted == labels
     confusion = np.zeros((log_p.shape[1],) * 2, np.int64)

@@ -91,7 +91,7 @@ class Conv(nn.Module):
         """Convolves."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        result = convolve(images.astype(self.dtype), kernel.astype(self.dtype))
+        result = convolve(images.astype(self.dtype), jnp.asarray(kernel, self.dtype))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
             result += bias.astype(self.dtype)

@@ -7,6 +7,7 @@ if it had never stopped.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -56,14 +57,14 @@ class TrainConfig:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0 and finite, got {self.learning_rate}")
         for name in ("warmup_fraction", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         for name in ("weight_decay", "pad_px"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
 
 
 class TrainData(NamedTuple):
@@ -142,12 +143,14 @@ def initial_state(
     key: Key[Array, ""], spec: ClassifierSpec, config: TrainConfig, total_steps: int
 ) -> TrainState:
     """Freshly initialised variables and optimiser state."""
-    network = spec.build()
-    variables = jax.jit(functools.partial(network.init, train=False))(
-        jax.random.fold_in(key, 0), jnp.zeros((1, *spec.image_shape))
-    )
+    variables = _make_init(spec)(jax.random.fold_in(key, 0), jnp.zeros((1, *spec.image_shape)))
     opt_state = make_optimizer(config, total_steps).init(variables["params"])
     return TrainState(variables, opt_state, jnp.int32(0))
+
+
+@functools.lru_cache(maxsize=8)  # compiling it takes longer than many a training step
+def _make_init(spec: ClassifierSpec) -> Callable:
+    return jax.jit(functools.partial(spec.build().init, train=False))
 
 
 def fit(
@@ -176,7 +179,7 @@ def fit(
 
     Raises:
         ValueError: the training set is smaller than a batch.
-        FloatingPointError: the loss is no longer finite; the message names the step.
+        FloatingPointError: the loss or a parameter is no longer finite; the message names the step.
     """
     steps = steps_per_epoch(config, len(data.labels))
     total = steps * config.epochs
@@ -198,8 +201,20 @@ def fit(
                 )
             if on_progress:
                 on_progress(epoch * steps + stop, total)
+        if not _is_finite(state.variables):  # the loss is that before the last update
+            raise FloatingPointError(
+                f"the parameters are not finite after step {int(state.step) - 1} (epoch "
+                f"{epoch + 1}); a lower --learning-rate may help. The last checkpoint is kept"
+            )
         loss, accuracy = (float(value) / (steps * config.batch_size) for value in sums)
         yield EpochResult(epoch + 1, state, loss, accuracy)
+
+
+@jax.jit
+def _is_finite(tree: Any) -> Bool[Array, ""]:
+    return jax.tree.reduce(
+        jnp.logical_and, jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), tree)
+    )
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -1,5 +1,6 @@
 """Classifiers' architectures, as Flax Linen modules from normalised images to logits."""
 
+import math
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -94,8 +95,8 @@ def build_network(
         raise ValueError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}")
     if num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
-    if not width > 0:
-        raise ValueError(f"width must be above 0, got {width}")
+    if not 0 < width < math.inf:
+        raise ValueError(f"width must be above 0 and finite, got {width}")
     architecture = NETWORKS[name]
     return ConvNet(
         num_classes=num_classes,

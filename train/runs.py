@@ -77,6 +77,12 @@ def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:
     return lines
 
 
+def check_key(key: int) -> None:
+    """Raises ValueError for a seed that JAX would cut to 32 bits, hence make another's equal."""
+    if not 0 <= key < 2**32:
+        raise ValueError(f"key must be at least 0 and below 2**32, got {key}")
+
+
 def append_metrics(directory: Path, line: dict[str, Any]) -> None:
     """Appends one line to a run's metrics."""
     with (directory / METRICS_FILE).open("a") as file:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import experiments.synthesize
 from experiments.cli import main
 from train.image_sets import ImageSetSpec, commit, shard_path, write_shard
 
@@ -90,13 +91,11 @@ def data(tmp_path_factory) -> Path:
     return write_set(tmp_path_factory.mktemp("data") / "made_up")
 
 
-TRAINING = "--model vgg-small --width 0.05 --epochs 3 --batch-size 16 --learning-rate 0.02".split()
-
-
 @pytest.fixture(scope="session")
 def training(data) -> list[Any]:
     """The words of a command that trains, but for --out."""
-    return ["classifier", "train", "--dataset", data, *TRAINING]
+    words = "--model vgg-small --width 0.05 --epochs 6 --batch-size 12 --learning-rate 0.02"
+    return ["classifier", "train", "--dataset", data, *words.split()]
 
 
 @pytest.fixture(scope="session")
@@ -120,3 +119,39 @@ def made(tmp_path_factory, synthesis) -> Path:
     out = tmp_path_factory.mktemp("sets") / "made"
     assert run_command(*synthesis, "--out", out, "--stop", 10) == 0
     return out
+
+
+OWN_CLASSIFIERS = """
+import jax.numpy as jnp
+import numpy as np
+
+WEIGHTS = np.random.default_rng(0).normal(size=(16 * 16 * 3, 3)).astype(np.float32) / 9
+
+
+def linear(images):
+    return (images.reshape(len(images), -1) - 0.5) @ jnp.asarray(WEIGHTS)
+"""
+
+
+@pytest.fixture
+def own_classifier(tmp_path, monkeypatch) -> str:
+    """A user's callable in the working directory; it compiles in no time."""
+    directory = tmp_path / "mine"
+    directory.mkdir()
+    (directory / "own_classifiers.py").write_text(OWN_CLASSIFIERS)
+    monkeypatch.chdir(directory)
+    return "own_classifiers:linear"
+
+
+@pytest.fixture
+def by_own(data, own_classifier, tmp_path, monkeypatch) -> Callable[..., Path]:
+    """Synthesises 8 images with the user's callable, without a report, and gives the set."""
+    monkeypatch.setattr(experiments.synthesize, "write_set_report", lambda *_: None)
+
+    def synthesize(*words: Any, status: int = 0) -> Path:
+        out = tmp_path / f"set-{len(list(tmp_path.iterdir()))}"
+        given = ["--classifier", own_classifier, "--dataset", data, "--out", out, "--stop", 8]
+        assert run_command("synthesize", *given, "--batch-size", 8, *words) == status
+        return out
+
+    return synthesize

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from imgopt import arctan_map, low_pass, momentum_sgd, sgd, synthesize, to_float
-from imgopt.synthesis import _identity, _synthesize
 
 CASES = {
     "sgd": {"optimizer": sgd()},
@@ -82,20 +81,14 @@ def test_after_100_updates(vectors, classify, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_after_100_updates_in_float64(vectors, case):
-    """The compiled part itself, since `synthesize` makes everything float32."""
     with jax.enable_x64(True):
-        classify = jax.tree_util.Partial(small_network, parameters(vectors, jnp.float64))
-        found = _synthesize(
-            classify,
-            classify,
-            jnp.asarray(vectors["images"] / 255),
-            jnp.asarray(vectors["targets"]),
-            jnp.int32(100),
-            jnp.float32(-jnp.inf),
-            optimizer=CASES[case]["optimizer"],
+        found = synthesize(
+            jax.tree_util.Partial(small_network, parameters(vectors, jnp.float64)),
+            vectors["images"] / 255,
+            vectors["targets"],
             pixel_map=arctan_map(margin=float(vectors["margin"])),
-            image_filter=CASES[case].get("image_filter", _identity),
-            criterion="kl",
+            **CASES[case],
         )
+    assert found.images.dtype == jnp.float64
     np.testing.assert_allclose(found.images, vectors[f"{case}_images"], atol=1e-6)
     np.testing.assert_allclose(found.outputs, vectors[f"{case}_outputs_uint8"], atol=1e-5)

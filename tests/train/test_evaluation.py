@@ -9,7 +9,7 @@ from train.evaluation import evaluate, predict
 # A classifier that reads its probabilities off the first three grey levels of the image.
 LEVELS = np.array(
     [
-        [200, 40, 10],
+        [195, 45, 10],
         [90, 80, 80],
         [10, 230, 10],
         [100, 20, 130],
@@ -56,14 +56,14 @@ def test_batches_share_one_compilation(compilations):
 
 def test_calibration_is_as_by_hand():
     result = evaluate(read_off, images(), LABELS)
-    # Confidences 0.8, 0.36, 0.92, 0.52, 0.96, 0.5, 0.336 fall into fifteenths 12, 5, 13, 7, 14, 7, 5.
-    assert result.bin_counts.tolist() == [0] * 5 + [2, 0, 2] + [0] * 4 + [1, 1, 1]
-    assert result.bin_accuracy[[5, 7, 12, 13, 14]].tolist() == [0, 0.5, 1, 1, 1]
-    expected = [(0.36 + 0.336) / 2, (0.52 + 0.5) / 2, 0.8, 0.92, 0.96]
-    np.testing.assert_allclose(result.bin_confidence[[5, 7, 12, 13, 14]], expected, atol=1e-5)
+    # Confidences 0.78, 0.36, 0.92, 0.52, 0.96, 0.5 and 0.336, in fifteenths: 11.7, 5.4 and so on.
+    assert result.bin_counts.tolist() == [0] * 5 + [2, 0, 2] + [0] * 3 + [1, 0, 1, 1]
+    assert result.bin_accuracy[[5, 7, 11, 13, 14]].tolist() == [0, 0.5, 1, 1, 1]
+    expected = [(0.36 + 0.336) / 2, (0.52 + 0.5) / 2, 0.78, 0.92, 0.96]
+    np.testing.assert_allclose(result.bin_confidence[[5, 7, 11, 13, 14]], expected, atol=1e-5)
     assert np.isnan(result.bin_accuracy[0])
     assert np.isnan(result.bin_confidence[0])
-    gaps = 0.696 + abs(1 - 1.02) + 0.2 + 0.08 + 0.04
+    gaps = 0.696 + abs(1 - 1.02) + 0.22 + 0.08 + 0.04
     assert result.calibration_error == pytest.approx(gaps / 7, abs=1e-5)
 
 

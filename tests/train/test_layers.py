@@ -62,7 +62,7 @@ def test_value_agrees_with_pytorch(layer_vectors):
     )
 
 
-@pytest.mark.parametrize(("shape", "kernel_shape"), CASES[:2] + CASES[3:4])
+@pytest.mark.parametrize(("shape", "kernel_shape"), CASES[:1] + CASES[3:4])
 def test_mapped_over_images_and_kernels_equals_looped(shape, kernel_shape):
     images, kernel, cotangent = (
         jnp.stack([array, 2 * array[::-1]]) for array in arrays(shape, kernel_shape)
@@ -71,7 +71,8 @@ def test_mapped_over_images_and_kernels_equals_looped(shape, kernel_shape):
     def run(*given):
         return value_and_gradients(convolve, *given)
 
-    expected = [run(*given) for given in zip(images, kernel, cotangent, strict=True)]
+    looped = jax.jit(run)
+    expected = [looped(*given) for given in zip(images, kernel, cotangent, strict=True)]
     found = jax.jit(jax.vmap(run))(images, kernel, cotangent)
     assert_agree(found, [jnp.stack(each) for each in zip(*expected, strict=True)])
 
@@ -88,11 +89,12 @@ def test_inside_a_compiled_loop_it_is_the_same():
     np.testing.assert_allclose(descend(convolve), descend(plain), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("shape", "kernel_shape"), CASES[:2] + CASES[3:4])
+@pytest.mark.parametrize(("shape", "kernel_shape"), CASES[1:2] + CASES[3:4])
 def test_bfloat16_stays_bfloat16_and_near(shape, kernel_shape):
     given = arrays(shape, kernel_shape, jnp.bfloat16)
-    found = value_and_gradients(convolve, *given)
-    expected = value_and_gradients(plain, *(array.astype(jnp.float32) for array in given))
+    found = jax.jit(lambda *a: value_and_gradients(convolve, *a))(*given)
+    exact = [array.astype(jnp.float32) for array in given]
+    expected = jax.jit(lambda *a: value_and_gradients(plain, *a))(*exact)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == jnp.bfloat16
         # 8 bits of mantissa, over sums of up to 126 products.
@@ -101,12 +103,13 @@ def test_bfloat16_stays_bfloat16_and_near(shape, kernel_shape):
 
 def test_the_module_adds_a_bias_unless_told_otherwise():
     images, _, _ = arrays((2, 5, 6, 3), (3, 3, 3, 4))
-    with_bias = Conv(4).init(jax.random.key(0), images)["params"]
+    with_bias = jax.jit(Conv(4).init)(jax.random.key(0), images)["params"]
     assert jax.tree.map(jnp.shape, with_bias) == {"bias": (4,), "kernel": (3, 3, 3, 4)}
     shifted = {**with_bias, "bias": with_bias["bias"] + 0.5}
-    found = Conv(4).apply({"params": shifted}, images)
+    found = jax.jit(Conv(4).apply)({"params": shifted}, images)
     np.testing.assert_allclose(found, plain(images, with_bias["kernel"]) + 0.5, atol=1e-5)
-    without = Conv(4, kernel_size=1, use_bias=False).init(jax.random.key(0), images)["params"]
+    layer = Conv(4, kernel_size=1, use_bias=False)
+    without = jax.eval_shape(layer.init, jax.random.key(0), images)["params"]
     assert jax.tree.map(jnp.shape, without) == {"kernel": (1, 1, 3, 4)}
 
 
@@ -119,7 +122,10 @@ def test_pooling_is_flaxs(shape):
 
     np.testing.assert_array_equal(max_pool_2x2(images), flax(images))
     cotangent = flax(images) + 1
-    found, expected = (jax.vjp(pool, images)[1](cotangent)[0] for pool in (max_pool_2x2, flax))
+    found, expected = (
+        jax.jit(lambda x, pool=pool: jax.vjp(pool, x)[1](cotangent)[0])(images)
+        for pool in (max_pool_2x2, flax)
+    )
     np.testing.assert_array_equal(found, expected)
 
 

@@ -1,0 +1,136 @@
+"""The command line as a whole: help, version, unknown words, and quick imports."""
+
+import dataclasses
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, get_origin, get_type_hints
+
+import pytest
+
+from experiments.cli import COMMANDS, main
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def option_names(config: type) -> set[str]:
+    """The options of a dataclass and of those nested in it, as the command line writes them."""
+    names = set()
+    hints = get_type_hints(config, include_extras=True)
+    for field in dataclasses.fields(config):
+        if get_origin(hints[field.name]) is Annotated:  # Positional
+            continue
+        nested = field.default_factory if callable(field.default_factory) else None
+        if isinstance(nested, type) and dataclasses.is_dataclass(nested):
+            names |= option_names(nested)
+        else:
+            names.add(field.name.replace("_", "-"))
+    return names
+
+
+@pytest.mark.parametrize("words", ["", "--help", "-h"])
+def test_help_lists_every_command(words, elicit, capsys):
+    assert elicit(*words.split()) == 0
+    printed, complaint = capsys.readouterr()
+    for name, command in COMMANDS.items():
+        assert re.search(rf"(?m)^  {name} +{re.escape(command.help)}$", printed)
+    assert complaint == ""
+
+
+@pytest.mark.parametrize("group", sorted({n.split()[0] for n in COMMANDS if " " in n}))
+def test_help_of_a_group_lists_its_commands_only(group, elicit, capsys):
+    assert elicit(group, "--help") == 0
+    printed = capsys.readouterr().out
+    listed = {name for name in COMMANDS if re.search(rf"(?m)^  {name}  ", printed)}
+    assert listed == {name for name in COMMANDS if name.split()[0] == group}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_names_every_field_of_its_configuration(name, elicit, capsys):
+    assert elicit(*name.split(), "--help") == 0
+    printed = capsys.readouterr().out.lower()
+    command = COMMANDS[name]
+    config = getattr(importlib.import_module(command.module), command.config)
+    wanted = option_names(config)
+    assert len(wanted) > 2
+    assert {name for name in wanted if not re.search(f"--{name}[ ,]", printed)} == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_s_function_and_configuration_exist_and_say_what_they_are(name):
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    assert callable(getattr(module, command.function))
+    config = getattr(module, command.config)
+    assert config.__dataclass_params__.frozen
+    assert not config.__doc__.startswith(command.config + "(")  # dataclass's own
+
+
+def test_version_is_the_installed_one(elicit, capsys):
+    assert elicit("--version") == 0
+    assert capsys.readouterr().out == f"{metadata.version('elicit')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("train", "'train'"),
+        ("Synthesize", "'Synthesize'"),
+        ("data delete --all", "'data delete'"),
+        ("--color", "'--color'"),
+        ("classifiers --help", "'classifiers'"),
+    ],
+)
+def test_unknown_words_are_named_beside_the_known_ones(words, named, elicit, capsys):
+    assert elicit(*words.split()) == 2
+    printed, complaint = capsys.readouterr()
+    assert printed == ""
+    assert f"no command {named}; expected one of: " in complaint
+    assert all(name in complaint for name in COMMANDS)
+
+
+def test_help_imports_nothing_slow():
+    program = (
+        "import sys\n"
+        "from experiments.cli import main\n"
+        "status = main(['--help'])\n"
+        "slow = {'jax', 'flax', 'optax', 'tyro', 'matplotlib', 'numpy', 'tensorflow_datasets'}\n"
+        "sys.exit(f'imported {slow & set(sys.modules)}' if slow & set(sys.modules) else status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PYPROJECT.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert "usage: elicit COMMAND" in done.stdout
+
+
+def test_one_console_script_is_declared_and_it_is_main():
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    assert project["scripts"] == {"elicit": "experiments.cli:main"}
+    module, _, function = project["scripts"]["elicit"].partition(":")
+    assert getattr(importlib.import_module(module), function) is main
+
+
+def test_ctrl_c_is_no_traceback(elicit, monkeypatch, capsys):
+    module = importlib.import_module("experiments.quickstart")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "quickstart", interrupt)
+    assert elicit("quickstart") == 130
+    assert capsys.readouterr().err == (
+        "elicit quickstart: interrupted; the same command goes on from here\n"
+    )
+
+
+def test_a_debugger_gets_the_traceback(elicit, monkeypatch, tmp_path):
+    monkeypatch.setenv("ELICIT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="absent"):
+        elicit("data", "show", tmp_path / "absent", "--out", tmp_path / "sheet.png")

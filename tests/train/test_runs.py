@@ -1,0 +1,106 @@
+"""Run directories: what may go on, and what a run leaves behind."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import pytest
+
+from train.runs import (
+    append_metrics,
+    as_json,
+    differences,
+    environment,
+    keep_metrics,
+    open_run,
+    read_metrics,
+)
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Config:
+    epochs: int = 5
+    out: Path = Path("a/b")
+    sizes: tuple[int, ...] = (1, 2)
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_a_new_run_holds_its_configuration(tmp_path):
+    directory = tmp_path / "deep" / "run"
+    assert open_run(directory, Config()) is False
+    expected = {"epochs": 5, "out": "a/b", "sizes": [1, 2], "inner": {"rate": 0.1}}
+    assert json.loads((directory / "config.json").read_text()) == expected == as_json(Config())
+
+
+def test_an_empty_directory_is_as_good_as_none(tmp_path):
+    assert open_run(tmp_path, {"epochs": 1}) is False
+
+
+def test_the_same_configuration_goes_on(tmp_path):
+    open_run(tmp_path, Config())
+    before = (tmp_path / "config.json").read_bytes()
+    assert open_run(tmp_path, Config()) is True
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_another_configuration_is_refused_naming_what_differs(tmp_path):
+    open_run(tmp_path, Config())
+    with pytest.raises(
+        ValueError, match=r"another configuration: epochs was 5, now 6; inner\.rate was 0\.1, now 1"
+    ):
+        open_run(tmp_path, Config(epochs=6, inner=Inner(1)))
+
+
+@pytest.mark.parametrize("name", ["", "file"])
+def test_what_is_no_run_is_left_alone(tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="is there already and is not a run"):
+        open_run(tmp_path / name, Config())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_damaged_configuration_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json"):
+        open_run(tmp_path, Config())
+
+
+def test_fields_that_came_or_went_differ():
+    found = differences({"a": 1, "b": {"c": 2}}, {"b": {"c": 2, "d": 3}})
+    assert found == ["a was 1, now None", "b.d was None, now 3"]
+
+
+def test_metrics_grow_line_by_line(tmp_path):
+    assert read_metrics(tmp_path) == []
+    lines = [{"epoch": i, "loss": 1 / i} for i in (1, 2, 3)]
+    for line in lines:
+        append_metrics(tmp_path, line)
+    assert read_metrics(tmp_path) == lines
+
+
+def test_a_line_cut_off_by_a_kill_is_dropped_and_the_file_mended(tmp_path):
+    for epoch in (1, 2, 3):
+        append_metrics(tmp_path, {"epoch": epoch})
+    path = tmp_path / "metrics.jsonl"
+    undisturbed = path.read_bytes()
+    path.write_bytes(undisturbed[:-4])
+    assert [line["epoch"] for line in read_metrics(tmp_path)] == [1, 2]
+    keep_metrics(tmp_path, 1)
+    assert [line["epoch"] for line in read_metrics(tmp_path)] == [1]
+    for epoch in (2, 3):
+        append_metrics(tmp_path, {"epoch": epoch})
+    assert path.read_bytes() == undisturbed
+
+
+def test_the_environment_names_device_versions_and_command(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/elicit", "synthesize", "--steps", "3"])
+    found = environment()
+    assert found["command"] == "elicit synthesize --steps 3"
+    assert found["versions"]["jax"] == jax.__version__
+    assert jax.devices()[0].platform in found["device"]
