@@ -59,7 +59,7 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
             "loss": f"{result.loss:.4f} nats",
             "calibration error": f"{result.calibration_error:.2%}",
         },
-        sections=[evaluation_section(result, data.class_names)],
+        sections=[evaluation_section(result, data.class_names, name=stem)],
         footer={"classifier": str(source.sha256), "device": environment()["device"]},
     )
     _print(result, data.class_names)

@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -109,62 +109,69 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
         ValueError: something does not fit, found before anything is compiled or written.
         FloatingPointError: the loss is no longer finite.
     """
-    originals, test = _load(config)
-    data = _train_data(config, originals)
+    sets = _load(config)
+    data = _train_data(config, sets)
     spec = ClassifierSpec(
         config.model,
         config.width,
-        originals.class_names,
-        originals.images.shape[1:],
-        *channel_statistics(originals.images),
+        sets.originals.class_names,
+        sets.originals.images.shape[1:],
+        *channel_statistics(sets.originals.images),
     )
     steps_per_epoch(config.train, len(data.labels))  # refuses a set smaller than a batch
-    there = open_run(config.out, _identity(config, originals, test))
+    there = open_run(config.out, _identity(config, sets))
     if there and (config.out / RESULT_FILE).is_file():
         print(f"{config.out} is complete; nothing to do")
         return read_json(config.out / RESULT_FILE)
     write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
     began = time.monotonic()
-    state, evaluation = _train(config, spec, data, test, label=label)
+    state, evaluation = _train(config, spec, data, sets.test, label=label)
     return _finish(config, spec, state, evaluation, seconds=time.monotonic() - began)
 
 
-def _load(config: ClassifierTrainConfig) -> tuple[ImageData, ImageData | None]:
-    train = load_images(config.dataset, config.train_split, data_dir=config.data_dir)
-    build_network(config.model, num_classes=len(train.class_names), width=config.width)
-    check_image_shape(config.model, train.images.shape[1:])
+class _Sets(NamedTuple):
+    """The image sets of a run, as far as it has them."""
+
+    originals: ImageData
+    replacements: ImageData | None
+    test: ImageData | None
+
+
+def _load(config: ClassifierTrainConfig) -> _Sets:
+    originals = load_images(config.dataset, config.train_split, data_dir=config.data_dir)
+    build_network(config.model, num_classes=len(originals.class_names), width=config.width)
+    check_image_shape(config.model, originals.images.shape[1:])
+    replacements = None if config.replace is None else load_images(config.replace)
     if not config.test_split:
-        return train, None
+        return _Sets(originals, replacements, None)
     test = load_images(config.dataset, config.test_split, data_dir=config.data_dir)
-    if test.images.shape[1:] != train.images.shape[1:]:
+    if test.images.shape[1:] != originals.images.shape[1:]:
         raise ValueError(
-            f"the training images have shape {train.images.shape[1:]}, the test images "
+            f"the training images have shape {originals.images.shape[1:]}, the test images "
             f"{test.images.shape[1:]}"
         )
-    return train, test
+    return _Sets(originals, replacements, test)
 
 
-def _train_data(config: ClassifierTrainConfig, originals: ImageData) -> TrainData:
-    if config.replace is None:
-        return original_data(originals)
+def _train_data(config: ClassifierTrainConfig, sets: _Sets) -> TrainData:
+    if sets.replacements is None:
+        return original_data(sets.originals)
     key = jax.random.fold_in(jax.random.key(config.key), REPLACEMENT_STREAM)
-    return replace_images(key, originals, load_images(config.replace), fraction=config.fraction)
+    return replace_images(key, sets.originals, sets.replacements, fraction=config.fraction)
 
 
-def _identity(
-    config: ClassifierTrainConfig, originals: ImageData, test: ImageData | None
-) -> dict[str, Any]:
+def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
     """What the run's result depends on, and the data by digest rather than by place."""
     replaced = None
-    if config.replace is not None:
-        replaced = {"set": data_digest(load_images(config.replace)), "fraction": config.fraction}
+    if sets.replacements:
+        replaced = {"sha256": data_digest(sets.replacements), "fraction": config.fraction}
     return {
         "dataset": {
             "name": config.dataset,
             "train_split": config.train_split,
-            "train_sha256": data_digest(originals),
+            "train_sha256": data_digest(sets.originals),
             "test_split": config.test_split,
-            "test_sha256": data_digest(test) if test else None,
+            "test_sha256": data_digest(sets.test) if sets.test else None,
         },
         "model": config.model,
         "width": config.width,
@@ -287,7 +294,9 @@ def _write_run_report(
     names = [name for name in ("train_accuracy", "test_accuracy") if name in metrics[0]]
     series = {name.replace("_", " "): [line[name] for line in metrics] for name in names}
     drawn = curves(series, x_label="epoch", y_label="accuracy")
-    sections = [Section(title="Training", pictures=(Picture(drawn, "Accuracy by epoch"),))]
+    sections = [
+        Section(title="Training", pictures=(Picture(drawn, "Accuracy by epoch", name="accuracy"),))
+    ]
     facts = {"epochs": str(config.train.epochs), "parameters": f"{result['parameters']:,}"}
     if evaluation:
         facts = {"test accuracy": f"{evaluation.accuracy:.2%}", **facts}
@@ -307,8 +316,17 @@ def _write_run_report(
     )
 
 
-def evaluation_section(evaluation: Evaluation, class_names: tuple[str, ...]) -> Section:
-    """A report's section on a test: confusion matrix and calibration diagram."""
+def evaluation_section(
+    evaluation: Evaluation, class_names: tuple[str, ...], *, name: str = "test"
+) -> Section:
+    """A report's section on a test: confusion matrix and calibration diagram.
+
+    Args:
+        evaluation: the test's result.
+        class_names: in the order of the labels.
+        name: begins the names of the pictures' files.
+    """
+    matrix = confusion(evaluation.confusion, class_names)
     calibration = reliability(
         evaluation.bin_confidence, evaluation.bin_accuracy, evaluation.bin_counts
     )
@@ -317,7 +335,11 @@ def evaluation_section(evaluation: Evaluation, class_names: tuple[str, ...]) -> 
         text=f"{evaluation.confusion.sum():,} images; expected calibration error "
         f"{evaluation.calibration_error:.2%}.",
         pictures=(
-            Picture(confusion(evaluation.confusion, class_names), "True and predicted classes"),
-            Picture(calibration, "How often the classifier is right when it says so"),
+            Picture(matrix, "True and predicted classes", name=f"{name}-confusion"),
+            Picture(
+                calibration,
+                "How often the classifier is right when it says so",
+                name=f"{name}-calibration",
+            ),
         ),
     )

@@ -96,9 +96,7 @@ def figures_a(config: FiguresAConfig) -> None:
     result = {"rules": rows, **_provenance(config, rows), **environment()}
     write_json(config.out / RESULT_FILE, result)
     atomic_write(config.out / "result.md", _markdown(result).encode())
-    grid = _grid(config, rows)
-    atomic_write(config.out / "rules.png", grid)
-    _write_report(config, result, grid)
+    _write_report(config, result, _grid(config, rows))
     print(config.out / "report.html")
 
 
@@ -173,7 +171,7 @@ def _write_report(config: FiguresAConfig, result: dict[str, Any], grid: bytes) -
                 title="Images",
                 text=f"The first images of the split; below each rule's row its differences from "
                 f"the originals, {DIFFERENCE_GAIN:.0f} times amplified.",
-                pictures=(Picture(grid, "A row a rule"),),
+                pictures=(Picture(grid, "A row a rule", name="rules"),),
             ),
             Section(
                 title="Numbers",

@@ -119,10 +119,9 @@ def _result(config: QuickstartConfig, arms: dict[str, list[Path]]) -> dict[str, 
         for name, runs in arms.items()
     }
     plain, replaced = accuracies.values()
-    mean, deviation = paired_difference(replaced, plain)
     return {
         "accuracies": accuracies,
-        "difference": {"mean": mean, "standard_deviation": deviation, "n": config.seeds},
+        "difference": paired_difference(replaced, plain)._asdict(),
         "runs": {name: [run.name for run in runs] for name, runs in arms.items()},
         "synthesis": read_json(config.out / "images" / "summary.json"),
         "teacher": read_json(config.out / "teacher" / RESULT_FILE)["test_accuracy"],
@@ -148,7 +147,7 @@ def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: 
         sections=[
             _images_section(config.out / "images"),
             _outputs_section(config.out / "images", synthesis),
-            _comparison_section(config, result),
+            _comparison_section(result),
             _curves_section(config, result),
         ],
         footer={
@@ -170,12 +169,13 @@ def _images_section(images: Path) -> Section:
         title="Asked for, and achieved",
         text="Above the original, in the middle the image made from it, below both distributions: "
         "the one asked for and the classifier's output for the image as saved in 8 bits.",
-        pictures=(Picture(pairs, "The first digit of each class, and its image"),),
+        pictures=(Picture(pairs, "The first digit of each class, and its image", name="pairs"),),
     )
 
 
 def _outputs_section(images: Path, synthesis: dict[str, Any]) -> Section:
     kl = read_extras(images, ("kl",))["kl"]
+    spread = histogram({"images": kl}, x_label="KL(target ‖ output), nats")
     rows = [
         ("KL(target ‖ output), nats", f"{synthesis['kl_mean']:.4f}", f"{synthesis['kl_p95']:.4f}"),
         (
@@ -191,29 +191,30 @@ def _outputs_section(images: Path, synthesis: dict[str, Any]) -> Section:
         f"{synthesis['frozen_pixels']:.0%} of the originals' pixels are black or white and can "
         "hardly move.",
         pictures=(
-            Picture(histogram({"images": kl}, x_label="KL(target ‖ output), nats"),
-                    "How far the outputs are from their targets"),
+            Picture(spread, "How far the outputs are from their targets", name="kl"),
         ),
         tables=(Table(header=("", "mean", "95th percentile"), rows=rows),),
     )  # fmt: skip
 
 
-def _comparison_section(config: QuickstartConfig, result: dict[str, Any]) -> Section:
+def _comparison_section(result: dict[str, Any]) -> Section:
     percent = {
         name: [100 * value for value in values] for name, values in result["accuracies"].items()
     }
-    mean, deviation = (100 * result["difference"][f] for f in ("mean", "standard_deviation"))
-    verdict = "more" if abs(mean) > 2 * deviation / config.seeds**0.5 else "not more"
+    difference = result["difference"]
+    mean, deviation, low, high = (
+        100 * difference[field] for field in ("mean", "standard_deviation", "low", "high")
+    )
+    verdict = "holds zero: no difference is shown" if low <= 0 <= high else "does not hold zero"
     rows = [(name, *_cells(values)) for name, values in percent.items()]
+    drawn = comparison(percent, y_label="test accuracy, %")
     return Section(
         title="Do they help?",
         text=f"The difference is {mean:+.2f} ± {deviation:.2f} percentage points over "
-        f"{config.seeds} pairs of trainings from the same seed: {verdict} than two standard errors "
-        "from zero. Few runs of a small network on an easy task decide nothing; this page shows "
-        "how the comparison is made.",
-        pictures=(
-            Picture(comparison(percent, y_label="test accuracy, %"), "Every training, and means"),
-        ),
+        f"{difference['n']} pairs of trainings from the same seed. Its 95% interval, {low:+.2f} to "
+        f"{high:+.2f}, {verdict}. Few runs of a small network on an easy task decide little; this "
+        "page shows how the comparison is made.",
+        pictures=(Picture(drawn, "Every training, and means", name="comparison"),),
         tables=(Table(header=("training set", "test accuracy, %", "n"), rows=rows),),
     )
 
@@ -234,5 +235,5 @@ def _curves_section(config: QuickstartConfig, result: dict[str, Any]) -> Section
     return Section(
         title="How they learn",
         text="Test accuracy after each epoch, mean ± standard deviation. The last epoch counts.",
-        pictures=(Picture(drawn, "Test accuracy by epoch"),),
+        pictures=(Picture(drawn, "Test accuracy by epoch", name="curves"),),
     )

@@ -66,6 +66,8 @@ class Picture:
         data: the bytes of a PNG or SVG file.
         caption: what there is to see, or nothing.
         alt: words for those who can't see it; the caption, if none are given.
+        name: of the file in ``figures/`` that `write_report` keeps it in too, without an ending;
+            none if empty.
 
     Raises:
         ValueError: the bytes are neither.
@@ -74,6 +76,7 @@ class Picture:
     data: bytes
     caption: str
     alt: str = ""
+    name: str = ""
 
     def __post_init__(self) -> None:
         _ = self.media_type  # refused here, and not halfway through a report
@@ -87,6 +90,11 @@ class Picture:
         if start.startswith((b"<svg", b"<?xml")) and b"<svg" in start:
             return "image/svg+xml"
         raise ValueError(f"expected the bytes of a PNG or SVG; received {self.data[:16]!r}")
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its file's name."""
+        return ".png" if self.media_type == "image/png" else ".svg"
 
     @property
     def uri(self) -> str:
@@ -177,7 +185,7 @@ def write_report(
     sections: Sequence[Section],
     footer: Mapping[str, str],
 ) -> None:
-    """Writes the page of `render_report` to ``path``: the whole page, or nothing.
+    """Writes the page of `render_report` to ``path``, and its named pictures to ``figures/``.
 
     Args:
         path: the file to make or replace; its folder exists.
@@ -188,5 +196,10 @@ def write_report(
         footer: ditto.
     """
     page = render_report(title=title, lead=lead, facts=facts, sections=sections, footer=footer)
+    for picture in (picture for section in sections for picture in section.pictures):
+        if picture.name:
+            figures = path.parent / "figures"
+            figures.mkdir(exist_ok=True)
+            atomic_write(figures / f"{picture.name}{picture.suffix}", picture.data)
     # A folder's name that isn't UTF-8 reaches us with surrogates, which UTF-8 refuses.
     atomic_write(path, page.encode("utf-8", "xmlcharrefreplace"))

@@ -1,8 +1,10 @@
 """Means with their spread."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -11,12 +13,29 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0
 
 
-def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation of the differences of pairs, such as runs of one seed.
+class PairedDifference(NamedTuple):
+    """Differences of pairs: mean, sample standard deviation, n, and the mean's 95% interval."""
+
+    mean: float
+    standard_deviation: float
+    n: int
+    low: float
+    high: float
+
+
+def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
+    """The differences of pairs, such as two trainings from one seed, with Student's interval.
+
+    Args:
+        values: at least 2.
+        baseline: as many.
 
     Raises:
-        ValueError: the two are not of one length.
+        ValueError: the two are not of one length, or are too short.
     """
-    if len(values) != len(baseline):
-        raise ValueError(f"expected pairs, got {len(values)} values and {len(baseline)}")
-    return mean_and_deviation(np.subtract(values, baseline).tolist())
+    count = len(values)
+    if count != len(baseline) or count < 2:
+        raise ValueError(f"expected 2 pairs or more, got {count} values and {len(baseline)}")
+    mean, deviation = mean_and_deviation(np.subtract(values, baseline).tolist())
+    half = float(scipy.stats.t.ppf(0.975, count - 1)) * deviation / count**0.5
+    return PairedDifference(mean, deviation, count, mean - half, mean + half)

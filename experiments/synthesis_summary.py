@@ -135,12 +135,16 @@ def write_set_report(
                 title="The first images",
                 text="Above the original, below it the synthesised image, and under both what was "
                 "asked for and what the classifier says of the image as saved in 8 bits.",
-                pictures=(Picture(pairs, "Originals, synthesised images, targets and outputs"),),
+                pictures=(
+                    Picture(
+                        pairs, "Originals, synthesised images, targets and outputs", name="pairs"
+                    ),
+                ),
             ),
             Section(
                 title="All images",
                 text="How far the outputs are from their targets.",
-                pictures=(Picture(spread, "Distribution of the KL divergence"),),
+                pictures=(Picture(spread, "Distribution of the KL divergence", name="kl"),),
             ),
         ],
         footer={"digests and configuration": "manifest.json"},

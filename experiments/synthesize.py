@@ -106,6 +106,7 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> dic
 
     Raises:
         ValueError: something does not fit, found before anything is compiled or written.
+        FloatingPointError: an image or its output is not finite.
     """
     job = _check(config)
     identity = _identity(config, job)
@@ -155,7 +156,8 @@ def _check(config: SynthesizeConfig) -> _Job:
 def _identity(config: SynthesizeConfig, job: _Job) -> dict[str, Any]:
     """What the bytes of the set depend on, but for where it ends."""
     return {
-        "classifier": {"name": config.classifier, "sha256": job.source.sha256},
+        # A run may be moved or named in another way; a callable has nothing but its name.
+        "classifier": job.source.sha256 or config.classifier,
         "dataset": {
             "name": Path(config.dataset).name,
             "split": config.split,
@@ -255,6 +257,13 @@ def _batches(config: SynthesizeConfig, job: _Job, rows: range) -> Iterator[imgop
 def _columns(job: _Job, rows: range, made: imgopt.Synthesis) -> dict[str, Any]:
     """A shard's features; an image's id is its source's with a prefix."""
     source_ids = job.data.ids[rows.start : rows.stop]
+    broken = ~np.isfinite(made.outputs).all(1)
+    if broken.any():
+        raise FloatingPointError(
+            f"{broken.sum()} of {len(rows)} images are not finite or have no finite output, first "
+            f"that of {source_ids[np.argmax(broken)]}; a lower learning_rate may help. The shards "
+            "before are kept"
+        )
     return {
         "id": [f"synthesised_{name}" for name in source_ids],
         "image": np.asarray(imgopt.to_uint8(made.images)),

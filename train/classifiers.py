@@ -1,5 +1,6 @@
 """A trained classifier: what it is, its variables, and as a function from images to logits."""
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -157,10 +158,26 @@ def load_classifier(run: str | Path) -> Classifier:
         run: directory written by `elicit classifier train`.
 
     Raises:
-        ValueError: the directory is not a classifier's run, or holds no undamaged checkpoint.
+        ValueError: the directory is not a classifier's run, or holds no undamaged checkpoint of
+            the network that it describes.
     """
     spec = load_spec(run)
     checkpoint = latest_checkpoint(Path(run) / "checkpoints")
     if checkpoint is None:
         raise ValueError(f"{run} holds no undamaged checkpoint; train it again")
-    return Classifier(spec, jax.tree.map(jnp.asarray, checkpoint.state["variables"]))
+    variables = checkpoint.state["variables"]
+    if _shapes(variables) != _shapes(_expected_variables(spec)):
+        raise ValueError(f"{run}: {SPEC_FILE} and the checkpoint are of different networks")
+    return Classifier(spec, jax.tree.map(jnp.asarray, variables))
+
+
+def _expected_variables(spec: ClassifierSpec) -> dict[str, Any]:
+    """The shapes that a network's variables must have; nothing is computed."""
+    images = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
+    initialise = functools.partial(spec.build().init, train=False)
+    return jax.eval_shape(initialise, jax.random.key(0), images)
+
+
+def _shapes(variables: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}

@@ -87,10 +87,12 @@ def load_images(
 
 
 def data_digest(data: ImageData) -> str:
-    """Sha256 over ids, images and labels: the same data, the same digest, wherever it lies."""
+    """Sha256 over all that the data hold: the same data, the same digest, wherever they lie."""
     total = hashlib.sha256(repr((data.ids, data.class_names, data.images.shape)).encode())
     total.update(np.ascontiguousarray(data.images).tobytes())
-    total.update(np.ascontiguousarray(data.labels).tobytes())
+    for column in (data.labels, data.targets, data.outputs):
+        if column is not None:
+            total.update(np.ascontiguousarray(column).tobytes())
     return total.hexdigest()
 
 

@@ -92,7 +92,10 @@ class TrainState(NamedTuple):
 
 
 class EpochResult(NamedTuple):
-    """What an epoch leaves behind; loss in nats and accuracy are means over its training images."""
+    """What an epoch leaves behind; loss in nats and accuracy are means over its training images.
+
+    The state's buffers are used again by the next epoch: copy what is to outlive it.
+    """
 
     epoch: int
     state: TrainState

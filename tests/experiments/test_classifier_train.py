@@ -129,7 +129,7 @@ def test_exactly_the_fraction_is_replaced_in_place(
     np.testing.assert_array_equal(used.labels, originals.labels)
     replaced = read(tmp_path / "mixed", "config.json")["replace"]
     assert replaced["fraction"] == 0.3
-    assert re.fullmatch("[0-9a-f]{64}", replaced["set"])
+    assert re.fullmatch("[0-9a-f]{64}", replaced["sha256"])
     assert np.isfinite(read(tmp_path / "mixed")["train_loss"])
 
 

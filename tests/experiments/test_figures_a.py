@@ -69,7 +69,7 @@ def test_table_figure_and_report_hold_every_rule(out):
     assert {len(row) for row in rows.values()} == {len(COLUMNS)}
     for rule in RULES:
         assert rows[rule][0] == f"{rules(out)[rule]['kl_mean']:.4f}"
-    assert (out / "rules.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "figures" / "rules.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "report.html").read_text()
     assert page.count("data:image/png") == 1
     assert all(rule in page for rule in RULES)

@@ -24,10 +24,24 @@ def test_a_paired_difference_forgets_what_the_pairs_share():
     baseline = [0.90, 0.95, 0.80, 0.99]
     gains = [0.01, 0.02, 0.03, -0.02]
     values = [b + g for b, g in zip(baseline, gains, strict=True)]
-    mean, deviation = paired_difference(values, baseline)
-    assert mean == pytest.approx(0.01)
-    assert deviation == pytest.approx(statistics.stdev(gains))
-    assert deviation < statistics.stdev(baseline)
+    found = paired_difference(values, baseline)
+    assert found.mean == pytest.approx(0.01)
+    assert found.standard_deviation == pytest.approx(statistics.stdev(gains))
+    assert found.standard_deviation < statistics.stdev(baseline)
+    assert found.n == 4
+
+
+def test_the_interval_is_student_s():
+    # Student 1908 in any table: for 4 values, 3.182 standard errors to either side.
+    found = paired_difference([1.0, 2.0, 3.0, 6.0], [0.0, 0.0, 0.0, 0.0])
+    error = statistics.stdev([1.0, 2.0, 3.0, 6.0]) / 2
+    assert found.high - found.mean == pytest.approx(3.182 * error, rel=1e-3)
+    assert found.mean - found.low == pytest.approx(3.182 * error, rel=1e-3)
+
+
+def test_a_single_pair_has_no_interval():
+    with pytest.raises(ValueError, match="2 pairs or more, got 1 values and 1"):
+        paired_difference([1.0], [2.0])
 
 
 def test_unpaired_values_are_refused():
