@@ -34,6 +34,11 @@ class ClassifierSource(NamedTuple):
     sha256: str | None
     spec: ClassifierSpec | None
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells it apart, wherever a run lies; a callable has nothing but its name."""
+        return {"sha256": self.sha256} if self.sha256 else {"callable": self.name}
+
 
 def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
     """Loads a run's classifier, or imports "package.module:name".

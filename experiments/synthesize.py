@@ -156,8 +156,7 @@ def _check(config: SynthesizeConfig) -> _Job:
 def _identity(config: SynthesizeConfig, job: _Job) -> dict[str, Any]:
     """What the bytes of the set depend on, but for where it ends."""
     return {
-        # A run may be moved or named in another way; a callable has nothing but its name.
-        "classifier": job.source.sha256 or config.classifier,
+        "classifier": job.source.identity,
         "dataset": {
             "name": Path(config.dataset).name,
             "split": config.split,

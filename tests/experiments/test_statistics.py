@@ -45,5 +45,5 @@ def test_a_single_pair_has_no_interval():
 
 
 def test_unpaired_values_are_refused():
-    with pytest.raises(ValueError, match="pairs, got 2 values and 3"):
+    with pytest.raises(ValueError, match="2 pairs or more, got 2 values and 3"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
