@@ -326,7 +326,9 @@ def _amplified(images: np.ndarray, originals: np.ndarray, gain: float) -> np.nda
 
 def _rows_figure(rows: Sequence[tuple[str, str, np.ndarray]]) -> Figure:
     """A sheet of rows: (name, caption, images)."""
-    left, gap, margin = 138, 6, 6
+    gap, margin = 6, 6
+    # Room for the longest name, whose bold letters are about 7 pixels wide.
+    left = max(138, 20 + 7 * max(len(name) for name, _, _ in rows))
     originals = rows[0][2]
     size, total_width = _grid_width(originals.shape[1:], len(originals), left, gap, margin)
     pitch = max(size[1], 34) + gap
