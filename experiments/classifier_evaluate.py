@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from tyro.conf import Positional
 
+from experiments.classifier_report import evaluation_section
 from experiments.classifier_source import check_fits, find_classifier
-from experiments.classifier_train import evaluation_section
 from experiments.report import write_report
 from train.datasets import load_images
 from train.evaluation import Evaluation, evaluate

@@ -6,16 +6,17 @@ reported is that of the last epoch; no epoch is ever picked by test accuracy.
 
 import math
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from tyro.conf import UseAppendAction
 
-from experiments.figures import confusion, curves, reliability
+from experiments.classifier_report import write_run_report
 from experiments.progress import Progress
-from experiments.report import Picture, Section, write_report
 from train.checkpoints import latest_checkpoint, save_checkpoint
 from train.classifiers import (
     SPEC_FILE,
@@ -25,6 +26,7 @@ from train.classifiers import (
     classify_function,
     digest,
 )
+from train.combining import add_images, count_sources
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import Evaluation, evaluate
 from train.files import read_json, write_json
@@ -60,7 +62,7 @@ REPLACEMENT_STREAM = 3
 
 @dataclass(frozen=True)
 class ClassifierTrainConfig:
-    """Trains a classifier, also with part of the images replaced by synthesised ones."""
+    """Trains a classifier, also with images replaced by synthesised ones, or with extra sets."""
 
     dataset: str
     """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
@@ -80,6 +82,8 @@ class ClassifierTrainConfig:
     """A set made by `elicit synthesize` from the training split, to replace images by."""
     fraction: float = 0.3
     """Share of the training images to replace, with --replace."""
+    extra: UseAppendAction[tuple[Path, ...]] = ()
+    """A set whose split train to train on too; once for each set: --extra A --extra B."""
     key: int = 0
     """Seed of everything random."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -134,6 +138,7 @@ class _Sets(NamedTuple):
 
     originals: ImageData
     replacements: ImageData | None
+    extras: dict[str, ImageData]
     test: ImageData | None
 
 
@@ -142,22 +147,41 @@ def _load(config: ClassifierTrainConfig) -> _Sets:
     build_network(config.model, num_classes=len(originals.class_names), width=config.width)
     check_image_shape(config.model, originals.images.shape[1:])
     replacements = None if config.replace is None else load_images(config.replace)
+    extras = {
+        f"extra set {n} ({path})": load_images(path) for n, path in enumerate(config.extra, 1)
+    }
     if not config.test_split:
-        return _Sets(originals, replacements, None)
+        return _Sets(originals, replacements, extras, None)
     test = load_images(config.dataset, config.test_split, data_dir=config.data_dir)
     if test.images.shape[1:] != originals.images.shape[1:]:
         raise ValueError(
             f"the training images have shape {originals.images.shape[1:]}, the test images "
             f"{test.images.shape[1:]}"
         )
-    return _Sets(originals, replacements, test)
+    _warn_of_test_images(extras, test)
+    return _Sets(originals, replacements, extras, test)
+
+
+def _warn_of_test_images(extras: dict[str, ImageData], test: ImageData) -> None:
+    """A warning and no error, since two sets may give the same id to different images."""
+    for name, extra in extras.items():
+        count = count_sources(extra, test)
+        if count:
+            warnings.warn(
+                f"{count} of {len(extra.ids)} images of {name} are, by their ids, test images or "
+                "made of test images; the test accuracy will then be too high",
+                stacklevel=2,
+            )
 
 
 def _train_data(config: ClassifierTrainConfig, sets: _Sets) -> TrainData:
+    """The real images, some of them perhaps replaced, and those of the extra sets."""
     if sets.replacements is None:
-        return original_data(sets.originals)
-    key = jax.random.fold_in(jax.random.key(config.key), REPLACEMENT_STREAM)
-    return replace_images(key, sets.originals, sets.replacements, fraction=config.fraction)
+        data = original_data(sets.originals)
+    else:
+        key = jax.random.fold_in(jax.random.key(config.key), REPLACEMENT_STREAM)
+        data = replace_images(key, sets.originals, sets.replacements, fraction=config.fraction)
+    return add_images(data, sets.originals, sets.extras) if sets.extras else data
 
 
 def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
@@ -176,6 +200,7 @@ def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
         "model": config.model,
         "width": config.width,
         "replace": replaced,
+        "extra": [{"sha256": data_digest(extra)} for extra in sets.extras.values()],
         "key": config.key,
         "train": as_json(config.train),
         "device_kind": jax.devices()[0].device_kind,
@@ -273,7 +298,14 @@ def _finish(
     if evaluation:
         result["calibration_error"] = evaluation.calibration_error
         result["test_images"] = int(evaluation.confusion.sum())
-    _write_run_report(config, spec, metrics, result, evaluation)
+    write_run_report(
+        config.out / "report.html",
+        title=f"{config.model} on {config.dataset}",
+        class_names=spec.class_names,
+        metrics=metrics,
+        result={**result, "key": config.key},
+        evaluation=evaluation,
+    )
     write_json(config.out / RESULT_FILE, result)
     if evaluation:
         print(
@@ -282,64 +314,3 @@ def _finish(
         )
     print(f"run: {config.out}")
     return result
-
-
-def _write_run_report(
-    config: ClassifierTrainConfig,
-    spec: ClassifierSpec,
-    metrics: list[dict[str, Any]],
-    result: dict[str, Any],
-    evaluation: Evaluation | None,
-) -> None:
-    names = [name for name in ("train_accuracy", "test_accuracy") if name in metrics[0]]
-    series = {name.replace("_", " "): [line[name] for line in metrics] for name in names}
-    drawn = curves(series, x_label="epoch", y_label="accuracy")
-    sections = [
-        Section(title="Training", pictures=(Picture(drawn, "Accuracy by epoch", name="accuracy"),))
-    ]
-    facts = {"epochs": str(config.train.epochs), "parameters": f"{result['parameters']:,}"}
-    if evaluation:
-        facts = {"test accuracy": f"{evaluation.accuracy:.2%}", **facts}
-        sections.append(evaluation_section(evaluation, spec.class_names))
-    write_report(
-        config.out / "report.html",
-        title=f"{config.model} on {config.dataset}",
-        lead="A classifier's training and its test, measured after the last epoch.",
-        facts=facts,
-        sections=sections,
-        footer={
-            "command": result["command"],
-            "device": result["device"],
-            "versions": ", ".join(f"{name} {v}" for name, v in result["versions"].items()),
-            "key": str(config.key),
-        },
-    )
-
-
-def evaluation_section(
-    evaluation: Evaluation, class_names: tuple[str, ...], *, name: str = "test"
-) -> Section:
-    """A report's section on a test: confusion matrix and calibration diagram.
-
-    Args:
-        evaluation: the test's result.
-        class_names: in the order of the labels.
-        name: begins the names of the pictures' files.
-    """
-    matrix = confusion(evaluation.confusion, class_names)
-    calibration = reliability(
-        evaluation.bin_confidence, evaluation.bin_accuracy, evaluation.bin_counts
-    )
-    return Section(
-        title="Test",
-        text=f"{evaluation.confusion.sum():,} images; expected calibration error "
-        f"{evaluation.calibration_error:.2%}.",
-        pictures=(
-            Picture(matrix, "True and predicted classes", name=f"{name}-confusion"),
-            Picture(
-                calibration,
-                "How often the classifier is right when it says so",
-                name=f"{name}-calibration",
-            ),
-        ),
-    )

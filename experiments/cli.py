@@ -44,9 +44,17 @@ COMMANDS: dict[str, Command] = {
         "experiments.data_commands", "ShowConfig", "show",
         "classes, counts and a contact sheet of a data set",
     ),
+    "data subset": Command(
+        "experiments.subset_command", "SubsetConfig", "make_subset",
+        "so many images of each class, drawn by key → a small data set",
+    ),
+    "augment": Command(
+        "experiments.augment_command", "AugmentConfig", "augment",
+        "random squares of a set's images, enlarged → an image set",
+    ),
     "classifier train": Command(
         "experiments.classifier_train", "ClassifierTrainConfig", "train_classifier",
-        "train a classifier, also with part of the images replaced by synthesised ones",
+        "train a classifier, also with images replaced by synthesised ones, or with extra sets",
     ),
     "classifier evaluate": Command(
         "experiments.classifier_evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",

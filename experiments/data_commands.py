@@ -26,7 +26,8 @@ from tyro.conf import Positional
 
 from train.datasets import ImageData, list_splits, load_images
 from train.files import atomic_write, building_directory, sha256_of
-from train.image_sets import ImageSetSpec, commit, write_shard
+from train.image_sets import ImageSetSpec, write_splits
+from train.subsets import shuffled_classes
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
@@ -115,12 +116,9 @@ def prepare(config: PrepareConfig) -> None:
             description="CIFAR-10: 60,000 colour images of 32 x 32 pixels in 10 classes.",
             version=CIFAR10_VERSION,
         )
-        shards = {
-            split: [write_shard(partial, spec, split=split, index=0, columns=columns, num_shards=1)]
-            for split, columns in splits.items()
-        }
         source = {"source": CIFAR10_URL, "archive_sha256": digest, "verified": config.verify}
-        commit(partial, spec, shards, manifest=source)
+        whole = {split: [columns] for split, columns in splits.items()}
+        write_splits(partial, spec, whole, manifest=source)
     counts = ", ".join(f"{len(columns['label']):,} {split}" for split, columns in splits.items())
     print(f"{target}: {counts}")
 
@@ -177,11 +175,8 @@ def import_folder(config: ImportConfig) -> None:
             print(f"unreadable: {file}: {reason}", file=sys.stderr)
         columns = _picture_columns(pictures, spec.class_names)
         splits = _split_columns(columns, len(spec.class_names), config)
-        shards = {
-            split: [write_shard(partial, spec, split=split, index=0, columns=part, num_shards=1)]
-            for split, part in splits.items()
-        }
-        commit(partial, spec, shards, manifest=_import_manifest(config, unreadable))
+        whole = {split: [part] for split, part in splits.items()}
+        write_splits(partial, spec, whole, manifest=_import_manifest(config, unreadable))
     counts = ", ".join(f"{len(part['label']):,} {split}" for split, part in splits.items())
     found = f"{len(spec.class_names)} classes, {len(unreadable)} unreadable files"
     print(f"{config.out}: {counts}, {found}")
@@ -524,13 +519,11 @@ def _split_columns(
     if config.test_fraction == 0:
         return {"train": dict(columns)}
     is_test = np.zeros(len(columns["label"]), bool)
-    for label in range(num_classes):
-        own = np.flatnonzero(columns["label"] == label)
-        key = jax.random.fold_in(jax.random.key(config.key), label)
-        order = np.asarray(jax.random.permutation(key, len(own)))
+    key = jax.random.key(config.key)
+    for own in shuffled_classes(key, columns["label"], num_classes=num_classes):
         # A class must not vanish from training.
         count = min(round(config.test_fraction * len(own)), len(own) - 1)
-        is_test[own[order[:count]]] = True
+        is_test[own[:count]] = True
     if not is_test.any():
         raise ValueError(
             f"expected --test-fraction that draws a picture, got {config.test_fraction}, which "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.figures import rules_grid
-from experiments.report import Picture, Section, Table, write_report
+from experiments.report import Picture, Section, Table, provenance, write_report
 from experiments.synthesis_options import RuleConfig
 from experiments.synthesize import TIMING_FILE, SynthesizeConfig, synthesize_set
 from train.classifiers import Precision
@@ -181,10 +181,5 @@ def _write_report(config: FiguresAConfig, result: dict[str, Any], grid: bytes) -
                 tables=(Table(header=header, rows=cells),),
             ),
         ],
-        footer={
-            "command": result["command"],
-            "device": result["device"],
-            "versions": ", ".join(f"{name} {v}" for name, v in result["versions"].items()),
-            "key": str(config.key),
-        },
+        footer=provenance(result),
     )

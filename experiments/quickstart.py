@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.classifier_train import ClassifierTrainConfig, train_classifier
 from experiments.figures import comparison, curves, histogram
-from experiments.report import Picture, Section, Table, write_report
+from experiments.report import Picture, Section, Table, provenance, write_report
 from experiments.statistics import mean_and_deviation, paired_difference
 from experiments.synthesis_options import RuleConfig
 from experiments.synthesis_summary import synthesis_pairs
@@ -124,6 +124,7 @@ def _result(config: QuickstartConfig, arms: dict[str, list[Path]]) -> dict[str, 
         "difference": paired_difference(replaced, plain)._asdict(),
         "runs": {name: [run.name for run in runs] for name, runs in arms.items()},
         "synthesis": read_json(config.out / "images" / "summary.json"),
+        "key": config.key,
         "teacher": read_json(config.out / "teacher" / RESULT_FILE)["test_accuracy"],
         **environment(),
     }
@@ -150,13 +151,7 @@ def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: 
             _comparison_section(result),
             _curves_section(config, result),
         ],
-        footer={
-            "command": result["command"],
-            "time": f"{seconds:.0f} s in this session",
-            "device": result["device"],
-            "versions": ", ".join(f"{name} {v}" for name, v in result["versions"].items()),
-            "key": str(config.key),
-        },
+        footer={**provenance(result), "time": f"{seconds:.0f} s in this session"},
     )
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import PIL.Image
@@ -203,3 +204,17 @@ def write_report(
             atomic_write(figures / f"{picture.name}{picture.suffix}", picture.data)
     # A folder's name that isn't UTF-8 reaches us with surrogates, which UTF-8 refuses.
     atomic_write(path, page.encode("utf-8", "xmlcharrefreplace"))
+
+
+def provenance(result: dict[str, Any]) -> dict[str, str]:
+    """A report's footer: what it was made with.
+
+    Args:
+        result: with the fields of `train.runs.environment`, and the key.
+    """
+    return {
+        "command": result["command"],
+        "device": result["device"],
+        "versions": ", ".join(f"{name} {v}" for name, v in result["versions"].items()),
+        "key": str(result["key"]),
+    }

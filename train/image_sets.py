@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -296,6 +296,39 @@ def commit(
                 write_json(directory / name, read_json(staged))
             else:
                 atomic_write(directory / name, staged.read_bytes())
+
+
+def write_splits(
+    directory: Path,
+    spec: ImageSetSpec,
+    splits: Mapping[str, Iterable[Mapping[str, Any]]],
+    *,
+    num_shards: int = 1,
+    manifest: Mapping[str, Any],
+) -> None:
+    """Writes a whole set at once, one that never grows.
+
+    Args:
+        directory: the set's directory, still under a temporary name.
+        spec: the set.
+        splits: for every split, the columns of its shards, as in `write_shard`; what makes them
+            one by one needs the memory of one.
+        num_shards: number of shards in each split.
+        manifest: as in `commit`.
+
+    Raises:
+        ValueError: as `write_shard` and `commit`.
+    """
+    shards = {
+        split: [
+            write_shard(
+                directory, spec, split=split, index=i, columns=columns, num_shards=num_shards
+            )
+            for i, columns in enumerate(parts)
+        ]
+        for split, parts in splits.items()
+    }
+    commit(directory, spec, shards, manifest=manifest)
 
 
 def uncommit(directory: Path) -> None:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from train.combining import check_alike
 from train.datasets import ImageData
 from train.loop import TrainData, original_data
 
@@ -34,7 +35,7 @@ def replace_images(
         raise ValueError(
             "the set of replacements has no source_id and output; make it with: elicit synthesize"
         )
-    _check_alike(originals, synthesised)
+    check_alike(originals, {"the replacements": synthesised})
     place_of = {source: place for place, source in enumerate(synthesised.source_ids)}
     sources = np.array([place_of.get(name, -1) for name in originals.ids])
     order = np.asarray(jax.random.permutation(key, len(originals.ids)))
@@ -55,19 +56,6 @@ def replace_images(
     data.is_generated[chosen] = True
     _check_labels(originals, synthesised, chosen, sources)
     return data
-
-
-def _check_alike(originals: ImageData, synthesised: ImageData) -> None:
-    if synthesised.class_names != originals.class_names:
-        raise ValueError(
-            f"the classes differ: the training set has {originals.class_names}, the replacements "
-            f"{synthesised.class_names}"
-        )
-    if synthesised.images.shape[1:] != originals.images.shape[1:]:
-        raise ValueError(
-            f"image shapes differ: the training set has {originals.images.shape[1:]}, the "
-            f"replacements {synthesised.images.shape[1:]}"
-        )
 
 
 def _check_labels(

@@ -110,6 +110,8 @@ TRAIN = (
 )
 TRAIN_ON = "classifier train --out new --model vgg-small --batch-size 16 --dataset"
 MIXED = f"{TRAIN} --loss mixed"
+SUBSET = "data subset --dataset data --out new"
+AUGMENT = "augment --data data --out new"
 EVALUATE = "classifier evaluate"
 FIGURES = "experiment figures-a --classifier run --dataset data --out new --images 4"
 
@@ -297,6 +299,37 @@ CASES = {
     ),
     "replacements of another size": Case(
         f"{MIXED} --dataset large --replace made", r"shapes differ.*\(32, 32, 3\).*\(16, 16, 3\)"
+    ),
+    "extra set of other classes": Case(
+        f"{TRAIN} --extra data --extra four", r"'cow'\) in the training set.*'dog'\) in .* 2 \(four"
+    ),
+    "extra sets with all differences": Case(
+        f"{TRAIN} --extra other --extra large", r"classes differ.*other\).*shapes differ.*large\)"
+    ),
+    "absent extra set": Case(f"{TRAIN} --extra absent", "data set's directory.*'absent'"),
+    "extra sets after one word": Case(f"{TRAIN} --extra data four", "[Uu]nrecogni.*four"),
+    # subsets and augmentation
+    "subset of too few images": Case(
+        f"{SUBSET} --per-class 16 --test-per-class 8", "16 . 8 images .* got 23 of ant, 23 of bee"
+    ),
+    "subset of nothing": Case(f"{SUBSET} --per-class 0", "per_class must be at least 1, got 0"),
+    "subset of negative tests": Case(f"{SUBSET} --test-per-class=-1", "at least 0, got -1"),
+    "subset of an unknown split": Case(f"{SUBSET} --splits train dev", "split among.*'dev'"),
+    "subset of a split twice": Case(f"{SUBSET} --splits train train", "splits.*train, train"),
+    "subset by a key beyond 32 bits": Case(f"{SUBSET} --key {2**32}", f"key must be.*{2**32}"),
+    "subset over another's set": Case(
+        f"{SUBSET} --per-class 2 --test-per-class 1 --out data", "data holds a set of another conf"
+    ),
+    "subset over a directory": Case(
+        f"{SUBSET} --per-class 2 --test-per-class 1 --out plain", "plain is there.*another --out"
+    ),
+    "augmentation of nothing": Case(f"{AUGMENT} --data absent", "data set's directory.*'absent'"),
+    "unknown augmentation": Case(f"{AUGMENT} --method mixup", "mixup.*crop-zoom"),
+    "square above the image": Case(AUGMENT, r"crop_px must be in \[1, 16\].*16 x 16.*got 24"),
+    "square of nothing": Case(f"{AUGMENT} --crop-px 0", r"crop_px must be in \[1, 16\].*got 0"),
+    "no copies": Case(f"{AUGMENT} --crop-px 8 --copies 0", "copies must be at least 1, got 0"),
+    "augmentation over a run": Case(
+        f"{AUGMENT} --crop-px 8 --out run", "run is there.*no manifest"
     ),
     # existing outputs
     "set of another configuration": Case(

@@ -133,6 +133,65 @@ def test_exactly_the_fraction_is_replaced_in_place(
     assert np.isfinite(read(tmp_path / "mixed")["train_loss"])
 
 
+# ---- extra sets
+
+
+def trained_on(training, out, elicit, monkeypatch, *words):
+    """The training set and the classifier's description, seen just before training begins."""
+    seen = []
+
+    def look(_key, spec, train_data, *_words, **_options):
+        seen.append((train_data, spec))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.classifier_train, "fit", look)
+        assert elicit(*training, *words, "--out", out) == 130
+    return seen[0]
+
+
+def test_extra_sets_are_trained_on_beside_replaced_images(
+    training, run, tmp_path, elicit, make_set, made, monkeypatch
+):
+    extra = make_set(tmp_path / "extra", counts={"test": 3, "train": 9})
+    words = ["--replace", made, "--fraction", 0.2, "--extra", extra, "--extra", made]
+    used, spec = trained_on(training, tmp_path / "out", elicit, monkeypatch, *words)
+    plain, plain_spec = trained_on(training, tmp_path / "plain", elicit, monkeypatch, *words[:4])
+    assert len(used.labels) == 48 + 9 + 10
+    for column, real in zip(used, plain, strict=True):
+        np.testing.assert_array_equal(column[:48], real)
+    assert 0 < plain.is_generated.sum() == used.is_generated[:48].sum()
+    np.testing.assert_array_equal(used.images[48:57], load_images(extra).images)
+    np.testing.assert_array_equal(used.images[57:], load_images(made).images)
+    assert spec == plain_spec == load_classifier(run).spec  # normalised by the real images
+    config = read(tmp_path / "out", "config.json")
+    assert [len(entry["sha256"]) for entry in config["extra"]] == [64, 64]
+    assert read(tmp_path / "plain", "config.json")["extra"] == []
+
+
+def test_extra_sets_are_part_of_what_a_run_is(training, run, made, elicit, contents, capsys):
+    before = contents(run)
+    assert elicit(*training, "--extra", made, "--out", run) == 2
+    assert "run of another configuration: extra was []" in capsys.readouterr().err
+    assert contents(run) == before
+
+
+@pytest.mark.filterwarnings("default:.* made of test images")
+def test_extra_images_made_of_test_images_are_warned_of(
+    data, training, tmp_path, elicit, monkeypatch, capsys
+):
+    out = tmp_path / "leak"
+    words = ("--crop-px", 12, "--split", "test[:5]", "--out", out)
+    assert elicit("augment", "--data", data, *words) == 0
+    trained_on(training, tmp_path / "run", elicit, monkeypatch, "--extra", out)
+    assert re.search("warning: 5 of 5 images of .*leak.* made of test", capsys.readouterr().err)
+
+
+def test_the_help_says_how_to_give_several(elicit, capsys):
+    assert elicit("classifier", "train", "--help") == 0
+    assert "--extra A --extra B" in re.sub(r"[│\s]+", " ", capsys.readouterr().out)
+
+
 # ---- evaluation
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.augmentation import flip_and_crop
+import train.augmentation
+from train.augmentation import crop_and_zoom, flip_and_crop, resize_bilinear
 
 IMAGES = np.random.default_rng(9).integers(1, 256, (60, 5, 6, 3), np.uint8)
 
@@ -52,3 +53,88 @@ def test_the_key_decides():
 def test_nothing_asked_nothing_done():
     result = flip_and_crop(jax.random.key(0), jnp.asarray(IMAGES), flip=False, pad_px=0)
     np.testing.assert_array_equal(result, IMAGES)
+
+
+# ---- crop and zoom
+
+
+def zoomed(image, shape):
+    """Bilinear by its definition in float64: pixel centres at k + 1/2, the edge continued."""
+    for axis, size in enumerate(shape):
+        length = image.shape[axis]
+        centres = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+        below = np.floor(centres).astype(int)
+        share = np.expand_dims(centres - below, tuple(range(1, image.ndim)))
+        moved = np.moveaxis(image.astype(np.float64), axis, 0)
+        moved = moved[below] * (1 - share) + moved[np.minimum(below + 1, length - 1)] * share
+        image = np.moveaxis(moved, 0, axis)
+    return image
+
+
+def zooms(image, crop_px):
+    """All results by the row and column of the square, before rounding."""
+    shape = image.shape[:2]
+    return {
+        (row, column): zoomed(image[row : row + crop_px, column : column + crop_px], shape)
+        for row in range(shape[0] - crop_px + 1)
+        for column in range(shape[1] - crop_px + 1)
+    }
+
+
+def test_bilinear_as_pytorch(layer_vectors):
+    images = np.float32(layer_vectors["resize_24_to_32_input"])
+    for image, expected in zip(images, layer_vectors["resize_24_to_32_bilinear"], strict=True):
+        found = resize_bilinear(image, height=32, width=32)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_bilinear_to_another_height_than_width():
+    image = np.random.default_rng(0).random((3, 4, 2), np.float32)
+    found = resize_bilinear(image, height=7, width=5)
+    np.testing.assert_allclose(found, zoomed(image, (7, 5)), atol=1e-6)
+
+
+@pytest.mark.parametrize("crop_px", [1, 3, 5])
+def test_results_are_enlarged_squares_of_the_image(crop_px):
+    results = crop_and_zoom(jax.random.key(4), IMAGES, crop_px=crop_px)
+    assert results.dtype == jnp.uint8
+    places = []
+    for image, result in zip(IMAGES, np.asarray(results), strict=True):
+        # A hair above one half, for what lies between two levels.
+        fitting = [
+            place
+            for place, exact in zooms(image, crop_px).items()
+            if abs(exact - result).max() < 0.5001
+        ]
+        assert fitting
+        places += fitting
+    assert {row for row, _ in places} == set(range(5 - crop_px + 1))
+    assert {column for _, column in places} == set(range(6 - crop_px + 1))
+
+
+def test_paper_b_s_size_is_rounded_exactly():
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    results = np.asarray(crop_and_zoom(jax.random.key(5), images, crop_px=24))
+    for image, result in zip(images, results, strict=True):
+        rounded = [np.rint(exact) for exact in zooms(image, 24).values()]
+        assert sum(np.array_equal(result, each) for each in rounded) == 1
+
+
+def test_an_image_s_square_is_its_own(monkeypatch):
+    """Whatever the others are, however many, and however they are batched or compiled."""
+    key = jax.random.key(6)
+    whole = np.asarray(crop_and_zoom(key, IMAGES, crop_px=3))
+    np.testing.assert_array_equal(crop_and_zoom(key, IMAGES[:1], crop_px=3), whole[:1])
+    changed = np.concatenate([255 - IMAGES[:7], IMAGES[7:]])
+    np.testing.assert_array_equal(crop_and_zoom(key, changed, crop_px=3)[7:], whole[7:])
+    monkeypatch.setattr(train.augmentation, "CROPS_AT_ONCE", 16)
+    eager = crop_and_zoom.__wrapped__(key, IMAGES, crop_px=3)
+    np.testing.assert_array_equal(eager, whole)
+    other = crop_and_zoom(jax.random.key(7), IMAGES, crop_px=3)
+    assert (np.asarray(other) != whole).any()
+
+
+@pytest.mark.parametrize("crop_px", [0, -1, 6])
+def test_a_square_that_does_not_fit_is_refused(crop_px):
+    with pytest.raises(ValueError, match=rf"crop_px must be in \[1, 5\].* 5 x 6 .*got {crop_px}"):
+        crop_and_zoom(jax.random.key(0), IMAGES, crop_px=crop_px)
