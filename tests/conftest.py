@@ -11,7 +11,8 @@ import pytest
 # Before anything imports the packages: every annotation of shape and type is checked on call.
 # PEP 484's tower lets an int pass where a float is asked for, as type checkers do.
 jaxtyping.install_import_hook(
-    ["imgopt", "train"], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+    ["imgopt", "train", "gans"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
 import jax  # noqa: E402 - the hook comes first

@@ -71,7 +71,7 @@ def test_imgopt_knows_no_network():
         assert not wrong, f"{path} imports {wrong}"
 
 
-@pytest.mark.parametrize("package", ["imgopt", "train"])
+@pytest.mark.parametrize("package", ["imgopt", "train", "gans"])
 def test_public_functions_say_what_they_do(package):
     silent = [where for where, node in public_functions(package) if not ast.get_docstring(node)]
     assert not silent
@@ -88,7 +88,7 @@ def test_options_of_imgopt_are_keyword_only():
     assert not by_place
 
 
-@pytest.mark.parametrize("package", ["imgopt", "train"])
+@pytest.mark.parametrize("package", ["imgopt", "train", "gans"])
 def test_keys_come_first(package):
     for where, node in public_functions(package):
         if isinstance(node, ast.FunctionDef):

@@ -1,68 +1,217 @@
 """The layers that our networks share: one convolution, one pooling."""
 
+import functools
+from collections.abc import Callable
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.typing import Initializer
 from jaxtyping import Array, Float
 
 DTypeLike = jnp.dtype | type
+Padding = Literal["same", "valid"]
+Border = tuple[int, int]
+"""Rows of zeros above and below an image, columns left and right of it."""
 
 
 def convolve(
-    images: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c d"]
-) -> Float[Array, "n h w d"]:
-    """Same-padded convolution of stride 1 with an odd kernel, lowered per platform.
+    images: Float[Array, "n h w c"],
+    kernel: Float[Array, "kh kw c d"],
+    *,
+    stride: Literal[1, 2] = 1,
+    padding: Padding = "same",
+) -> Float[Array, "n h2 w2 d"]:
+    """Convolution with an odd kernel, lowered per platform.
 
     On GPUs and TPUs it is `lax.conv_general_dilated`. On CPUs, XLA is quick on some forms of
-    convolution only, so value and gradients are written in those (see `_convolve_on_cpu`).
+    convolution only, so value and gradients are written in those (see `_value_on_cpu`).
+
+    Args:
+        images: any size.
+        kernel: of odd height and width.
+        stride: 2 keeps every second row and column of the result, from the first on.
+        padding: "same" puts half a kernel of zeros around the images, as PyTorch's padding k // 2
+            does (XLA's own "SAME" differs at stride 2); "valid" puts none, at stride 1 only.
+
+    Returns:
+        Height ceil(h / stride) if "same", h - kh + 1 if "valid"; the width likewise.
+
+    Raises:
+        ValueError: a kernel of even size, a stride or padding that is not offered, or images
+            smaller than a kernel without padding.
     """
+    check_kernel(kernel)
+    border = _border(images, kernel, stride=stride, padding=padding)
+    on_cpu = convolve_on_cpu if stride == 1 else _convolve_by_two_on_cpu
     return jax.lax.platform_dependent(
-        images, kernel, cpu=_convolve_on_cpu, default=_convolve_directly
+        images,
+        kernel,
+        cpu=lambda images, kernel: on_cpu(images, kernel, border),
+        default=lambda images, kernel: _convolve_directly(images, kernel, border, stride),
     )
 
 
-def _convolve_directly(images: Array, kernel: Array) -> Array:
+def check_kernel(kernel: Array) -> None:
+    """Raises ValueError unless a kernel has a middle, that is, odd height and width."""
+    height, width = kernel.shape[:2]
+    if not height % 2 or not width % 2:
+        raise ValueError(f"a kernel needs odd height and width, got {height}×{width}")
+
+
+def _border(images: Array, kernel: Array, *, stride: int, padding: str) -> Border:
+    if (stride, padding) not in {(1, "same"), (2, "same"), (1, "valid")}:
+        raise ValueError(
+            'stride and padding must be 1 and "same", 2 and "same", or 1 and "valid"; '
+            f"got {stride} and {padding!r}"
+        )
+    (height, width), (rows, columns) = images.shape[1:3], kernel.shape[:2]
+    if padding == "same":
+        return rows // 2, columns // 2
+    if height < rows or width < columns:
+        raise ValueError(
+            f"images of {height}×{width} are smaller than the kernel of {rows}×{columns}; "
+            'take larger images or padding "same"'
+        )
+    return 0, 0
+
+
+def _convolve_directly(images: Array, kernel: Array, border: Border, stride: int = 1) -> Array:
     return jax.lax.conv_general_dilated(
-        images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        images,
+        kernel,
+        (stride, stride),
+        [(size, size) for size in border],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-@jax.custom_vjp
-def _convolve_on_cpu(images: Array, kernel: Array) -> Array:
-    """The same value from what is quick on CPUs.
+def _value_on_cpu(images: Array, kernel: Array, border: Border) -> Array:
+    """The value of a convolution of stride 1, from what is quick on CPUs.
 
     Tiny maps and few channels are a product of image patches with the kernel (3×3 on 2×2 is 80
     times as quick so). The gradients that automatic differentiation gives are convolutions in
     layouts that XLA, inside a compiled loop, runs 20 to 30 times slower than outside; here the
     images' gradient is a plain convolution with the turned kernel, and the kernel's a product of
-    the patches with the gradient.
+    patches. Where kernels are mapped over, they take turns: the grouped convolution and the batched
+    product that `vmap` would make take 4 times as long.
     """
-    height, width, channels = images.shape[1:]
-    if height * width <= 4 or channels <= 4:
-        return _patches(images, kernel.shape) @ kernel.reshape(-1, kernel.shape[-1])
-    return _convolve_directly(images, kernel)
+    return _with_mapped_kernels_in_turn(border)(images, kernel)
 
 
-def _forward(images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve_on_cpu(images, kernel), (images, kernel)
+convolve_on_cpu = jax.custom_vjp(_value_on_cpu, nondiff_argnums=(2,))
 
 
-def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+@functools.cache
+def _with_mapped_kernels_in_turn(border: Border) -> Callable[[Array, Array], Array]:
+    @jax.custom_batching.custom_vmap
+    def run(images: Array, kernel: Array) -> Array:
+        height, width = _windows(images, kernel.shape, border)
+        if height * width <= 4 or images.shape[-1] <= 4:
+            return _patches(images, kernel.shape, border) @ kernel.reshape(-1, kernel.shape[-1])
+        return _convolve_directly(images, kernel, border)
+
+    @run.def_vmap
+    def _(_: int, mapped: list[bool], images: Array, kernel: Array) -> tuple[Array, bool]:
+        if mapped == [True, False]:
+            merged = run(images.reshape(-1, *images.shape[2:]), kernel)
+            return merged.reshape(*images.shape[:2], *merged.shape[1:]), True
+        if mapped == [False, True]:
+            return jax.lax.map(lambda each: run(images, each), kernel), True
+        return jax.lax.map(lambda pair: run(*pair), (images, kernel)), True
+
+    return run
+
+
+def _forward(images: Array, kernel: Array, border: Border) -> tuple[Array, tuple[Array, Array]]:
+    return convolve_on_cpu(images, kernel, border), (images, kernel)
+
+
+def _backward(border: Border, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     images, kernel = saved
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    patches = _patches(images, kernel.shape)
-    kernel_gradient = jnp.tensordot(patches, gradient, axes=((0, 1, 2), (0, 1, 2)))
-    return _convolve_on_cpu(gradient, turned), kernel_gradient.reshape(kernel.shape)
+    # Around the gradient goes what is missing in `border` to the zeros of a full convolution.
+    rest = (kernel.shape[0] - 1 - border[0], kernel.shape[1] - 1 - border[1])
+    images_gradient = convolve_on_cpu(gradient, _turn(kernel), rest)
+
+    @jax.custom_batching.sequential_vmap
+    def kernel_gradient(images: Array, gradient: Array) -> Array:
+        # Patches are many times what they are made of, so they are made of the smaller.
+        if _size_of_patches(gradient, images) < _size_of_patches(images, gradient):
+            return _turn(_product(gradient, images, kernel.shape, rest))
+        return _product(images, gradient, kernel.shape, border)
+
+    return images_gradient, kernel_gradient(images, gradient)
 
 
-_convolve_on_cpu.defvjp(_forward, _backward)
+def _turn(kernel: Array) -> Array:
+    """The kernel that leads back: turned by 180°, its inputs and outputs exchanged."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _patches(images: Array, kernel_shape: tuple[int, ...]) -> Array:
-    """For every pixel, the window around it: (n, h, w, kernel height × kernel width × c)."""
+def _size_of_patches(images: Array, other: Array) -> int:
+    """Numbers in the patches of images at each pixel of the other, over the kernel's taps."""
+    return images.shape[-1] * other.shape[1] * other.shape[2]
+
+
+def _product(images: Array, other: Array, kernel_shape: tuple[int, ...], border: Border) -> Array:
+    """At each tap, the sum over all pixels of the image under it times the other."""
+    patches = _patches(images, kernel_shape, border)
+    product = jnp.tensordot(patches, other, axes=((0, 1, 2), (0, 1, 2)))
+    return product.reshape(*kernel_shape[:2], images.shape[-1], other.shape[-1])
+
+
+convolve_on_cpu.defvjp(_forward, _backward)
+
+
+def _convolve_by_two_on_cpu(images: Array, kernel: Array, border: Border) -> Array:
+    """At stride 2 with half a kernel of zeros: at stride 1 over blocks of 2×2 pixels.
+
+    The blocks' pixels become channels, and so do the kernel's even and odd taps. Nothing that is
+    computed is thrown away but the zeros that make the number of taps even.
+    """
+    count, height, width, channels = images.shape
+    even = jnp.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+    blocks = even.reshape(count, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
+    blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(*blocks.shape[:2], blocks.shape[3], -1)
+    taps = taps_by_parity(kernel).transpose(0, 2, 1, 3, 4, 5)
+    taps = taps.reshape(*taps.shape[:2], -1, kernel.shape[-1])
+    return convolve_on_cpu(blocks, taps, ((border[0] + 1) // 2, (border[1] + 1) // 2))
+
+
+def taps_by_parity(
+    kernel: Float[Array, "kh kw c d"],
+) -> Float[Array, "th 2 tw 2 c d"]:
+    """Even and odd taps apart: tap [q, r] stands 2(q - reach) + r from the kernel's middle.
+
+    Zeros make them as many on both sides: a kernel of 5×5 has 3×3 taps of each parity, and reach 1.
+    """
+    margins, shape = [], []
+    for size in kernel.shape[:2]:
+        middle = size // 2
+        reach = (middle + 1) // 2
+        before = 2 * reach - middle
+        count = 2 * reach + 1
+        margins.append((before, 2 * count - size - before))
+        shape += [count, 2]
+    padded = jnp.pad(kernel, (*margins, (0, 0), (0, 0)))
+    return padded.reshape(*shape, *kernel.shape[2:])
+
+
+def _windows(images: Array, kernel_shape: tuple[int, ...], border: Border) -> tuple[int, int]:
+    """How many positions the kernel has, down and across."""
+    height, width = (
+        size + 2 * zeros - taps + 1
+        for size, zeros, taps in zip(images.shape[1:3], border, kernel_shape, strict=False)
+    )
+    return height, width
+
+
+def _patches(images: Array, kernel_shape: tuple[int, ...], border: Border) -> Array:
+    """For every position of the kernel, the pixels under it: (n, h2, w2, kh × kw × c)."""
     rows, columns = kernel_shape[:2]
-    height, width = images.shape[1:3]
-    padded = jnp.pad(images, ((0, 0), (rows // 2,) * 2, (columns // 2,) * 2, (0, 0)))
+    height, width = _windows(images, kernel_shape, border)
+    padded = jnp.pad(images, ((0, 0), (border[0],) * 2, (border[1],) * 2, (0, 0)))
     shifted = [
         padded[:, row : row + height, column : column + width]
         for row in range(rows)
@@ -72,26 +221,37 @@ def _patches(images: Array, kernel_shape: tuple[int, ...]) -> Array:
 
 
 class Conv(nn.Module):
-    """Same-padded convolution of stride 1 on (n, h, w, c), with a bias unless told otherwise.
+    """Convolution on (n, h, w, c), same-padded and with a bias unless told otherwise.
 
     Attributes:
         features: output channels.
         kernel_size: height and width of the kernel, odd.
+        stride: as in `convolve`.
+        padding: as in `convolve`.
         use_bias: False in front of batch norm, which has its own.
+        kernel_init: draws the kernel.
         dtype: of the computation; parameters are float32.
     """
 
     features: int
     kernel_size: int = 3
+    stride: Literal[1, 2] = 1
+    padding: Padding = "same"
     use_bias: bool = True
+    kernel_init: Initializer = nn.initializers.he_normal()
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h w d"]:
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 d"]:
         """Convolves."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        result = convolve(images.astype(self.dtype), jnp.asarray(kernel, self.dtype))
+        kernel = self.param("kernel", self.kernel_init, shape)
+        result = convolve(
+            images.astype(self.dtype),
+            jnp.asarray(kernel, self.dtype),
+            stride=self.stride,
+            padding=self.padding,
+        )
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
             result += bias.astype(self.dtype)

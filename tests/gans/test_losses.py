@@ -1,0 +1,176 @@
+"""Losses of GANs against formulas in NumPy, and which side of the game they move."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from gans.losses import (
+    LossWeights,
+    conditional_loss,
+    discriminator_loss,
+    entropy_loss,
+    feature_loss,
+    frozen,
+    generator_loss,
+    weighted_sum,
+)
+
+RANDOM = np.random.default_rng(2)
+REAL, FAKE = RANDOM.normal(scale=3, size=(2, 5))
+MADE, WANTED = RANDOM.normal(size=(2, 5, 3, 2, 4))
+LOGITS = RANDOM.normal(size=(5, 3))
+ONE_HOT = np.eye(3)[[0, 2, 1, 1, 0]]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+# The function of what it is differentiated by, the rest, and the formula.
+LOSSES = {
+    "discriminator": (
+        discriminator_loss,
+        (REAL, FAKE),
+        lambda real, fake: -(np.log(sigmoid(real)) + np.log(1 - sigmoid(fake))) / 2,
+    ),
+    "generator, non-saturating": (generator_loss, (FAKE,), lambda fake: -np.log(sigmoid(fake))),
+    "generator, saturating": (
+        lambda fake: generator_loss(fake, form="saturating"),
+        (FAKE,),
+        lambda fake: np.log(1 - sigmoid(fake)),
+    ),
+    "features": (
+        lambda found, wanted: conditional_loss(found, wanted, is_label=False),
+        (MADE, WANTED),
+        lambda found, wanted: ((found - wanted) ** 2).mean((1, 2, 3)),
+    ),
+    "label": (
+        lambda found, wanted: conditional_loss(found, wanted, is_label=True),
+        (LOGITS, ONE_HOT),
+        lambda found, wanted: (
+            -np.log(
+                (wanted * np.exp(found)).sum(1) / np.exp(found).sum(1),
+            )
+        ),
+    ),
+    "entropy": (
+        entropy_loss,
+        (LOGITS, ONE_HOT),
+        lambda guess, noise: ((guess - noise) ** 2).mean(1),
+    ),
+}
+
+every_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+def as_float32(arrays):
+    return [jnp.asarray(array, jnp.float32) for array in arrays]
+
+
+@every_loss
+def test_value_is_the_formula(name):
+    loss, given, formula = LOSSES[name]
+    found = loss(*as_float32(given))
+    assert found.shape == (5,)
+    np.testing.assert_allclose(found, formula(*given), rtol=1e-5, atol=1e-6)
+
+
+@every_loss
+def test_gradient_is_the_finite_difference(name):
+    loss, given, _ = LOSSES[name]
+    with jax.enable_x64(True):
+        check_grads(jax.jit(loss), tuple(map(jnp.asarray, given)), order=1, modes=["rev"])
+
+
+@every_loss
+def test_examples_do_not_depend_on_each_other_nor_on_compiling(name):
+    loss, given, _ = LOSSES[name]
+    columns = as_float32(given)
+    compiled = jax.jit(lambda *row: loss(*(value[None] for value in row))[0])
+    looped = [compiled(*row) for row in zip(*columns, strict=True)]
+    np.testing.assert_allclose(loss(*columns), looped, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(compiled)(*columns), looped, rtol=1e-6, atol=1e-6)
+
+
+def test_sure_and_wrong_stays_finite():
+    sure = jnp.array([200.0, -200.0])
+    for loss in (generator_loss, lambda fake: generator_loss(fake, form="saturating")):
+        assert np.isfinite(loss(sure)).all()
+        assert np.isfinite(jax.grad(lambda x, loss=loss: loss(x).sum())(sure)).all()
+    np.testing.assert_allclose(discriminator_loss(-sure, sure), [200, 0], atol=1e-6)
+
+
+def test_knowing_nothing_costs_log_2():
+    zero = jnp.zeros(3)
+    np.testing.assert_allclose(discriminator_loss(zero, zero), np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(generator_loss(zero), np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(generator_loss(zero, form="saturating"), -np.log(2), rtol=1e-6)
+
+
+def test_a_bad_generator_learns_from_the_non_saturating_form_only():
+    def slope(form):
+        return jax.grad(lambda x: generator_loss(x, form=form).sum())(jnp.array([-10.0]))[0]
+
+    assert slope("non-saturating") < -0.99
+    assert -1e-4 < slope("saturating") < 0
+
+
+def test_guessing_the_mean_costs_the_variance():
+    noise = jax.random.uniform(jax.random.key(0), (2000, 16))
+    np.testing.assert_allclose(
+        entropy_loss(jnp.full_like(noise, 0.5), noise).mean(), 1 / 12, rtol=0.02
+    )
+
+
+def test_weights_are_the_papers():
+    assert LossWeights() == LossWeights(adversarial=1, conditional=1, entropy=10)
+    one, two, three = jnp.eye(3)
+    found = weighted_sum(LossWeights(), adversarial=one, conditional=two, entropy=three)
+    np.testing.assert_allclose(found, [1, 1, 10])
+    found = weighted_sum(LossWeights(2.0, 3.0, 5.0), adversarial=one, entropy=three)
+    np.testing.assert_allclose(found, [2, 0, 5])
+
+
+def test_no_side_of_the_game_moves_the_other():
+    """With both sides' parameters in one tree: a linear generator, a linear discriminator."""
+    params = {"generator": jnp.ones((4, 3)), "discriminator": jnp.arange(3.0) - 0.5}
+    noise, real = RANDOM.normal(size=(5, 4)), RANDOM.normal(size=(5, 3))
+
+    def judge(params):
+        made = frozen(noise @ params["generator"])
+        weights = params["discriminator"]
+        return discriminator_loss(real @ weights, made @ weights).sum()
+
+    def make(params):
+        made = noise @ params["generator"]
+        return generator_loss(made @ frozen(params["discriminator"])).sum()
+
+    for loss, moved, still in [
+        (judge, "discriminator", "generator"),
+        (make, "generator", "discriminator"),
+    ]:
+        gradient = jax.grad(loss)(params)
+        assert (gradient[still] == 0).all()
+        assert (np.abs(gradient[moved]) > 1e-3).all()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: discriminator_loss(jnp.zeros(3), jnp.zeros(2)), r"\(3,\) and \(2,\)"),
+        (lambda: generator_loss(jnp.zeros(3), form="hinge"), "must be .* got 'hinge'"),
+        (lambda: feature_loss(jnp.zeros((3, 2)), jnp.zeros((3, 1))), r"\(3, 2\) and \(3, 1\)"),
+        (
+            lambda: conditional_loss(jnp.zeros((3, 2)), jnp.zeros((1, 2)), is_label=True),
+            r"one shape \(n, k\), got \(3, 2\) and \(1, 2\)",
+        ),
+        (lambda: LossWeights(entropy=-1.0), "the entropy weight must be .* got -1.0"),
+        (lambda: LossWeights(adversarial=float("nan")), "the adversarial weight .* got nan"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
