@@ -15,7 +15,7 @@ import numpy as np
 from experiments.figures import rules_grid
 from experiments.report import Picture, Section, Table, provenance, write_report
 from experiments.synthesis_options import RuleConfig
-from experiments.synthesize import TIMING_FILE, SynthesizeConfig, synthesize_set
+from experiments.synthesize import Made, SynthesizeConfig, synthesize_set
 from train.classifiers import Precision
 from train.datasets import load_images
 from train.files import atomic_write, read_json, write_json
@@ -91,8 +91,9 @@ def figures_a(config: FiguresAConfig) -> None:
             precision=config.precision,
             key=config.key,
         )
-        summary = synthesize_set(set_config, label=name)
-        rows[name] = {**summary, "images_per_second": _speed(out), "set": out.name}
+        made = synthesize_set(set_config, label=name)
+        speed = _speed(made, config.out / f"{out.name}-timing.json")
+        rows[name] = {**made.summary, "images_per_second": speed, "set": out.name}
     result = {"rules": rows, **_provenance(config, rows), **environment()}
     write_json(config.out / RESULT_FILE, result)
     atomic_write(config.out / "result.md", _markdown(result).encode())
@@ -100,13 +101,14 @@ def figures_a(config: FiguresAConfig) -> None:
     print(config.out / "report.html")
 
 
-def _speed(directory: Path) -> float | None:
-    """Images/s; None where the job was killed between the last shard and its timing."""
-    path = directory / TIMING_FILE
+def _speed(made: Made, path: Path) -> float | None:
+    """Images/s of the call that made a set last; None where it was killed before it could say."""
+    if made.images:
+        write_json(path, {"images": made.images, "seconds": made.seconds})
     if not path.is_file():
         return None
     timing = read_json(path)
-    return timing["images"] / max(timing["seconds"], 0.01)  # it is rounded to hundredths
+    return timing["images"] / timing["seconds"]
 
 
 def _provenance(config: FiguresAConfig, rows: dict[str, Any]) -> dict[str, Any]:

@@ -35,12 +35,10 @@ from train.image_sets import (
     uncommit,
     write_shard,
 )
-from train.runs import check_key, environment, open_run
+from train.runs import check_key, open_run
 
 SPLIT = "train"
 """Of the new set: what it holds is meant for training, whatever it was made from."""
-
-TIMING_FILE = "timing.json"
 
 EXTRAS = ("target", "output", "kl", "max_error", "steps", "source_id")
 
@@ -94,15 +92,26 @@ class _Job(NamedTuple):
     spec: ImageSetSpec
 
 
-def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> dict[str, Any]:
+class Made(NamedTuple):
+    """What a call of the command did; times are not in the set, whose bytes never differ.
+
+    Attributes:
+        summary: of the whole set, as in its `summary.json`.
+        images: made by this call; the others were there already.
+        seconds: that took, compilation included.
+    """
+
+    summary: dict[str, Any]
+    images: int
+    seconds: float
+
+
+def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Made:
     """Runs the command.
 
     Args:
         config: what to make.
         label: in front of the progress.
-
-    Returns:
-        The set's summary, as in its `summary.json`.
 
     Raises:
         ValueError: something does not fit, found before anything is compiled or written.
@@ -276,16 +285,12 @@ def _columns(job: _Job, rows: range, made: imgopt.Synthesis) -> dict[str, Any]:
     }
 
 
-def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -> dict[str, Any]:
+def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -> Made:
     """Summarises the whole set, on screen and beside it."""
     originals = job.data.images[job.start : job.stop]
     summary = summarise(config.out, originals, job.options["pixel_map"])
     write_json(config.out / "summary.json", summary)
     write_set_report(config.out, originals, summary)
-    if made:
-        # Times are apart from the rest, whose bytes are the same in every run.
-        timing = {"images": made, "seconds": round(seconds, 2), **environment()}
-        write_json(config.out / TIMING_FILE, timing)
     print_summary(summary, made=made, seconds=seconds)
     print(f"image set: {config.out}")
-    return summary
+    return Made(summary, made, seconds)

@@ -85,7 +85,7 @@ def test_a_repeated_command_ends_with_the_same_bytes(out, command, elicit, conte
 
 
 def test_a_lost_timing_is_a_gap_in_the_table(out, command, elicit):
-    (out / "momentum" / "timing.json").unlink()  # killed between the set and its timing
+    (out / "momentum-timing.json").unlink()  # killed between the set and its timing
     assert elicit(*command, out) == 0
     assert rules(out)["momentum"]["images_per_second"] is None
     assert table(out)["momentum"][-1] == "–"

@@ -23,13 +23,6 @@ from train.classifiers import classify_function, digest, load_classifier
 from train.datasets import load_images
 
 SHARDS = [f"synthesised-train.array_record-{i:05d}" for i in range(3)]
-TIMES = "timing.json"
-
-
-@pytest.fixture
-def bytes_of(contents):
-    """The files of a set, but for the one that holds times."""
-    return lambda directory: {n: c for n, c in contents(directory).items() if n != TIMES}
 
 
 @pytest.fixture
@@ -53,11 +46,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("stops", [(6, 10), (4, 9, 10)])
-def test_a_set_that_grows_is_the_set_of_one_run(stops, synthesis, made, tmp_path, elicit, bytes_of):
+def test_a_set_that_grows_is_the_set_of_one_run(stops, synthesis, made, tmp_path, elicit, contents):
     for stop in stops:
         assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", stop) == 0
         assert len(read(tmp_path / "set")["id"]) == stop
-    assert bytes_of(tmp_path / "set") == bytes_of(made)
+    assert contents(tmp_path / "set") == contents(made)
 
 
 def test_a_later_range_holds_the_same_images(synthesis, made, tmp_path, elicit):
@@ -70,7 +63,7 @@ def test_a_later_range_holds_the_same_images(synthesis, made, tmp_path, elicit):
 
 @pytest.mark.parametrize("place", ["write_shard", "commit", "summarise", "print_summary"])
 def test_an_interrupted_run_goes_on(
-    place, synthesis, made, tmp_path, elicit, bytes_of, monkeypatch, capsys
+    place, synthesis, made, tmp_path, elicit, contents, monkeypatch, capsys
 ):
     original = getattr(experiments.synthesize, place)
 
@@ -89,10 +82,10 @@ def test_an_interrupted_run_goes_on(
         with pytest.raises(ValueError, match=r"dataset_info\.json"):
             load_images(tmp_path / "set")
     assert elicit(*command) == 0
-    assert bytes_of(tmp_path / "set") == bytes_of(made)
+    assert contents(tmp_path / "set") == contents(made)
 
 
-def test_a_killed_process_s_work_goes_on_to_the_same_bytes(synthesis, tmp_path, elicit, bytes_of):
+def test_a_killed_process_s_work_goes_on_to_the_same_bytes(synthesis, tmp_path, elicit, contents):
     words = [str(word) for word in [*synthesis, "--steps", 60, "--out"]]
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.cli", *words, tmp_path / "killed"],
@@ -108,7 +101,7 @@ def test_a_killed_process_s_work_goes_on_to_the_same_bytes(synthesis, tmp_path, 
     assert not (tmp_path / "killed" / "manifest.json").exists()
     for out in ("killed", "whole"):
         assert elicit(*words, tmp_path / out) == 0
-    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def truncate(path: Path) -> None:
@@ -144,13 +137,13 @@ DAMAGES = {
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("name", "damage"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_what_is_damaged_is_made_again_with_the_same_bytes(
-    name, damage, synthesis, made, tmp_path, elicit, bytes_of
+    name, damage, synthesis, made, tmp_path, elicit, contents
 ):
     shutil.copytree(made, tmp_path / "set")
     damage(tmp_path / "set" / name)
-    assert bytes_of(tmp_path / "set") != bytes_of(made)
+    assert contents(tmp_path / "set") != contents(made)
     assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", 10) == 0
-    assert bytes_of(tmp_path / "set") == bytes_of(made)
+    assert contents(tmp_path / "set") == contents(made)
 
 
 def test_a_complete_set_is_left_as_it_is(synthesis, made, elicit, contents, monkeypatch, capsys):
