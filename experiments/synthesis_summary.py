@@ -1,50 +1,60 @@
 """What a synthesised set holds, in numbers and pictures."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 import imgopt
 from experiments.figures import histogram, image_pairs
 from experiments.report import Picture, Section, write_report
 from imgopt.synthesis import FROZEN_SLOPE, slope
-from train.datasets import ImageData, load_images
-from train.image_sets import read_extras
+from train.datasets import ImageData
 
 SHOWN_IMAGES = 8
 CHUNK_IMAGES = 1000  # bounds the memory of measuring a large set
 
 
 def summarise(
-    directory: Path, originals: UInt8[np.ndarray, "n h w c"], pixel_map: imgopt.PixelMap
+    data: ImageData,
+    columns: Mapping[str, np.ndarray],
+    originals: UInt8[np.ndarray, "n h w c"],
+    pixel_map: imgopt.PixelMap,
 ) -> dict[str, Any]:
-    """Measures a committed set against the images that it was made from.
+    """Measures a set against the images that it was made from.
 
     Args:
-        directory: the set.
+        data: the set, with targets and outputs.
+        columns: its features "kl", "max_error" and "steps", one row an image.
         originals: its source images, in its order.
         pixel_map: the map used, for the share of frozen pixels.
 
     Returns:
         Counts and means; KL in nats, changes in grey levels, shares in [0, 1].
     """
-    columns = read_extras(directory, ("target", "output", "kl", "max_error", "steps"))
-    made = load_images(directory).images
-    ranked = np.asarray(imgopt.ranking_as_asked(columns["output"], columns["target"]))
+    targets, outputs = _distributions(data)
+    ranked = np.asarray(imgopt.ranking_as_asked(outputs, targets))
     return {
-        "images": len(made),
+        "images": len(data.images),
         "kl_mean": float(columns["kl"].mean(dtype=np.float64)),
         "kl_p95": float(np.percentile(columns["kl"], 95)),
         "max_error_mean": float(columns["max_error"].mean(dtype=np.float64)),
         "max_error_p95": float(np.percentile(columns["max_error"], 95)),
         "ranking_as_asked": float(ranked.mean()),
         "steps_mean": float(columns["steps"].mean()),
-        **_measure_pixels(made, originals, pixel_map),
+        **_measure_pixels(data.images, originals, pixel_map),
     }
+
+
+def _distributions(data: ImageData) -> tuple[np.ndarray, np.ndarray]:
+    """A set's targets and outputs, which not every set has."""
+    if data.targets is None or data.outputs is None:
+        raise ValueError("expected a set with targets and outputs, made by elicit synthesize")
+    return data.targets, data.outputs
 
 
 def _measure_pixels(
@@ -103,25 +113,25 @@ def synthesis_pairs(
     Raises:
         ValueError: the set has no targets and outputs.
     """
-    if made.targets is None or made.outputs is None:
-        raise ValueError("expected a set with targets and outputs, made by elicit synthesize")
+    targets, outputs = _distributions(made)
     return image_pairs(
-        originals[rows], made.images[rows], made.targets[rows], made.outputs[rows],
-        made.class_names,
-    )  # fmt: skip
+        originals[rows], made.images[rows], targets[rows], outputs[rows], made.class_names
+    )
 
 
 def write_set_report(
-    directory: Path, originals: UInt8[np.ndarray, "n h w c"], summary: dict[str, Any]
+    path: Path,
+    data: ImageData,
+    kl: Float[np.ndarray, " n"],
+    originals: UInt8[np.ndarray, "n h w c"],
+    summary: dict[str, Any],
 ) -> None:
-    """Writes a set's `report.html`: the first images beside their originals, and all the KLs."""
-    data = load_images(directory)
-    columns = read_extras(directory, ("kl",))
+    """Writes a set's page: the first images beside their originals, and all the KLs."""
     shown = np.arange(min(SHOWN_IMAGES, len(originals)))
     pairs = synthesis_pairs(data, originals, shown)
-    spread = histogram({"all images": columns["kl"]}, x_label="KL(target ‖ output), nats")
+    spread = histogram({"all images": kl}, x_label="KL(target ‖ output), nats")
     write_report(
-        directory / "report.html",
+        path,
         title="Synthesised images",
         lead="Images optimised until the classifier's whole output is the distribution asked for.",
         facts={

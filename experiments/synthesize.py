@@ -30,6 +30,7 @@ from train.image_sets import (
     ShardRecord,
     commit,
     describe_shard,
+    read_extras,
     read_manifest,
     shard_path,
     uncommit,
@@ -121,17 +122,15 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Mad
     identity = _identity(config, job)
     open_run(config.out, identity)
     shards = _shard_ranges(config, job)
-    missing = _missing(config.out, job.spec, shards)
+    whole = _whole_shards(config.out, job.spec, shards)
+    missing = {index: rows for index, rows in shards.items() if index not in whole}
     seconds = 0.0
     if missing:
         uncommit(config.out)
         began = time.monotonic()
-        _make_shards(config, job, missing, label=label)
+        whole |= _make_shards(config, job, missing, label=label)
         seconds = time.monotonic() - began
-    records = [
-        describe_shard(shard_path(config.out, job.spec, split=SPLIT, index=index))
-        for index in shards
-    ]
+    records = [whole[index] for index in shards]
     commit(config.out, job.spec, {SPLIT: records}, manifest={**identity, "stop": job.stop})
     made = sum(len(rows) for rows in missing.values())
     return _finish(config, job, made=made, seconds=seconds)
@@ -190,31 +189,35 @@ def _shard_ranges(config: SynthesizeConfig, job: _Job) -> dict[int, range]:
     return {i: range(first, min(first + size, job.stop)) for i, first in enumerate(starts)}
 
 
-def _missing(out: Path, spec: ImageSetSpec, shards: dict[int, range]) -> dict[int, range]:
-    """The shards that are not on disk, damaged, or too short because the set has grown.
+def _whole_shards(
+    out: Path, spec: ImageSetSpec, shards: dict[int, range]
+) -> dict[int, ShardRecord]:
+    """The shards on disk that need not be made again.
 
-    Damaged are those that cannot be read, and those that differ from their digest in the manifest,
-    where the set was committed before: ArrayRecord's own checks do not cover every byte.
+    Not whole are those that cannot be read, those that are too short because the set has grown,
+    and those that differ from their digest in the manifest, where the set was committed before:
+    ArrayRecord's own checks do not cover every byte.
 
     Raises:
         ValueError: the set on disk holds more images than are asked for.
     """
-    missing, found, rows = {}, 0, range(0)
+    whole = {}
     committed = _committed_digests(out)
+    too_many = shard_path(out, spec, split=SPLIT, index=len(shards)).exists()
     for index, rows in shards.items():
         try:
             record = describe_shard(shard_path(out, spec, split=SPLIT, index=index))
         except ValueError:
-            missing[index], found = rows, 0
             continue
-        found = record.num_examples
-        if found != len(rows) or committed.get(record.file, record.sha256) != record.sha256:
-            missing[index] = rows
-    if found > len(rows) or shard_path(out, spec, split=SPLIT, index=len(shards)).exists():
+        too_many |= record.num_examples > len(rows)
+        is_as_committed = committed.get(record.file, record.sha256) == record.sha256
+        if record.num_examples == len(rows) and is_as_committed:
+            whole[index] = record
+    if too_many:
         raise ValueError(
             f"{out} already holds more images than are asked for; choose another --out"
         )
-    return missing
+    return whole
 
 
 def _committed_digests(out: Path) -> dict[str, str]:
@@ -228,11 +231,11 @@ def _committed_digests(out: Path) -> dict[str, str]:
 
 def _make_shards(
     config: SynthesizeConfig, job: _Job, missing: dict[int, range], *, label: str
-) -> None:
+) -> dict[int, ShardRecord]:
     """Synthesises and writes shards; one is encoded and written while the next is computed."""
     total = sum(map(len, missing.values()))
     done = 0
-    writing: Future[ShardRecord] | None = None
+    writing: dict[int, Future[ShardRecord]] = {}
     with Progress(label, total=total, unit="images") as progress, ThreadPoolExecutor(1) as pool:
         for index, rows in missing.items():
             parts = []
@@ -242,13 +245,12 @@ def _make_shards(
                 progress.update_to(done)
             whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
             columns = _columns(job, rows, whole)
-            if writing:
-                writing.result()
-            writing = pool.submit(
+            for earlier in writing.values():  # no more than one waits in memory
+                earlier.result()
+            writing[index] = pool.submit(
                 write_shard, config.out, job.spec, split=SPLIT, index=index, columns=columns
             )
-        if writing:
-            writing.result()
+    return {index: written.result() for index, written in writing.items()}
 
 
 def _batches(config: SynthesizeConfig, job: _Job, rows: range) -> Iterator[imgopt.Synthesis]:
@@ -288,9 +290,11 @@ def _columns(job: _Job, rows: range, made: imgopt.Synthesis) -> dict[str, Any]:
 def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -> Made:
     """Summarises the whole set, on screen and beside it."""
     originals = job.data.images[job.start : job.stop]
-    summary = summarise(config.out, originals, job.options["pixel_map"])
+    data = load_images(config.out)
+    columns = read_extras(config.out, ("kl", "max_error", "steps"))
+    summary = summarise(data, columns, originals, job.options["pixel_map"])
     write_json(config.out / "summary.json", summary)
-    write_set_report(config.out, originals, summary)
+    write_set_report(config.out / "report.html", data, columns["kl"], originals, summary)
     print_summary(summary, made=made, seconds=seconds)
     print(f"image set: {config.out}")
     return Made(summary, made, seconds)
