@@ -20,8 +20,9 @@ import numpy as np
 import tyro
 
 import imgopt
+from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
 from train.classifiers import Classifier, ClassifierSpec, classify_function
-from train.loop import TrainConfig, TrainData, fit
+from train.loop import fit
 from train.networks import NetworkName
 from train.runs import environment
 
@@ -100,7 +101,8 @@ def training(spec: ClassifierSpec, batch_size: int) -> dict[str, float]:
         is_generated=random.random(count) < 0.3,
     )
     config = TrainConfig(epochs=REPETITIONS + 1, batch_size=batch_size, loss="mixed")
-    epochs = fit(jax.random.key(0), spec, data, config, steps_per_call=STEPS)
+    learner = ClassifierLearner(spec, config, config.budget.total_steps(count))
+    epochs = fit(jax.random.key(0), learner, data, config.budget, steps_per_call=STEPS)
     return per_step(time_calls(lambda: next(epochs).state), batch_size)
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from tyro.conf import UseAppendAction
 
 from experiments.classifier_report import write_run_report
-from experiments.progress import Progress
-from train.checkpoints import latest_checkpoint, save_checkpoint
+from experiments.training_session import restore, train_epochs
+from train.checkpoints import CHECKPOINTS
+from train.classifier_training import ClassifierLearner, TrainConfig, TrainData, original_data
 from train.classifiers import (
     SPEC_FILE,
     Classifier,
@@ -26,20 +27,11 @@ from train.classifiers import (
     classify_function,
     digest,
 )
-from train.combining import add_images, count_sources
+from train.combining import add_images, check_alike, count_sources
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import Evaluation, evaluate
 from train.files import read_json, write_json
-from train.loop import (
-    EpochResult,
-    TrainConfig,
-    TrainData,
-    TrainState,
-    fit,
-    initial_state,
-    original_data,
-    steps_per_epoch,
-)
+from train.loop import EpochResult, TrainState
 from train.networks import NetworkName, build_network, check_image_shape
 from train.replacement import replace_images
 from train.runs import (
@@ -48,13 +40,9 @@ from train.runs import (
     as_json,
     check_key,
     environment,
-    keep_metrics,
     open_run,
     read_metrics,
 )
-
-CHECKPOINT_EVERY_SECONDS = 60.0
-"""At the end of the first epoch after this long, and of the last one."""
 
 REPLACEMENT_STREAM = 3
 """Folded into the key for the draw of replaced images; training itself uses 0 to 2."""
@@ -78,6 +66,8 @@ class ClassifierTrainConfig:
     """Split to train on."""
     test_split: str = "test"
     """Split to report on; empty for none."""
+    test_dataset: str | None = None
+    """Name or directory of the data set with that split, if it is another one."""
     replace: Path | None = None
     """A set made by `elicit synthesize` from the training split, to replace images by."""
     fraction: float = 0.3
@@ -122,7 +112,7 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
         sets.originals.images.shape[1:],
         *channel_statistics(sets.originals.images),
     )
-    steps_per_epoch(config.train, len(data.labels))  # refuses a set smaller than a batch
+    config.train.budget.steps_per_epoch(len(data.labels))  # refuses a set smaller than a batch
     there = open_run(config.out, _identity(config, sets))
     if there and (config.out / RESULT_FILE).is_file():
         print(f"{config.out} is complete; nothing to do")
@@ -152,12 +142,9 @@ def _load(config: ClassifierTrainConfig) -> _Sets:
     }
     if not config.test_split:
         return _Sets(originals, replacements, extras, None)
-    test = load_images(config.dataset, config.test_split, data_dir=config.data_dir)
-    if test.images.shape[1:] != originals.images.shape[1:]:
-        raise ValueError(
-            f"the training images have shape {originals.images.shape[1:]}, the test images "
-            f"{test.images.shape[1:]}"
-        )
+    test_dataset = config.test_dataset or config.dataset
+    test = load_images(test_dataset, config.test_split, data_dir=config.data_dir)
+    check_alike(originals, {"the test set": test})
     _warn_of_test_images(extras, test)
     return _Sets(originals, replacements, extras, test)
 
@@ -217,24 +204,19 @@ def _train(
     label: str,
 ) -> tuple[TrainState, Evaluation | None]:
     """Trains from the last good checkpoint to the end; metrics and checkpoints go to disk."""
-    state = _restore(config, spec, len(data.labels))
-    steps = steps_per_epoch(config.train, len(data.labels))
-    done = int(state.step) if state else 0
-    keep_metrics(config.out, done // steps)
+    budget = config.train.budget
+    learner = ClassifierLearner(spec, config.train, budget.total_steps(len(data.labels)))
     key = jax.random.key(config.key)
-    last_saved, evaluation = time.monotonic(), None
-    with Progress(label, total=steps * config.train.epochs, unit="steps", done=done) as progress:
-        for result in fit(
-            key, spec, data, config.train, resume=state,
-            on_progress=lambda done, _: progress.update_to(done),
-        ):  # fmt: skip
-            state = result.state
-            evaluation = _evaluate(spec, state, test)
-            append_metrics(config.out, _metrics(result, evaluation))
-            is_last = result.epoch == config.train.epochs
-            if is_last or time.monotonic() - last_saved > CHECKPOINT_EVERY_SECONDS:
-                save_checkpoint(config.out / "checkpoints", result.epoch, _as_tree(state))
-                last_saved = time.monotonic()
+    checkpoints = config.out / CHECKPOINTS
+    resume = restore(checkpoints, key, learner)
+    state, evaluation = resume[1] if resume else None, None
+    for result in train_epochs(
+        config.out, key, learner, data, budget,
+        checkpoints=checkpoints, label=label, resume=resume,
+    ):  # fmt: skip
+        state = result.state
+        evaluation = _evaluate(spec, state, test)
+        append_metrics(config.out, _metrics(result, evaluation))
     if state is None:
         raise RuntimeError("no epoch was trained, though there is at least one")
     return state, evaluation or _evaluate(spec, state, test)
@@ -248,34 +230,11 @@ def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -
 
 
 def _metrics(result: EpochResult, evaluation: Evaluation | None) -> dict[str, Any]:
-    line = {"epoch": result.epoch, "train_loss": result.loss, "train_accuracy": result.accuracy}
+    trained = {f"train_{name}": float(mean) for name, mean in result.means.items()}
+    line = {"epoch": result.epoch, "step": result.step, **trained}
     if evaluation:
         line |= {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
     return line
-
-
-def _as_tree(state: TrainState) -> dict[str, Any]:
-    """A state for a checkpoint; the optimiser's own types become a list of arrays."""
-    return {
-        "variables": state.variables,
-        "opt_state": jax.tree.leaves(state.opt_state),
-        "step": state.step,
-    }
-
-
-def _restore(config: ClassifierTrainConfig, spec: ClassifierSpec, count: int) -> TrainState | None:
-    checkpoint = latest_checkpoint(config.out / "checkpoints")
-    if checkpoint is None:
-        return None
-    total = steps_per_epoch(config.train, count) * config.train.epochs
-    empty = jax.eval_shape(
-        lambda: initial_state(jax.random.key(config.key), spec, config.train, total)
-    )
-    opt_state = jax.tree.unflatten(
-        jax.tree.structure(empty.opt_state), checkpoint.state["opt_state"]
-    )
-    state = TrainState(checkpoint.state["variables"], opt_state, checkpoint.state["step"])
-    return jax.tree.map(jax.numpy.asarray, state)
 
 
 def _finish(

@@ -5,6 +5,7 @@ digested. The digests are written last, to `<step>.json` beside the checkpoint: 
 commit. What has none, or does not agree with them, is not a checkpoint.
 """
 
+import hashlib
 import shutil
 import warnings
 from pathlib import Path
@@ -15,6 +16,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from train.files import read_json, sha256_of, write_json
+
+CHECKPOINTS = "checkpoints"
+"""Name of their directory in a run's."""
 
 
 class Checkpoint(NamedTuple):
@@ -58,6 +62,16 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
             f"checkpoint {path} is damaged ({damaged}); trying the one before", stacklevel=2
         )
     return None
+
+
+def digest_of(description: str, variables: Any) -> str:
+    """Sha256 over a model's description and every variable's name, type, shape and bytes."""
+    total = hashlib.sha256(description.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
 
 
 def _steps(directory: Path) -> list[int]:

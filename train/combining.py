@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from train.classifier_training import TrainData, original_data
 from train.datasets import ImageData
-from train.loop import TrainData, original_data
 
 
 def check_alike(

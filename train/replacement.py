@@ -4,9 +4,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from train.classifier_training import TrainData, original_data
 from train.combining import check_alike
 from train.datasets import ImageData
-from train.loop import TrainData, original_data
 
 
 def replace_images(

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from train.classifier_training import original_data
 from train.combining import add_images, check_alike, count_sources, pool_by_id
 from train.datasets import ImageData
-from train.loop import original_data
 
 NAMES = ("cat", "dog")
 

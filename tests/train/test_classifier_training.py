@@ -1,0 +1,194 @@
+"""Training: it learns, it resumes to the same bits, and it stops where the loss is lost."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from train import loop
+from train.classifier_training import ClassifierLearner, TrainConfig, TrainData, make_optimizer
+from train.classifiers import ClassifierSpec
+from train.loop import fit
+
+SPEC = ClassifierSpec(
+    network="tiny",  # see conftest
+    width=1.0,
+    class_names=("dark", "bright"),
+    image_shape=(4, 8, 3),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+)
+CONFIG = TrainConfig(epochs=4, batch_size=8, learning_rate=0.05, pad_px=1)
+MIXED = dataclasses.replace(CONFIG, loss="mixed")
+
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+KEY = jax.random.key(8)
+
+
+def separable(count=28):
+    """Dark and bright noise; 28 images are 3 batches of 8, and 4 are left."""
+    random = np.random.default_rng(0)
+    labels = np.arange(count, dtype=np.int32) % 2
+    levels = random.integers(0, 100, (count, *SPEC.image_shape)) + 150 * labels[:, None, None, None]
+    return TrainData(
+        images=levels.astype(np.uint8),
+        labels=labels,
+        teacher_outputs=np.zeros((count, 2), np.float32),
+        is_generated=np.zeros(count, bool),
+    )
+
+
+def train(key=KEY, config=CONFIG, *, data=None, **options):
+    """All epochs, every state fetched before the next epoch takes its memory."""
+    data = separable() if data is None else data
+    learner = ClassifierLearner(SPEC, config, config.budget.total_steps(len(data.labels)))
+    return [jax.device_get(r) for r in fit(key, learner, data, config.budget, **options)]
+
+
+def after(result):
+    return result.step, result.state
+
+
+def assert_same_bits(found, expected):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_networks):
+    assert SPEC.network in tiny_networks
+    return train()
+
+
+def test_loss_falls_and_everything_is_counted(undisturbed):
+    assert [result.epoch for result in undisturbed] == [1, 2, 3, 4]
+    assert [result.step for result in undisturbed] == [3, 6, 9, 12]
+    assert undisturbed[-1].means["loss"] < 0.5 * undisturbed[0].means["loss"]
+    assert undisturbed[-1].means["accuracy"] == 1
+    statistics = jax.tree.leaves(undisturbed[-1].state.variables["batch_stats"])
+    assert any(np.abs(leaf).max() > 0.01 for leaf in statistics)
+
+
+def test_resumed_after_an_epoch_it_ends_with_the_same_bits(undisturbed):
+    resumed = train(resume=after(undisturbed[0]))
+    assert [result.epoch for result in resumed] == [2, 3, 4]
+    assert_same_bits(resumed, undisturbed[1:])
+
+
+def test_resumed_at_the_end_nothing_is_left_to_do(undisturbed):
+    assert train(resume=after(undisturbed[-1])) == []
+
+
+def test_same_key_same_bits(undisturbed):
+    assert_same_bits(train(), undisturbed)
+
+
+def test_another_key_gives_another_network(undisturbed):
+    other = train(jax.random.key(9))
+    kernels = [
+        result.state.variables["params"]["Dense_0"]["kernel"]
+        for result in (other[-1], undisturbed[-1])
+    ]
+    assert (kernels[0] != kernels[1]).any()
+
+
+def test_steps_a_call_have_no_influence_and_progress_counts_them(undisturbed):
+    calls = []
+    results = train(steps_per_call=2, on_progress=lambda *call: calls.append(call))
+    assert_same_bits(results, undisturbed)
+    assert calls == [(2, 12), (3, 12), (5, 12), (6, 12), (8, 12), (9, 12), (11, 12), (12, 12)]
+
+
+def test_every_epoch_takes_all_images_in_an_order_of_its_own(monkeypatch):
+    orders = []
+
+    def recorded(*arguments):
+        orders.append(np.asarray(draw(*arguments)))
+        return orders[-1]
+
+    draw = loop._permutation
+    monkeypatch.setattr(loop, "_permutation", recorded)
+    train()
+    assert [sorted(order) for order in orders] == [list(range(28))] * 4
+    assert len({order.tobytes() for order in orders}) == 4
+
+
+def test_several_seeds_compile_once(compilations, undisturbed):
+    assert undisturbed
+    with compilations() as names:
+        train(jax.random.key(10))
+    assert not {"run_steps", "initial"} & set(names)
+
+
+def test_mixed_loss_without_generated_images_is_cross_entropy(undisturbed):
+    mixed = train(config=MIXED)
+    assert [r.means["loss"] for r in mixed] == pytest.approx(
+        [r.means["loss"] for r in undisturbed], rel=1e-3
+    )
+    assert [r.means["accuracy"] for r in mixed] == [r.means["accuracy"] for r in undisturbed]
+
+
+def test_mixed_loss_reads_the_teacher_where_the_image_is_generated(undisturbed):
+    data = separable()._replace(
+        teacher_outputs=np.full((28, 2), 0.5, np.float32), is_generated=np.ones(28, bool)
+    )
+    softened = train(config=MIXED, data=data)[-1].means["loss"]
+    # (KL(half and half ‖ p) + CE) / 2 is nowhere below 0.2157; cross entropy alone falls to 0.
+    assert softened > 0.2157 > undisturbed[-1].means["loss"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_naming_the_step():
+    config = dataclasses.replace(CONFIG, learning_rate=1e38, warmup_fraction=0.0)
+    # The first update goes out of range; the loss of the second step is the first to show it.
+    with pytest.raises(FloatingPointError, match=r"not finite at step 1 \(epoch 1\)"):
+        train(config=config)
+
+
+def test_a_step_of_a_later_epoch_is_named_too(undisturbed):
+    bad = separable()._replace(
+        teacher_outputs=np.full((28, 2), np.nan, np.float32), is_generated=np.ones(28, bool)
+    )
+    with pytest.raises(FloatingPointError, match=r"not finite at step 3 \(epoch 2\)"):
+        train(config=MIXED, data=bad, resume=after(undisturbed[0]))
+
+
+def test_a_training_set_smaller_than_a_batch_is_refused():
+    with pytest.raises(ValueError, match="has 7 images, less than one batch of 8"):
+        train(data=separable(count=7))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"learning_rate": 0}, "learning_rate must be above 0.*, got 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0.*, got nan"),
+        ({"warmup_fraction": 1}, r"warmup_fraction must be in \[0, 1\), got 1"),
+        ({"momentum": -0.1}, r"momentum must be in \[0, 1\), got -0.1"),
+        ({"weight_decay": -1e-4}, "weight_decay must be at least 0.*, got -0.0001"),
+        ({"pad_px": -1}, "pad_px must be at least 0.*, got -1"),
+    ],
+)
+def test_numbers_outside_their_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**changes)
+
+
+def test_update_is_nesterovs_with_a_rise_and_half_a_cosine():
+    config = TrainConfig(
+        learning_rate=0.1, warmup_fraction=0.25, momentum=0.5, weight_decay=0.01, epochs=1
+    )
+    optimizer = make_optimizer(config, total_steps=8)
+    rates = [0, 0.05] + [0.1 * (1 + np.cos(np.pi * i / 6)) / 2 for i in range(6)]
+    w, v = 2.0, 0.0
+    params, state = {"w": np.float32(w)}, optimizer.init({"w": np.float32(w)})
+    for step, rate in enumerate(rates):
+        gradient = np.sin(step + 1.0)
+        change, state = optimizer.update({"w": np.float32(gradient)}, state, params)
+        params = {"w": params["w"] + change["w"]}
+        decayed = gradient + 0.01 * w
+        v = 0.5 * v + decayed
+        w -= rate * (decayed + 0.5 * v)
+        assert float(params["w"]) == pytest.approx(w, abs=1e-5)
