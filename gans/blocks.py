@@ -1,6 +1,6 @@
 """What the networks of all our GANs are made of."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,6 +20,18 @@ KERNEL_SIZE = 5
 """Height and width of every kernel."""
 
 draw_weights = nn.initializers.normal(WEIGHT_STD)
+
+
+class Judgement(NamedTuple):
+    """What a discriminator says.
+
+    Attributes:
+        logits: of "real".
+        noise_guess: the head Q's guess of the noise that the example was made of, where it has one.
+    """
+
+    logits: Float[Array, " n"]
+    noise_guess: Float[Array, "n z"] | None = None
 
 
 def to_signed(images: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -67,6 +79,28 @@ def convolution(
     )
 
 
+def limited(
+    layer: nn.Module, x: Array, *, spectral_norm: bool, train: bool
+) -> Float[Array, "n ..."]:
+    """Applies a discriminator's layer, its weights divided by their spectral norm if so chosen.
+
+    W / σ(W), where σ is the largest singular value of the weights as a matrix, (all else) × (out),
+    by one step of power iteration a pass from where the last one came to (Miyato et al. 2018,
+    "Spectral normalization for generative adversarial networks", algorithm 1); the gradient knows
+    of σ. The iteration's vector is kept where batch norm's statistics are, in "batch_stats".
+
+    The judgement does not depend on the weights' scale. Flax makes use of that: `init` gives
+    weights already divided by the first estimate of their norm, so that it is near 1.
+
+    Args:
+        layer: dense, convolution or embedding; its bias is left as it is.
+        x: what the layer takes.
+        spectral_norm: else the layer is applied as it is.
+        train: the iteration goes on from this pass, else the pass leaves no trace.
+    """
+    return nn.SpectralNorm(layer)(x, update_stats=train) if spectral_norm else layer(x)
+
+
 def transposed_convolution(
     features: int, *, stride: Literal[1, 2], use_bias: bool = True, dtype: DTypeLike
 ) -> TransposedConv:
@@ -79,23 +113,27 @@ def transposed_convolution(
 class ConvTrunk(nn.Module):
     """A discriminator's beginning: 5×5 convolutions of stride 2 with leaky ReLU.
 
-    Batch norm follows each but the first.
+    Batch norm follows each but the first, unless spectral norm takes its place: batch norm would
+    undo it, since it divides by whatever scale the weights have.
 
     Attributes:
         features: output channels of each convolution.
         dtype: of the computation; parameters and statistics are float32.
+        spectral_norm: whether the weights are limited (see `limited`).
     """
 
     features: tuple[int, ...]
     dtype: DTypeLike = jnp.float32
+    spectral_norm: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n d"]:
         """Gives the last map as one vector an example, in h, w, c order."""
         for index, features in enumerate(self.features):
-            first = index == 0
-            x = convolution(features, stride=2, use_bias=first, dtype=self.dtype)(x)
-            if not first:
+            normalised = index > 0 and not self.spectral_norm
+            layer = convolution(features, stride=2, use_bias=not normalised, dtype=self.dtype)
+            x = limited(layer, x, spectral_norm=self.spectral_norm, train=train)
+            if normalised:
                 x = normalise(x, train=train, dtype=self.dtype)
             x = leaky_relu(x)
         return x.reshape(len(x), -1)

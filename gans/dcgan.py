@@ -19,10 +19,16 @@ from gans.blocks import (
     ConvTrunk,
     dense,
     draw_weights,
+    limited,
     normalise,
     transposed_convolution,
 )
 from train.layers import DTypeLike
+
+LABEL_STD = 0.1
+"""Standard deviation of the generator's label embedding at the start. With 1 it outweighs the
+noise, and the generator learns one image for each class: after 320 steps on 5,000 CIFAR-10 images
+the standard deviation of a pixel within a class was 0.03, with 0.1 it was 0.33 (on [-1, 1])."""
 
 HALVINGS = 4
 """Convolutions of stride 2 in the discriminator, transposed ones in the generator."""
@@ -125,8 +131,7 @@ class Generator(nn.Module):
         return nn.tanh(x).astype(jnp.float32)
 
     def _embed(self, labels: Array | None) -> Array:
-        # From N(0, 1), of the noise's order: with 0.02 the noise would drown the label.
-        initial = nn.initializers.normal(1.0)
+        initial = nn.initializers.normal(LABEL_STD)
         return nn.Embed(
             self.config.num_classes or 0, self.config.label_dim, embedding_init=initial
         )(labels)
@@ -140,10 +145,13 @@ class Discriminator(nn.Module):
     Attributes:
         config: sizes.
         dtype: of the computation; parameters, statistics and logits are float32.
+        spectral_norm: whether spectral norm limits all weights, in batch norm's place (see
+            `gans.blocks.limited`).
     """
 
     config: DcganConfig
     dtype: DTypeLike = jnp.float32
+    spectral_norm: bool = False
 
     @nn.compact
     def __call__(
@@ -171,12 +179,17 @@ class Discriminator(nn.Module):
             raise ValueError(
                 f"images must have shape (n, {side}, {side}, {channels}), got {images.shape}"
             )
-        x = ConvTrunk(_widths(self.config), dtype=self.dtype)(images, train=train)
-        logits = dense(1, dtype=self.dtype)(x)[:, 0]
-        if self.config.num_classes is not None:
-            embed = nn.Embed(self.config.num_classes, x.shape[-1], embedding_init=draw_weights)
-            logits += (embed(labels) * x).sum(-1)
+        trunk = ConvTrunk(_widths(self.config), self.dtype, self.spectral_norm)
+        x = trunk(images, train=train)
+        logits = self._limit(dense(1, dtype=self.dtype), x, train)[:, 0]
+        classes = self.config.num_classes
+        if classes is not None and labels is not None:
+            embed = nn.Embed(classes, x.shape[-1], embedding_init=draw_weights)
+            logits += (self._limit(embed, labels, train) * x).sum(-1)
         return logits.astype(jnp.float32)
+
+    def _limit(self, layer: nn.Module, x: Array, train: bool) -> Array:
+        return limited(layer, x, spectral_norm=self.spectral_norm, train=train)
 
 
 def _widths(config: DcganConfig) -> tuple[int, ...]:

@@ -16,7 +16,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from gans.blocks import ConvTrunk, convolution, dense, leaky_relu, normalise, transposed_convolution
+from gans.blocks import (
+    ConvTrunk,
+    Judgement,
+    convolution,
+    dense,
+    leaky_relu,
+    limited,
+    normalise,
+    transposed_convolution,
+)
 from gans.encoder import MAPS, WIDTH, FeatureName, feature_shapes
 from train.layers import DTypeLike
 
@@ -130,18 +139,6 @@ def draw_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Arra
         noise_dim: z, the level's.
     """
     return jax.random.uniform(key, (count, noise_dim))
-
-
-class Judgement(NamedTuple):
-    """What a level's discriminator says.
-
-    Attributes:
-        logits: of "real".
-        noise_guess: Q's guess of the noise that the example was made of.
-    """
-
-    logits: Float[Array, " n"]
-    noise_guess: Float[Array, "n z"]
 
 
 def build_generator(
@@ -290,11 +287,14 @@ class LevelDiscriminator(nn.Module):
         level: whose features to judge.
         width: twice the first convolution's channels.
         dtype: of the computation; parameters, statistics and results are float32.
+        spectral_norm: whether spectral norm limits all weights, in batch norm's place (see
+            `gans.blocks.limited`).
     """
 
     level: Level
     width: int
     dtype: DTypeLike = jnp.float32
+    spectral_norm: bool = False
 
     @nn.compact
     def __call__(self, features: Float[Array, "n ..."], *, train: bool) -> Judgement:
@@ -309,17 +309,23 @@ class LevelDiscriminator(nn.Module):
         """
         _check_shape(self.level.target, features, self.level.target_shape)
         x = self._shared(features, train)
-        logits = dense(1, dtype=self.dtype)(x)[:, 0]
-        guess = dense(self.level.noise_dim, dtype=self.dtype)(x)
+        logits = self._dense(x, 1, train)[:, 0]
+        guess = self._dense(x, self.level.noise_dim, train)
         return Judgement(logits.astype(jnp.float32), guess.astype(jnp.float32))
 
     def _shared(self, x: Array, train: bool) -> Array:
         if x.ndim == 4:
-            x = ConvTrunk(_trunk(x.shape[1:3], self.width), dtype=self.dtype)(x, train=train)
-            return leaky_relu(dense(2 * self.width, dtype=self.dtype)(x))
-        x = leaky_relu(dense(4 * self.width, dtype=self.dtype)(x))
-        x = dense(4 * self.width, use_bias=False, dtype=self.dtype)(x)
-        return leaky_relu(normalise(x, train=train, dtype=self.dtype))
+            widths = _trunk(x.shape[1:3], self.width)
+            x = ConvTrunk(widths, self.dtype, self.spectral_norm)(x, train=train)
+            return leaky_relu(self._dense(x, 2 * self.width, train))
+        x = leaky_relu(self._dense(x, 4 * self.width, train))
+        normalised = not self.spectral_norm
+        x = self._dense(x, 4 * self.width, train, use_bias=not normalised)
+        return leaky_relu(normalise(x, train=train, dtype=self.dtype) if normalised else x)
+
+    def _dense(self, x: Array, features: int, train: bool, *, use_bias: bool = True) -> Array:
+        layer = dense(features, use_bias=use_bias, dtype=self.dtype)
+        return limited(layer, x, spectral_norm=self.spectral_norm, train=train)
 
 
 def _trunk(size: tuple[int, ...], width: int) -> tuple[int, ...]:
