@@ -1,7 +1,6 @@
-"""A trained classifier: what it is, its variables, and as a function from images to logits."""
+"""A trained classifier: what it is, its variables, and as a function to logits or features."""
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from train.checkpoints import latest_checkpoint
+from train.checkpoints import CHECKPOINTS, digest_of, latest_checkpoint
 from train.files import read_json
 from train.networks import ConvNet, build_network
 
@@ -63,14 +62,17 @@ class _Apply(NamedTuple):
 
     spec: ClassifierSpec
     precision: Precision
+    features: bool = False
 
     def __call__(
         self, variables: dict[str, Any], images: Float[Array, "n h w c"]
-    ) -> Float[Array, "n k"]:
+    ) -> Float[Array, "n k_or_d"]:
         """Normalises and applies."""
         network = self.spec.build(precision=self.precision)
-        logits = network.apply(variables, normalise(images, self.spec), train=False)
-        return jnp.asarray(logits)
+        normalised = normalise(images, self.spec)
+        return jnp.asarray(
+            network.apply(variables, normalised, train=False, features=self.features)
+        )
 
 
 def classify_function(
@@ -87,6 +89,22 @@ def classify_function(
         mode, normalisation inside, with the variables as its leaves.
     """
     return jax.tree_util.Partial(_Apply(classifier.spec, precision), classifier.variables)
+
+
+def feature_function(
+    classifier: Classifier, *, precision: Precision = "float32"
+) -> jax.tree_util.Partial:
+    """A classifier up to its last dense layer, whose input tells how alike two images are to it.
+
+    Args:
+        classifier: trained.
+        precision: of the computation; the features are float32 all the same.
+
+    Returns:
+        As `classify_function`, but to features (n, d): what the last ReLU or pooling gives, flat.
+    """
+    function = _Apply(classifier.spec, precision, features=True)
+    return jax.tree_util.Partial(function, classifier.variables)
 
 
 def normalise(images: Float[Array, "n h w c"], spec: ClassifierSpec) -> Float[Array, "n h w c"]:
@@ -117,12 +135,7 @@ def channel_statistics(
 
 def digest(classifier: Classifier) -> str:
     """Sha256 over the spec and every variable's name, type, shape and bytes."""
-    total = hashlib.sha256(repr(classifier.spec).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(classifier.variables):
-        array = np.asarray(leaf)
-        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
+    return digest_of(repr(classifier.spec), classifier.variables)
 
 
 def load_spec(run: str | Path) -> ClassifierSpec:
@@ -162,7 +175,7 @@ def load_classifier(run: str | Path) -> Classifier:
             the network that it describes.
     """
     spec = load_spec(run)
-    checkpoint = latest_checkpoint(Path(run) / "checkpoints")
+    checkpoint = latest_checkpoint(Path(run) / CHECKPOINTS)
     if checkpoint is None:
         raise ValueError(f"{run} holds no undamaged checkpoint; train it again")
     variables = checkpoint.state["variables"]

@@ -1,5 +1,6 @@
 """Exact evaluation of a classifier: every test image counts once."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -43,25 +44,58 @@ def _log_probabilities(
     return jax.nn.log_softmax(classify(to_float(images)).astype(jnp.float32))
 
 
+@jax.jit
+def _features(
+    features: jax.tree_util.Partial, images: UInt8[Array, "n h w c"]
+) -> Float[Array, "n d"]:
+    return features(to_float(images))
+
+
 def predict(
     classify: Classify, images: UInt8[np.ndarray, "n h w c"], *, batch_size: int = 500
 ) -> Float[np.ndarray, "n k"]:
     """Log-probabilities of any number of images, in batches of one compiled size.
-
-    The last batch is padded with copies of its last image, whose results are dropped.
 
     Args:
         classify: from float32 images in [0, 1] to logits.
         images: grey levels, at least one.
         batch_size: images in a batch, at least 1.
     """
+    return _in_batches(_log_probabilities, as_partial(classify), images, batch_size)
+
+
+def extract_features(
+    features: jax.tree_util.Partial,
+    images: UInt8[np.ndarray, "n h w c"],
+    *,
+    batch_size: int = 500,
+) -> Float[np.ndarray, "n d"]:
+    """Features of any number of images, in batches of one compiled size.
+
+    Args:
+        features: from float32 images in [0, 1] to vectors (see `train.classifiers`).
+        images: grey levels, at least one.
+        batch_size: images in a batch, at least 1.
+    """
+    return _in_batches(_features, features, images, batch_size)
+
+
+def _in_batches(
+    program: Callable[[jax.tree_util.Partial, np.ndarray], Array],
+    function: jax.tree_util.Partial,
+    images: np.ndarray,
+    batch_size: int,
+) -> np.ndarray:
+    """Runs a compiled program over all images.
+
+    The last batch is padded with copies of its last image, whose results are dropped.
+    """
     batch_size = min(batch_size, len(images))
-    function = as_partial(classify)
     parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)), mode="edge")
-        parts.append(_log_probabilities(function, padded)[: len(batch)])
+        parts.append(program(function, padded)[: len(batch)])
     return np.concatenate(jax.device_get(parts))
 
 

@@ -30,7 +30,7 @@ class ConvNet(nn.Module):
         layout: output channels of each convolution, and "M" for a pooling.
         hidden: sizes of the dense layers before the last one.
         batch_norm: whether batch norm follows each convolution.
-        dtype: of the computation; parameters, statistics and logits are float32.
+        dtype: of the computation; parameters, statistics and results are float32.
     """
 
     num_classes: int
@@ -40,12 +40,18 @@ class ConvNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n k"]:
-        """Computes logits.
+    def __call__(
+        self, images: Float[Array, "n h w c"], *, train: bool, features: bool = False
+    ) -> Float[Array, "n k_or_d"]:
+        """Computes logits, or the features that the last dense layer takes.
 
         Args:
             images: normalised; height and width divisible by 2 for each pooling.
             train: batch norm uses and updates by the batch's statistics, else the running ones.
+            features: stop before the last dense layer. Parameters are made from logits only.
+
+        Returns:
+            The k logits, or the d features, of every image; float32.
         """
         x = images.astype(self.dtype)
         for item in self.layout:
@@ -53,7 +59,9 @@ class ConvNet(nn.Module):
         x = x.reshape(len(x), -1)
         for size in self.hidden:
             x = nn.relu(nn.Dense(size, dtype=self.dtype)(x))
-        return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+        if not features:
+            x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        return x.astype(jnp.float32)
 
     def _convolution(self, x: Array, features: int, train: bool) -> Array:
         x = Conv(features, use_bias=not self.batch_norm, dtype=self.dtype)(x)

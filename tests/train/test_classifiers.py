@@ -14,6 +14,7 @@ from train.classifiers import (
     channel_statistics,
     classify_function,
     digest,
+    feature_function,
     load_classifier,
 )
 from train.networks import build_network
@@ -60,6 +61,26 @@ def test_the_function_normalises_and_applies(classifier):
     found = jax.jit(lambda f, x: f(x))(classify_function(classifier), IMAGES)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.dtype == jnp.float32
+
+
+def test_features_lead_to_the_logits(classifier):
+    features = jax.jit(lambda f, x: f(x))(feature_function(classifier), IMAGES)
+    logits = jax.jit(lambda f, x: f(x))(classify_function(classifier), IMAGES)
+    last = classifier.variables["params"]["Dense_1"]
+    assert features.shape == (5, 5)
+    assert (np.asarray(features) >= 0).all()  # behind the last ReLU
+    np.testing.assert_allclose(features @ last["kernel"] + last["bias"], logits, atol=1e-5)
+
+
+def test_half_precision_still_gives_float32_features(classifier):
+    function = feature_function(classifier, precision="bfloat16")
+    exact, rounded = (
+        np.asarray(jax.jit(lambda f, x: f(x))(f, IMAGES))
+        for f in (feature_function(classifier), function)
+    )
+    assert rounded.dtype == np.float32
+    np.testing.assert_allclose(rounded, exact, atol=0.1)
+    assert (rounded != exact).any()
 
 
 def test_equal_specs_are_traced_once(classifier):

@@ -1,10 +1,11 @@
-"""Evaluation: every image counts once; confusion and calibration by hand."""
+"""Evaluation: every image counts once; confusion and calibration by hand; features."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.evaluation import evaluate, predict
+from train.evaluation import evaluate, extract_features, predict
 
 # A classifier that reads its probabilities off the first three grey levels of the image.
 LEVELS = np.array(
@@ -52,6 +53,21 @@ def test_batches_share_one_compilation(compilations):
     with compilations() as names:
         evaluate(classify, images(), LABELS, batch_size=3)
     assert names.count("_log_probabilities") == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 500])
+def test_features_are_of_every_image_however_the_batches_fall(batch_size):
+    features = jax.tree_util.Partial(lambda scale, batch: scale * batch[:, 0, :3, 0], 2.0)
+    found = extract_features(features, images(), batch_size=batch_size)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, LEVELS / 127.5, rtol=1e-6)
+
+
+def test_batches_of_features_share_one_compilation(compilations):
+    features = jax.tree_util.Partial(lambda batch: batch.mean((1, 2)))
+    with compilations() as names:
+        assert extract_features(features, images(), batch_size=3).shape == (7, 3)
+    assert names.count("_features") == 1
 
 
 def test_calibration_is_as_by_hand():

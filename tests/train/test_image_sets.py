@@ -43,6 +43,9 @@ def columns(size: int = 3, *, start: int = 0, shape=(5, 7, 3)) -> dict:
         "max_error": output[:, 1],
         "steps": np.arange(size, dtype=np.int32),
         "source_id": ["train_00007"] * size,
+        "predicted": np.arange(size, dtype=np.int32)[::-1] % 2,
+        "confidence": output.max(1),
+        "key": ["00000000000000ff"] * size,
     }
 
 
@@ -74,7 +77,8 @@ def test_tfds_reads_every_feature_of_every_shard(tmp_path):
         assert row.keys() == part.keys()
         assert row["id"].decode() == part["id"][i % 3]
         assert row["source_id"] == b"train_00007"
-        for name in part.keys() - {"id", "source_id"}:
+        assert row["key"] == b"00000000000000ff"
+        for name in part.keys() - {"id", "source_id", "key"}:
             np.testing.assert_array_equal(row[name], part[name][i % 3], err_msg=name)
 
 

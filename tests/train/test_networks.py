@@ -110,6 +110,39 @@ def test_bfloat16_is_near_float32_and_not_the_same():
     assert (np.asarray(rounded) != np.asarray(exact)).any()
 
 
+@pytest.mark.usefixtures("tiny_networks")
+@pytest.mark.parametrize(("name", "size"), [("tiny", 2 * 3 * 6), ("plain", 5)])
+def test_features_are_what_the_last_dense_layer_takes(name, size):
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4, 6, 3)), jnp.float32)
+    network = build_network(name, num_classes=3)
+
+    @jax.jit
+    def run():
+        variables = network.init(jax.random.key(0), images, train=False)
+        features = network.apply(variables, images, train=False, features=True)
+        return variables["params"], features, network.apply(variables, images, train=False)
+
+    params, features, logits = run()
+    assert features.shape == (2, size)
+    last = params["Dense_1" if name == "plain" else "Dense_0"]
+    np.testing.assert_allclose(features @ last["kernel"] + last["bias"], logits, atol=1e-5)
+
+
+@every_network
+def test_features_are_float32_in_half_precision_too(name):
+    network = build_network(name, num_classes=7, width=0.05, dtype=jnp.bfloat16)
+    factor = 2 ** NETWORKS[name].layout.count("M")
+    images = jnp.zeros((3, factor, 2 * factor, 3))
+
+    def run():
+        variables = network.init(jax.random.key(0), images, train=False)
+        return network.apply(variables, images, train=False, features=True)
+
+    features = jax.eval_shape(run)
+    assert features.dtype == jnp.float32
+    assert features.shape == (3, {"vgg16": 52, "vgg-small": 26, "kono-cnn": 51}[name])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
