@@ -2,26 +2,19 @@
 
 Charts are SVG, since they stay sharp at any size; sheets of images are PNG at twice the resolution
 of the screen, with every image magnified by a whole number, so that a pixel is a square. The same
-input gives the same bytes: no date, a fixed salt for the identifiers in an SVG, matplotlib's own
-fonts, and none of the user's matplotlib settings. pyplot, which keeps figures in a global list, is
-not used.
+input gives the same bytes (see `experiments.figure_style`).
 
 A name that comes from data (a class, a rule) is drawn as plain text, shortened when it is long.
 """
 
-import contextlib
-import io
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import (
@@ -32,145 +25,34 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-# Okabe and Ito's colours ("Color Universal Design", 2008), told apart by colour-blind readers too.
-BLUE = "#0072B2"
-PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
-SHADES = ("#FFFFFF", "#9CC7E4", BLUE, "#003B5C")  # of shares, from 0 to 1
-DASHES = ("-", "--", "-.", ":")  # the second sign, for a print in black and white
-INK, SOFT_INK, RULE, PALE = "#1F2933", "#5B6773", "#C9D1D9", "#D5DCE4"
-CSS_PX_PER_INCH = 96
-Px = int | float  # a length in CSS pixels; a checker at run time takes no int for a float
-DEVICE_SCALE = 2  # device pixels of a PNG for each CSS pixel
-SHEET_WIDTH_PX = 920  # fits a README and a report without being shrunk
-MAX_IMAGE_PX = 160  # few images are not blown up beyond this
+from experiments.figure_style import (
+    BLUE,
+    DASHES,
+    INK,
+    MAX_CLASS_CHARACTERS,
+    MAX_LEGEND_CHARACTERS,
+    PALE,
+    PALETTE,
+    RULE,
+    SHADES,
+    SHEET_WIDTH_PX,
+    SOFT_INK,
+    Px,
+    expect,
+    expect_images,
+    expect_lines,
+    image_box,
+    legend_label,
+    make_figure,
+    make_sheet,
+    png,
+    short,
+    style,
+    svg,
+)
+
 MAX_PAIRS, MAX_CLASSES, MAX_WRITTEN_CLASSES, MAX_NAMED_CLASSES = 8, 16, 12, 30
-MAX_CLASS_CHARACTERS, MAX_NAME_CHARACTERS, MAX_LEGEND_CHARACTERS = 12, 22, 36
 KL_FLOOR = 1e-7  # nats; float32 can't tell smaller divergences from zero
-
-_STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": SOFT_INK,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.facecolor": "white",
-    "grid.color": "#E9EDF1",
-    "legend.borderaxespad": 0.4,
-    "legend.frameon": False,
-    "legend.handleheight": 0.8,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-    "svg.hashsalt": "elicit",
-    "text.color": INK,
-    "text.parse_math": False,  # a class may be called "$x"
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": SOFT_INK,
-    "ytick.labelcolor": SOFT_INK,
-    **{f"{axis}tick.{rank}.size": 0 for axis in "xy" for rank in ("major", "minor")},
-}
-
-
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    """Holds the project's style, on matplotlib's defaults, while a figure is made and drawn."""
-    with matplotlib.style.context(_STYLE, after_reset=True), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; that is no reason to stop.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def _figure(width_px: Px, height_px: Px, layout: Any = "constrained") -> Figure:
-    size_inches = (width_px / CSS_PX_PER_INCH, height_px / CSS_PX_PER_INCH)
-    figure = Figure(figsize=size_inches, layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _svg(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    dpi = DEVICE_SCALE * CSS_PX_PER_INCH
-    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
-    return file.getvalue()
-
-
-def _short(name: str, limit: int = MAX_NAME_CHARACTERS) -> str:
-    """A name on one line, of printable characters only, shortened to the limit."""
-    clean = "".join(c if c.isprintable() else " " for c in name).strip()
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-def _legend_label(name: str) -> str:
-    """A short name that matplotlib doesn't leave out, as it does the empty and those with a "_"."""
-    label = _short(name, MAX_LEGEND_CHARACTERS)
-    return f" {label}" if label[:1] in ("", "_") else label
-
-
-def _expect(condition: bool, expected: str, received: object) -> None:
-    if not condition:
-        raise ValueError(f"expected {expected}; received {received}")
-
-
-def _expect_images(name: str, images: np.ndarray, shape: tuple[int, ...] | None = None) -> None:
-    """Refuses what is no uint8 batch of grey or colour images, or has another shape than asked."""
-    received = f"{images.dtype} {images.shape}"
-    is_batch = images.ndim == 4 and images.shape[-1] in (1, 3) and images.size > 0
-    is_batch = is_batch and images.dtype == np.uint8
-    _expect(is_batch, f"{name} as uint8 (n, h, w, 1 or 3), n ≥ 1", received)
-    _expect(shape is None or images.shape == shape, f"{name} of shape {shape}", received)
-
-
-def _expect_lines(name: str, lines: Mapping[str, Any]) -> None:
-    _expect(bool(lines), f"{name} with at least one entry", "none")
-    for key, values in lines.items():
-        expected = f"{name}[{key!r}] as a line of one number or more"
-        _expect(np.ndim(values) == 1 and len(values) > 0, expected, f"shape {np.shape(values)}")
-
-
-@dataclass(frozen=True)
-class _Sheet:
-    """A figure on which things are placed in CSS pixels, counted from the top left corner."""
-
-    figure: Figure
-    width_px: Px
-    height_px: Px
-
-    def axes(self, left: Px, top: Px, width: Px, height: Px) -> Axes:
-        bottom = 1 - (top + height) / self.height_px
-        box = (left / self.width_px, bottom, width / self.width_px, height / self.height_px)
-        return self.figure.add_axes(box)
-
-    def image(self, image: np.ndarray, left: Px, top: Px, size: tuple[Px, Px]) -> None:
-        axes = self.axes(left, top, *size)
-        colours = np.broadcast_to(image, (*image.shape[:2], 3))  # grey too
-        axes.imshow(colours, aspect="auto", interpolation="nearest")
-        axes.set_axis_off()
-
-    def text(self, x: Px, y: Px, words: str, ha: str = "right", **style: Any) -> None:
-        x, y = x / self.width_px, 1 - y / self.height_px
-        self.figure.text(x, y, words, ha=ha, va="center", **style)
-
-
-def _sheet(width_px: Px, height_px: Px) -> _Sheet:
-    return _Sheet(_figure(width_px, height_px, "none"), width_px, height_px)
-
-
-def _image_box(shape: tuple[int, ...], room_px: Px) -> tuple[Px, Px]:
-    """Width and height in CSS pixels of the largest whole magnification that fits the room.
-
-    An image wider than the room is shrunk to it; only then are its pixels no longer whole.
-    """
-    room_px = min(room_px, MAX_IMAGE_PX)
-    magnification = (room_px * DEVICE_SCALE) // shape[1] / DEVICE_SCALE or room_px / shape[1]
-    return shape[1] * magnification, shape[0] * magnification
 
 
 def _grid_width(
@@ -178,7 +60,7 @@ def _grid_width(
 ) -> tuple[tuple[Px, Px], Px]:
     """Size of each of a row's images that fit beside the labels, and the whole sheet's width."""
     room = (SHEET_WIDTH_PX - left - margin - gap * (count - 1)) / count
-    size = _image_box(shape, room)
+    size = image_box(shape, room)
     return size, left + count * (size[0] + gap) - gap + margin
 
 
@@ -235,20 +117,20 @@ def image_pairs(
     Raises:
         ValueError: a shape, dtype or count differs from the above.
     """
-    _expect_images("originals", originals)
-    _expect_images("synthesised", synthesised, originals.shape)
+    expect_images("originals", originals)
+    expect_images("synthesised", synthesised, originals.shape)
     count = len(originals)
-    _expect(count <= MAX_PAIRS, f"at most {MAX_PAIRS} images", count)
+    expect(count <= MAX_PAIRS, f"at most {MAX_PAIRS} images", count)
     shape = (count, len(class_names))
-    _expect(targets.shape == shape, f"targets of shape {shape}", targets.shape)
-    _expect(outputs.shape == shape, f"outputs of shape {shape}", outputs.shape)
+    expect(targets.shape == shape, f"targets of shape {shape}", targets.shape)
+    expect(outputs.shape == shape, f"outputs of shape {shape}", outputs.shape)
     classes = _shown_classes(targets, outputs)
-    names = [_short(class_names[i], MAX_CLASS_CHARACTERS) for i in classes]
+    names = [short(class_names[i], MAX_CLASS_CHARACTERS) for i in classes]
     notes = [f"KL {kl:.2g} nats" for kl in _kl_nats(targets, outputs)]
     distributions = (targets[:, classes], outputs[:, classes])
     columns = list(zip(originals, synthesised, *distributions, notes, strict=True))
-    with _style():
-        return _png(_pairs_figure(columns, names))
+    with style():
+        return png(_pairs_figure(columns, names))
 
 
 def _pairs_figure(columns: Sequence[tuple[Any, ...]], names: Sequence[str]) -> Figure:
@@ -259,7 +141,7 @@ def _pairs_figure(columns: Sequence[tuple[Any, ...]], names: Sequence[str]) -> F
     second_top = margin + height + 6
     bars_top, bars_height = second_top + height + 18, 15 * len(names)
     bars_end = bars_top + bars_height
-    sheet = _sheet(max(total_width, 400), bars_end + 64)
+    sheet = make_sheet(max(total_width, 400), bars_end + 64)
     for column, (original, synthesised, target, output, note) in enumerate(columns):
         x = left + column * (width + gap)
         sheet.image(original, x, margin, size)
@@ -303,20 +185,20 @@ def rules_grid(
     Raises:
         ValueError: a shape or dtype differs from the above, or a caption has no rule.
     """
-    _expect_images("originals", originals)
-    _expect(len(originals) <= 2 * MAX_PAIRS, f"at most {2 * MAX_PAIRS} images", len(originals))
+    expect_images("originals", originals)
+    expect(len(originals) <= 2 * MAX_PAIRS, f"at most {2 * MAX_PAIRS} images", len(originals))
     for rule, images in by_rule.items():
-        _expect_images(f"by_rule[{rule!r}]", images, originals.shape)
-    _expect(set(captions) <= set(by_rule), f"captions of {sorted(by_rule)}", sorted(captions))
+        expect_images(f"by_rule[{rule!r}]", images, originals.shape)
+    expect(set(captions) <= set(by_rule), f"captions of {sorted(by_rule)}", sorted(captions))
     gain = difference_gain
-    _expect(gain is None or 0 < gain < np.inf, "difference_gain above 0, or None", gain)
+    expect(gain is None or 0 < gain < np.inf, "difference_gain above 0, or None", gain)
     rows = [("original", "", originals)]
     for rule, images in by_rule.items():
-        rows.append((_short(rule), _short(captions.get(rule, "")), images))
+        rows.append((short(rule), short(captions.get(rule, "")), images))
         if gain is not None:
             rows.append(("", f"difference, {gain:g}-fold", _amplified(images, originals, gain)))
-    with _style():
-        return _png(_rows_figure(rows))
+    with style():
+        return png(_rows_figure(rows))
 
 
 def _amplified(images: np.ndarray, originals: np.ndarray, gain: float) -> np.ndarray:
@@ -332,7 +214,7 @@ def _rows_figure(rows: Sequence[tuple[str, str, np.ndarray]]) -> Figure:
     originals = rows[0][2]
     size, total_width = _grid_width(originals.shape[1:], len(originals), left, gap, margin)
     pitch = max(size[1], 34) + gap
-    sheet = _sheet(total_width, 2 * margin + pitch * len(rows) - gap)
+    sheet = make_sheet(total_width, 2 * margin + pitch * len(rows) - gap)
     for row, (name, caption, images) in enumerate(rows):
         top = margin + row * pitch
         middle, offset = top + size[1] / 2, 8 if name and caption else 0
@@ -364,14 +246,14 @@ def curves(
     Raises:
         ValueError: nothing to draw, or a spread without a line of the same length.
     """
-    _expect_lines("series", series)
+    expect_lines("series", series)
     spread = spread or {}
     lengths = {name: len(values) for name, values in series.items()}
     for name, half in spread.items():
         expected = f"spread[{name!r}] for a line, and as long; the lines' lengths are {lengths}"
-        _expect(lengths.get(name) == len(half), expected, f"{len(half)} values")
-    with _style():
-        figure = _figure(640, 340)
+        expect(lengths.get(name) == len(half), expected, f"{len(half)} values")
+    with style():
+        figure = make_figure(640, 340)
         axes = figure.add_subplot()
         for i, (name, values) in enumerate(series.items()):
             _curve(axes, i, name, np.asarray(values, float), spread.get(name))
@@ -380,7 +262,7 @@ def curves(
         axes.margins(x=0.02)
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=min(len(series), 3), handlelength=2.4)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _curve(
@@ -390,7 +272,7 @@ def _curve(
     colour, dash = PALETTE[i % len(PALETTE)], DASHES[i % len(DASHES)]
     marker = "o" if len(values) == 1 else ""
     style: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": marker}
-    axes.plot(epochs, values, label=_legend_label(name), **style)
+    axes.plot(epochs, values, label=legend_label(name), **style)
     if spread is not None:
         low, high = values - np.asarray(spread), values + np.asarray(spread)
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -412,21 +294,21 @@ def comparison(arms: Mapping[str, Sequence[float]], *, y_label: str) -> bytes:
     Raises:
         ValueError: no arm, or an arm without a run.
     """
-    _expect_lines("arms", arms)
-    with _style():
-        figure = _figure(640, 62 + 46 * len(arms))
+    expect_lines("arms", arms)
+    with style():
+        figure = make_figure(640, 62 + 46 * len(arms))
         axes = figure.add_subplot()
         for row, values in enumerate(arms.values()):
             _arm(axes, row, np.asarray(values, float))
         axes.set(ylim=(len(arms) - 0.45, -0.55), xlabel=y_label)
-        names = [_short(name, MAX_LEGEND_CHARACTERS) for name in arms]
+        names = [short(name, MAX_LEGEND_CHARACTERS) for name in arms]
         axes.set_yticks(range(len(arms)), names, color=INK)
         axes.spines["left"].set_visible(False)
         axes.tick_params(pad=6)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.margins(x=0.06)
         axes.grid(axis="x")
-        return _svg(figure)
+        return svg(figure)
 
 
 def _arm(axes: Axes, row: int, values: np.ndarray) -> None:
@@ -450,7 +332,12 @@ def _mean_and_deviation(mean: float, deviation: float, count: int) -> str:
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f} (n = {count})"
 
 
-def confusion(matrix: Integer[np.ndarray, "k k"], class_names: Sequence[str]) -> bytes:
+def confusion(
+    matrix: Integer[np.ndarray, "k k"],
+    class_names: Sequence[str],
+    *,
+    row_label: str = "true class",
+) -> bytes:
     """Draws a confusion matrix: a row a true class, a column a predicted one.
 
     The shade is the share of the row, by its square root, since the errors are what one looks for.
@@ -459,6 +346,7 @@ def confusion(matrix: Integer[np.ndarray, "k k"], class_names: Sequence[str]) ->
     Args:
         matrix: counts, ≥ 0.
         class_names: the k names.
+        row_label: what a row is, where that is not the true class.
 
     Returns:
         The bytes of an SVG.
@@ -468,12 +356,12 @@ def confusion(matrix: Integer[np.ndarray, "k k"], class_names: Sequence[str]) ->
     """
     size = len(class_names)
     is_square = matrix.shape == (size, size) and size > 0
-    _expect(is_square, f"a matrix of shape {(size, size)}", matrix.shape)
-    _expect(bool(np.all(matrix >= 0)), "counts of 0 and more", matrix.min())
+    expect(is_square, f"a matrix of shape {(size, size)}", matrix.shape)
+    expect(bool(np.all(matrix >= 0)), "counts of 0 and more", matrix.min())
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    with _style():
+    with style():
         side = int(np.clip(165 + 32 * size, 280, 600))
-        figure = _figure(side, side)
+        figure = make_figure(side, side)
         axes = figure.add_subplot()
         shades = LinearSegmentedColormap.from_list("shades", SHADES)
         edges = {"edgecolors": "#EDF1F5", "linewidth": 0.8} if size <= MAX_NAMED_CLASSES else {}
@@ -481,7 +369,8 @@ def confusion(matrix: Integer[np.ndarray, "k k"], class_names: Sequence[str]) ->
         if size <= MAX_WRITTEN_CLASSES:
             _write_counts(axes, matrix, share)
         _name_both_axes(axes, class_names)
-        return _svg(figure)
+        axes.set(xlabel="predicted", ylabel=row_label)
+        return svg(figure)
 
 
 def _write_counts(axes: Axes, matrix: np.ndarray, share: np.ndarray) -> None:
@@ -495,16 +384,64 @@ def _write_counts(axes: Axes, matrix: np.ndarray, share: np.ndarray) -> None:
 def _name_both_axes(axes: Axes, class_names: Sequence[str]) -> None:
     size = len(class_names)
     axes.set(aspect="equal", xlim=(0, size), ylim=(size, 0))
-    axes.set(xlabel="predicted", ylabel="true class")
     axes.spines[:].set_visible(False)
     if size > MAX_NAMED_CLASSES:
         return
-    names = [_short(name) for name in class_names]
+    names = [short(name) for name in class_names]
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     if max(map(len, names)) <= 2:
         turned = {}
     axes.set_xticks(np.arange(size) + 0.5, names, **turned)
     axes.set_yticks(np.arange(size) + 0.5, names)
+
+
+def class_shares(
+    shares: Mapping[str, Float[np.ndarray, " k"]], class_names: Sequence[str], *, x_label: str
+) -> bytes:
+    """Draws shares class by class, a row of bars each, from top to bottom.
+
+    Percentages and names are written for up to 30 classes.
+
+    Args:
+        shares: for each kind's name the share of every class, in [0, 1].
+        class_names: the k names.
+        x_label: what it is a share of.
+
+    Returns:
+        The bytes of an SVG, 640 CSS pixels wide.
+
+    Raises:
+        ValueError: no kind, a share outside its range, or another number of them than of names.
+    """
+    expect_lines("shares", shares)
+    for kind, values in shares.items():
+        expected = f"shares[{kind!r}] as {len(class_names)} numbers within [0, 1]"
+        fits = len(values) == len(class_names) and bool(np.all((values >= 0) & (values <= 1)))
+        expect(fits, expected, values)
+    is_named = len(class_names) <= MAX_NAMED_CLASSES
+    row_px = 10 + 12 * len(shares) if is_named else 4
+    with style():
+        figure = make_figure(640, 74 + row_px * len(class_names))
+        axes = figure.add_subplot()
+        for i, (kind, values) in enumerate(shares.items()):
+            bars = _class_bars(axes, i, values, thickness=0.8 / len(shares))
+            bars.set_label(legend_label(kind))
+            if is_named:
+                words = [f"{value:.1%}" for value in values]
+                axes.bar_label(bars, words, padding=4, fontsize=7.5)
+        names = [short(name) for name in class_names] if is_named else []
+        axes.set_yticks(np.arange(len(names)), names)
+        axes.set(xlabel=x_label, xlim=(0, 1), ylim=(len(class_names) - 0.4, -0.6))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(axis="x")
+        figure.legend(loc="outside upper left", ncols=3, handlelength=1.4)
+        return svg(figure)
+
+
+def _class_bars(axes: Axes, i: int, values: np.ndarray, *, thickness: float) -> BarContainer:
+    """Draws the i-th kind's bars of `class_shares`, a row each, the first kind uppermost."""
+    heights = np.arange(len(values)) - 0.4 + (i + 0.5) * thickness
+    return axes.barh(heights, values, 0.9 * thickness, color=PALETTE[i % len(PALETTE)])
 
 
 def reliability(
@@ -529,21 +466,21 @@ def reliability(
         ValueError: the three differ in length, or lie outside their range.
     """
     shapes = [confidence_bins.shape, accuracy_bins.shape, counts.shape]
-    _expect(len(set(shapes)) == 1 and counts.ndim == 1, "three arrays of one length", shapes)
+    expect(len(set(shapes)) == 1 and counts.ndim == 1, "three arrays of one length", shapes)
     full = counts > 0
-    _expect(bool(full.any() and (counts >= 0).all()), "counts of which one is above 0", counts)
+    expect(bool(full.any() and (counts >= 0).all()), "counts of which one is above 0", counts)
     confidence, accuracy, weights = confidence_bins[full], accuracy_bins[full], counts[full]
     for name, values in (("confidence", confidence), ("accuracy", accuracy)):
-        _expect(bool(np.all((values >= 0) & (values <= 1))), f"{name} within [0, 1]", values)
-    with _style():
-        figure = _figure(380, 420)
+        expect(bool(np.all((values >= 0) & (values <= 1))), f"{name} within [0, 1]", values)
+    with style():
+        figure = make_figure(380, 420)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         _calibration_points(upper, confidence, accuracy, weights / weights.sum())
         lower.bar(confidence, weights / weights.sum(), width=0.5 / len(counts), color=PALE)
         lower.set(xlabel="confidence", ylabel="share", xlim=(0, 1))
         lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         lower.tick_params(axis="x", pad=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _calibration_points(
@@ -575,16 +512,16 @@ def histogram(values: Mapping[str, Float[np.ndarray, " _"]], *, x_label: str) ->
     Raises:
         ValueError: nothing to draw, or a value that is negative or not finite.
     """
-    _expect_lines("values", values)
+    expect_lines("values", values)
     for name, array in values.items():
         wrong = array[~(np.isfinite(array) & (array >= 0))]
-        _expect(wrong.size == 0, f"values[{name!r}] finite and ≥ 0", wrong[:3])
+        expect(wrong.size == 0, f"values[{name!r}] finite and ≥ 0", wrong[:3])
     floored = {name: np.maximum(array, KL_FLOOR) for name, array in values.items()}
     low = min(array.min() for array in floored.values()) / 1.1
     high = max(array.max() for array in floored.values()) * 1.1
     bins = np.geomspace(low, high, 41)
-    with _style():
-        figure = _figure(640, 300)
+    with style():
+        figure = make_figure(640, 300)
         axes = figure.add_subplot()
         for i, (name, array) in enumerate(floored.items()):
             _outline(axes, bins, array, name, PALETTE[i % len(PALETTE)])
@@ -593,13 +530,13 @@ def histogram(values: Mapping[str, Float[np.ndarray, " _"]], *, x_label: str) ->
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=min(len(values), 3), handlelength=1.4)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _outline(axes: Axes, bins: np.ndarray, array: np.ndarray, name: str, colour: str) -> None:
     shares = np.histogram(array, bins)[0] / array.size
     median = float(np.median(array))
-    label = f"{_legend_label(name)} (median {median:.2g})"
+    label = f"{legend_label(name)} (median {median:.2g})"
     axes.stairs(shares, bins, fill=True, color=colour, alpha=0.15)
     axes.stairs(shares, bins, color=colour, linewidth=1.6, label=label)
     axes.axvline(median, color=colour, linewidth=1.2, linestyle="--")

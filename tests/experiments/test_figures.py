@@ -60,6 +60,11 @@ def confusion(names: list[str]) -> bytes:
     return figures.confusion(matrix, names)
 
 
+def shares(names: list[str], kinds: tuple[str, ...] = ("tp", "fp")) -> bytes:
+    values = np.linspace(0, 1, len(names))
+    return figures.class_shares(dict.fromkeys(kinds, values), names, x_label="share")
+
+
 FIGURES: dict[str, Callable[[], bytes]] = {
     "image_pairs": pairs,
     "image_pairs of one grey image": lambda: pairs(1, channels=1),
@@ -74,6 +79,12 @@ FIGURES: dict[str, Callable[[], bytes]] = {
     ),
     "confusion": lambda: confusion(["cat", "dog", "ship"]),
     "confusion of many classes": lambda: confusion([str(i) for i in range(40)]),
+    "confusion of intended classes": lambda: figures.confusion(
+        np.eye(2, dtype=int), ["cat", "dog"], row_label="intended class"
+    ),
+    "class_shares": lambda: shares(["cat", "dog", "ship"]),
+    "class_shares of one kind and class": lambda: shares(["cat"], ("tp",)),
+    "class_shares of many classes": lambda: shares([str(i) for i in range(100)]),
     "reliability": calibration,
     "histogram": lambda: figures.histogram(
         {"SGD": np.array([0.0, 1e-3, 2.0]), "one": np.array([0.5])}, x_label="KL (nats)"
@@ -85,6 +96,7 @@ HOSTILE_FIGURES: dict[str, Callable[[str], bytes]] = {
     "curves": lambda name: figures.curves({name: [1.0, 2.0]}, x_label="epoch", y_label="%"),
     "comparison": lambda name: figures.comparison({name: [1.0, 2.0]}, y_label="%"),
     "confusion": lambda name: confusion([name, "b"]),
+    "class_shares": lambda name: shares([name, "b"], (name, "b")),
     "histogram": lambda name: figures.histogram({name: np.array([0.1, 1.0])}, x_label="KL"),
 }
 
@@ -222,6 +234,15 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: figures.confusion(np.array([[1, -2], [0, 1]]), ["a", "b"]),
         "received -2",
     ),
+    "shares of other classes": (
+        lambda: figures.class_shares({"tp": np.ones(3)}, ["a", "b"], x_label=""),
+        r"shares\['tp'\] as 2 numbers within \[0, 1\]; received \[1. 1. 1.\]",
+    ),
+    "shares in per cent": (
+        lambda: figures.class_shares({"tp": np.array([97.0])}, ["a"], x_label=""),
+        r"within \[0, 1\]; received \[97",
+    ),
+    "no shares": (lambda: figures.class_shares({}, ["a"], x_label=""), "shares with at least one"),
     "bins of two lengths": (
         lambda: figures.reliability(np.ones(2), np.ones(3), np.ones(3, int)),
         "three arrays of one length",

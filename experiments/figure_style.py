@@ -1,0 +1,166 @@
+"""What all pictures share: colours, type, sizes, and the way to a file's bytes.
+
+The same input gives the same bytes: no date, a fixed salt for the identifiers in an SVG,
+matplotlib's own fonts, and none of the user's matplotlib settings. pyplot, which keeps figures in a
+global list, is not used.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours ("Color Universal Design", 2008), told apart by colour-blind readers too.
+BLUE = "#0072B2"
+PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+SHADES = ("#FFFFFF", "#9CC7E4", BLUE, "#003B5C")  # of shares, from 0 to 1
+DASHES = ("-", "--", "-.", ":")  # the second sign, for a print in black and white
+INK, SOFT_INK, RULE, PALE = "#1F2933", "#5B6773", "#C9D1D9", "#D5DCE4"
+CSS_PX_PER_INCH = 96
+Px = int | float  # a length in CSS pixels; a checker at run time takes no int for a float
+DEVICE_SCALE = 2  # device pixels of a PNG for each CSS pixel
+SHEET_WIDTH_PX = 920  # fits a README and a report without being shrunk
+MAX_IMAGE_PX = 160  # few images are not blown up beyond this
+MAX_CLASS_CHARACTERS, MAX_NAME_CHARACTERS, MAX_LEGEND_CHARACTERS = 12, 22, 36
+
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": SOFT_INK,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "white",
+    "grid.color": "#E9EDF1",
+    "legend.borderaxespad": 0.4,
+    "legend.frameon": False,
+    "legend.handleheight": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "svg.hashsalt": "elicit",
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$x"
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": SOFT_INK,
+    "ytick.labelcolor": SOFT_INK,
+    **{f"{axis}tick.{rank}.size": 0 for axis in "xy" for rank in ("major", "minor")},
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Holds the project's style, on matplotlib's defaults, while a figure is made and drawn."""
+    with matplotlib.style.context(_STYLE, after_reset=True), warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; that is no reason to stop.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def make_figure(width_px: Px, height_px: Px, layout: Any = "constrained") -> Figure:
+    """A figure of so many CSS pixels, ready to be drawn."""
+    size_inches = (width_px / CSS_PX_PER_INCH, height_px / CSS_PX_PER_INCH)
+    figure = Figure(figsize=size_inches, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def svg(figure: Figure) -> bytes:
+    """The bytes of a figure as SVG, without a date."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """The bytes of a figure as PNG, at twice the screen's resolution."""
+    file = io.BytesIO()
+    dpi = DEVICE_SCALE * CSS_PX_PER_INCH
+    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    return file.getvalue()
+
+
+def short(name: str, limit: int = MAX_NAME_CHARACTERS) -> str:
+    """A name on one line, of printable characters only, shortened to the limit."""
+    clean = "".join(c if c.isprintable() else " " for c in name).strip()
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def legend_label(name: str) -> str:
+    """A short name that matplotlib doesn't leave out, as it does the empty and those with a "_"."""
+    label = short(name, MAX_LEGEND_CHARACTERS)
+    return f" {label}" if label[:1] in ("", "_") else label
+
+
+def expect(condition: bool, expected: str, received: object) -> None:
+    """Raises ValueError with what was expected and what came, unless the condition holds."""
+    if not condition:
+        raise ValueError(f"expected {expected}; received {received}")
+
+
+def expect_images(name: str, images: np.ndarray, shape: tuple[int, ...] | None = None) -> None:
+    """Refuses what is no uint8 batch of grey or colour images, or has another shape than asked."""
+    received = f"{images.dtype} {images.shape}"
+    is_batch = images.ndim == 4 and images.shape[-1] in (1, 3) and images.size > 0
+    is_batch = is_batch and images.dtype == np.uint8
+    expect(is_batch, f"{name} as uint8 (n, h, w, 1 or 3), n ≥ 1", received)
+    expect(shape is None or images.shape == shape, f"{name} of shape {shape}", received)
+
+
+def expect_lines(name: str, lines: Mapping[str, Any]) -> None:
+    """Refuses no lines at all, and a line without a number."""
+    expect(bool(lines), f"{name} with at least one entry", "none")
+    for key, values in lines.items():
+        expected = f"{name}[{key!r}] as a line of one number or more"
+        expect(np.ndim(values) == 1 and len(values) > 0, expected, f"shape {np.shape(values)}")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure on which things are placed in CSS pixels, counted from the top left corner."""
+
+    figure: Figure
+    width_px: Px
+    height_px: Px
+
+    def axes(self, left: Px, top: Px, width: Px, height: Px) -> Axes:
+        """New axes in a box."""
+        bottom = 1 - (top + height) / self.height_px
+        box = (left / self.width_px, bottom, width / self.width_px, height / self.height_px)
+        return self.figure.add_axes(box)
+
+    def image(self, image: np.ndarray, left: Px, top: Px, size: tuple[Px, Px]) -> None:
+        """Draws an image, enlarged to the size."""
+        axes = self.axes(left, top, *size)
+        colours = np.broadcast_to(image, (*image.shape[:2], 3))  # grey too
+        axes.imshow(colours, aspect="auto", interpolation="nearest")
+        axes.set_axis_off()
+
+    def text(self, x: Px, y: Px, words: str, ha: str = "right", **style: Any) -> None:
+        """Writes words, centred vertically about y."""
+        x, y = x / self.width_px, 1 - y / self.height_px
+        self.figure.text(x, y, words, ha=ha, va="center", **style)
+
+
+def make_sheet(width_px: Px, height_px: Px) -> Sheet:
+    """An empty sheet."""
+    return Sheet(make_figure(width_px, height_px, "none"), width_px, height_px)
+
+
+def image_box(shape: tuple[int, ...], room_px: Px) -> tuple[Px, Px]:
+    """Width and height in CSS pixels of the largest whole magnification that fits the room.
+
+    An image wider than the room is shrunk to it; only then are its pixels no longer whole.
+    """
+    room_px = min(room_px, MAX_IMAGE_PX)
+    magnification = (room_px * DEVICE_SCALE) // shape[1] / DEVICE_SCALE or room_px / shape[1]
+    return shape[1] * magnification, shape[0] * magnification
