@@ -141,16 +141,18 @@ def entropy_loss(guess: Float[Array, "n z"], noise: Float[Array, "n z"]) -> Floa
 def weighted_sum(
     weights: LossWeights,
     *,
-    adversarial: Float[Array, " n"],
-    conditional: Float[Array, " n"] | float = 0.0,
-    entropy: Float[Array, " n"] | float = 0.0,
-) -> Float[Array, " n"]:
+    adversarial: Float[Array, "*n"],
+    conditional: Float[Array, "*n"] | None = None,
+    entropy: Float[Array, "*n"] | None = None,
+) -> Float[Array, "*n"]:
     """A level's loss: λ1·adversarial + λ2·conditional + λ3·entropy (Huang et al., eq. 2).
 
-    The discriminator's has no conditional term.
+    The discriminator's has no conditional term, and a GAN without encoder and head Q the first one
+    alone.
     """
-    return (
-        weights.adversarial * adversarial
-        + weights.conditional * conditional
-        + weights.entropy * entropy
-    )
+    total = weights.adversarial * adversarial
+    if conditional is not None:
+        total += weights.conditional * conditional
+    if entropy is not None:
+        total += weights.entropy * entropy
+    return total

@@ -1,0 +1,151 @@
+"""The stages of a GAN's training, one after another in a run's directory."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.sample_grid import sample_grid
+from experiments.training_session import restore, train_epochs
+from gans.game import GanData, Variables
+from gans.sampling import Gan, GanSpec, image_keys, sample
+from train.checkpoints import CHECKPOINTS
+from train.files import atomic_write
+from train.loop import Budget, EpochResult, Learner, TrainState
+from train.runs import append_metrics
+
+SAMPLES = "samples"
+"""Name of the directory of sheets of samples in a run's."""
+
+SHEET_STREAM = 1000
+"""Folded into the run's key for the sheets' noise; stages use their own numbers, from 0."""
+
+SHEET_COLUMNS = 8
+
+WON_LOSS = 1e-6
+"""A discriminator with a smaller mean loss has won: float32 knows its certainty from 1 no more."""
+
+
+class Stages:
+    """Trains one stage after another; each goes on from its own last good checkpoint."""
+
+    def __init__(
+        self,
+        out: Path,
+        key: jax.Array,
+        data: GanData,
+        spec: GanSpec,
+        *,
+        groups: Mapping[str, np.ndarray] | None,
+        grids: int,
+        label: str,
+    ) -> None:
+        """Begins.
+
+        Args:
+            out: the run's directory.
+            key: of the run; stage i has fold_in(key, i).
+            data: the training set.
+            spec: the GAN.
+            groups: rows of each class, where each has a GAN.
+            grids: sheets of samples to keep of a stage.
+            label: in front of the progress.
+        """
+        self._out, self._key, self._data, self._spec = out, key, data, spec
+        self._groups, self._grids, self._label = groups, grids, label
+        self._done: list[str] = []
+        self._lines = 0
+
+    def train(
+        self,
+        name: str,
+        learner: Learner,
+        budget: Budget,
+        *,
+        constants: Any = None,
+        begin: TrainState | None = None,
+        preview: Callable[[Variables], Variables] | None = None,
+    ) -> TrainState:
+        """Trains a stage to its end.
+
+        Args:
+            name: of its checkpoints and in the metrics.
+            learner: what is trained.
+            budget: how long.
+            constants: for the learner.
+            begin: the state to begin from; a freshly drawn one by default.
+            preview: from the learner's variables to those of all generators, for the sheets.
+
+        Raises:
+            FloatingPointError: a number is no longer finite, or a discriminator has won.
+        """
+        key = jax.random.fold_in(self._key, len(self._done))
+        checkpoints = self._out / CHECKPOINTS / name
+        resume = restore(checkpoints, self._keys(key), learner) or (begin and (0, begin))
+        state = resume[1] if resume else None
+        count = min(map(len, self._groups.values())) if self._groups else len(self._data.labels)
+        total = budget.total_steps(count)
+        epochs = -(-total // budget.steps_per_epoch(count))
+        if not resume or resume[0] < total:
+            self._drop_later_stages(name)
+        for result in train_epochs(
+            self._out, key, learner, self._data, budget,
+            checkpoints=checkpoints, label=f"{self._label}: {name}", resume=resume,
+            lines_before=self._lines, groups=self._groups, constants=constants,
+        ):  # fmt: skip
+            state = result.state
+            append_metrics(self._out, {"stage": name, **self._line(result)})
+            if preview and self._is_due(result.epoch, epochs):
+                self._keep_sheet(f"{name}-{result.epoch:05d}", preview(state.variables))
+        self._done.append(name)
+        self._lines += epochs
+        if state is None:
+            raise RuntimeError("no epoch was trained, though there is at least one")
+        return state
+
+    def _keys(self, key: jax.Array) -> jax.Array:
+        return jax.random.split(key, len(self._groups)) if self._groups else key
+
+    def _drop_later_stages(self, name: str) -> None:
+        """Forgets what followed from a stage whose last checkpoint is damaged."""
+        checkpoints = self._out / CHECKPOINTS
+        for path in checkpoints.iterdir() if checkpoints.is_dir() else ():
+            if path.name not in (*self._done, name):
+                shutil.rmtree(path)
+
+    def _line(self, result: EpochResult) -> dict[str, Any]:
+        """Means over the classes, and those of each where each has a GAN."""
+        means = {name: float(value.mean()) for name, value in result.means.items()}
+        for name, value in result.means.items():
+            if name.startswith("discriminator_loss") and value.min() < WON_LOSS:
+                raise FloatingPointError(
+                    f"the discriminator has won: its mean loss was {value.min():.1e} in epoch "
+                    f"{result.epoch}, so the generator learns nothing more. --generator-steps "
+                    "adaptive, --augmentations or --spectral-norm may help; the last checkpoint is "
+                    "kept"
+                )
+        line = {"epoch": result.epoch, "step": result.step, **means}
+        if self._groups:
+            line["by_class"] = {name: value.tolist() for name, value in result.means.items()}
+        return line
+
+    def _is_due(self, epoch: int, epochs: int) -> bool:
+        return epoch * self._grids // epochs > (epoch - 1) * self._grids // epochs
+
+    def _keep_sheet(self, name: str, generators: Variables) -> None:
+        classes = self._spec.num_classes
+        key = jax.random.fold_in(self._key, SHEET_STREAM)
+        numbers = np.arange(SHEET_COLUMNS)
+        keys = [image_keys(key, label, numbers) for label in range(classes)]
+        images = sample(
+            Gan(self._spec, generators),
+            jax.numpy.concatenate(keys),
+            np.repeat(np.arange(classes), SHEET_COLUMNS),
+            batch_size=SHEET_COLUMNS,
+        )
+        (self._out / SAMPLES).mkdir(exist_ok=True)
+        sheet = sample_grid(images.reshape(classes, SHEET_COLUMNS, *images.shape[1:]))
+        atomic_write(self._out / SAMPLES / f"{name}.png", sheet)

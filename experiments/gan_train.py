@@ -1,0 +1,283 @@
+"""The command `elicit gan train`: a run directory with a trained DCGAN or Stacked GAN.
+
+A DCGAN is one stage of training. A Stacked GAN takes several: its encoder, each level apart from
+the labels down, and perhaps all levels jointly. The run goes on from the last good checkpoint of
+its stage when the same command is repeated.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.gan_report import write_gan_report
+from experiments.gan_stages import Stages
+from gans.augmentation import AugmentationName, check_augmentations
+from gans.dcgan import DcganConfig
+from gans.encoder_training import EncoderConfig, EncoderLearner
+from gans.game import GameConfig, GanData, GanLearner, Variables
+from gans.losses import LossWeights
+from gans.pairs import DcganPair, LevelPair
+from gans.sampling import GENERATOR, SPEC_FILE, Gan, GanSpec, Model, gan_digest
+from gans.stacked import PRESETS, CutPoint, StackConfig, stack_levels
+from train.checkpoints import save_checkpoint
+from train.classifiers import Precision
+from train.datasets import ImageData, data_digest, load_images
+from train.files import read_json, write_json
+from train.loop import Budget
+from train.runs import RESULT_FILE, as_json, check_key, environment, open_run, read_metrics
+
+
+class Habit(NamedTuple):
+    """What an option is where it is not given, by model."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+
+
+HABITS: dict[Model, Habit] = {
+    "dcgan": Habit(epochs=100, batch_size=64, learning_rate=2e-4),
+    "sgan": Habit(epochs=200, batch_size=100, learning_rate=1e-4),
+}
+"""Epochs by paper B, 3.2; the rest by Radford et al. 2016 and the Stacked GAN's official code."""
+
+
+@dataclass(frozen=True)
+class GanTrainConfig:
+    """Trains a DCGAN or a Stacked GAN on a small data set."""
+
+    data: str
+    """The directory of an image set, "digits", or with --data-dir the name of a data set."""
+    out: Path
+    """The run's directory."""
+    model: Model = "dcgan"
+    """dcgan, or sgan: a Stacked GAN."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
+    split: str = "train"
+    """Split to train on."""
+    per_class: bool = False
+    """A DCGAN for each class, all trained at once, instead of one that is told the class."""
+    preset: Literal["paper", "official"] = "paper"
+    """Where a stack's encoder is cut: at pool2 (paper B) or at fc3 (the official code)."""
+    cut_points: tuple[CutPoint, ...] = ()
+    """Any cut points instead, from the image up; one more is one more level."""
+    width: int | None = None
+    """Channels: next to a DCGAN's image (64), in the middle of a stack's generators (128)."""
+    encoder_width: int = 64
+    """Channels of a stack's encoder's first convolution."""
+    epochs: int | None = None
+    """Passes over the training set, a level; 100 for dcgan and 200 for sgan if not given."""
+    steps: int | None = None
+    """Updates (of a level) instead of what the epochs come to; the last epoch is cut short."""
+    joint_epochs: int = 0
+    """Passes in which all levels of a stack are trained together, at the end."""
+    batch_size: int | None = None
+    """Images a step; with --per-class of each class. 64 for dcgan and 100 for sgan if not given."""
+    learning_rate: float | None = None
+    """Of Adam; 2e-4 for dcgan and 1e-4 for sgan if not given."""
+    game: GameConfig = field(default_factory=GameConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    augmentations: tuple[AugmentationName, ...] = ()
+    """Differentiable augmentation of all that the discriminator of images sees."""
+    spectral_norm: bool = False
+    """Spectral norm on the discriminator, in batch norm's place."""
+    precision: Precision = "float32"
+    """Of the computation; parameters are always float32."""
+    grids: int = 10
+    """Sheets of samples of fixed noise, kept at even intervals."""
+    key: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what can be told from the options alone."""
+        check_key(self.key)
+        check_augmentations(self.augmentations)
+        if self.per_class and self.model == "sgan":
+            raise ValueError("--per-class is for dcgan: a Stacked GAN is told the class")
+        if self.joint_epochs < 0:
+            raise ValueError(f"joint_epochs must be at least 0, got {self.joint_epochs}")
+        if self.grids < 1:
+            raise ValueError(f"grids must be at least 1, got {self.grids}")
+        if not 0 < self.rate < float("inf"):
+            raise ValueError(f"learning_rate must be above 0 and finite, got {self.rate}")
+        _ = self.budget
+
+    @property
+    def budget(self) -> Budget:
+        """How long to train, a level."""
+        habit = HABITS[self.model]
+        given = self.epochs, self.batch_size
+        epochs, batch_size = (
+            habit_ if value is None else value
+            for value, habit_ in zip(given, habit[:2], strict=True)
+        )
+        return Budget(batch_size, epochs, self.steps)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        habit = HABITS[self.model].learning_rate
+        return habit if self.learning_rate is None else self.learning_rate
+
+
+def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
+    """Runs the command.
+
+    Args:
+        config: what to train.
+        label: in front of the progress.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        ValueError: something does not fit, found before anything is compiled or written.
+        FloatingPointError: a loss or a parameter is no longer finite, or a discriminator has won.
+    """
+    data = load_images(config.data, config.split, data_dir=config.data_dir)
+    spec = GanSpec(config.model, data.class_names, _sizes(config, data))
+    groups = _groups(config, data)
+    there = open_run(config.out, _identity(config, data))
+    if there and (config.out / RESULT_FILE).is_file():
+        print(f"{config.out} is complete; nothing to do")
+        return read_json(config.out / RESULT_FILE)
+    write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+    began = time.monotonic()
+    stages = Stages(
+        config.out,
+        jax.random.key(config.key),
+        GanData(jnp.asarray(data.images), jnp.asarray(data.labels)),
+        spec,
+        groups=groups,
+        grids=config.grids,
+        label=label,
+    )
+    if isinstance(spec.config, DcganConfig):
+        generators = _train_dcgan(config, spec.config, stages)
+    else:
+        generators = _train_stack(config, spec.config, stages)
+    return _finish(config, Gan(spec, generators), len(data.labels), time.monotonic() - began)
+
+
+def _sizes(config: GanTrainConfig, data: ImageData) -> DcganConfig | StackConfig:
+    height, width, channels = data.images.shape[1:]
+    given = {} if config.width is None else {"width": config.width}
+    if config.model == "sgan":
+        return StackConfig(
+            image_shape=(height, width, channels),
+            num_classes=len(data.class_names),
+            cut_points=config.cut_points or PRESETS[config.preset],
+            encoder_width=config.encoder_width,
+            **given,
+        )
+    if height != width:
+        raise ValueError(f"a DCGAN takes square images, got {height}×{width}")
+    classes = None if config.per_class else len(data.class_names)
+    return DcganConfig(image_size=height, channels=channels, num_classes=classes, **given)
+
+
+def _groups(config: GanTrainConfig, data: ImageData) -> dict[str, np.ndarray] | None:
+    """Rows of each class, where each has a GAN; refuses what is smaller than a batch."""
+    if not config.per_class:
+        config.budget.steps_per_epoch(len(data.labels))
+        return None
+    groups = {}
+    for label, name in enumerate(data.class_names):
+        groups[name] = np.flatnonzero(data.labels == label)
+        config.budget.steps_per_epoch(len(groups[name]), of=f"class {name}")
+    return groups
+
+
+def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, Any]:
+    """What the run's result depends on, and the data by digest rather than by place."""
+    options = as_json(config)
+    for name in ("data", "data_dir", "out", "split"):
+        del options[name]
+    return {
+        **options,
+        "dataset": {
+            "name": Path(config.data).name,
+            "split": config.split,
+            "sha256": data_digest(data),
+        },
+        "device_kind": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+
+
+def _train_dcgan(config: GanTrainConfig, sizes: DcganConfig, stages: Stages) -> Variables:
+    pair = DcganPair(sizes, config.augmentations, config.spectral_norm, config.precision)
+    learner = GanLearner((pair,), config.game, config.rate)
+    state = stages.train("gan", learner, config.budget, preview=_generators)
+    return _generators(state.variables)
+
+
+def _train_stack(config: GanTrainConfig, sizes: StackConfig, stages: Stages) -> Variables:
+    encoder_budget = Budget(config.budget.batch_size, config.encoder.encoder_epochs)
+    encoder = stages.train(
+        "encoder", EncoderLearner(sizes, config.encoder, config.precision), encoder_budget
+    ).variables
+    pairs = [
+        LevelPair(
+            sizes, level, config.weights, config.augmentations, config.spectral_norm,
+            config.precision,
+        )
+        for level in stack_levels(sizes)
+    ]  # fmt: skip
+    finished: dict[str, Variables] = {side: {} for side in ("generators", "discriminators")}
+    generators: Variables = {}
+    for pair in reversed(pairs):
+        learner = GanLearner((pair,), config.game, config.rate)
+        is_bottom = pair is pairs[0]
+        above = dict(generators)
+        state = stages.train(
+            f"level-{pair.target}", learner, config.budget, constants=encoder,
+            preview=(lambda v, above=above: above | _generators(v)) if is_bottom else None,
+        )  # fmt: skip
+        generators |= _generators(state.variables)
+        for side, networks in finished.items():
+            networks |= state.variables[side]
+    if config.joint_epochs:
+        learner = GanLearner(tuple(pairs), config.game, config.rate)
+        state = stages.train(
+            "joint", learner, Budget(config.budget.batch_size, config.joint_epochs),
+            constants=encoder, begin=learner.state_of(**finished), preview=_generators,
+        )  # fmt: skip
+        generators = _generators(state.variables)
+    return generators
+
+
+def _generators(variables: Variables) -> Variables:
+    """The generators to sample: their average, where there is one."""
+    return variables.get("average", variables["generators"])
+
+
+def _finish(config: GanTrainConfig, gan: Gan, images: int, seconds: float) -> dict[str, Any]:
+    """Writes generator, report and result, the result last."""
+    gan = Gan(gan.spec, jax.device_get(gan.variables))
+    metrics = read_metrics(config.out)
+    save_checkpoint(config.out / GENERATOR, metrics[-1]["step"], gan.variables)
+    result = {
+        "gan_sha256": gan_digest(gan),
+        "training_images": images,
+        "last": {line["stage"]: line for line in metrics},
+        "parameters_of_generators": sum(
+            np.size(p)
+            for networks in gan.variables.values()
+            for p in jax.tree.leaves(networks["params"])
+        ),
+        "key": config.key,
+        "timing": {"seconds_of_last_session": round(seconds, 1)},
+        **environment(),
+    }
+    write_gan_report(config.out, config.model, metrics, result)
+    write_json(config.out / RESULT_FILE, result)
+    print(f"run: {config.out}")
+    return result

@@ -1,0 +1,94 @@
+"""Training a stack's encoder, on the same few images as the stack, before it is frozen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key
+
+from gans.blocks import to_signed
+from gans.encoder import FEATURES
+from gans.game import GanData
+from gans.pairs import build_encoder
+from gans.stacked import StackConfig
+from imgopt import to_float
+from train.augmentation import flip_and_crop
+from train.classifiers import Precision
+from train.loop import TrainState
+from train.losses import cross_entropy
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How the encoder of a stack is trained, as a classifier; neither paper nor code say."""
+
+    encoder_epochs: int = 30
+    """Passes over the training set."""
+    encoder_learning_rate: float = 1e-3
+    """Of Adam."""
+    encoder_flip: bool = False
+    """Mirror left to right, with probability 1/2."""
+    encoder_pad_px: int = 2
+    """Pad by this much and cut a random window of the image's size; 0 for no cut."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number outside its range."""
+        if self.encoder_epochs < 1:
+            raise ValueError(f"encoder_epochs must be at least 1, got {self.encoder_epochs}")
+        if not 0 < self.encoder_learning_rate < float("inf"):
+            raise ValueError(
+                "encoder_learning_rate must be above 0 and finite, got "
+                f"{self.encoder_learning_rate}"
+            )
+        if self.encoder_pad_px < 0:
+            raise ValueError(f"encoder_pad_px must be at least 0, got {self.encoder_pad_px}")
+
+
+@dataclass(frozen=True)
+class EncoderLearner:
+    """A stack's encoder in training, for `train.fit`; its data is a `GanData`.
+
+    Attributes:
+        stack: whose encoder.
+        config: how it is trained.
+        precision: of the computation.
+    """
+
+    stack: StackConfig
+    config: EncoderConfig
+    precision: Precision = "float32"
+
+    def initial(self, key: Key[Array, ""]) -> TrainState:
+        """Freshly initialised variables and optimiser state."""
+        variables = build_encoder(self.stack).init(key, jnp.zeros((1, *self.stack.image_shape)))
+        return TrainState(dict(variables), self._optimizer.init(variables["params"]))
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        return optax.adam(self.config.encoder_learning_rate)
+
+    def update(
+        self, key: Key[Array, ""], state: TrainState, batch: GanData, constants: None
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """One update on one batch; gives mean loss in nats and accuracy."""
+        del constants
+        images = flip_and_crop(
+            key,
+            jnp.asarray(batch.images),
+            flip=self.config.encoder_flip,
+            pad_px=self.config.encoder_pad_px,
+        )
+
+        def loss(params: Any) -> tuple[Array, dict[str, Array]]:
+            network = build_encoder(self.stack, precision=self.precision)
+            found: Any = network.apply({"params": params}, to_signed(to_float(images)))
+            logits = found[FEATURES[-1]]
+            mean = cross_entropy(logits, batch.labels).mean()
+            return mean, {"loss": mean, "accuracy": (logits.argmax(1) == batch.labels).mean()}
+
+        params = state.variables["params"]
+        gradients, means = jax.grad(loss, has_aux=True)(params)
+        change, opt_state = self._optimizer.update(gradients, state.opt_state, params)
+        return TrainState({"params": optax.apply_updates(params, change)}, opt_state), means

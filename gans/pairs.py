@@ -1,0 +1,214 @@
+"""The pairs of generator and discriminator that a `gans.game.GanLearner` trains."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from gans import dcgan, stacked
+from gans.augmentation import AugmentationName, augment
+from gans.blocks import Judgement, to_signed
+from gans.encoder import FEATURES, Encoder
+from gans.game import GanData, Made, Variables
+from gans.losses import LossWeights, conditional_loss
+from gans.stacked import Level, LevelDiscriminator, StackConfig, build_generator
+from imgopt import to_float
+from train.classifiers import Precision
+
+IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class DcganPair:
+    """The networks of a DCGAN.
+
+    Attributes:
+        config: their sizes.
+        augmentations: of all that the discriminator sees (see `gans.augmentation`).
+        spectral_norm: whether spectral norm limits the discriminator.
+        precision: of the computation.
+    """
+
+    config: dcgan.DcganConfig
+    augmentations: tuple[AugmentationName, ...] = ()
+    spectral_norm: bool = False
+    precision: Precision = "float32"
+
+    @property
+    def target(self) -> str:
+        """It makes images."""
+        return IMAGE
+
+    @property
+    def weights(self) -> LossWeights:
+        """There is but the adversarial loss."""
+        return LossWeights()
+
+    @property
+    def _generator(self) -> dcgan.Generator:
+        return dcgan.Generator(self.config, dtype=_dtype(self.precision))
+
+    @property
+    def _discriminator(self) -> dcgan.Discriminator:
+        dtype = _dtype(self.precision)
+        return dcgan.Discriminator(self.config, dtype=dtype, spectral_norm=self.spectral_norm)
+
+    def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
+        """See `gans.game.Pair`."""
+        keys = jax.random.split(key)
+        labels = None if self.config.num_classes is None else jnp.zeros(1, int)
+        noise = jnp.zeros((1, self.config.noise_dim))
+        size = self.config.image_size
+        images = jnp.zeros((1, size, size, self.config.channels))
+        return (
+            _init(self._generator, keys[0], noise, labels),
+            _init(self._discriminator, keys[1], images, labels),
+        )
+
+    def real(self, batch: GanData, constants: Any) -> Float[Array, "n h w c"]:
+        """The batch's images."""
+        del constants
+        return to_signed(to_float(batch.images))
+
+    def condition(self, batch: GanData, constants: Any) -> Array | None:
+        """The batch's labels, where the GAN knows classes."""
+        del constants
+        return None if self.config.num_classes is None else batch.labels
+
+    def draw_noise(self, key: Key[Array, ""], count: int) -> Float[Array, "n z"]:
+        """See `gans.dcgan.draw_noise`."""
+        return dcgan.draw_noise(key, count, noise_dim=self.config.noise_dim)
+
+    def generate(
+        self, variables: Variables, condition: Array | None, noise: Array
+    ) -> tuple[Array, Variables]:
+        """See `gans.game.Pair`."""
+        return _apply(self._generator, variables, noise, condition)
+
+    def judge(
+        self, key: Key[Array, ""], variables: Variables, features: Array, condition: Array | None
+    ) -> tuple[Judgement, Variables]:
+        """See `gans.game.Pair`."""
+        features = augment(key, features, self.augmentations)
+        logits, updated = _apply(self._discriminator, variables, features, condition)
+        return Judgement(logits), updated
+
+    def conditional_loss(self, made: Made, constants: Any) -> None:
+        """There is no encoder to tell."""
+        del made, constants
+
+
+@dataclass(frozen=True)
+class LevelPair:
+    """The networks of a Stacked GAN's level; the constants are the encoder's variables.
+
+    Attributes:
+        config: sizes of the stack.
+        level: what the generator makes of what.
+        weights: of the losses.
+        augmentations: of all that the discriminator of the images' level sees.
+        spectral_norm: whether spectral norm limits the discriminator.
+        precision: of the computation.
+    """
+
+    config: StackConfig
+    level: Level
+    weights: LossWeights
+    augmentations: tuple[AugmentationName, ...] = ()
+    spectral_norm: bool = False
+    precision: Precision = "float32"
+
+    @property
+    def target(self) -> str:
+        """Name of the features that the level makes."""
+        return self.level.target
+
+    @property
+    def _generator(self) -> stacked.MapGenerator | stacked.VectorGenerator:
+        return build_generator(self.level, width=self.config.width, dtype=_dtype(self.precision))
+
+    @property
+    def _discriminator(self) -> LevelDiscriminator:
+        return LevelDiscriminator(
+            self.level,
+            self.config.width,
+            dtype=_dtype(self.precision),
+            spectral_norm=self.spectral_norm,
+        )
+
+    def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
+        """See `gans.game.Pair`."""
+        keys = jax.random.split(key)
+        condition = jnp.zeros((1, *self.level.condition_shape))
+        noise = jnp.zeros((1, self.level.noise_dim))
+        features = jnp.zeros((1, *self.level.target_shape))
+        return (
+            _init(self._generator, keys[0], condition, noise),
+            _init(self._discriminator, keys[1], features),
+        )
+
+    def real(self, batch: GanData, constants: Variables) -> Float[Array, "n ..."]:
+        """The encoder's features of the batch's images, or the images."""
+        return self._features(batch, constants)[self.level.target]
+
+    def condition(self, batch: GanData, constants: Variables) -> Array:
+        """The encoder's features one level up, or the labels, one-hot."""
+        if self.level.condition == FEATURES[-1]:
+            return jax.nn.one_hot(batch.labels, self.config.num_classes)
+        return self._features(batch, constants)[self.level.condition]
+
+    def draw_noise(self, key: Key[Array, ""], count: int) -> Float[Array, "n z"]:
+        """See `gans.stacked.draw_noise`."""
+        return stacked.draw_noise(key, count, noise_dim=self.level.noise_dim)
+
+    def generate(
+        self, variables: Variables, condition: Array | None, noise: Array
+    ) -> tuple[Array, Variables]:
+        """See `gans.game.Pair`."""
+        return _apply(self._generator, variables, condition, noise)
+
+    def judge(
+        self, key: Key[Array, ""], variables: Variables, features: Array, condition: Array | None
+    ) -> tuple[Judgement, Variables]:
+        """See `gans.game.Pair`; the condition is not looked at."""
+        del condition
+        if self.level.target == IMAGE:
+            features = augment(key, features, self.augmentations)
+        return _apply(self._discriminator, variables, features)
+
+    def conditional_loss(self, made: Made, constants: Variables) -> Float[Array, ""]:
+        """Mean distance of what the frozen encoder finds in the features from their condition."""
+        found = self._encode(constants, made.features, start=self.level.target)
+        return conditional_loss(
+            found[self.level.condition],
+            cast(Array, made.condition),
+            is_label=self.level.condition == FEATURES[-1],
+        ).mean()
+
+    def _features(self, batch: GanData, encoder: Variables) -> dict[str, Array]:
+        return self._encode(encoder, to_signed(to_float(batch.images)), start=IMAGE)
+
+    def _encode(self, encoder: Variables, features: Array, *, start: str) -> dict[str, Array]:
+        network = build_encoder(self.config, precision=self.precision)
+        return cast(dict[str, Array], network.apply(encoder, features, start=start))
+
+
+def build_encoder(config: StackConfig, *, precision: Precision = "float32") -> Encoder:
+    """The encoder of a stack."""
+    return Encoder(config.num_classes, config.encoder_width, dtype=_dtype(precision))
+
+
+def _dtype(precision: Precision) -> Any:
+    return jnp.dtype(precision).type
+
+
+def _init(network: Any, key: Key[Array, ""], *inputs: Any) -> Variables:
+    return dict(network.init(key, *inputs, train=False))
+
+
+def _apply(network: Any, variables: Variables, *inputs: Any) -> tuple[Any, Variables]:
+    """The result by the batch's statistics, and the variables with the new running ones."""
+    result, updated = network.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+    return result, {**variables, **updated}
