@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple, cast
 
+import jax
+
 from imgopt import Classify
 from imgopt.synthesis import logits_shape
 from train.classifiers import (
@@ -12,13 +14,14 @@ from train.classifiers import (
     Precision,
     classify_function,
     digest,
+    feature_function,
     load_classifier,
 )
 from train.datasets import ImageData
 
 
 class ClassifierSource(NamedTuple):
-    """A classifier to synthesise with.
+    """A classifier to synthesise with, or to judge images by.
 
     Attributes:
         classify: from images to logits, in the precision asked for.
@@ -26,6 +29,7 @@ class ClassifierSource(NamedTuple):
         name: as the user gave it.
         sha256: digest of spec and parameters; None for a callable, which cannot be digested.
         spec: of a run; None for a callable.
+        features: from images to features, in float32, of a run; None for a callable.
     """
 
     classify: Classify
@@ -33,6 +37,7 @@ class ClassifierSource(NamedTuple):
     name: str
     sha256: str | None
     spec: ClassifierSpec | None
+    features: jax.tree_util.Partial | None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -52,7 +57,7 @@ def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
     """
     if ":" in name and not Path(name).exists():
         function = _import_callable(name)
-        return ClassifierSource(function, function, name, None, None)
+        return ClassifierSource(function, function, name, sha256=None, spec=None, features=None)
     if not Path(name).is_dir():
         raise ValueError(
             f"no classifier at {name!r}; expected a run directory (made by: elicit classifier "
@@ -65,28 +70,47 @@ def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
         name,
         digest(classifier),
         classifier.spec,
+        feature_function(classifier),
     )
 
 
 def check_fits(source: ClassifierSource, data: ImageData) -> None:
     """Raises ValueError unless a classifier takes the data's images and has their classes."""
+    check_takes(source, data.class_names, data.images.shape[1:], of="data set")
+
+
+def check_takes(
+    source: ClassifierSource,
+    class_names: tuple[str, ...],
+    image_shape: tuple[int, ...],
+    *,
+    of: str,
+) -> None:
+    """Raises ValueError unless a classifier takes certain images and has their classes.
+
+    Args:
+        source: the classifier.
+        class_names: of the images, in the order of their labels.
+        image_shape: height, width, channels.
+        of: what has such images, for the message.
+    """
     if source.spec is None:
-        found = logits_shape(source.classify, (1, *data.images.shape[1:]))[1]
-        if found != len(data.class_names):
+        found = logits_shape(source.classify, (1, *image_shape))[1]
+        if found != len(class_names):
             raise ValueError(
-                f"classifier {source.name} gives logits of {found} classes, the data set has "
-                f"{len(data.class_names)}: {data.class_names}"
+                f"classifier {source.name} gives logits of {found} classes, the {of} has "
+                f"{len(class_names)}: {class_names}"
             )
         return
-    if source.spec.image_shape != data.images.shape[1:]:
+    if source.spec.image_shape != image_shape:
         raise ValueError(
-            f"classifier {source.name} takes images of shape {source.spec.image_shape}, the data "
-            f"set has {data.images.shape[1:]}"
+            f"classifier {source.name} takes images of shape {source.spec.image_shape}, the {of} "
+            f"has {image_shape}"
         )
-    if source.spec.class_names != data.class_names:
+    if source.spec.class_names != class_names:
         raise ValueError(
             f"classifier {source.name} has {len(source.spec.class_names)} classes "
-            f"{source.spec.class_names}, the data set {len(data.class_names)} {data.class_names}"
+            f"{source.spec.class_names}, the {of} {len(class_names)} {class_names}"
         )
 
 

@@ -60,13 +60,33 @@ COMMANDS: dict[str, Command] = {
         "experiments.classifier_evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",
         "accuracy, confusion and calibration on a whole test set",
     ),
+    "gan train": Command(
+        "experiments.gan_train", "GanTrainConfig", "train_gan",
+        "train a DCGAN or a Stacked GAN on a small data set",
+    ),
+    "gan sample": Command(
+        "experiments.gan_sample", "GanSampleConfig", "sample_gan",
+        "images of chosen classes from a GAN, sorted by a classifier if asked → an image set",
+    ),
+    "select": Command(
+        "experiments.select_command", "SelectConfig", "select",
+        "keep the images of a set whose predicted class is the one intended → an image set",
+    ),
     "synthesize": Command(
         "experiments.synthesize", "SynthesizeConfig", "synthesize_set",
         "make images that elicit chosen outputs from a classifier",
     ),
+    "gan evaluate": Command(
+        "experiments.gan_evaluate", "GanEvaluateConfig", "evaluate_gan",
+        "how good generated images are, beside real ones",
+    ),
     "experiment figures-a": Command(
         "experiments.figures_a", "FiguresAConfig", "figures_a",
         "paper A's figures 3 to 5: its update rules side by side, with numbers",
+    ),
+    "experiment closed-loop": Command(
+        "experiments.closed_loop", "ClosedLoopConfig", "closed_loop",
+        "paper B's comparison: classifiers trained with and without a GAN's images, sorted or not",
     ),
 }  # fmt: skip
 

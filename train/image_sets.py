@@ -60,6 +60,9 @@ EXTRAS: Mapping[str, Extra] = {
     "max_error": Extra(np.float32),
     "steps": Extra(np.int32),
     "source_id": Extra(str),
+    "predicted": Extra(np.int32),
+    "confidence": Extra(np.float32),
+    "key": Extra(str),
 }
 
 
