@@ -66,14 +66,21 @@ def _samples_section(sheets: Sequence[Path]) -> Section:
         pictures=(
             Picture(sheets[-1].read_bytes(), "At the end", name="samples"),
             Picture(
-                strip(sheets), f"The first column after {_times(sheets)} epochs", name="progress"
+                strip(sheets),
+                f"The first column, sheet by sheet: {_times(sheets)}",
+                name="progress",
             ),
         ),
     )
 
 
 def _times(sheets: Sequence[Path]) -> str:
-    return ", ".join(f"{int(path.stem.rpartition('-')[2])}" for path in sheets)
+    """When they were drawn, such as "epochs 5, 10 of gan"."""
+    epochs: dict[str, list[str]] = {}
+    for path in sheets:
+        stage, _, epoch = path.stem.rpartition("-")
+        epochs.setdefault(stage, []).append(str(int(epoch)))
+    return "; ".join(f"epochs {', '.join(each)} of {stage}" for stage, each in epochs.items())
 
 
 def strip(sheets: Sequence[Path]) -> bytes:

@@ -118,19 +118,23 @@ class Stages:
 
     def _line(self, result: EpochResult) -> dict[str, Any]:
         """Means over the classes, and those of each where each has a GAN."""
+        self._check_not_won(result)
         means = {name: float(value.mean()) for name, value in result.means.items()}
-        for name, value in result.means.items():
-            if name.startswith("discriminator_loss") and value.min() < WON_LOSS:
-                raise FloatingPointError(
-                    f"the discriminator has won: its mean loss was {value.min():.1e} in epoch "
-                    f"{result.epoch}, so the generator learns nothing more. --generator-steps "
-                    "adaptive, --augmentations or --spectral-norm may help; the last checkpoint is "
-                    "kept"
-                )
         line = {"epoch": result.epoch, "step": result.step, **means}
         if self._groups:
             line["by_class"] = {name: value.tolist() for name, value in result.means.items()}
         return line
+
+    def _check_not_won(self, result: EpochResult) -> None:
+        for name, value in result.means.items():
+            if not name.startswith("discriminator_loss") or value.min() >= WON_LOSS:
+                continue
+            whose = f" of {list(self._groups)[value.argmin()]}" if self._groups else ""
+            raise FloatingPointError(
+                f"the discriminator{whose} has won: its mean loss was {value.min():.1e} in epoch "
+                f"{result.epoch}, so the generator learns nothing more. --generator-steps "
+                "adaptive, --augmentations or --spectral-norm may help; the last checkpoint is kept"
+            )
 
     def _is_due(self, epoch: int, epochs: int) -> bool:
         return epoch * self._grids // epochs > (epoch - 1) * self._grids // epochs

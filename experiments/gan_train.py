@@ -47,6 +47,10 @@ HABITS: dict[Model, Habit] = {
 """Epochs by paper B, 3.2; the rest by Radford et al. 2016 and the Stacked GAN's official code."""
 
 
+STACK_OPTIONS = ("preset", "cut_points", "encoder_width", "joint_epochs", "weights", "encoder")
+"""What a DCGAN has no use for."""
+
+
 @dataclass(frozen=True)
 class GanTrainConfig:
     """Trains a DCGAN or a Stacked GAN on a small data set."""
@@ -99,8 +103,7 @@ class GanTrainConfig:
         """Raises ValueError for what can be told from the options alone."""
         check_key(self.key)
         check_augmentations(self.augmentations)
-        if self.per_class and self.model == "sgan":
-            raise ValueError("--per-class is for dcgan: a Stacked GAN is told the class")
+        self._check_options_of_the_other_model()
         if self.joint_epochs < 0:
             raise ValueError(f"joint_epochs must be at least 0, got {self.joint_epochs}")
         if self.grids < 1:
@@ -108,6 +111,18 @@ class GanTrainConfig:
         if not 0 < self.rate < float("inf"):
             raise ValueError(f"learning_rate must be above 0 and finite, got {self.rate}")
         _ = self.budget
+
+    def _check_options_of_the_other_model(self) -> None:
+        if self.model == "sgan":
+            if self.per_class:
+                raise ValueError("--per-class is for dcgan: a Stacked GAN is told the class")
+            return
+        usual = type(self)(data=self.data, out=self.out, model="sgan")
+        for name in STACK_OPTIONS:
+            if getattr(self, name) != getattr(usual, name):
+                raise ValueError(
+                    f"{name} is for sgan, got {getattr(self, name)} with dcgan; give --model sgan"
+                )
 
     @property
     def budget(self) -> Budget:

@@ -43,6 +43,14 @@ def compilations(caplog):
 
 
 @pytest.fixture(scope="module")
+def compiled_quickly():
+    """Halves the time that a GAN's step takes to compile; what is compiled is the slower for it."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
 def tiny_networks():
     """Two more architectures, quick to compile: "tiny" with batch norm and "plain" without."""
     from train.networks import NETWORKS, _Architecture

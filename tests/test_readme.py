@@ -11,7 +11,11 @@ import tyro
 from experiments.cli import COMMANDS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-ELLIPSIS = "--classifier run --dataset digits --out images"
+ELLIPSES = {
+    "synthesize": "--classifier run --dataset digits --out images",
+    "gan train": "--data digits --out run",
+    "gan sample": "--gan run --classifier run --select tp --out images",
+}
 
 
 def _blocks(language: str) -> list[str]:
@@ -29,7 +33,7 @@ def test_every_command_in_the_readme_parses(line):
     name = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
     options = " ".join(words[len(name.split()) :])
     given = {word for word in options.split() if word.startswith("--")}
-    for filled in ELLIPSIS.split("--")[1:]:
+    for filled in ELLIPSES.get(name, "").split("--")[1:]:
         if f"--{filled.split()[0]}" not in given:
             options = options.replace("…", f"--{filled.strip()} …")
     config = getattr(importlib.import_module(COMMANDS[name].module), COMMANDS[name].config)

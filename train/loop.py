@@ -213,8 +213,8 @@ def _check_finite(
         which = np.any([value[first] for value in broken.values()], axis=0)
         where = f" of {', '.join(np.array(list(groups))[which])}"
     raise FloatingPointError(
-        f"the {' and the '.join(names)}{where} is not finite at step {step + first} "
-        f"(epoch {epoch + 1}); a lower --learning-rate may help. The last checkpoint is kept"
+        f"not finite at step {step + first} (epoch {epoch + 1}): the {' and the '.join(names)}"
+        f"{where}; a lower --learning-rate may help. The last checkpoint is kept"
     )
 
 

@@ -122,8 +122,10 @@ def test_any_image_is_made_again_from_its_recorded_key(draw, gan):
 def test_an_image_depends_on_its_own_key_alone(draw, pool, words):
     known, made = by_id(pool), by_id(draw(*words))
     assert len(made) == words[1] * len({name[:3] for name in made})
+    # Another size of batch is another compiled program, which may round another way.
+    slack = 1 if "--batch-size" in words else 0
     for name, image in made.items():
-        np.testing.assert_array_equal(image, known[name])
+        np.testing.assert_allclose(image.astype(int), known[name], rtol=0, atol=slack)
 
 
 def test_a_set_of_more_begins_with_one_of_fewer(draw, pool):

@@ -17,6 +17,7 @@ from gans.stacked import StackConfig, stack_levels
 from train.datasets import load_images
 from train.loop import Budget, TrainState, fit
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 KEY = jax.random.key(6)
 RANDOM = np.random.default_rng(4)
 DATA = GanData(

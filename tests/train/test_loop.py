@@ -121,9 +121,9 @@ def test_constants_reach_every_group():
 def test_what_is_not_finite_is_named_with_step_and_group():
     x = DATA["x"].copy()
     x[5] = np.inf
-    with pytest.raises(FloatingPointError, match=r"the w0 of odd is not finite at step \d \(epoch"):
+    with pytest.raises(FloatingPointError, match=r"at step \d \(epoch \d\): the w0 of odd;"):
         run(groups=GROUPS, data={**DATA, "x": x})
-    with pytest.raises(FloatingPointError, match=r"the w0 is not finite at step \d"):
+    with pytest.raises(FloatingPointError, match=r"not finite at step \d \(epoch 1\): the w0;"):
         run(data={**DATA, "x": x})
 
 

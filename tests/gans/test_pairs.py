@@ -1,0 +1,296 @@
+"""Pairs of generator and discriminator: what they imitate, what of, and whose statistics count."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gans.dcgan import DcganConfig
+from gans.encoder import Encoder
+from gans.game import GameConfig, GanData, GanLearner, Made
+from gans.losses import LossWeights
+from gans.pairs import DcganPair, LevelPair, build_encoder
+from gans.stacked import StackConfig, stack_levels
+
+COUNT = 5
+STACK = {"image_shape": (16, 20, 2), "num_classes": 3, "encoder_width": 2, "width": 4}
+STACKS = {2: ("pool2",), 3: ("pool2", "fc3"), 4: ("pool1", "pool2", "fc3")}
+
+# By hand: 5×5 without padding loses 4 a side, pooling halves; fc3 has 4·encoder_width.
+FEATURES = {"image": (16, 20, 2), "pool1": (6, 8, 2), "pool2": (1, 2, 4), "fc3": (8,)}
+CONDITIONS = {**FEATURES, "label": (3,)}
+
+
+def level_pairs(cut_points, **options):
+    config = StackConfig(**STACK, cut_points=cut_points)
+    levels = stack_levels(config)
+    return tuple(LevelPair(config, level, LossWeights(), **options) for level in levels)
+
+
+def dcgan_pair(kind=DcganPair, **options):
+    sizes = {"image_size": 16, "channels": 2, "noise_dim": 6, "label_dim": 3, "width": 2}
+    return kind(DcganConfig(**sizes, **options))
+
+
+PAIRS = {
+    "dcgan": dcgan_pair(num_classes=3),
+    "dcgan of one class": dcgan_pair(),
+    **{
+        f"{pair.target} of {levels} levels": pair
+        for levels, cut_points in STACKS.items()
+        for pair in level_pairs(cut_points)
+    },
+}
+
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
+def batch(shape=(16, 20, 2), seed=0):
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (COUNT, *shape), np.uint8)
+    images[0, 0, 0], images[0, 0, 1] = 0, 255
+    return GanData(jnp.asarray(images), jnp.asarray(random.integers(0, 3, COUNT), jnp.int32))
+
+
+def drawn(shapes, seed=0):
+    """Variables of the given shapes: statistics around those of a fresh network, and noise."""
+    random = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        low = 0.5 if path[-1].key in ("var", "scale") else -0.3
+        return jnp.asarray(random.uniform(low, low + 0.8, leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def networks(pair, seed=0):
+    return drawn(jax.eval_shape(pair.initial, jax.random.key(0)), seed)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """Of all stacks here: the cut points change nothing about it."""
+    network = build_encoder(StackConfig(**STACK))
+    images = jnp.zeros((1, 16, 20, 2))
+    return drawn(jax.eval_shape(network.init, jax.random.key(0), images), seed=3)
+
+
+@pytest.fixture(scope="module")
+def features(encoder):
+    """Those of the batch's images, by a module of the sizes worked out by hand."""
+    images = 2 * np.asarray(batch().images, np.float32) / 255 - 1
+    return jax.jit(Encoder(num_classes=3, width=2).apply)(encoder, images)
+
+
+# ---- every pair
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_shapes(pair, encoder):
+    """Worked out without computing anything."""
+    is_dcgan = isinstance(pair, DcganPair)
+    data = batch((16, 16, 2) if is_dcgan else (16, 20, 2))
+
+    def run(key, encoder):
+        generator, discriminator = pair.initial(key)
+        condition, noise = pair.condition(data, encoder), pair.draw_noise(key, COUNT)
+        made, generator_after = pair.generate(generator, condition, noise)
+        judged, discriminator_after = pair.judge(key, discriminator, made, condition)
+        loss = pair.conditional_loss(Made(made, condition, noise), encoder)
+        before, after = (generator, discriminator), (generator_after, discriminator_after)
+        return condition, noise, pair.real(data, encoder), made, judged, loss, before, after
+
+    found = jax.eval_shape(run, jax.random.key(0), encoder)
+    condition, noise, real, made, judged, loss, before, after = found
+    target = (16, 16, 2) if is_dcgan else FEATURES[pair.target]
+    assert real.shape == made.shape == (COUNT, *target)
+    assert judged.logits.shape == (COUNT,)
+    if is_dcgan:
+        assert noise.shape == (COUNT, 6)
+        assert (judged.noise_guess, loss) == (None, None)
+        wanted = None if pair.config.num_classes is None else (COUNT,)
+        assert (condition and condition.shape) == wanted
+    else:
+        assert noise.shape == (COUNT, 16 if pair.target == "image" else 50)
+        assert judged.noise_guess.shape == noise.shape
+        assert loss.shape == ()
+        assert condition.shape == (COUNT, *CONDITIONS[pair.level.condition])
+    assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
+
+
+@pytest.mark.parametrize("levels", STACKS)
+def test_the_levels_of_a_stack_reach_from_the_label_to_the_image(levels):
+    pairs = level_pairs(STACKS[levels])
+    assert len(pairs) == levels
+    assert [pair.target for pair in pairs] == ["image", *STACKS[levels]]
+    assert [pair.level.condition for pair in pairs] == [*STACKS[levels], "label"]
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_equal_pairs_are_one_program(pair):
+    again = type(pair)(**vars(pair))
+    assert again == pair
+    assert hash(again) == hash(pair)
+    assert again != type(pair)(**{**vars(pair), "spectral_norm": True})
+
+
+# ---- what is imitated, and of what
+
+
+def test_a_dcgan_imitates_the_images():
+    data = batch((16, 16, 2))
+    real = dcgan_pair(num_classes=3).real(data, None)
+    wanted = 2 * np.asarray(data.images, np.float64) / 255 - 1
+    np.testing.assert_allclose(real, wanted, atol=1e-6)
+    assert (real.min(), real.max()) == (-1, 1)
+    np.testing.assert_array_equal(dcgan_pair(num_classes=3).condition(data, None), data.labels)
+    assert dcgan_pair().condition(data, None) is None
+
+
+@pytest.mark.parametrize("pair", level_pairs(STACKS[4]), ids=lambda pair: pair.target)
+def test_a_level_imitates_the_features_of_the_encoder(pair, encoder, features):
+    data = batch()
+    np.testing.assert_allclose(jax.jit(pair.real)(data, encoder), features[pair.target], atol=1e-5)
+    condition = jax.jit(pair.condition)(data, encoder)
+    if pair.level.condition == "label":
+        np.testing.assert_array_equal(condition, np.eye(3)[data.labels])
+    else:
+        np.testing.assert_allclose(condition, features[pair.level.condition], atol=1e-5)
+
+
+# ---- the conditional loss
+
+
+def numpy_conditional_loss(found, condition, *, is_label):
+    found, condition = np.asarray(found, np.float64), np.asarray(condition, np.float64)
+    if not is_label:
+        return np.square(found - condition).mean()
+    log_sums = np.log(np.exp(found).sum(1))
+    return (log_sums - (found * condition).sum(1)).mean()
+
+
+def made_of(pair, seed=7):
+    random = np.random.default_rng(seed)
+    shape = (COUNT, *CONDITIONS[pair.level.condition])
+    condition = random.uniform(0, 1, shape)
+    if pair.level.condition == "label":
+        condition = np.eye(3)[random.integers(0, 3, COUNT)]
+    features = random.uniform(0, 1, (COUNT, *FEATURES[pair.target]))
+    arrays = (features, condition, np.zeros((COUNT, pair.level.noise_dim)))
+    return Made(*(jnp.asarray(array, jnp.float32) for array in arrays))
+
+
+@pytest.mark.parametrize("pair", level_pairs(STACKS[4]), ids=lambda pair: pair.target)
+def test_the_conditional_loss_is_that_of_what_the_encoder_finds(pair, encoder):
+    """Mean squared error of features; cross entropy, in nats, of the label."""
+    made = made_of(pair)
+    network = Encoder(num_classes=3, width=2)
+    encode = jax.jit(lambda x: network.apply(encoder, x, start=pair.target))
+    is_label = pair.level.condition == "label"
+    wanted = numpy_conditional_loss(
+        encode(made.features)[pair.level.condition], made.condition, is_label=is_label
+    )
+    loss, gradient = jax.jit(
+        jax.value_and_grad(lambda x: pair.conditional_loss(made._replace(features=x), encoder))
+    )(made.features)
+    assert loss == pytest.approx(wanted, rel=1e-5)
+    assert (np.abs(gradient).reshape(COUNT, -1).max(1) > 0).all()
+    direction = np.random.default_rng(1).normal(size=made.features.shape)
+    step = 1e-3 * direction
+
+    def loss_at(x):
+        found = encode(jnp.asarray(x, jnp.float32))[pair.level.condition]
+        return numpy_conditional_loss(found, made.condition, is_label=is_label)
+
+    middle = np.asarray(made.features)
+    slope = (loss_at(middle + step) - loss_at(middle - step)) / 2e-3
+    assert (gradient * direction).sum() == pytest.approx(slope, rel=0.05, abs=1e-3)
+
+
+def test_nothing_is_lost_where_the_features_are_those_asked_for(encoder, features):
+    (pair, *_) = level_pairs(("pool2",))
+    images = 2 * np.asarray(batch().images, np.float32) / 255 - 1
+    made = Made(jnp.asarray(images), features["pool2"], jnp.zeros((COUNT, 16)))
+    loss = jax.jit(lambda encoder: pair.conditional_loss(made, encoder))(encoder)
+    assert loss == pytest.approx(0, abs=1e-8)
+
+
+# ---- augmentation
+
+
+@pytest.mark.parametrize("pair", level_pairs(STACKS[2], augmentations=("brightness",)))
+def test_only_images_are_augmented(pair):
+    _, discriminator = networks(pair)
+    judge = jax.jit(pair.judge)
+    made = made_of(pair)
+    first, again, other = (
+        judge(jax.random.key(seed), discriminator, made.features, made.condition)[0].logits
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.array_equal(first, other) == (pair.target != "image")
+
+
+def test_a_dcgan_shows_its_discriminator_augmented_images_alone():
+    plain = dcgan_pair()
+    pair = DcganPair(plain.config, ("brightness",))
+    _, discriminator = networks(pair)
+    images = pair.real(batch((16, 16, 2)), None)
+    by_key = [
+        judge(jax.random.key(seed), discriminator, images, None)[0].logits
+        for judge in (jax.jit(plain.judge), jax.jit(pair.judge))
+        for seed in (0, 1)
+    ]
+    np.testing.assert_array_equal(by_key[0], by_key[1])
+    assert not np.allclose(by_key[0], by_key[2])
+    assert not np.allclose(by_key[2], by_key[3])
+
+
+# ---- batch norm's statistics
+
+
+def test_running_statistics_are_those_of_the_pass():
+    """Momentum 0.9, from NumPy, for the discriminator's second dense layer."""
+    pair = level_pairs(("fc3",))[1]
+    _, discriminator = networks(pair)
+    made = made_of(pair)
+    _, updated = jax.jit(pair.judge)(jax.random.key(0), discriminator, made.features, None)
+    params = discriminator["params"]
+    x = np.asarray(made.features) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
+    x = np.where(x > 0, x, 0.2 * x) @ np.asarray(params["Dense_1"]["kernel"])
+    before = discriminator["batch_stats"]["BatchNorm_0"]
+    after = updated["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(after["mean"], 0.9 * before["mean"] + 0.1 * x.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(after["var"], 0.9 * before["var"] + 0.1 * x.var(0), rtol=1e-4)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, updated["params"], params))
+
+
+REAL, PASSES = [], []
+
+
+class Recorder(DcganPair):
+    """Notes every pass through its discriminator while a step is traced."""
+
+    def real(self, batch, constants):
+        REAL.append(super().real(batch, constants))
+        return REAL[-1]
+
+    def judge(self, key, variables, features, condition):
+        kind = "real" if features is REAL[-1] else "made"
+        PASSES.append((kind, len(features), condition is not None))
+        return super().judge(key, variables, features, condition)
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_real_and_made_images_never_share_a_pass(num_classes):
+    PASSES.clear()
+    pair = dcgan_pair(Recorder, num_classes=num_classes)
+    learner = GanLearner((pair,), GameConfig(), 1e-3)
+    state = jax.eval_shape(learner.initial, jax.random.key(0))
+    update = lambda key, state: learner.update(key, state, batch((16, 16, 2)), None)  # noqa: E731
+    after, _ = jax.eval_shape(update, jax.random.key(0), state)
+    # The discriminator's step on real and made images, then the generator's.
+    told = num_classes is not None
+    assert [(kind, COUNT, told) for kind in ("real", "made", "made")] == PASSES
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
