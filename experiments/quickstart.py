@@ -15,15 +15,16 @@ import numpy as np
 
 from experiments.classifier_train import ClassifierTrainConfig, train_classifier
 from experiments.figures import comparison, curves, histogram
+from experiments.quickstart_gan import quickstart_gan
 from experiments.report import Picture, Section, Table, provenance, write_report
 from experiments.statistics import mean_and_deviation, paired_difference
 from experiments.synthesis_options import RuleConfig
 from experiments.synthesis_summary import synthesis_pairs
 from experiments.synthesize import SynthesizeConfig, synthesize_set
+from train.classifier_training import TrainConfig
 from train.datasets import DIGITS, load_images
 from train.files import read_json, write_json
 from train.image_sets import read_extras
-from train.loop import TrainConfig
 from train.runs import RESULT_FILE, check_key, environment, open_run, read_metrics
 
 WIDTH = 0.25
@@ -36,6 +37,8 @@ RULE = RuleConfig(rule="sgd", rule_options=("learning_rate=4.0",))
 """The paper's rule, but 80 times its rate. Most of a digit is black or white, where the arctan
 map is nearly flat; 100 updates at the paper's rate hardly move such an image."""
 
+FRACTION = 0.3
+
 SHOWN_IMAGES = 8
 
 
@@ -43,9 +46,12 @@ SHOWN_IMAGES = 8
 class QuickstartConfig:
     """The whole job on scikit-learn's handwritten digits; needs no network."""
 
-    out: Path = Path("runs/quickstart")
-    """The run's directory; the report is report.html in it."""
-    fraction: float = 0.3
+    out: Path | None = None
+    """The run's directory, with the report, report.html; runs/quickstart by default, or with --gan
+    runs/quickstart-gan."""
+    gan: bool = False
+    """Do the other job: train a GAN, sort its images by a classifier, and train with them."""
+    fraction: float = FRACTION
     """Share of the training images that are replaced by synthesised ones."""
     seeds: int = 3
     """Trainings of each kind, at least 2 for a standard deviation."""
@@ -59,6 +65,13 @@ class QuickstartConfig:
             raise ValueError(f"seeds must be at least 2, got {self.seeds}")
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"fraction must be in [0, 1], got {self.fraction}")
+        if self.gan and self.fraction != FRACTION:
+            raise ValueError("--fraction is for synthesised images, of which --gan makes none")
+
+    @property
+    def directory(self) -> Path:
+        """The run's."""
+        return self.out or Path("runs/quickstart-gan" if self.gan else "runs/quickstart")
 
 
 def quickstart(config: QuickstartConfig) -> None:
@@ -67,18 +80,22 @@ def quickstart(config: QuickstartConfig) -> None:
     Raises:
         ValueError: the directory holds something else.
     """
+    if config.gan:
+        quickstart_gan(config.directory, seeds=config.seeds, key=config.key)
+        return
     began = time.monotonic()
-    open_run(config.out, {"fraction": config.fraction, "seeds": config.seeds, "key": config.key})
+    options = {"gan": False, "fraction": config.fraction, "seeds": config.seeds, "key": config.key}
+    open_run(config.directory, options)
     teacher = ClassifierTrainConfig(
         dataset=DIGITS,
-        out=config.out / "teacher",
+        out=config.directory / "teacher",
         model="vgg-small",
         width=WIDTH,
         key=config.key,
         train=TRAINING,
     )
     train_classifier(teacher, label="1/3 training the classifier")
-    images = config.out / "images"
+    images = config.directory / "images"
     synthesize_set(
         SynthesizeConfig(
             classifier=str(teacher.out), dataset=DIGITS, out=images, rule=RULE, key=config.key
@@ -88,8 +105,8 @@ def quickstart(config: QuickstartConfig) -> None:
     arms = _train_arms(config, teacher, images)
     result = _result(config, arms)
     _write_report(config, result, seconds=time.monotonic() - began)
-    write_json(config.out / RESULT_FILE, result)
-    print(config.out / "report.html")
+    write_json(config.directory / RESULT_FILE, result)
+    print(config.directory / "report.html")
 
 
 def _train_arms(
@@ -99,10 +116,10 @@ def _train_arms(
     replaced = f"{config.fraction:.0%} replaced"
     arms: dict[str, list[Path]] = {"originals only": [], replaced: []}
     for seed in range(config.key + 1, config.key + 1 + config.seeds):
-        plain = replace(teacher, key=seed, out=config.out / f"originals-{seed}")
+        plain = replace(teacher, key=seed, out=config.directory / f"originals-{seed}")
         mixed = replace(
             plain,
-            out=config.out / f"replaced-{seed}",
+            out=config.directory / f"replaced-{seed}",
             replace=images,
             fraction=config.fraction,
             train=replace(TRAINING, loss="mixed"),
@@ -123,9 +140,9 @@ def _result(config: QuickstartConfig, arms: dict[str, list[Path]]) -> dict[str, 
         "accuracies": accuracies,
         "difference": paired_difference(replaced, plain)._asdict(),
         "runs": {name: [run.name for run in runs] for name, runs in arms.items()},
-        "synthesis": read_json(config.out / "images" / "summary.json"),
+        "synthesis": read_json(config.directory / "images" / "summary.json"),
         "key": config.key,
-        "teacher": read_json(config.out / "teacher" / RESULT_FILE)["test_accuracy"],
+        "teacher": read_json(config.directory / "teacher" / RESULT_FILE)["test_accuracy"],
         **environment(),
     }
 
@@ -133,7 +150,7 @@ def _result(config: QuickstartConfig, arms: dict[str, list[Path]]) -> dict[str, 
 def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: float) -> None:
     synthesis = result["synthesis"]
     write_report(
-        config.out / "report.html",
+        config.directory / "report.html",
         title="Images that elicit a chosen output",
         lead="A small classifier of handwritten digits was trained and frozen. Then every training "
         "digit was optimised, pixel by pixel, until the classifier's whole output was what was "
@@ -146,8 +163,8 @@ def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: 
             "ranking as asked": f"{synthesis['ranking_as_asked']:.1%}",
         },
         sections=[
-            _images_section(config.out / "images"),
-            _outputs_section(config.out / "images", synthesis),
+            _images_section(config.directory / "images"),
+            _outputs_section(config.directory / "images", synthesis),
             _comparison_section(result),
             _curves_section(config, result),
         ],
@@ -222,7 +239,7 @@ def _cells(values: Sequence[float]) -> tuple[str, str]:
 def _curves_section(config: QuickstartConfig, result: dict[str, Any]) -> Section:
     means, deviations = {}, {}
     for name, runs in result["runs"].items():
-        lines = [read_metrics(config.out / run) for run in runs]
+        lines = [read_metrics(config.directory / run) for run in runs]
         by_epoch = 100 * np.array([[line["test_accuracy"] for line in run] for run in lines])
         means[name] = by_epoch.mean(0).tolist()
         deviations[name] = by_epoch.std(0, ddof=1).tolist()

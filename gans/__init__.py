@@ -1,20 +1,38 @@
-"""Generators and discriminators: DCGAN, the levels of a Stacked GAN, and their losses."""
+"""DCGANs and Stacked GANs for small data sets: training, sampling, selection, how good they are."""
 
-from gans.blocks import from_signed, to_signed
+from gans.augmentation import augment
 from gans.dcgan import DcganConfig
-from gans.encoder import Encoder, feature_shapes
+from gans.game import GameConfig, GanData, GanLearner
 from gans.losses import LossWeights
+from gans.metrics import frechet_distance, kernel_distance, overlap, relative_distances
+from gans.pairs import DcganPair, LevelPair
+from gans.sampling import Gan, GanSpec, gan_digest, image_keys, load_gan, sample
+from gans.selection import Thresholds, judge
 from gans.stacked import PRESETS, Level, StackConfig, stack_levels
 
 __all__ = [
     "PRESETS",
     "DcganConfig",
-    "Encoder",
+    "DcganPair",
+    "GameConfig",
+    "Gan",
+    "GanData",
+    "GanLearner",
+    "GanSpec",
     "Level",
+    "LevelPair",
     "LossWeights",
     "StackConfig",
-    "feature_shapes",
-    "from_signed",
+    "Thresholds",
+    "augment",
+    "frechet_distance",
+    "gan_digest",
+    "image_keys",
+    "judge",
+    "kernel_distance",
+    "load_gan",
+    "overlap",
+    "relative_distances",
+    "sample",
     "stack_levels",
-    "to_signed",
 ]

@@ -378,7 +378,7 @@ def nothing_runs(monkeypatch):
     monkeypatch.setattr(imgopt.synthesis, "_begin", refuse)
     monkeypatch.setattr(imgopt.synthesis, "_update", refuse)
     monkeypatch.setattr(train.loop, "_make_run_steps", refuse)
-    monkeypatch.setattr(train.loop, "initial_state", refuse)
+    monkeypatch.setattr(train.loop, "_make_initial", refuse)
     monkeypatch.setattr(train.evaluation, "_log_probabilities", refuse)
 
 

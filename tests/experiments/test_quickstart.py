@@ -1,17 +1,21 @@
-"""`elicit quickstart`, made tiny: 100 digits, two epochs, three updates."""
+"""`elicit quickstart`, made tiny: 100 digits, two epochs, three updates; with --gan too."""
 
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import experiments.quickstart
+import experiments.quickstart_gan
 import train.datasets
 import train.networks
+from experiments.closed_loop import SameStepsConfig
+from experiments.quickstart import QuickstartConfig
 from experiments.synthesis_options import RuleConfig
-from train.loop import TrainConfig
+from train.classifier_training import TrainConfig
 
 COUNTS = {"train": 100, "test": 60}
 load_digits = train.datasets._load_digits
@@ -33,6 +37,11 @@ def tiny():
         patch.setitem(train.networks.NETWORKS, "vgg-small", tiny_network)
         patch.setattr(experiments.quickstart, "TRAINING", training)
         patch.setattr(experiments.quickstart, "RULE", RuleConfig(steps=3))
+        training = SameStepsConfig(steps=3, batch_size=10, flip=False, pad_px=2)
+        of_gan = {"PER_CLASS": 4, "GAN_WIDTH": 2, "GAN_STEPS": 2, "GAN_BATCH_SIZE": 10, "SHEETS": 2}
+        for name, value in {**of_gan, "WIDTH": 1.0, "TRAINING": training, "TRIES": 8}.items():
+            assert hasattr(experiments.quickstart_gan, name)
+            patch.setattr(experiments.quickstart_gan, name, value)
         yield
 
 
@@ -88,7 +97,7 @@ def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
     out, elicit, contents, monkeypatch, capsys
 ):
     before = contents(out)
-    monkeypatch.delattr("experiments.classifier_train.fit")
+    monkeypatch.delattr("experiments.training_session.fit")
     monkeypatch.delattr("experiments.synthesize.write_shard")
     began = time.monotonic()
     assert elicit("quickstart", "--out", out, "--seeds", 2, "--fraction", 0.25) == 0
@@ -98,3 +107,74 @@ def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
     assert set(after) == set(before)
     # The report says how long this session took.
     assert {name for name in after if after[name] != before[name]} <= {"report.html"}
+
+
+@pytest.fixture(scope="module")
+def gan_out(tmp_path_factory, elicit) -> Path:
+    out = tmp_path_factory.mktemp("quickstart-gan") / "run"
+    with warnings.catch_warnings():  # so young a GAN makes few digits or none
+        warnings.simplefilter("ignore", UserWarning)
+        assert elicit("quickstart", "--gan", "--out", out, "--seeds", 2, "--key", 3) == 0
+    return out
+
+
+def test_a_gan_s_whole_loop_runs(gan_out):
+    result = read(gan_out / "result.json")
+    assert result["gan"] == read(gan_out / "gan" / "result.json")
+    assert result["gan"]["training_images"] == 40
+    assert result["comparison"] == read(gan_out / "loop" / "result.json")
+    assert (result["key"], result["comparison"]["key"], result["gan"]["key"]) == (3, 3, 3)
+    arms = result["comparison"]["arms"]
+    assert len(arms) == 6
+    for arm in arms:
+        assert len(arm["accuracies"]) == 2
+        assert arm["images"] == {"real": 40, "real + geometric": 80}.get(arm["name"], arm["images"])
+
+
+def test_sets_without_a_kind_of_a_class_are_smaller(gan_out):
+    """Two steps make grey images: all are taken for the same few classes."""
+    comparison = read(gan_out / "result.json")["comparison"]
+    unsorted = comparison["selection"]["random"]["classes"]
+    images = {arm["name"]: arm["images"] for arm in comparison["arms"]}
+    for kind in ("tp", "fp"):
+        classes = comparison["selection"][kind]["classes"]
+        assert set(classes) == {name for name, own in unsorted.items() if own["kept"][kind]}
+        kept = sum(own["kept"][kind] for own in classes.values())
+        assert images[f"real + {kind.upper()}"] == 40 + kept
+    assert len(comparison["selection"]["tp"]["classes"]) < 10
+
+
+def test_the_report_of_a_gan_shows_digits_and_comparison(gan_out):
+    page = (gan_out / "report.html").read_text()
+    assert page.count("data:image/") == 7
+    for words in ("What the GAN has learnt", "Every training", "real + TP + geometric"):
+        assert words in page
+
+
+def test_a_repeated_loop_trains_nothing_and_ends_with_the_report_s_path(
+    gan_out, elicit, contents, monkeypatch, capsys
+):
+    before = contents(gan_out)
+    monkeypatch.delattr("experiments.training_session.fit")
+    monkeypatch.delattr("experiments.gan_sample.sample")
+    assert elicit("quickstart", "--gan", "--out", gan_out, "--seeds", 2, "--key", 3) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(gan_out / "report.html")
+    after = contents(gan_out)
+    assert {name for name in before | after if before.get(name) != after.get(name)} <= {
+        "report.html"
+    }
+
+
+def test_the_two_jobs_do_not_share_a_directory(gan_out, out, elicit, capsys):
+    assert QuickstartConfig().directory != QuickstartConfig(gan=True).directory
+    assert elicit("quickstart", "--out", gan_out, "--seeds", 2, "--key", 3) == 2
+    assert "gan was True, now False" in capsys.readouterr().err
+    assert elicit("quickstart", "--gan", "--out", out, "--seeds", 2) == 2
+    assert "gan was False, now True" in capsys.readouterr().err
+
+
+def test_a_gan_replaces_nothing(elicit, tmp_path, capsys):
+    words = ("quickstart", "--gan", "--fraction", 0.5, "--out", tmp_path / "run")
+    assert elicit(*words) == 2
+    assert "--fraction is for synthesised images" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
