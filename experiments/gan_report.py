@@ -104,13 +104,21 @@ def _stage_section(stage: str, lines: Sequence[dict[str, Any]]) -> Section:
     pictures = []
     for index, (label, beginnings) in enumerate(CURVES.items()):
         names = [
-            name for name in lines[0] if any(_is_of(name, beginning) for beginning in beginnings)
+            name
+            for name in lines[0]
+            if any(_is_of(name, beginning) for beginning in beginnings) and _varies(name, lines)
         ]
         if names:
             series = {name.replace("_", " "): [line[name] for line in lines] for name in names}
             drawn = curves(series, x_label="epoch", y_label=label)
-            pictures.append(Picture(drawn, f"{label} by epoch", name=f"{stage}-{index}"))
+            caption = f"{label.capitalize()} by epoch"
+            pictures.append(Picture(drawn, caption, name=f"{stage}-{index}"))
     return Section(title=f"Training: {stage}", pictures=pictures)
+
+
+def _varies(name: str, lines: Sequence[dict[str, Any]]) -> bool:
+    """Whether there is something to see: a fixed number of updates is none."""
+    return name != "generator_steps" or len({line[name] for line in lines}) > 1
 
 
 def _is_of(name: str, beginning: str) -> bool:
