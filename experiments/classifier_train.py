@@ -30,7 +30,7 @@ from train.classifiers import (
 from train.combining import add_images, check_alike, count_sources
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import Evaluation, evaluate
-from train.files import read_json, write_json
+from train.files import write_json
 from train.loop import EpochResult, TrainState
 from train.networks import NetworkName, build_network, check_image_shape
 from train.replacement import replace_images
@@ -113,10 +113,9 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
         *channel_statistics(sets.originals.images),
     )
     config.train.budget.steps_per_epoch(len(data.labels))  # refuses a set smaller than a batch
-    there = open_run(config.out, _identity(config, sets))
-    if there and (config.out / RESULT_FILE).is_file():
+    if result := open_run(config.out, _identity(config, sets)):
         print(f"{config.out} is complete; nothing to do")
-        return read_json(config.out / RESULT_FILE)
+        return result
     write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
     began = time.monotonic()
     state, evaluation = _train(config, spec, data, sets.test, label=label)

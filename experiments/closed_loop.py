@@ -160,9 +160,7 @@ def closed_loop(config: ClosedLoopConfig) -> dict[str, Any]:
         FloatingPointError: a loss, an image or a classifier's output is not finite.
     """
     job = _check(config)
-    there = open_run(config.out, _identity(config, job))
-    if there and (config.out / RESULT_FILE).is_file():
-        result = read_json(config.out / RESULT_FILE)
+    if result := open_run(config.out, _identity(config, job)):
         print_table(result)
         print(f"{config.out} is complete; nothing to do")
         return result

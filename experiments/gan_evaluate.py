@@ -35,7 +35,7 @@ from train.classifiers import (
 from train.combining import check_alike
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import evaluate, extract_features
-from train.files import read_json, write_json
+from train.files import write_json
 from train.networks import NetworkName
 from train.runs import RESULT_FILE, as_json, check_key, environment, open_run
 
@@ -98,9 +98,7 @@ def evaluate_gan(config: GanEvaluateConfig) -> dict[str, Any]:
     sets = _load(config)
     classifier = _load_run(config.classifier, sets[REAL])
     training = _training(config, classifier, sets[GENERATED]) if config.gan_train else None
-    there = open_run(config.out, _identity(config, classifier, sets))
-    if there and (config.out / RESULT_FILE).is_file():
-        result = read_json(config.out / RESULT_FILE)
+    if result := open_run(config.out, _identity(config, classifier, sets)):
         print_table(result)
         print(f"{config.out} is complete; nothing to do")
         return result

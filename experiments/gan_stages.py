@@ -57,7 +57,6 @@ class Stages:
         self._out, self._key, self._data, self._spec = out, key, data, spec
         self._groups, self._grids, self._label = groups, grids, label
         self._done: list[str] = []
-        self._lines = 0
 
     def train(
         self,
@@ -94,14 +93,13 @@ class Stages:
         for result in train_epochs(
             self._out, key, learner, self._data, budget,
             checkpoints=checkpoints, label=f"{self._label}: {name}", resume=resume,
-            lines_before=self._lines, groups=self._groups, constants=constants,
+            stage=name, groups=self._groups, constants=constants,
         ):  # fmt: skip
             state = result.state
             append_metrics(self._out, {"stage": name, **self._line(result)})
             if preview and self._is_due(result.epoch, epochs):
                 self._keep_sheet(f"{name}-{result.epoch:05d}", preview(state.variables))
         self._done.append(name)
-        self._lines += epochs
         if state is None:
             raise RuntimeError("no epoch was trained, though there is at least one")
         return state

@@ -8,7 +8,7 @@ its stage when the same command is repeated.
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from gans.stacked import PRESETS, CutPoint, StackConfig, stack_levels
 from train.checkpoints import save_checkpoint
 from train.classifiers import Precision
 from train.datasets import ImageData, data_digest, load_images
-from train.files import read_json, write_json
+from train.files import write_json
 from train.loop import Budget
 from train.runs import RESULT_FILE, as_json, check_key, environment, open_run, read_metrics
 
@@ -128,18 +128,23 @@ class GanTrainConfig:
     def budget(self) -> Budget:
         """How long to train, a level."""
         habit = HABITS[self.model]
-        given = self.epochs, self.batch_size
-        epochs, batch_size = (
-            habit_ if value is None else value
-            for value, habit_ in zip(given, habit[:2], strict=True)
+        return Budget(
+            _or_habit(self.batch_size, habit.batch_size),
+            _or_habit(self.epochs, habit.epochs),
+            self.steps,
         )
-        return Budget(batch_size, epochs, self.steps)
 
     @property
     def rate(self) -> float:
         """The learning rate."""
-        habit = HABITS[self.model].learning_rate
-        return habit if self.learning_rate is None else self.learning_rate
+        return _or_habit(self.learning_rate, HABITS[self.model].learning_rate)
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _or_habit(given: Number | None, habit: Number) -> Number:
+    return habit if given is None else given
 
 
 def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
@@ -159,10 +164,9 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
     data = load_images(config.data, config.split, data_dir=config.data_dir)
     spec = GanSpec(config.model, data.class_names, _sizes(config, data))
     groups = _groups(config, data)
-    there = open_run(config.out, _identity(config, data))
-    if there and (config.out / RESULT_FILE).is_file():
+    if result := open_run(config.out, _identity(config, data)):
         print(f"{config.out} is complete; nothing to do")
-        return read_json(config.out / RESULT_FILE)
+        return result
     write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
     began = time.monotonic()
     stages = Stages(

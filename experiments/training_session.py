@@ -51,7 +51,7 @@ def train_epochs(
     checkpoints: Path,
     label: str,
     resume: tuple[int, TrainState] | None = None,
-    lines_before: int = 0,
+    stage: str | None = None,
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
     constants: Any = None,
 ) -> Iterator[EpochResult]:
@@ -70,7 +70,7 @@ def train_epochs(
         checkpoints: their directory.
         label: in front of the progress.
         resume: see `restore`.
-        lines_before: lines of metrics that the run had before this training began.
+        stage: of the run, which its lines of metrics name; None: it has no stages.
         groups: ditto.
         constants: ditto.
 
@@ -80,9 +80,9 @@ def train_epochs(
     count = min(map(len, groups.values())) if groups else len(jax.tree.leaves(data)[0])
     total = budget.total_steps(count)
     done = resume[0] if resume else 0
+    keep_metrics(out, math.ceil(done / budget.steps_per_epoch(count)), stage=stage)
     if done == total:
         return
-    keep_metrics(out, lines_before + math.ceil(done / budget.steps_per_epoch(count)))
     last_saved = time.monotonic()
     with Progress(label, total=total, unit="steps", done=done) as progress:
         for result in fit(

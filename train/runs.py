@@ -31,15 +31,15 @@ def as_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def open_run(directory: Path, config: Any) -> bool:
-    """Begins a run in a new directory, or finds one of the same configuration to go on with.
+def open_run(directory: Path, config: Any) -> dict[str, Any] | None:
+    """Begins a run in a new directory, or finds one of the same configuration.
 
     Args:
         directory: made where it lacks.
         config: a dataclass or dict.
 
     Returns:
-        Whether the run was there already.
+        The content of its `result.json`, if the run is complete; None if there is something to do.
 
     Raises:
         ValueError: the directory holds something else; the message names what differs.
@@ -53,12 +53,13 @@ def open_run(directory: Path, config: Any) -> bool:
                 f"{directory} holds a run of another configuration: {'; '.join(differing)}. "
                 "Choose another --out, or repeat the command that made it"
             )
-        return True
+        result = directory / RESULT_FILE
+        return read_json(result) if result.is_file() else None
     if directory.exists() and not (directory.is_dir() and _is_empty(directory)):
         raise ValueError(f"{directory} is there already and is not a run; choose another --out")
     directory.mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
-    return False
+    return None
 
 
 def _is_empty(directory: Path) -> bool:
@@ -98,10 +99,20 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def keep_metrics(directory: Path, count: int) -> None:
-    """Drops all lines but the first ones: those after the checkpoint that a run goes on from."""
-    lines = [json.dumps(line, sort_keys=True) + "\n" for line in read_metrics(directory)[:count]]
-    atomic_write(directory / METRICS_FILE, "".join(lines).encode())
+def keep_metrics(directory: Path, count: int, *, stage: str | None = None) -> None:
+    """Drops lines after the checkpoint that a run goes on from.
+
+    Args:
+        directory: of the run.
+        count: lines to keep of the stage, the first ones.
+        stage: those of other stages are all kept; None: the run has no stages.
+    """
+    kept, seen = [], 0
+    for line in read_metrics(directory):
+        seen += line.get("stage") == stage
+        if line.get("stage") != stage or seen <= count:
+            kept.append(json.dumps(line, sort_keys=True) + "\n")
+    atomic_write(directory / METRICS_FILE, "".join(kept).encode())
 
 
 def environment() -> dict[str, Any]:

@@ -140,8 +140,8 @@ def trained_on(training, out, elicit, monkeypatch, *words):
     """The training set and the classifier's description, seen just before training begins."""
     seen = []
 
-    def look(_key, spec, train_data, *_words, **_options):
-        seen.append((train_data, spec))
+    def look(_key, learner, train_data, *_words, **_options):
+        seen.append((train_data, learner.spec))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

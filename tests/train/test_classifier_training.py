@@ -123,10 +123,9 @@ def test_several_seeds_compile_once(compilations, undisturbed):
 
 def test_mixed_loss_without_generated_images_is_cross_entropy(undisturbed):
     mixed = train(config=MIXED)
-    assert [r.means["loss"] for r in mixed] == pytest.approx(
-        [r.means["loss"] for r in undisturbed], rel=1e-3
-    )
-    assert [r.means["accuracy"] for r in mixed] == [r.means["accuracy"] for r in undisturbed]
+    for found, expected in zip(mixed, undisturbed, strict=True):
+        assert found.means["loss"] == pytest.approx(expected.means["loss"], rel=1e-3)
+        assert found.means["accuracy"] == expected.means["accuracy"]
 
 
 def test_mixed_loss_reads_the_teacher_where_the_image_is_generated(undisturbed):

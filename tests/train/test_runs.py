@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from train.files import write_json
 from train.runs import (
     append_metrics,
     as_json,
@@ -33,20 +34,26 @@ class Config:
 
 def test_a_new_run_holds_its_configuration(tmp_path):
     directory = tmp_path / "deep" / "run"
-    assert open_run(directory, Config()) is False
+    assert open_run(directory, Config()) is None
     expected = {"epochs": 5, "out": "a/b", "sizes": [1, 2], "inner": {"rate": 0.1}}
     assert json.loads((directory / "config.json").read_text()) == expected == as_json(Config())
 
 
 def test_an_empty_directory_is_as_good_as_none(tmp_path):
-    assert open_run(tmp_path, {"epochs": 1}) is False
+    assert open_run(tmp_path, {"epochs": 1}) is None
 
 
 def test_the_same_configuration_goes_on(tmp_path):
     open_run(tmp_path, Config())
     before = (tmp_path / "config.json").read_bytes()
-    assert open_run(tmp_path, Config()) is True
+    assert open_run(tmp_path, Config()) is None
     assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_complete_run_gives_its_result(tmp_path):
+    open_run(tmp_path, Config())
+    write_json(tmp_path / "result.json", {"accuracy": 0.5})
+    assert open_run(tmp_path, Config()) == {"accuracy": 0.5}
 
 
 def test_another_configuration_is_refused_naming_what_differs(tmp_path):
@@ -96,6 +103,19 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_the_file_mended(tmp_path):
     for epoch in (2, 3):
         append_metrics(tmp_path, {"epoch": epoch})
     assert path.read_bytes() == undisturbed
+
+
+def test_lines_of_other_stages_are_kept(tmp_path):
+    for stage, epoch in [("a", 1), ("a", 2), ("b", 1), ("b", 2)]:
+        append_metrics(tmp_path, {"stage": stage, "epoch": epoch})
+    keep_metrics(tmp_path, 2, stage="a")
+    assert len(read_metrics(tmp_path)) == 4
+    keep_metrics(tmp_path, 1, stage="b")
+    assert [(line["stage"], line["epoch"]) for line in read_metrics(tmp_path)] == [
+        ("a", 1), ("a", 2), ("b", 1),
+    ]  # fmt: skip
+    keep_metrics(tmp_path, 0, stage="a")
+    assert [line["stage"] for line in read_metrics(tmp_path)] == ["b"]
 
 
 def test_the_environment_names_device_versions_and_command(monkeypatch):
