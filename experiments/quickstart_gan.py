@@ -45,7 +45,7 @@ MODEL: NetworkName = "vgg-small"
 WIDTH = 0.125
 """Of the classifiers: enough for digits, and quick on two cores."""
 
-TRAINING = SameStepsConfig(steps=100, batch_size=60, flip=False, pad_px=2)
+TRAINING = SameStepsConfig(steps=100, batch_size=60, learning_rate=0.05, flip=False, pad_px=2)
 """Digits must not be mirrored, and they fill the image: a cut of ±2 pixels keeps them whole."""
 
 CROP_PX = 28
