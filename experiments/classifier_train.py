@@ -207,7 +207,7 @@ def _train(
     learner = ClassifierLearner(spec, config.train, budget.total_steps(len(data.labels)))
     key = jax.random.key(config.key)
     checkpoints = config.out / CHECKPOINTS
-    resume = restore(checkpoints, key, learner)
+    resume = restore(checkpoints, learner)
     state, evaluation = resume[1] if resume else None, None
     for result in train_epochs(
         config.out, key, learner, data, budget,

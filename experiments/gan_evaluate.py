@@ -23,6 +23,7 @@ from gans.metrics import (
     nearest_distances,
     overlap,
     relative_distances,
+    usual_distance,
 )
 from train.classifier_training import TrainConfig
 from train.classifiers import (
@@ -103,7 +104,10 @@ def evaluate_gan(config: GanEvaluateConfig) -> dict[str, Any]:
         print(f"{config.out} is complete; nothing to do")
         return result
     features = _extract(classifier, sets)
-    relative = {name: relative_distances(features[name], features[REAL]) for name in JUDGED}
+    unit = usual_distance(features[REAL])
+    relative = {
+        name: relative_distances(features[name], features[REAL], unit=unit) for name in JUDGED
+    }
     result = _result(config, classifier, sets, features, relative)
     if training:
         trained = train_classifier(training, label="training on the generated images alone")

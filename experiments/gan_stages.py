@@ -26,7 +26,7 @@ SHEET_STREAM = 1000
 SHEET_COLUMNS = 8
 
 WON_LOSS = 1e-6
-"""A discriminator with a smaller mean loss has won: float32 knows its certainty from 1 no more."""
+"""A discriminator with a smaller mean loss has won: D is within a few roundings of its goal."""
 
 
 class Stages:
@@ -83,7 +83,7 @@ class Stages:
         """
         key = jax.random.fold_in(self._key, len(self._done))
         checkpoints = self._out / CHECKPOINTS / name
-        resume = restore(checkpoints, self._keys(key), learner) or (begin and (0, begin))
+        resume = restore(checkpoints, learner) or (begin and (0, begin))
         state = resume[1] if resume else None
         count = min(map(len, self._groups.values())) if self._groups else len(self._data.labels)
         total = budget.total_steps(count)
@@ -103,9 +103,6 @@ class Stages:
         if state is None:
             raise RuntimeError("no epoch was trained, though there is at least one")
         return state
-
-    def _keys(self, key: jax.Array) -> jax.Array:
-        return jax.random.split(key, len(self._groups)) if self._groups else key
 
     def _drop_later_stages(self, name: str) -> None:
         """Forgets what followed from a stage whose last checkpoint is damaged."""

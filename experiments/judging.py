@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from experiments.classifier_source import ClassifierSource, check_takes, find_classifier
-from gans.metrics import nearest_distances, usual_distance
+from gans.metrics import relative_distances, usual_distance
 from gans.selection import Thresholds, Verdicts, judge, reaches
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import extract_features, predict
@@ -127,7 +127,7 @@ def judging(by: Judge) -> Callable[[UInt8[np.ndarray, "n h w c"]], Judged]:
         verdicts = judge(log_p[: len(images)])
         distances = None
         if references is not None:
-            distances = nearest_distances(_features(references, images), known)[0] / unit
+            distances = relative_distances(_features(references, images), known, unit=unit)
         return Judged(verdicts, reaches(verdicts, by.thresholds, distances=distances))
 
     return judge_images

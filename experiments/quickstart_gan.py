@@ -30,7 +30,7 @@ GAN_WIDTH = 16
 GAN_STEPS = 600
 GAN_BATCH_SIZE = 32
 GAN_LEARNING_RATE = 1e-3
-"""Five times a DCGAN's habit. At that rate the discriminator wins over so few images at once."""
+"""Five times a DCGAN's habit, for so few steps."""
 
 GAME = GameConfig(averaging=0.98)
 """The average is of the last 50 steps or so; single states differ much from step to step."""

@@ -13,28 +13,25 @@ from jaxtyping import Array, Int, Key
 
 from experiments.progress import Progress
 from train.checkpoints import latest_checkpoint, save_checkpoint
-from train.loop import Budget, EpochResult, Learner, TrainState, fit, initial_state
+from train.loop import Budget, EpochResult, Learner, TrainState, fit
 from train.runs import keep_metrics
 
 CHECKPOINT_EVERY_SECONDS = 60.0
 """At the end of the first epoch after this long, and of the last one."""
 
 
-def restore(
-    checkpoints: Path, key: Key[Array, "*groups"], learner: Learner
-) -> tuple[int, TrainState] | None:
+def restore(checkpoints: Path, learner: Learner) -> tuple[int, TrainState] | None:
     """Updates made and state by the last good checkpoint, or None where there is none.
 
     Args:
         checkpoints: where `train_epochs` saves them.
-        key: of the training; an array of keys where it has groups, as many.
         learner: what is trained.
     """
     checkpoint = latest_checkpoint(checkpoints)
     if checkpoint is None:
         return None
-    # An optimiser's own types are a list of arrays on disk.
-    empty = jax.eval_shape(lambda: initial_state(key, learner))
+    # An optimiser's own types are a list of arrays on disk; groups do not change their structure.
+    empty = jax.eval_shape(learner.initial, jax.random.key(0))
     saved = checkpoint.state
     opt_state = jax.tree.unflatten(jax.tree.structure(empty.opt_state), saved["opt_state"])
     state = jax.tree.map(jnp.asarray, TrainState(saved["variables"], opt_state))

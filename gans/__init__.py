@@ -3,6 +3,7 @@
 from gans.augmentation import augment
 from gans.dcgan import DcganConfig
 from gans.game import GameConfig, GanData, GanLearner
+from gans.key_text import keys_from_text
 from gans.losses import LossWeights
 from gans.metrics import frechet_distance, kernel_distance, overlap, relative_distances
 from gans.pairs import DcganPair, LevelPair
@@ -30,6 +31,7 @@ __all__ = [
     "image_keys",
     "judge",
     "kernel_distance",
+    "keys_from_text",
     "load_gan",
     "overlap",
     "relative_distances",

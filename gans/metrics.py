@@ -189,7 +189,10 @@ def nearest_distances(
 
 
 def relative_distances(
-    made: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"]
+    made: Float[np.ndarray, "n d"],
+    references: Float[np.ndarray, "m d"],
+    *,
+    unit: float | None = None,
 ) -> Float64[np.ndarray, " n"]:
     """Distance of each row to its nearest reference, in units of what is usual among references.
 
@@ -199,13 +202,14 @@ def relative_distances(
     Args:
         made: features of the images to judge, at least one.
         references: of training images, m ≥ 2.
+        unit: their `usual_distance`, if it is known already: finding it takes all pairs.
 
     Raises:
         ValueError: a set is too small, or most references are copies of one another.
         FloatingPointError: a feature is not finite.
     """
     distances, _ = nearest_distances(made, references)
-    return distances / usual_distance(references)
+    return distances / (usual_distance(references) if unit is None else unit)
 
 
 def usual_distance(references: Float[np.ndarray, "m d"]) -> float:

@@ -152,9 +152,8 @@ def fit(
         while step < end:
             stop = min(step + steps_per_call, end)
             state, scalars = run_steps(state, data, constants, key, order, first, step, stop)
-            found.append(
-                {name: np.asarray(value)[: stop - step] for name, value in scalars.items()}
-            )
+            scalars = jax.device_get(scalars)
+            found.append({name: value[: stop - step] for name, value in scalars.items()})
             _check_finite(found[-1], groups, step=step, epoch=epoch)
             step = stop
             if on_progress:
@@ -220,14 +219,14 @@ def _check_finite(
 
 def _epoch_order(
     key: Key[Array, "*groups"], epoch: int, groups: Sequence[Int[np.ndarray, " _"]], *, count: int
-) -> Int[np.ndarray, "*groups n"]:
+) -> Int[Array, "*groups n"]:
     """The first `count` rows of each group in the epoch's order."""
     keys = _fold(_fold(key, 1), epoch)
     orders = [
-        rows[np.asarray(_permutation(each, len(rows)))[:count]]
+        jnp.asarray(rows)[_permutation(each, len(rows))[:count]]
         for each, rows in zip(keys.reshape(-1), groups, strict=True)
     ]
-    return np.stack(orders) if key.ndim else orders[0]
+    return jnp.stack(orders) if key.ndim else orders[0]
 
 
 @functools.partial(jax.jit, static_argnums=1)
