@@ -17,6 +17,8 @@ import experiments.gan_stages
 import experiments.gan_train
 import experiments.training_session
 import train.loop
+from gans.game import GameConfig
+from gans.losses import LossWeights
 from gans.sampling import gan_digest, load_gan
 from train.checkpoints import latest_checkpoint
 from train.loop import TrainState
@@ -335,6 +337,37 @@ def test_stages_go_from_the_label_down(
         assert no_encoder == (name == "encoder")
         assert no_begin == (not is_joint)
         assert no_preview == (name not in ("level-image", "joint"))
+
+
+@pytest.mark.parametrize("model", ["dcgan", "sgan"])
+def test_every_option_reaches_the_networks_that_are_trained(
+    model, data, elicit, tmp_path, monkeypatch
+):
+    learners = []
+
+    def look(_, name, learner, *_words, **_options):
+        if name == "encoder":
+            assert learner.config.encoder_learning_rate == 0.005
+            return TrainState({"params": {}}, None)
+        learners.append(learner)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments.gan_stages.Stages, "train", look)
+    options = "--augmentations cut-out translation --spectral-norm --precision bfloat16 --width 3"
+    options += " --learning-rate 0.003 --averaging 0.7 --form saturating --generator-steps adaptive"
+    if model == "sgan":
+        options += " --entropy 2 --conditional 3 --adversarial 4 --encoder-learning-rate 0.005"
+    words = ("gan", "train", "--data", data, "--model", model, "--batch-size", 8)
+    assert elicit(*words, *options.split(), "--out", tmp_path / "run") == 130
+    (learner,) = learners
+    (pair,) = learner.pairs
+    assert pair.augmentations == ("cut-out", "translation")
+    assert pair.spectral_norm
+    assert (pair.precision, pair.config.width) == ("bfloat16", 3)
+    assert learner.learning_rate == 0.003
+    assert learner.config == GameConfig("adaptive", "saturating", 0.7)
+    if model == "sgan":
+        assert pair.weights == LossWeights(adversarial=4, conditional=3, entropy=2)
 
 
 @pytest.mark.parametrize(
