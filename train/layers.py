@@ -1,6 +1,7 @@
 """The layers that our networks share: one convolution, one pooling."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -10,10 +11,21 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 from jaxtyping import Array, Float
 
+from train.winograd import (
+    Border,
+    KernelShape,
+    cheapest_size,
+    winograd_convolve,
+    winograd_kernel_gradient,
+)
+
 DTypeLike = jnp.dtype | type
 Padding = Literal["same", "valid"]
-Border = tuple[int, int]
-"""Rows of zeros above and below an image, columns left and right of it."""
+
+VALUE_COST = 48
+"""Of the transforms of a channel of a tile, in multiplications of the product (measured)."""
+KERNEL_GRADIENT_COST = 16
+"""Likewise beside the product for a kernel's gradient, which runs at a third of the speed."""
 
 
 def convolve(
@@ -87,30 +99,35 @@ def _convolve_directly(images: Array, kernel: Array, border: Border, stride: int
     )
 
 
-def _value_on_cpu(images: Array, kernel: Array, border: Border) -> Array:
+def _value_on_cpu(images: Array, kernel: Array, border: Border, turned: bool = False) -> Array:
     """The value of a convolution of stride 1, from what is quick on CPUs.
 
-    Tiny maps and few channels are a product of image patches with the kernel (3×3 on 2×2 is 80
-    times as quick so). The gradients that automatic differentiation gives are convolutions in
-    layouts that XLA, inside a compiled loop, runs 20 to 30 times slower than outside; here the
-    images' gradient is a plain convolution with the turned kernel, and the kernel's a product of
-    patches. Where kernels are mapped over, they take turns: the grouped convolution and the batched
-    product that `vmap` would make take 4 times as long.
+    With many channels that is Winograd's form. Otherwise, tiny maps and few channels are a product
+    of image patches with the kernel (3×3 on 2×2 is 80 times as quick so). The gradients that
+    automatic differentiation gives are convolutions in layouts that XLA, inside a compiled loop,
+    runs 20 to 30 times slower than outside; here the images' gradient is a convolution with the
+    turned kernel, and the kernel's a product of tiles or patches. Where kernels are mapped over,
+    they take turns: the grouped convolution and the batched product that `vmap` would make take 4
+    times as long.
     """
-    return _with_mapped_kernels_in_turn(border)(images, kernel)
+    return _with_mapped_kernels_in_turn(border, turned)(images, kernel)
 
 
-convolve_on_cpu = jax.custom_vjp(_value_on_cpu, nondiff_argnums=(2,))
+convolve_on_cpu = jax.custom_vjp(_value_on_cpu, nondiff_argnums=(2, 3))
 
 
 @functools.cache
-def _with_mapped_kernels_in_turn(border: Border) -> Callable[[Array, Array], Array]:
+def _with_mapped_kernels_in_turn(border: Border, turned: bool) -> Callable[[Array, Array], Array]:
     @jax.custom_batching.custom_vmap
     def run(images: Array, kernel: Array) -> Array:
         height, width = _windows(images, kernel.shape, border)
+        size = _tile_size(images, (height, width), kernel.shape, height * width, VALUE_COST)
+        if size:
+            return winograd_convolve(images, kernel, border, size=size, turned=turned)
+        plain = _turn(kernel) if turned else kernel
         if height * width <= 4 or images.shape[-1] <= 4:
-            return _patches(images, kernel.shape, border) @ kernel.reshape(-1, kernel.shape[-1])
-        return _convolve_directly(images, kernel, border)
+            return _patches(images, plain.shape, border) @ plain.reshape(-1, plain.shape[-1])
+        return _convolve_directly(images, plain, border)
 
     @run.def_vmap
     def _(_: int, mapped: list[bool], images: Array, kernel: Array) -> tuple[Array, bool]:
@@ -124,24 +141,52 @@ def _with_mapped_kernels_in_turn(border: Border) -> Callable[[Array, Array], Arr
     return run
 
 
-def _forward(images: Array, kernel: Array, border: Border) -> tuple[Array, tuple[Array, Array]]:
-    return convolve_on_cpu(images, kernel, border), (images, kernel)
+def _forward(
+    images: Array, kernel: Array, border: Border, turned: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return convolve_on_cpu(images, kernel, border, turned), (images, kernel)
 
 
-def _backward(border: Border, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _backward(
+    border: Border, turned: bool, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
     images, kernel = saved
     # Around the gradient goes what is missing in `border` to the zeros of a full convolution.
     rest = (kernel.shape[0] - 1 - border[0], kernel.shape[1] - 1 - border[1])
-    images_gradient = convolve_on_cpu(gradient, _turn(kernel), rest)
+    images_gradient = convolve_on_cpu(gradient, kernel, rest, not turned)
+    kernel_gradient = _kernel_gradient(border, rest, kernel.shape[:2])(images, gradient)
+    return images_gradient, _turn(kernel_gradient) if turned else kernel_gradient
 
+
+@functools.cache
+def _kernel_gradient(
+    border: Border, rest: Border, taps: tuple[int, int]
+) -> Callable[[Array, Array], Array]:
     @jax.custom_batching.sequential_vmap
-    def kernel_gradient(images: Array, gradient: Array) -> Array:
+    def run(images: Array, gradient: Array) -> Array:
+        positions, shape = gradient.shape[1:3], (*taps, images.shape[-1], gradient.shape[-1])
+        fewest = min(math.prod(positions), math.prod(images.shape[1:3]))
+        size = _tile_size(images, positions, shape, fewest, KERNEL_GRADIENT_COST)
+        if size:
+            return winograd_kernel_gradient(images, gradient, taps[0], border, size=size)
         # Patches are many times what they are made of, so they are made of the smaller.
         if _size_of_patches(gradient, images) < _size_of_patches(images, gradient):
-            return _turn(_product(gradient, images, kernel.shape, rest))
-        return _product(images, gradient, kernel.shape, border)
+            return _turn(_product(gradient, images, shape, rest))
+        return _product(images, gradient, shape, border)
 
-    return images_gradient, kernel_gradient(images, gradient)
+    return run
+
+
+convolve_on_cpu.defvjp(_forward, _backward)
+
+
+def _tile_size(
+    images: Array, positions: tuple[int, ...], kernel_shape: KernelShape, plain: int, cost: int
+) -> int | None:
+    """Of Winograd's tiles; None where they do not pay, or would cost 16-bit floats too much."""
+    if images.dtype.itemsize < 4:
+        return None
+    return cheapest_size(positions, kernel_shape, plain_positions=plain, transform_cost=cost)
 
 
 def _turn(kernel: Array) -> Array:
@@ -159,9 +204,6 @@ def _product(images: Array, other: Array, kernel_shape: tuple[int, ...], border:
     patches = _patches(images, kernel_shape, border)
     product = jnp.tensordot(patches, other, axes=((0, 1, 2), (0, 1, 2)))
     return product.reshape(*kernel_shape[:2], images.shape[-1], other.shape[-1])
-
-
-convolve_on_cpu.defvjp(_forward, _backward)
 
 
 def _convolve_by_two_on_cpu(images: Array, kernel: Array, border: Border) -> Array:

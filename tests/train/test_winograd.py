@@ -1,0 +1,104 @@
+"""Tiles of inputs against XLA's own convolution, and what tiles are chosen."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train.winograd import (
+    POINTS,
+    cheapest_size,
+    transforms,
+    winograd_convolve,
+    winograd_kernel_gradient,
+)
+
+# size of a tile, taps, rows and columns of zeros, height and width
+CASES = {
+    "3×3, odd": (6, 3, (1, 1), (9, 7)),
+    "3×3, one tile": (6, 3, (1, 1), (4, 4)),
+    "3×3 on 2×2": (4, 3, (1, 1), (2, 2)),
+    "3×3 on one pixel": (4, 3, (1, 1), (1, 1)),
+    "3×3, valid": (4, 3, (0, 0), (5, 8)),
+    "5×5, same": (6, 5, (2, 2), (7, 9)),
+    "5×5, full": (6, 5, (4, 4), (6, 5)),
+    "5×5, uneven zeros": (6, 5, (1, 3), (10, 5)),
+}
+
+
+def _convolve(images, kernel, border):
+    """XLA's own, the independent source."""
+    return jax.lax.conv_general_dilated(
+        images,
+        kernel,
+        (1, 1),
+        [(zeros, zeros) for zeros in border],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _inputs(taps, shape):
+    images = jax.random.normal(jax.random.key(0), (2, *shape, 5))
+    return images, jax.random.normal(jax.random.key(1), (taps, taps, 5, 4)) / (taps * 5**0.5)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_value_is_the_convolution(case, turned):
+    size, taps, border, shape = CASES[case]
+    images, kernel = _inputs(taps, shape)
+    expected = _convolve(images, kernel, border)
+    if turned:
+        kernel = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    value = winograd_convolve(images, kernel, border, size=size, turned=turned)
+    np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kernel_gradient_is_that_of_the_convolution(case):
+    size, taps, border, shape = CASES[case]
+    images, kernel = _inputs(taps, shape)
+    value, pull_back = jax.vjp(lambda kernel: _convolve(images, kernel, border), kernel)
+    gradient = jax.random.normal(jax.random.key(2), value.shape)
+    found = winograd_kernel_gradient(images, gradient, taps, border, size=size)
+    np.testing.assert_allclose(found, pull_back(gradient)[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "taps"), [(4, 3), (6, 3), (6, 5)])
+def test_transforms_multiply_polynomials_exactly_in_rational_numbers(size, taps):
+    """One dimension: the results are the sliding sums that the definition of a convolution has."""
+    tile, kernel, results = transforms(size, taps)
+    inputs, weights = np.arange(1.0, size + 1), np.array([2.0, -1.0, 0.5, 3.0, 1.0])[:taps]
+    found = results @ ((kernel @ weights) * (tile @ inputs))
+    np.testing.assert_allclose(found, np.correlate(inputs, weights, "valid"), atol=1e-12)
+
+
+def test_rounding_error_stays_near_that_of_the_plain_sum():
+    images = jax.random.normal(jax.random.key(0), (4, 16, 16, 64))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 64, 32)) / 24
+    plain = np.asarray(_convolve(images, kernel, (1, 1)))
+    tiled = np.asarray(winograd_convolve(images, kernel, (1, 1), size=6))
+    assert np.sqrt(((tiled - plain) ** 2).mean()) < 3e-6 * plain.std()
+
+
+@pytest.mark.parametrize(
+    ("positions", "kernel_shape", "expected"),
+    [
+        ((32, 32), (3, 3, 3, 64), None),  # the transforms of the results cost too much
+        ((32, 32), (3, 3, 64, 64), 6),
+        ((2, 2), (3, 3, 512, 512), 4),
+        ((4, 4), (3, 3, 512, 512), 6),
+        ((10, 10), (5, 5, 64, 128), 6),
+        ((8, 8), (3, 5, 512, 512), None),  # only square kernels have tiles
+        ((8, 8), (7, 7, 512, 512), None),  # no tile is larger
+        ((8, 8), (1, 1, 512, 512), None),  # nothing to save
+    ],
+)
+def test_cheapest_size(positions, kernel_shape, expected):
+    size = cheapest_size(
+        positions, kernel_shape, plain_positions=math.prod(positions), transform_cost=48
+    )
+    assert size == expected
+    assert expected is None or expected in POINTS
