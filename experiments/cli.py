@@ -15,7 +15,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple
+
+CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
+"""Names the directory that keeps compiled programs; none are kept where it is not set."""
 
 
 class Command(NamedTuple):
@@ -148,6 +152,13 @@ def _run(name: str, words: list[str]) -> int:
             prog=f"elicit {name}",
             config=(tyro.conf.OmitArgPrefixes,),
         )
+        from train.host import keep_memory  # imports jax
+
+        keep_memory()
+        if directory := os.environ.get(CACHE_VARIABLE):
+            from experiments.compilation import keep_compiled  # imports jax
+
+            keep_compiled(Path(directory))
         getattr(module, command.function)(config)
     except (ValueError, OSError, FloatingPointError) as error:
         # Wrong input is a ValueError everywhere; a traceback is for whoever debugs elicit itself.
