@@ -1,54 +1,27 @@
-"""Image data sets in memory, from a TFDS directory or from scikit-learn's digits."""
+"""Image data sets by name or directory: TFDS's, or scikit-learn's digits."""
 
 import hashlib
-import io
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from google.protobuf.message import DecodeError
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
-from tensorflow_datasets.proto import tf_example_pb2
 
 from train.files import read_json
-from train.image_sets import INFO_FILE, read_manifest, read_records, shard_problem
+from train.image_data import ImageData, ImageReader, iter_parts, reader_of
+from train.image_sets import INFO_FILE, read_manifest, shard_problem
+from train.split_reading import PILLOW_MODES, open_split
 
 DIGITS = "digits"
 DIGITS_SPLITS = {"train": 1437, "test": 360}  # four fifths and one fifth of scikit-learn's 1,797
 DIGITS_SEED = 0
 DIGITS_SIZE_PX = 32
 DIGITS_WHITE = 16  # the brightest of scikit-learn's grey levels
-DECODING_THREADS = 4
-DECODING_BATCH = 1000  # images a task: far fewer tasks than images, far more than threads
-PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
 HINT = "elicit data prepare cifar10 --data-dir DIR"
-
-
-class ImageData(NamedTuple):
-    """A split of an image set.
-
-    Attributes:
-        images: n images, 0 to 255.
-        labels: true classes, in [0, k).
-        ids: one text an image.
-        class_names: names of the k classes, in the order of the labels.
-        targets: distributions asked for, where the set has them.
-        outputs: what the classifier said of the finished images, where the set has them.
-        source_ids: ids of the images that the optimisation started from, where the set has them.
-    """
-
-    images: UInt8[np.ndarray, "n h w c"]
-    labels: Int32[np.ndarray, " n"]
-    ids: tuple[str, ...]
-    class_names: tuple[str, ...]
-    targets: Float32[np.ndarray, "n k"] | None = None
-    outputs: Float32[np.ndarray, "n k"] | None = None
-    source_ids: tuple[str, ...] | None = None
 
 
 def load_images(
@@ -74,26 +47,68 @@ def load_images(
             format or without `image` and `label`; images of several sizes; a label outside its
             range. The message names the file.
     """
+    reader = open_images(name_or_directory, split, data_dir=data_dir)
+    return reader.read(0, len(reader))
+
+
+def open_images(
+    name_or_directory: str | Path, split: str = "train", *, data_dir: str | Path | None = None
+) -> ImageReader:
+    """Opens a split of an image set to read it a range at a time, however large it is.
+
+    What is wrong with an image itself is found when it is read, all else at once.
+
+    Args:
+        name_or_directory: as in `load_images`.
+        split: as in `load_images`.
+        data_dir: as in `load_images`.
+
+    Raises:
+        ValueError: as `load_images`.
+    """
     if str(name_or_directory) == DIGITS:
-        return _load_digits(split)
+        return reader_of(_load_digits(split))
     builder = _builder(find_directory(name_or_directory, data_dir=data_dir))
     _check_features(builder)
     instructions = _file_instructions(builder, split)
     _check_digests(Path(builder.data_dir), instructions)
-    with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        columns = _columns(builder, instructions, pool)
-    columns.setdefault("id", [[name] for name in _positions(builder, instructions)])
-    return _assemble(builder, split, columns)
+    return open_split(builder, split, instructions)
 
 
-def data_digest(data: ImageData) -> str:
-    """Sha256 over all that the data hold: the same data, the same digest, wherever they lie."""
-    total = hashlib.sha256(repr((data.ids, data.class_names, data.images.shape)).encode())
-    total.update(np.ascontiguousarray(data.images).tobytes())
-    for column in (data.labels, data.targets, data.outputs):
-        if column is not None:
-            total.update(np.ascontiguousarray(column).tobytes())
+def data_digest(data: ImageData | ImageReader) -> str:
+    """Sha256 over all that the data hold: the same data, the same digest, wherever they lie.
+
+    Of data on disk no more than a part is in memory, and the distributions, if there are any.
+
+    Args:
+        data: in memory or on disk.
+
+    Raises:
+        ValueError: the files are damaged.
+    """
+    reader = reader_of(data) if isinstance(data, ImageData) else data
+    total = hashlib.sha256()
+    for text in _head(reader):
+        total.update(text.encode())
+    distributions: list[tuple[np.ndarray | None, ...]] = []
+    for part in iter_parts(reader):
+        total.update(np.ascontiguousarray(part.images).data)
+        distributions.append((part.targets, part.outputs))
+    total.update(np.ascontiguousarray(reader.labels).data)
+    for column in zip(*distributions, strict=True):
+        for rows in column:
+            if rows is not None:
+                total.update(np.ascontiguousarray(rows).data)
     return total.hexdigest()
+
+
+def _head(reader: ImageReader) -> Iterator[str]:
+    """The text of (ids, names of the classes, shape of all images) as `repr` writes it."""
+    yield "(("
+    for number, text in enumerate(reader.iter_ids()):
+        yield f", {text!r}" if number else repr(text)
+    yield ",)" if len(reader) == 1 else ")"
+    yield f", {reader.class_names!r}, {(len(reader), *reader.image_shape)!r})"
 
 
 def list_splits(
@@ -243,138 +258,6 @@ def _check_digests(directory: Path, instructions: Iterable[FileInstruction]) -> 
             raise ValueError(
                 f"expected a whole data set, got in {directory} {problem}; make the set again"
             )
-
-
-def _columns(
-    builder: Any, instructions: Iterable[FileInstruction], pool: ThreadPoolExecutor
-) -> dict[str, list[Any]]:
-    """Reads the files and gives, feature by feature, one value an image."""
-    features = builder.info.features
-    known = ("id", "image", "label", "target", "output", "source_id")
-    columns: dict[str, list[Any]] = {name: [] for name in known if name in features}
-    mode = PILLOW_MODES[features["image"].shape[-1]]
-    for instruction in instructions:
-        path = Path(instruction.filename)
-        examples = _examples(path, instruction)
-        try:
-            for name, column in columns.items():
-                column.extend(_values(example[name]) for example in examples)
-            encoded = [value[0] for value in columns["image"][-len(examples) :]]
-            columns["image"][-len(examples) :] = _decode(encoded, mode, pool)
-        except (IndexError, OSError, ValueError) as error:
-            raise ValueError(
-                f"expected an image and a label in every example, got a broken one in {path} "
-                f"({error}); make the set again"
-            ) from error
-    return columns
-
-
-def _positions(builder: Any, instructions: Iterable[FileInstruction]) -> list[str]:
-    """Names images by their places in the whole split, for a set without ids."""
-    starts: dict[str, tuple[str, int]] = {}
-    for split, info in builder.info.splits.items():
-        ends = np.cumsum(info.shard_lengths).tolist()
-        for path, start in zip(info.filepaths, [0, *ends[:-1]], strict=True):
-            starts[path.name] = (split, start)
-    names = []
-    for instruction in instructions:
-        split, start = starts[Path(instruction.filename).name]
-        first = start + instruction.skip
-        names += [f"{split}_{i:05d}" for i in range(first, first + instruction.take)]
-    return names
-
-
-def _examples(path: Path, instruction: FileInstruction) -> list[Any]:
-    """Reads and parses the examples of a file, which must have as many as the metadata say."""
-    records = read_records(path)
-    if len(records) != instruction.examples_in_shard:
-        raise ValueError(
-            f"expected {instruction.examples_in_shard} examples in {path}, got {len(records)}; "
-            "make the set again"
-        )
-    wanted = records[instruction.skip : instruction.skip + instruction.take]
-    parse = tf_example_pb2.Example.FromString  # pyright: ignore[reportAttributeAccessIssue] -- generated
-    try:
-        return [parse(record).features.feature for record in wanted]
-    except DecodeError as error:
-        raise ValueError(
-            f"expected tf.train.Example records, got others in {path}; make the set again"
-        ) from error
-
-
-def _values(feature: Any) -> Any:
-    """Gives the values of a protobuf feature, of whichever of its three kinds."""
-    kind = feature.WhichOneof("kind")
-    return getattr(feature, kind).value if kind else ()
-
-
-def _decode(encoded: Sequence[bytes], mode: str, pool: ThreadPoolExecutor) -> list[np.ndarray]:
-    """Decodes PNG or JPEG; TFDS would do so one by one, and advise against Pillow each time."""
-    batches = [
-        encoded[start : start + DECODING_BATCH] for start in range(0, len(encoded), DECODING_BATCH)
-    ]
-    decoded = pool.map(lambda batch: [_decode_one(image, mode) for image in batch], batches)
-    return [image for batch in decoded for image in batch]
-
-
-def _decode_one(encoded: bytes, mode: str) -> np.ndarray:
-    with Image.open(io.BytesIO(encoded)) as image:
-        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
-
-
-def _assemble(builder: Any, split: str, columns: dict[str, list[Any]]) -> ImageData:
-    """Makes arrays of the columns and checks what TFDS does not."""
-    place = f"in {split!r} of {builder.data_dir}"
-    shapes = sorted({image.shape for image in columns["image"]})
-    if len(shapes) != 1:
-        raise ValueError(
-            f"expected images of one size, got {shapes[0]} and {shapes[-1]} {place}; "
-            "bring them to one size, as elicit data import does"
-        )
-    names = tuple(builder.info.features["label"].names)
-    return ImageData(
-        images=np.stack(columns["image"]),
-        labels=_labels(columns["label"], len(names), place),
-        ids=_texts(columns["id"]) or (),
-        class_names=names,
-        targets=_distributions(columns, "target", len(names), place),
-        outputs=_distributions(columns, "output", len(names), place),
-        source_ids=_texts(columns.get("source_id")),
-    )
-
-
-def _texts(column: Sequence[Any] | None) -> tuple[str, ...] | None:
-    if column is None:
-        return None
-    firsts = (values[0] for values in column)
-    return tuple(text.decode() if isinstance(text, bytes) else str(text) for text in firsts)
-
-
-def _labels(column: Sequence[Any], num_classes: int, place: str) -> Int32[np.ndarray, " n"]:
-    labels = np.array([values[0] for values in column], np.int64)
-    outside = labels[(labels < 0) | (labels >= num_classes)]
-    if outside.size:
-        raise ValueError(
-            f"expected labels in [0, {num_classes}), got {outside[0]} {place}; "
-            "choose a split whose images are all labelled"
-        )
-    return labels.astype(np.int32)
-
-
-def _distributions(
-    columns: dict[str, list[Any]], name: str, num_classes: int, place: str
-) -> Float32[np.ndarray, "n k"] | None:
-    if name not in columns:
-        return None
-    rows = [np.array(values, np.float32) for values in columns[name]]
-    lengths = {row.shape for row in rows}
-    if lengths != {(num_classes,)}:
-        raise ValueError(
-            f"expected {num_classes} numbers a {name}, got {sorted(lengths)} {place}; "
-            "make the set again"
-        )
-    return np.stack(rows)
 
 
 def _load_digits(split: str) -> ImageData:

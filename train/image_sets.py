@@ -6,11 +6,12 @@ each whole or absent; the metadata come last and are the commit: `label.labels.t
 the digest of every shard. A set grows by `uncommit`, more shards, and `commit`.
 """
 
+import contextlib
 import importlib.metadata
 import io
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 RECORDED_PACKAGES = ("elicit", "jax", "flax", "optax", "numpy", "tensorflow-datasets")
 PNG_LEVEL = 6  # 1,000 CIFAR-10 images: 124 us and 2,264 bytes each; level 1: 112 us, 2,300 bytes
+RECORDS_AT_ONCE = 256  # of a file: bounds what reading a large one holds in memory
 ENCODING_THREADS = 4  # zlib leaves Python's lock, which pays for images larger than CIFAR's
 
 
@@ -210,39 +212,64 @@ def describe_shard(path: Path) -> ShardRecord:
     Raises:
         ValueError: the shard is missing or damaged; the message names it.
     """
-    return ShardRecord(path.name, len(read_records(path)), path.stat().st_size, sha256_of(path))
+    count = sum(map(len, iter_records(path)))
+    return ShardRecord(path.name, count, path.stat().st_size, sha256_of(path))
 
 
-def read_records(path: Path) -> list[bytes]:
-    """Reads every record of an ArrayRecord file.
+def count_records(path: Path) -> int:
+    """Counts the records of an ArrayRecord file without reading them.
 
     Args:
         path: the file.
 
-    Returns:
-        The serialised examples, in their order.
+    Raises:
+        ValueError: the file is missing, or so damaged that it has no count; the message names it.
+    """
+    with _opened(path) as reader:
+        return reader.num_records()
+
+
+def iter_records(path: Path, start: int = 0, stop: int | None = None) -> Iterator[list[bytes]]:
+    """Reads records of an ArrayRecord file, a few at a time.
+
+    Args:
+        path: the file.
+        start: first record.
+        stop: end of the range, at most the file's; None: the file's.
+
+    Yields:
+        Serialised examples in their order, at most `RECORDS_AT_ONCE`.
 
     Raises:
         ValueError: the file is missing or damaged; the message names it.
     """
+    with _opened(path) as reader:
+        end = reader.num_records() if stop is None else stop
+        for first in range(start, end, RECORDS_AT_ONCE):
+            yield reader.read(first, min(first + RECORDS_AT_ONCE, end))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Gives a reader of an ArrayRecord file, whose errors are of many kinds."""
     if not path.is_file():
         raise ValueError(f"expected a shard at {path}, got no file; make the set again")
     try:
-        reader = array_record_module.ArrayRecordReader(str(path))
-        records = reader.read_all()
-        reader.close()
+        with contextlib.closing(array_record_module.ArrayRecordReader(str(path))) as reader:
+            yield reader
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"expected a whole shard, got the damaged {path} ({reason}); make the set again"
         ) from error
-    return records
 
 
 def read_extras(
     directory: Path, names: Sequence[str], *, split: str = "train"
 ) -> dict[str, np.ndarray]:
     """Reads numeric features of a committed set without decoding its images.
+
+    Nothing else of the set stays in memory.
 
     Args:
         directory: the set's directory.
@@ -254,8 +281,12 @@ def read_extras(
     """
     builder: Any = tfds.builder_from_directory(directory)
     source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-    rows = source.__getitems__(range(len(source)))
-    return {name: np.stack([row[name] for row in rows]) for name in names}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for start in range(0, len(source), RECORDS_AT_ONCE):
+        rows = source.__getitems__(range(start, min(start + RECORDS_AT_ONCE, len(source))))
+        for name, column in parts.items():
+            column.append(np.stack([row[name] for row in rows]))
+    return {name: np.concatenate(column) for name, column in parts.items()}
 
 
 def commit(

@@ -1,0 +1,128 @@
+"""Image data: a split in memory, and one that is read from where it lies a range at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+
+PART_IMAGES = 1024
+"""Images read at once unless told otherwise: 3 MiB of CIFAR-10, 150 MiB at 224×224."""
+
+
+class ImageData(NamedTuple):
+    """A split of an image set.
+
+    Attributes:
+        images: n images, 0 to 255.
+        labels: true classes, in [0, k).
+        ids: one text an image.
+        class_names: names of the k classes, in the order of the labels.
+        targets: distributions asked for, where the set has them.
+        outputs: what the classifier said of the finished images, where the set has them.
+        source_ids: ids of the images that the optimisation started from, where the set has them.
+    """
+
+    images: UInt8[np.ndarray, "n h w c"]
+    labels: Int32[np.ndarray, " n"]
+    ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    targets: Float32[np.ndarray, "n k"] | None = None
+    outputs: Float32[np.ndarray, "n k"] | None = None
+    source_ids: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """A split of an image set of which only the labels are in memory, 4 bytes an image.
+
+    Attributes:
+        labels: true classes of all images, in [0, k).
+        class_names: names of the k classes, in the order of the labels.
+        image_shape: height, width and channels of every image.
+        read: reads the images from the first number to the second one, the latter excluded, with
+            all that is known of them. It raises ValueError where the files are damaged.
+        iter_ids: gives the ids of all images, one after the other, without decoding an image.
+    """
+
+    labels: Int32[np.ndarray, " n"]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    read: Callable[[int, int], ImageData]
+    iter_ids: Callable[[], Iterator[str]]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+
+def reader_of(data: ImageData) -> ImageReader:
+    """Gives data in memory the form of those that are read from disk.
+
+    Args:
+        data: the whole split.
+    """
+    return ImageReader(
+        labels=data.labels,
+        class_names=data.class_names,
+        image_shape=data.images.shape[1:],
+        read=lambda start, stop: slice_images(data, start, stop),
+        iter_ids=lambda: iter(data.ids),
+    )
+
+
+def slice_images(data: ImageData, start: int, stop: int) -> ImageData:
+    """Gives the images from `start` to `stop`, excluded, with all that is known of them.
+
+    Args:
+        data: the images.
+        start: the first one.
+        stop: the end of the range.
+    """
+    names = data.class_names
+    part = {name: column[start:stop] for name, column in _columns(data).items()}
+    return ImageData(class_names=names, **part)
+
+
+def join_images(parts: Sequence[ImageData]) -> ImageData:
+    """Joins parts of one split.
+
+    Args:
+        parts: at least one, in order, all of the same classes and with the same columns.
+    """
+    joined: dict[str, Any] = {}
+    for name, first in _columns(parts[0]).items():
+        column = [getattr(part, name) for part in parts]
+        is_array = isinstance(first, np.ndarray)
+        joined[name] = np.concatenate(column) if is_array else tuple(chain(*column))
+    return ImageData(class_names=parts[0].class_names, **joined)
+
+
+def _columns(data: ImageData) -> dict[str, Any]:
+    """What the data have one of for each image."""
+    return {
+        name: column
+        for name, column in data._asdict().items()
+        if name != "class_names" and column is not None
+    }
+
+
+def iter_parts(
+    reader: ImageReader, *, start: int = 0, stop: int | None = None, size: int | None = None
+) -> Iterator[ImageData]:
+    """Reads a range part by part.
+
+    Args:
+        reader: what to read.
+        start: first image.
+        stop: end of the range; None: that of the split.
+        size: images in a part, `PART_IMAGES` by default; the last one may have fewer.
+
+    Yields:
+        The parts, in order.
+    """
+    end, step = len(reader) if stop is None else stop, size or PART_IMAGES
+    for first in range(start, end, step):
+        yield reader.read(first, min(first + step, end))
