@@ -4,6 +4,7 @@ The run goes on from its last good checkpoint when the same command is repeated.
 reported is that of the last epoch; no epoch is ever picked by test accuracy.
 """
 
+import functools
 import math
 import time
 import warnings
@@ -16,6 +17,7 @@ import numpy as np
 from tyro.conf import UseAppendAction
 
 from experiments.classifier_report import write_run_report
+from experiments.compilation import counted_compilations, timing
 from experiments.training_session import restore, train_epochs
 from train.checkpoints import CHECKPOINTS
 from train.classifier_training import ClassifierLearner, TrainConfig, TrainData, original_data
@@ -24,6 +26,7 @@ from train.classifiers import (
     Classifier,
     ClassifierSpec,
     channel_statistics,
+    check_precision,
     classify_function,
     digest,
 )
@@ -31,7 +34,8 @@ from train.combining import add_images, check_alike, count_sources
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import Evaluation, evaluate
 from train.files import write_json
-from train.loop import EpochResult, TrainState
+from train.loop import EpochResult, TrainState, compile_steps
+from train.memory import Footprint, check_fits, explained, footprint
 from train.networks import NetworkName, build_network, check_image_shape
 from train.replacement import replace_images
 from train.runs import (
@@ -113,13 +117,17 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
         *channel_statistics(sets.originals.images),
     )
     config.train.budget.steps_per_epoch(len(data.labels))  # refuses a set smaller than a batch
-    if result := open_run(config.out, _identity(config, sets)):
-        print(f"{config.out} is complete; nothing to do")
-        return result
-    write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+    check_precision(config.train.precision)
+    estimate = functools.partial(_footprint, config, spec, data)
+    check = functools.partial(check_fits, estimate)
     began = time.monotonic()
-    state, evaluation = _train(config, spec, data, sets.test, label=label)
-    return _finish(config, spec, state, evaluation, seconds=time.monotonic() - began)
+    with counted_compilations() as compiled, explained(estimate):
+        if result := open_run(config.out, _identity(config, sets), check=check):
+            print(f"{config.out} is complete; nothing to do")
+            return result
+        write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+        state, evaluation = _train(config, spec, data, sets.test, label=label)
+    return _finish(config, spec, state, evaluation, timing(began, compiled))
 
 
 class _Sets(NamedTuple):
@@ -194,6 +202,19 @@ def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
     }
 
 
+def _learner(
+    config: ClassifierTrainConfig, spec: ClassifierSpec, data: TrainData
+) -> ClassifierLearner:
+    total = config.train.budget.total_steps(len(data.labels))
+    return ClassifierLearner(spec, config.train, total)
+
+
+def _footprint(config: ClassifierTrainConfig, spec: ClassifierSpec, data: TrainData) -> Footprint:
+    """Compiles the training steps, which training will not do again, for what they need."""
+    program = compile_steps(_learner(config, spec, data), data, config.train.budget)
+    return footprint(program, batch_size=config.train.batch_size, fixed=data)
+
+
 def _train(
     config: ClassifierTrainConfig,
     spec: ClassifierSpec,
@@ -204,7 +225,7 @@ def _train(
 ) -> tuple[TrainState, Evaluation | None]:
     """Trains from the last good checkpoint to the end; metrics and checkpoints go to disk."""
     budget = config.train.budget
-    learner = ClassifierLearner(spec, config.train, budget.total_steps(len(data.labels)))
+    learner = _learner(config, spec, data)
     key = jax.random.key(config.key)
     checkpoints = config.out / CHECKPOINTS
     resume = restore(checkpoints, learner)
@@ -241,8 +262,7 @@ def _finish(
     spec: ClassifierSpec,
     state: TrainState,
     evaluation: Evaluation | None,
-    *,
-    seconds: float,
+    times: dict[str, float],
 ) -> dict[str, Any]:
     """Writes report and result, the result last."""
     metrics = read_metrics(config.out)
@@ -250,7 +270,7 @@ def _finish(
         **metrics[-1],
         "classifier_sha256": digest(Classifier(spec, jax.device_get(state.variables))),
         "parameters": sum(np.size(p) for p in jax.tree.leaves(state.variables["params"])),
-        "timing": {"seconds_of_last_session": round(seconds, 1)},
+        "timing": times,
         **environment(),
     }
     if evaluation:

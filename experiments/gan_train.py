@@ -5,6 +5,7 @@ the labels down, and perhaps all levels jointly. The run goes on from the last g
 its stage when the same command is repeated.
 """
 
+import functools
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.compilation import counted_compilations, timing
 from experiments.gan_report import write_gan_report
 from experiments.gan_stages import Stages
 from gans.augmentation import AugmentationName, check_augmentations
@@ -25,10 +27,11 @@ from gans.pairs import DcganPair, LevelPair
 from gans.sampling import GENERATOR, SPEC_FILE, Gan, GanSpec, Model, gan_digest
 from gans.stacked import PRESETS, CutPoint, StackConfig, stack_levels
 from train.checkpoints import save_checkpoint
-from train.classifiers import Precision
+from train.classifiers import Precision, check_precision
 from train.datasets import ImageData, data_digest, load_images
 from train.files import write_json
-from train.loop import Budget
+from train.loop import Budget, compile_steps
+from train.memory import Footprint, check_fits, explained, footprint
 from train.runs import RESULT_FILE, as_json, check_key, environment, open_run, read_metrics
 
 
@@ -140,6 +143,9 @@ class GanTrainConfig:
         return _or_habit(self.learning_rate, HABITS[self.model].learning_rate)
 
 
+Groups = dict[str, np.ndarray] | None
+"""Rows of each class, where each has a GAN."""
+
 Number = TypeVar("Number", int, float)
 
 
@@ -164,11 +170,24 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
     data = load_images(config.data, config.split, data_dir=config.data_dir)
     spec = GanSpec(config.model, data.class_names, _sizes(config, data))
     groups = _groups(config, data)
-    if result := open_run(config.out, _identity(config, data)):
-        print(f"{config.out} is complete; nothing to do")
-        return result
-    write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+    check_precision(config.precision)
+    estimate = functools.partial(_footprint, config, spec, data, groups)
+    check = functools.partial(check_fits, estimate)
     began = time.monotonic()
+    with counted_compilations() as compiled, explained(estimate):
+        if result := open_run(config.out, _identity(config, data), check=check):
+            print(f"{config.out} is complete; nothing to do")
+            return result
+        write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+        generators = _train(config, spec, data, groups, label=label)
+    times = timing(began, compiled)
+    return _finish(config, Gan(spec, generators), len(data.labels), times)
+
+
+def _train(
+    config: GanTrainConfig, spec: GanSpec, data: ImageData, groups: Groups, *, label: str
+) -> Variables:
+    """Trains all stages and gives the generators."""
     stages = Stages(
         config.out,
         jax.random.key(config.key),
@@ -179,10 +198,23 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
         label=label,
     )
     if isinstance(spec.config, DcganConfig):
-        generators = _train_dcgan(config, spec.config, stages)
+        return _train_dcgan(config, spec.config, stages)
+    return _train_stack(config, spec.config, stages)
+
+
+def _footprint(config: GanTrainConfig, spec: GanSpec, data: ImageData, groups: Groups) -> Footprint:
+    """Compiles the steps of the largest stage, which training will not do again."""
+    constants = None
+    if isinstance(spec.config, DcganConfig):
+        pairs = (_dcgan_pair(config, spec.config),)
     else:
-        generators = _train_stack(config, spec.config, stages)
-    return _finish(config, Gan(spec, generators), len(data.labels), time.monotonic() - began)
+        pairs = tuple(_level_pairs(config, spec.config))[: None if config.joint_epochs else 1]
+        learner = EncoderLearner(spec.config, config.encoder, config.precision)
+        constants = jax.eval_shape(learner.initial, jax.random.key(0)).variables
+    rows = GanData(jnp.asarray(data.images), jnp.asarray(data.labels))
+    learner = GanLearner(pairs, config.game, config.rate)
+    program = compile_steps(learner, rows, config.budget, groups=groups, constants=constants)
+    return footprint(program, batch_size=config.budget.batch_size, fixed=(rows, constants))
 
 
 def _sizes(config: GanTrainConfig, data: ImageData) -> DcganConfig | StackConfig:
@@ -202,7 +234,7 @@ def _sizes(config: GanTrainConfig, data: ImageData) -> DcganConfig | StackConfig
     return DcganConfig(image_size=height, channels=channels, num_classes=classes, **given)
 
 
-def _groups(config: GanTrainConfig, data: ImageData) -> dict[str, np.ndarray] | None:
+def _groups(config: GanTrainConfig, data: ImageData) -> Groups:
     """Rows of each class, where each has a GAN; refuses what is smaller than a batch."""
     if not config.per_class:
         config.budget.steps_per_epoch(len(data.labels))
@@ -232,10 +264,24 @@ def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, Any]:
 
 
 def _train_dcgan(config: GanTrainConfig, sizes: DcganConfig, stages: Stages) -> Variables:
-    pair = DcganPair(sizes, config.augmentations, config.spectral_norm, config.precision)
-    learner = GanLearner((pair,), config.game, config.rate)
+    learner = GanLearner((_dcgan_pair(config, sizes),), config.game, config.rate)
     state = stages.train("gan", learner, config.budget, preview=_generators)
     return _generators(state.variables)
+
+
+def _dcgan_pair(config: GanTrainConfig, sizes: DcganConfig) -> DcganPair:
+    return DcganPair(sizes, config.augmentations, config.spectral_norm, config.precision)
+
+
+def _level_pairs(config: GanTrainConfig, sizes: StackConfig) -> list[LevelPair]:
+    """From the image up."""
+    return [
+        LevelPair(
+            sizes, level, config.weights, config.augmentations, config.spectral_norm,
+            config.precision,
+        )
+        for level in stack_levels(sizes)
+    ]  # fmt: skip
 
 
 def _train_stack(config: GanTrainConfig, sizes: StackConfig, stages: Stages) -> Variables:
@@ -243,13 +289,7 @@ def _train_stack(config: GanTrainConfig, sizes: StackConfig, stages: Stages) -> 
     encoder = stages.train(
         "encoder", EncoderLearner(sizes, config.encoder, config.precision), encoder_budget
     ).variables
-    pairs = [
-        LevelPair(
-            sizes, level, config.weights, config.augmentations, config.spectral_norm,
-            config.precision,
-        )
-        for level in stack_levels(sizes)
-    ]  # fmt: skip
+    pairs = _level_pairs(config, sizes)
     finished: dict[str, Variables] = {side: {} for side in ("generators", "discriminators")}
     generators: Variables = {}
     for pair in reversed(pairs):
@@ -278,7 +318,9 @@ def _generators(variables: Variables) -> Variables:
     return variables.get("average", variables["generators"])
 
 
-def _finish(config: GanTrainConfig, gan: Gan, images: int, seconds: float) -> dict[str, Any]:
+def _finish(
+    config: GanTrainConfig, gan: Gan, images: int, times: dict[str, float]
+) -> dict[str, Any]:
     """Writes generator, report and result, the result last."""
     gan = Gan(gan.spec, jax.device_get(gan.variables))
     metrics = read_metrics(config.out)
@@ -293,7 +335,7 @@ def _finish(config: GanTrainConfig, gan: Gan, images: int, seconds: float) -> di
             for p in jax.tree.leaves(networks["params"])
         ),
         "key": config.key,
-        "timing": {"seconds_of_last_session": round(seconds, 1)},
+        "timing": times,
         **environment(),
     }
     write_gan_report(config.out, config.model, metrics, result)

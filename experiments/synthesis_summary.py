@@ -1,7 +1,7 @@
 """What a synthesised set holds, in numbers and pictures."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +13,54 @@ import imgopt
 from experiments.figures import histogram, image_pairs
 from experiments.report import Picture, Section, write_report
 from imgopt.synthesis import FROZEN_SLOPE, slope
-from train.datasets import ImageData
+from train.image_data import ImageData, ImageReader, iter_parts
 
 SHOWN_IMAGES = 8
-CHUNK_IMAGES = 1000  # bounds the memory of measuring a large set
+MEASURED_AT_ONCE = 1000  # bounds the memory of measuring a large set
+
+
+Pair = tuple[ImageData, ImageData]
+"""A part of a set, and the images that it was made from."""
+
+
+def pairs_in_parts(made: ImageReader, originals: ImageReader, *, start: int) -> Iterator[Pair]:
+    """Reads a set and the images that it was made from side by side.
+
+    Args:
+        made: the set.
+        originals: the split that it was made from.
+        start: number in that split of the set's first image.
+    """
+    return zip(
+        iter_parts(made, size=MEASURED_AT_ONCE),
+        iter_parts(originals, start=start, stop=start + len(made), size=MEASURED_AT_ONCE),
+        strict=True,
+    )
 
 
 def summarise(
-    data: ImageData,
-    columns: Mapping[str, np.ndarray],
-    originals: UInt8[np.ndarray, "n h w c"],
-    pixel_map: imgopt.PixelMap,
+    pairs: Iterable[Pair], columns: Mapping[str, np.ndarray], pixel_map: imgopt.PixelMap
 ) -> dict[str, Any]:
     """Measures a set against the images that it was made from.
 
     Args:
-        data: the set, with targets and outputs.
-        columns: its features "kl", "max_error" and "steps", one row an image.
-        originals: its source images, in its order.
+        pairs: the parts of both, read once; of the set with targets and outputs.
+        columns: the set's features "kl", "max_error" and "steps", one row an image.
         pixel_map: the map used, for the share of frozen pixels.
 
     Returns:
         Counts and means; KL in nats, changes in grey levels, shares in [0, 1].
     """
-    targets, outputs = _distributions(data)
-    ranked = np.asarray(imgopt.ranking_as_asked(outputs, targets))
+    parts = [_measure(*pair, pixel_map) for pair in pairs]
+    measures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {
-        "images": len(data.images),
+        "images": len(columns["kl"]),
         "kl_mean": float(columns["kl"].mean(dtype=np.float64)),
         "kl_p95": float(np.percentile(columns["kl"], 95)),
         "max_error_mean": float(columns["max_error"].mean(dtype=np.float64)),
         "max_error_p95": float(np.percentile(columns["max_error"], 95)),
-        "ranking_as_asked": float(ranked.mean()),
         "steps_mean": float(columns["steps"].mean()),
-        **_measure_pixels(data.images, originals, pixel_map),
+        **{name: float(values.mean(dtype=np.float64)) for name, values in measures.items()},
     }
 
 
@@ -57,20 +71,14 @@ def _distributions(data: ImageData) -> tuple[np.ndarray, np.ndarray]:
     return data.targets, data.outputs
 
 
-def _measure_pixels(
-    made: UInt8[np.ndarray, "n h w c"],
-    originals: UInt8[np.ndarray, "n h w c"],
-    pixel_map: imgopt.PixelMap,
-) -> dict[str, float]:
-    """Means over the images of what is measured on pixels, a chunk at a time."""
-    chunks = [slice(i, i + CHUNK_IMAGES) for i in range(0, len(made), CHUNK_IMAGES)]
-    parts = [
-        jax.device_get(_pixel_measures(pixel_map, made[chunk], originals[chunk]))
-        for chunk in chunks
-    ]
+def _measure(
+    made: ImageData, originals: ImageData, pixel_map: imgopt.PixelMap
+) -> dict[str, np.ndarray]:
+    """What is measured of each image of a part."""
+    targets, outputs = _distributions(made)
     return {
-        name: float(np.concatenate([part[name] for part in parts]).mean(dtype=np.float64))
-        for name in parts[0]
+        "ranking_as_asked": np.asarray(imgopt.ranking_as_asked(outputs, targets)),
+        **jax.device_get(_pixel_measures(pixel_map, made.images, originals.images)),
     }
 
 
@@ -123,12 +131,19 @@ def write_set_report(
     path: Path,
     data: ImageData,
     kl: Float[np.ndarray, " n"],
-    originals: UInt8[np.ndarray, "n h w c"],
+    originals: UInt8[np.ndarray, "shown h w c"],
     summary: dict[str, Any],
 ) -> None:
-    """Writes a set's page: the first images beside their originals, and all the KLs."""
-    shown = np.arange(min(SHOWN_IMAGES, len(originals)))
-    pairs = synthesis_pairs(data, originals, shown)
+    """Writes a set's page: some images beside their originals, and all the KLs.
+
+    Args:
+        path: of the page.
+        data: the set's first images, at most `SHOWN_IMAGES`.
+        kl: of all images.
+        originals: those of the first images.
+        summary: of the set.
+    """
+    pairs = synthesis_pairs(data, originals, np.arange(len(originals)))
     spread = histogram({"all images": kl}, x_label="KL(target ‖ output), nats")
     write_report(
         path,

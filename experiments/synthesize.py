@@ -3,10 +3,14 @@
 The result is an image set, written shard by shard. A shard holds a fixed range of the split's
 images, so the same command goes on where it stopped, and a larger --stop extends a finished set;
 either way the bytes are those of one undisturbed run.
+
+Originals are read, and the set is summarised, a few shards at a time. What grows in memory is, for
+every image, its label, its target (4 bytes a class) and about 40 bytes of measures.
 """
 
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +21,23 @@ import numpy as np
 from jaxtyping import Float
 
 import imgopt
-from experiments.classifier_source import ClassifierSource, check_fits, find_classifier
+from experiments.classifier_source import ClassifierSource, check_takes, find_classifier
+from experiments.compilation import counted_compilations
 from experiments.progress import Progress
 from experiments.synthesis_options import RuleConfig, synthesis_options
-from experiments.synthesis_summary import print_summary, summarise, write_set_report
+from experiments.synthesis_summary import (
+    SHOWN_IMAGES,
+    pairs_in_parts,
+    print_summary,
+    summarise,
+    write_set_report,
+)
 from experiments.target_options import TargetConfig, describe_targets, make_targets
-from train.classifiers import Precision
-from train.datasets import ImageData, data_digest, load_images
+from imgopt.synthesis import as_partial
+from train.classifiers import Precision, check_precision
+from train.datasets import data_digest, open_images
 from train.files import write_json
+from train.image_data import ImageData, ImageReader
 from train.image_sets import (
     ImageSetSpec,
     ShardRecord,
@@ -36,6 +49,7 @@ from train.image_sets import (
     uncommit,
     write_shard,
 )
+from train.memory import Footprint, check_fits, explained, footprint
 from train.runs import check_key, open_run
 
 SPLIT = "train"
@@ -70,6 +84,8 @@ class SynthesizeConfig:
     """Batches in a file of the set; what a killed job has to do again is at most this."""
     precision: Precision = "float32"
     """Of the classifier's computation; pixel weights and the measured outputs are float32."""
+    devices: int = 1
+    """How many devices of this machine share a batch; another number is another set of bits."""
     key: int = 0
     """Seed of the random targets."""
 
@@ -82,10 +98,10 @@ class SynthesizeConfig:
 
 
 class _Job(NamedTuple):
-    """A checked job: everything in memory, nothing compiled or written yet."""
+    """A checked job; nothing is compiled or written yet."""
 
     source: ClassifierSource
-    data: ImageData
+    originals: ImageReader
     targets: Float[np.ndarray, "n k"]
     start: int
     stop: int
@@ -120,7 +136,18 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Mad
     """
     job = _check(config)
     identity = _identity(config, job)
-    open_run(config.out, identity)
+    estimate = functools.partial(_footprint, config, job)
+    with counted_compilations() as compiled, explained(estimate):
+        open_run(config.out, identity, check=functools.partial(check_fits, estimate))
+        made = _make_what_is_missing(config, job, identity, label=label)
+    if compiled.programs:
+        print(f"compilation: {compiled.programs} programs, {compiled.seconds:.1f} s")
+    return made
+
+
+def _make_what_is_missing(
+    config: SynthesizeConfig, job: _Job, identity: dict[str, Any], *, label: str
+) -> Made:
     shards = _shard_ranges(config, job)
     whole = _whole_shards(config.out, job.spec, shards)
     missing = {index: rows for index, rows in shards.items() if index not in whole}
@@ -138,27 +165,47 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Mad
 
 def _check(config: SynthesizeConfig) -> _Job:
     """Finds and checks everything that the job needs."""
+    imgopt.check_devices(config.devices, config.batch_size)
+    check_precision(config.precision)
     source = find_classifier(config.classifier, precision=config.precision)
-    data = load_images(config.dataset, config.split, data_dir=config.data_dir)
-    check_fits(source, data)
-    stop = len(data.labels) if config.stop is None else config.stop
-    if not 0 <= config.start < stop <= len(data.labels):
+    originals = open_images(config.dataset, config.split, data_dir=config.data_dir)
+    check_takes(source, originals.class_names, originals.image_shape, of="data set")
+    stop = len(originals) if config.stop is None else config.stop
+    if not 0 <= config.start < stop <= len(originals):
         raise ValueError(
-            f"the range {config.start} to {stop} is not within the split's {len(data.labels)} "
+            f"the range {config.start} to {stop} is not within the split's {len(originals)} "
             "images; expected 0 <= start < stop"
         )
-    targets = make_targets(config.target, data, start=config.start, stop=stop, key=config.key)
+    targets = make_targets(config.target, originals, start=config.start, stop=stop, key=config.key)
     options = synthesis_options(config.rule)
-    first = imgopt.to_float(data.images[config.start : config.start + 1])
+    first = imgopt.to_float(originals.read(config.start, config.start + 1).images)
     imgopt.check_inputs(source.classify, first, targets[:1])
     spec = ImageSetSpec(
         name="synthesised",
-        class_names=data.class_names,
-        image_shape=data.images.shape[1:],
+        class_names=originals.class_names,
+        image_shape=originals.image_shape,
         extras=EXTRAS,
         description="Images optimised until a classifier's whole output is the target (elicit).",
     )
-    return _Job(source, data, targets, config.start, stop, options, spec)
+    return _Job(source, originals, targets, config.start, stop, options, spec)
+
+
+def _footprint(config: SynthesizeConfig, job: _Job) -> Footprint:
+    """Compiles the updates, which the job will not do again, for what they need."""
+    compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion")
+    program = imgopt.compile_updates(
+        job.source.classify,
+        (config.batch_size, *job.originals.image_shape),
+        job.targets.shape[1],
+        devices=config.devices,
+        **{name: job.options[name] for name in compiled_in},
+    )
+    return footprint(
+        program,
+        batch_size=config.batch_size,
+        fixed=as_partial(job.source.classify),
+        devices=config.devices,
+    )
 
 
 def _identity(config: SynthesizeConfig, job: _Job) -> dict[str, Any]:
@@ -168,7 +215,7 @@ def _identity(config: SynthesizeConfig, job: _Job) -> dict[str, Any]:
         "dataset": {
             "name": Path(config.dataset).name,
             "split": config.split,
-            "sha256": data_digest(job.data),
+            "sha256": data_digest(job.originals),
         },
         "start": job.start,
         "target": describe_targets(config.target),
@@ -176,6 +223,7 @@ def _identity(config: SynthesizeConfig, job: _Job) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "batches_per_shard": config.batches_per_shard,
         "precision": config.precision,
+        **({"devices": config.devices} if config.devices > 1 else {}),
         "key": config.key,
         "device_kind": jax.devices()[0].device_kind,
         "jax": jax.__version__,
@@ -237,14 +285,15 @@ def _make_shards(
     done = 0
     writing: dict[int, Future[ShardRecord]] = {}
     with Progress(label, total=total, unit="images") as progress, ThreadPoolExecutor(1) as pool:
-        for index, rows in missing.items():
-            parts = []
-            for part in _batches(config, job, rows):
+        for index, originals in zip(missing, _read_ahead(job, missing.values()), strict=True):
+            rows, parts = missing[index], []
+            targets = job.targets[rows.start - job.start : rows.stop - job.start]
+            for part in _batches(config, job, originals, targets):
                 parts.append(part)
                 done += len(part.steps)
                 progress.update_to(done)
             whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-            columns = _columns(job, rows, whole)
+            columns = _columns(originals, targets, whole)
             for earlier in writing.values():  # no more than one waits in memory
                 earlier.result()
             writing[index] = pool.submit(
@@ -253,48 +302,69 @@ def _make_shards(
     return {index: written.result() for index, written in writing.items()}
 
 
-def _batches(config: SynthesizeConfig, job: _Job, rows: range) -> Iterator[imgopt.Synthesis]:
+def _read_ahead(job: _Job, ranges: Collection[range]) -> Iterator[ImageData]:
+    """Reads the originals of shards; the next ones while these are used."""
+    with ThreadPoolExecutor(1) as pool:
+        reading = None
+        for rows in ranges:
+            following = pool.submit(job.originals.read, rows.start, rows.stop)
+            if reading is not None:
+                yield reading.result()
+            reading = following
+        if reading is not None:
+            yield reading.result()
+
+
+def _batches(
+    config: SynthesizeConfig, job: _Job, originals: ImageData, targets: Float[np.ndarray, "n k"]
+) -> Iterator[imgopt.Synthesis]:
     return imgopt.synthesize_in_batches(
         job.source.classify,
-        job.data.images[rows.start : rows.stop],
-        job.targets[rows.start - job.start : rows.stop - job.start],
+        originals.images,
+        targets,
         batch_size=config.batch_size,
+        devices=config.devices,
         measure=job.source.measure,
         **job.options,
     )
 
 
-def _columns(job: _Job, rows: range, made: imgopt.Synthesis) -> dict[str, Any]:
+def _columns(
+    originals: ImageData, targets: Float[np.ndarray, "n k"], made: imgopt.Synthesis
+) -> dict[str, Any]:
     """A shard's features; an image's id is its source's with a prefix."""
-    source_ids = job.data.ids[rows.start : rows.stop]
     broken = ~np.isfinite(made.outputs).all(1)
     if broken.any():
         raise FloatingPointError(
-            f"{broken.sum()} of {len(rows)} images are not finite or have no finite output, first "
-            f"that of {source_ids[np.argmax(broken)]}; a lower learning_rate may help. The shards "
-            "before are kept"
+            f"{broken.sum()} of {len(originals.ids)} images are not finite or have no finite "
+            f"output, first that of {originals.ids[np.argmax(broken)]}; a lower learning_rate may "
+            "help. The shards before are kept"
         )
     return {
-        "id": [f"synthesised_{name}" for name in source_ids],
+        "id": [f"synthesised_{name}" for name in originals.ids],
         "image": np.asarray(imgopt.to_uint8(made.images)),
-        "label": job.data.labels[rows.start : rows.stop],
-        "target": job.targets[rows.start - job.start : rows.stop - job.start],
+        "label": originals.labels,
+        "target": targets,
         "output": made.outputs,
         "kl": made.kl,
         "max_error": made.max_error,
         "steps": made.steps,
-        "source_id": list(source_ids),
+        "source_id": list(originals.ids),
     }
 
 
 def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -> Made:
     """Summarises the whole set, on screen and beside it."""
-    originals = job.data.images[job.start : job.stop]
-    data = load_images(config.out)
+    data = open_images(config.out)
     columns = read_extras(config.out, ("kl", "max_error", "steps"))
-    summary = summarise(data, columns, originals, job.options["pixel_map"])
+    pairs = pairs_in_parts(data, job.originals, start=job.start)
+    summary = summarise(pairs, columns, job.options["pixel_map"])
     write_json(config.out / "summary.json", summary)
-    write_set_report(config.out / "report.html", data, columns["kl"], originals, summary)
+    shown = min(SHOWN_IMAGES, len(data))
+    originals = job.originals.read(job.start, job.start + shown).images
+    write_set_report(
+        config.out / "report.html", data.read(0, shown), columns["kl"], originals, summary
+    )
     print_summary(summary, made=made, seconds=seconds)
     print(f"image set: {config.out}")
     return Made(summary, made, seconds)

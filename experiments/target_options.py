@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from imgopt import check_targets, ranked_targets, two_class_targets, uniform_targets
-from train.datasets import ImageData
 from train.files import sha256_of
+from train.image_data import ImageReader
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TargetConfig:
 
 
 def make_targets(
-    config: TargetConfig, data: ImageData, *, start: int, stop: int, key: int
+    config: TargetConfig, data: ImageReader, *, start: int, stop: int, key: int
 ) -> Float[np.ndarray, "n k"]:
     """Targets of the images start to stop of a split.
 

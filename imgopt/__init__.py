@@ -10,6 +10,7 @@ Method: Hirano, Iwamura, Kise, "Image generation that elicits an arbitrary outpu
 model, and training with it" (paper A; equations are quoted as "A, eq. 2").
 """
 
+from imgopt.devices import check_devices
 from imgopt.filters import ImageFilter, gaussian_low_pass, low_pass
 from imgopt.jobs import synthesize_in_batches
 from imgopt.measures import (
@@ -20,7 +21,7 @@ from imgopt.measures import (
 )
 from imgopt.pixel_maps import PixelMap, arctan_map, sigmoid_map, tanh_map, to_float, to_uint8
 from imgopt.rules import momentum_sgd, rule_by_name, sgd
-from imgopt.synthesis import Classify, Synthesis, check_inputs, synthesize
+from imgopt.synthesis import Classify, Synthesis, check_inputs, compile_updates, synthesize
 from imgopt.targets import check_targets, ranked_targets, two_class_targets, uniform_targets
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "PixelMap",
     "Synthesis",
     "arctan_map",
+    "check_devices",
     "check_inputs",
     "check_targets",
+    "compile_updates",
     "gaussian_low_pass",
     "high_frequency_energy",
     "low_pass",

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from imgopt.devices import check_devices
 from imgopt.pixel_maps import to_float
 from imgopt.synthesis import Classify, Synthesis, synthesize
 from imgopt.targets import check_targets
@@ -18,6 +19,7 @@ def synthesize_in_batches(
     targets: Float[np.ndarray, "n k"],
     *,
     batch_size: int,
+    devices: int = 1,
     **options: Any,
 ) -> Iterator[Synthesis]:
     """Synthesises images batch by batch; each batch is computed while the last one is used.
@@ -30,22 +32,26 @@ def synthesize_in_batches(
         classify: as for `imgopt.synthesize`.
         images: 8-bit originals.
         targets: as for `imgopt.synthesize`.
-        batch_size: images in a compiled batch, at least 1.
+        batch_size: images in a compiled batch, at least 1, and a multiple of the devices.
+        devices: how many of this process's devices share each batch; on several of one kind the
+            bits are those of one device with its part of the batch size.
         **options: passed on to `imgopt.synthesize`.
 
     Returns:
         An iterator that gives a `Synthesis` of NumPy arrays for each batch, in order.
 
     Raises:
-        ValueError: `batch_size` is below 1, the images are not uint8, or some targets are wrong: at
-            once. What else `imgopt.synthesize` refuses, it refuses at the first batch.
+        ValueError: `batch_size` is below 1 or does not suit the devices, the images are not uint8,
+            or some targets are wrong: at once. What else `imgopt.synthesize` refuses, it refuses at
+            the first batch.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_devices(devices, batch_size)
     if np.asarray(images).dtype != np.uint8:
         raise ValueError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
     targets = check_targets(targets, count=len(images))
-    return _run(classify, images, targets, batch_size, options)
+    return _run(classify, images, targets, batch_size, {"devices": devices, **options})
 
 
 def _run(

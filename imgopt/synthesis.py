@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from imgopt.devices import check_devices, make_mesh, on_each_device, place, sharding
 from imgopt.filters import ImageFilter
 from imgopt.pixel_maps import PixelMap, arctan_map, slope, to_float, to_uint8
 from imgopt.rules import sgd
@@ -66,6 +68,7 @@ def synthesize(
     tolerance: float | None = None,
     criterion: Criterion = "kl",
     measure: Classify | None = None,
+    devices: int = 1,
 ) -> Synthesis:
     """Optimises images until the classifier's whole softmax is the distribution asked for.
 
@@ -92,6 +95,8 @@ def synthesize(
             cannot tell: it bottoms out at the entropy of q*.
         measure: the classifier that measures the finished images, where it is not `classify`
             itself (a float32 one beside a bfloat16 one).
+        devices: how many of this process's devices share the batch, each an equal part of it. The
+            result is that of so many smaller batches, each on a device of its own.
 
     Returns:
         A `Synthesis`.
@@ -108,14 +113,81 @@ def synthesize(
     """
     images, targets = check_inputs(classify, images, targets)
     _check_options(steps, tolerance, criterion)
-    program = _Program(
-        optimizer or sgd(), pixel_map or arctan_map(), image_filter or _identity, criterion
+    program = _make_program(optimizer, pixel_map, image_filter, criterion, devices, len(images))
+    images, targets = place((images, targets), program.mesh, by_row=True)
+    classify, measure = place(
+        (as_partial(classify), as_partial(measure or classify)), program.mesh, by_row=False
     )
     threshold = jnp.float32(-jnp.inf if tolerance is None else tolerance)
     run = _run_from_host if _loops_on_host() else _run_on_device
-    start = _begin(program, images)
-    end = run(program, as_partial(classify), targets, threshold, steps, start)
-    return _finish(program, as_partial(measure or classify), images, targets, end)
+    end = run(program, (classify, threshold, steps), targets, _begin(program, None, images))
+    return _finish(program, measure, (images, targets), end)
+
+
+def compile_updates(
+    classify: Classify,
+    shape: tuple[int, int, int, int],
+    num_classes: int,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    pixel_map: PixelMap | None = None,
+    image_filter: ImageFilter | None = None,
+    criterion: Criterion = "kl",
+    devices: int = 1,
+) -> jax.stages.Compiled:
+    """Compiles the part of `synthesize` that takes the most time and memory, and runs nothing.
+
+    JAX keeps what is compiled: `synthesize` with the same options does not compile it again.
+
+    Args:
+        classify: as for `synthesize`, as is all that is not said here.
+        shape: of the images, (n, h, w, c); they are float32.
+        num_classes: k.
+        optimizer: ditto.
+        pixel_map: ditto.
+        image_filter: ditto.
+        criterion: ditto.
+        devices: ditto.
+
+    Returns:
+        The program, whose `memory_analysis` is for one device.
+
+    Raises:
+        ValueError: the devices are too many or do not share n evenly.
+    """
+    program = _make_program(optimizer, pixel_map, image_filter, criterion, devices, shape[0])
+    classify = place(as_partial(classify), program.mesh, by_row=False)
+
+    def row_shapes(tree: Any) -> Any:
+        placed = sharding(program.mesh, by_row=True)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), tree
+        )
+
+    targets = row_shapes(jax.ShapeDtypeStruct((shape[0], num_classes), jnp.float32))
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
+    carry = row_shapes(jax.eval_shape(functools.partial(_begin, program, None), images))
+    updates: Any = _update if _loops_on_host() else _run_on_device
+    return updates.lower(program, (classify, jnp.float32(0), 0), targets, carry).compile()
+
+
+def _make_program(
+    optimizer: optax.GradientTransformation | None,
+    pixel_map: PixelMap | None,
+    image_filter: ImageFilter | None,
+    criterion: Criterion,
+    devices: int,
+    count: int,
+) -> "_Program":
+    """Checks the devices, and fills in what is not given."""
+    check_devices(devices, count)
+    return _Program(
+        optimizer or sgd(),
+        pixel_map or arctan_map(),
+        image_filter or _identity,
+        criterion,
+        make_mesh(devices),
+    )
 
 
 def as_partial(classify: Classify) -> jax.tree_util.Partial:
@@ -192,6 +264,7 @@ class _Program(NamedTuple):
     pixel_map: PixelMap
     image_filter: ImageFilter
     criterion: Criterion
+    mesh: Mesh | None
 
     def render(self, weights: Float[Array, "*n h w c"]) -> Float[Array, "*n h w c"]:
         """The image that the classifier sees."""
@@ -216,23 +289,35 @@ def _loops_on_host() -> bool:
     return jax.default_backend() == "cpu"
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _begin(program: _Program, images: Float[Array, "n h w c"]) -> _Carry:
+def _compiled(function: Callable, **options: Any) -> Callable:
+    """Compiles function(program, shared, *rows), for each device of the program's on its rows."""
+
+    @functools.wraps(function)
+    def run(program: _Program, shared: Any, *rows: Any) -> Any:
+        return on_each_device(functools.partial(function, program), program.mesh)(shared, *rows)
+
+    return jax.jit(run, static_argnums=0, **options)
+
+
+@_compiled
+def _begin(program: _Program, shared: None, images: Float[Array, "n h w c"]) -> _Carry:
+    del shared
     weights = program.pixel_map.to_weights(images)
     opt_state = jax.vmap(program.optimizer.init)(weights)
     count = len(images)
     return _Carry(weights, opt_state, jnp.zeros(count, jnp.int32), jnp.ones(count, bool))
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnames="carry")
+Shared = tuple[jax.tree_util.Partial, Float[Array, ""], Any]
+"""What all images have in common: classifier, tolerance, and the number of updates at most."""
+
+
+@functools.partial(_compiled, donate_argnums=3)  # the carry
 def _update(
-    program: _Program,
-    classify: jax.tree_util.Partial,
-    targets: Float[Array, "n k"],
-    tolerance: Float[Array, ""],
-    carry: _Carry,
+    program: _Program, shared: Shared, targets: Float[Array, "n k"], carry: _Carry
 ) -> _Carry:
     """One update of every active image; an image that has met the tolerance is active no more."""
+    classify, tolerance, _ = shared
 
     def loss(weights: Float[Array, "h w c"], target: Float[Array, " k"]):
         logits = classify(program.render(weights)[None])[0]
@@ -251,34 +336,36 @@ def _update(
     return jax.vmap(update)(targets, carry)
 
 
-def _run_from_host(program, classify, targets, tolerance, max_steps: int, carry: _Carry) -> _Carry:
+def _run_from_host(program: _Program, shared: Shared, targets: Array, carry: _Carry) -> _Carry:
+    _, tolerance, max_steps = shared
     may_stop = bool(tolerance >= 0)
     for _ in range(max_steps):
-        carry = _update(program, classify, targets, tolerance, carry)
+        carry = _update(program, shared, targets, carry)
         if may_stop and not carry.active.any():
             break
     return carry
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _run_on_device(program, classify, targets, tolerance, max_steps, carry: _Carry) -> _Carry:
+@_compiled
+def _run_on_device(program: _Program, shared: Shared, targets: Array, carry: _Carry) -> _Carry:
     def goes_on(carry: _Carry) -> Bool[Array, ""]:
         # An active image has taken every step so far, so the largest count is the loop's.
-        return carry.active.any() & (carry.steps.max() < max_steps)
+        return carry.active.any() & (carry.steps.max() < shared[2])
 
-    body = functools.partial(_update, program, classify, targets, tolerance)
+    on_this_device = program._replace(mesh=None)
+    body = functools.partial(_update, on_this_device, shared, targets)
     return jax.lax.while_loop(goes_on, body, carry)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@_compiled
 def _finish(
     program: _Program,
     measure: jax.tree_util.Partial,
-    originals: Float[Array, "n h w c"],
-    targets: Float[Array, "n k"],
+    asked: tuple[Float[Array, "n h w c"], Float[Array, "n k"]],
     carry: _Carry,
 ) -> Synthesis:
     """Measures the finished images as an 8-bit file will hold them."""
+    originals, targets = asked
     images = jnp.clip(program.render(carry.weights), 0, 1)
     log_q = _log_outputs(measure, to_float(to_uint8(images)).astype(images.dtype))
     # Rounding would turn the NaN of an image that went wrong into a healthy black.

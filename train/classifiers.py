@@ -1,6 +1,7 @@
 """A trained classifier: what it is, its variables, and as a function to logits or features."""
 
 import functools
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,9 @@ from train.networks import ConvNet, build_network
 Precision = Literal["float32", "bfloat16"]
 
 SPEC_FILE = "classifier.json"
+
+FIRST_BFLOAT16 = 8.0
+"""Compute capability of the first NVIDIA GPUs that compute in bfloat16 (Ampere)."""
 
 
 class ClassifierSpec(NamedTuple):
@@ -72,6 +76,23 @@ class _Apply(NamedTuple):
         normalised = normalise(images, self.spec)
         return jnp.asarray(
             network.apply(variables, normalised, train=False, features=self.features)
+        )
+
+
+def check_precision(precision: Precision) -> None:
+    """Raises ValueError for a precision that the device would only imitate.
+
+    NVIDIA GPUs before Ampere have no bfloat16 arithmetic: XLA converts to float32 and back around
+    every operation, which is slower than float32 itself. So it is on most CPUs, but there it may be
+    wanted, to check on a small scale what a GPU or TPU does on a large one.
+    """
+    device = jax.local_devices()[0]
+    capability = getattr(device, "compute_capability", "")  # AMD's is a name such as gfx90a
+    is_nvidia = re.fullmatch(r"\d+\.\d+", capability)
+    if precision == "bfloat16" and is_nvidia and float(capability) < FIRST_BFLOAT16:
+        raise ValueError(
+            f"precision bfloat16 needs a GPU of compute capability {FIRST_BFLOAT16} or later, got "
+            f"{device.device_kind} with {capability}; take --precision float32"
         )
 
 

@@ -19,6 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
+STEPS_PER_CALL = 20
+"""Of the device, between which the host hears of the steps."""
+
 
 class TrainState(NamedTuple):
     """All that changes in training: a learner's variables by name, and its optimisers' states."""
@@ -114,7 +117,7 @@ def fit(
     constants: Any = None,
     resume: tuple[int, TrainState] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    steps_per_call: int = 20,
+    steps_per_call: int = STEPS_PER_CALL,
 ) -> Iterator[EpochResult]:
     """Trains, an epoch at a time.
 
@@ -164,6 +167,41 @@ def fit(
                 "--learning-rate may help. The last checkpoint is kept"
             )
         yield EpochResult(epoch + 1, step, state, _means(found))
+
+
+def compile_steps(
+    learner: Learner,
+    data: Any,
+    budget: Budget,
+    *,
+    groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
+    constants: Any = None,
+    steps_per_call: int = STEPS_PER_CALL,
+) -> jax.stages.Compiled:
+    """Compiles the steps that `fit` would run with the same arguments, and runs none.
+
+    JAX keeps what is compiled: `fit` does not compile it again.
+
+    Args:
+        learner: as for `fit`, as is all else; of data and constants only the shapes matter.
+        data: ditto.
+        budget: ditto.
+        groups: ditto.
+        constants: ditto.
+        steps_per_call: ditto.
+
+    Raises:
+        ValueError: the training set, or a group of it, is smaller than a batch.
+    """
+    sizes = [len(rows) for rows in groups.values()] if groups else [len(jax.tree.leaves(data)[0])]
+    used = budget.steps_per_epoch(min(sizes)) * budget.batch_size
+    shape = () if groups is None else (len(groups),)
+    key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape))
+    order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
+    state = jax.eval_shape(_make_initial(learner, bool(shape)), key)
+    run_steps: Any = _make_run_steps(learner, budget.batch_size, bool(shape), steps_per_call)
+    data, constants = jax.eval_shape(lambda *trees: trees, data, constants)
+    return run_steps.lower(state, data, constants, key, order, 0, 0, 0).compile()
 
 
 def _means(found: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

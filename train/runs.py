@@ -4,9 +4,11 @@
 an interrupted and resumed run ends with the same bytes as an undisturbed one.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,12 +33,16 @@ def as_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def open_run(directory: Path, config: Any) -> dict[str, Any] | None:
+def open_run(
+    directory: Path, config: Any, *, check: Callable[[], object] = lambda: None
+) -> dict[str, Any] | None:
     """Begins a run in a new directory, or finds one of the same configuration.
 
     Args:
         directory: made where it lacks.
         config: a dataclass or dict.
+        check: called where the run is a new one, before anything is written into its directory;
+            raises what is against it. For what takes long to find out.
 
     Returns:
         The content of its `result.json`, if the run is complete; None if there is something to do.
@@ -57,9 +63,22 @@ def open_run(directory: Path, config: Any) -> dict[str, Any] | None:
         return read_json(result) if result.is_file() else None
     if directory.exists() and not (directory.is_dir() and _is_empty(directory)):
         raise ValueError(f"{directory} is there already and is not a run; choose another --out")
-    directory.mkdir(parents=True, exist_ok=True)
+    _begin(directory, check)
     write_json(path, wanted)
     return None
+
+
+def _begin(directory: Path, check: Callable[[], object]) -> None:
+    """Makes a directory, which is quickly refused, and unmakes it if the check refuses the run."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        check()
+    except BaseException:
+        for path in missing:
+            with contextlib.suppress(OSError):  # another process may have put something there
+                path.rmdir()
+        raise
 
 
 def _is_empty(directory: Path) -> bool:

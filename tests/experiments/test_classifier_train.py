@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import experiments.classifier_train
 import experiments.training_session
 import train.loop
 from imgopt import to_float
@@ -276,6 +277,7 @@ def test_parameters_that_are_no_longer_finite_stop_an_epoch_too(
 
         return run_steps
 
+    monkeypatch.setattr(experiments.classifier_train, "check_fits", lambda _: None)
     monkeypatch.setattr(train.loop, "_make_run_steps", make_broken_steps)
     assert elicit(*training, "--out", tmp_path / "run") == 1
     assert "parameters are not finite after step 3 (epoch 1)" in capsys.readouterr().err

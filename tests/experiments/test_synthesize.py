@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+import experiments.synthesis_summary
 import experiments.synthesize
 import imgopt
+import train.image_data
+import train.image_sets
 from train.classifiers import classify_function, digest, load_classifier
 from train.datasets import load_images
 
@@ -227,6 +231,49 @@ def test_the_summary_is_numpy_s(made, data):
         "frozen_pixels": np.isin(originals, [0, 255]).mean(),
     }
     assert {name: summary[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_summary_by_parts_is_that_of_all_at_once(
+    made, synthesis, tmp_path, elicit, monkeypatch
+):
+    """Parts of 3 images lie across the shards of 4."""
+    shutil.copytree(made, tmp_path / "set")
+    (tmp_path / "set" / "summary.json").unlink()
+    monkeypatch.setattr(experiments.synthesis_summary, "MEASURED_AT_ONCE", 3)
+    assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", 10) == 0
+    found, wanted = (
+        json.loads((place / "summary.json").read_text()) for place in (tmp_path / "set", made)
+    )
+    assert found.keys() == wanted.keys()
+    # A part of another size is another compiled program, which may round another way.
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
+MEANS = "classify = lambda images: 9 * images.mean((1, 2))\n"
+
+
+@pytest.mark.usefixtures("no_report")
+def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypatch):
+    """Neither the originals nor the images made are held but for a few shards of 8."""
+    (tmp_path / "means.py").write_text(MEANS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    for module, name in ((train.image_sets, "RECORDS_AT_ONCE"), (train.image_data, "PART_IMAGES")):
+        monkeypatch.setattr(module, name, 8)
+    monkeypatch.setattr(experiments.synthesis_summary, "MEASURED_AT_ONCE", 8)
+    shape, peaks = (96, 128, 3), {}
+    data = make_set(tmp_path / "data", shape=shape, counts={"train": 96})
+    given = ("--classifier", "means:classify", "--dataset", data, "--steps", 1)
+    sizes = ("--batch-size", 8, "--batches-per-shard", 1, "--split")
+    for count in (8, 24, 96):
+        words = (*given, *sizes, f"train[:{count}]", "--out", tmp_path / str(count))
+        if count > 8:  # the first one compiles
+            tracemalloc.start()
+        assert elicit("synthesize", *words) == 0
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[96] - peaks[24] < 0.3 * (96 - 24) * np.prod(shape)
 
 
 def test_a_summary_stands_on_the_screen(made, synthesis, tmp_path, elicit, capsys):

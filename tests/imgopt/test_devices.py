@@ -1,0 +1,153 @@
+"""A batch that several devices share, in a process whose CPU is divided into four.
+
+That process tells its findings in JSON: the largest differences between the results of one device
+and of several, and what communication was compiled.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+import imgopt
+from imgopt.devices import check_devices, make_mesh, on_each_device, place
+
+PROGRAM = """
+import json, re, sys
+import flax.linen as nn
+import jax
+import numpy as np
+import imgopt
+import imgopt.synthesis
+from train.layers import Conv, max_pool_2x2
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = max_pool_2x2(nn.relu(Conv(4)(x)))
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+random = np.random.default_rng(0)
+images = random.integers(0, 256, (13, 6, 4, 3), np.uint8)
+targets = random.dirichlet(np.ones(3), 13).astype(np.float32)
+net = Net()
+params = net.init(jax.random.key(0), np.zeros((1, 6, 4, 3), np.float32))
+classify = jax.tree_util.Partial(net.apply, params)
+OPTIONS = {"image_filter": imgopt.low_pass(2), "optimizer": imgopt.momentum_sgd(learning_rate=3.0)}
+
+def made(batch_size, devices, **options):
+    parts = imgopt.synthesize_in_batches(
+        classify, images, targets,
+        batch_size=batch_size, devices=devices, steps=7, **OPTIONS, **options,
+    )
+    return [np.concatenate(column) for column in zip(*parts)]
+
+def difference(one, other):
+    return max(float(np.abs(a.astype(np.float64) - b).max()) for a, b in zip(one, other))
+
+found = {"devices": jax.local_device_count()}
+for loop in ("host", "device"):
+    imgopt.synthesis._loops_on_host = lambda: loop == "host"
+    program = imgopt.compile_updates(classify, (8, 6, 4, 3), 3, devices=4, **OPTIONS)
+    shared = made(8, 4, tolerance=0.05)
+    found[loop] = {
+        "to a batch of the same size": difference(shared, made(8, 1, tolerance=0.05)),
+        "to a device's part of it": difference(shared, made(2, 1, tolerance=0.05)),
+        "to exact steps": difference(made(8, 4), made(2, 1)),
+        "least steps": int(shared[4].min()), "most steps": int(shared[4].max()),
+        "communication": re.findall("all-gather|all-reduce|all-to-all|permute", program.as_text()),
+    }
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def found():
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("loop", ["host", "device"])
+def test_devices_make_what_one_device_makes(loop, found):
+    assert found["devices"] == 4
+    assert found[loop]["to a batch of the same size"] <= 1e-6
+    assert found[loop]["to a device's part of it"] == 0
+    assert found[loop]["to exact steps"] == 0
+    assert found[loop]["least steps"] < found[loop]["most steps"]
+
+
+@pytest.mark.parametrize("loop", ["host", "device"])
+def test_devices_have_nothing_to_say_to_each_other(loop, found):
+    assert found[loop]["communication"] == []
+
+
+def one_device() -> Mesh:
+    return Mesh(np.array(jax.local_devices()[:1]), ("images",))
+
+
+def test_a_function_on_a_mesh_gets_the_rows_and_what_they_share():
+    rows, shared = np.arange(6.0).reshape(3, 2), np.float32(10)
+    function = on_each_device(lambda shared, rows: rows * shared, one_device())
+    np.testing.assert_array_equal(function(shared, rows), rows * 10)
+
+
+@pytest.mark.parametrize(
+    ("by_row", "expected"), [(True, PartitionSpec("images")), (False, PartitionSpec())]
+)
+def test_arrays_are_placed_by_row_or_whole(by_row, expected):
+    placed = place({"a": np.ones((2, 3))}, one_device(), by_row=by_row)
+    assert placed["a"].sharding.spec == expected
+
+
+def test_one_device_needs_no_mesh_and_moves_nothing():
+    rows = np.ones(3)
+    assert make_mesh(1) is None
+    assert place(rows, None, by_row=True) is rows
+    assert on_each_device(len, None) is len
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "message"),
+    [
+        (0, 4, "devices must be at least 1 and at most 1, .*got 0"),
+        (2, 4, "devices must be at least 1 and at most 1, .*got 2"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(devices, batch_size, message):
+    with pytest.raises(ValueError, match=message):
+        check_devices(devices, batch_size)
+
+
+def test_a_batch_that_cannot_be_dealt_out_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices() * 3)
+    with pytest.raises(ValueError, match=r"a multiple of the 3 devices .* got 7; take 9"):
+        imgopt.synthesize_in_batches(
+            len, np.zeros((2, 4, 4, 3), np.uint8), np.full((2, 2), 0.5), batch_size=7, devices=3
+        )
+
+
+def test_what_is_compiled_ahead_is_not_compiled_again(compilations):
+    kernel = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+
+    def classify(images):
+        return images.reshape(len(images), -1) @ kernel
+
+    options = {"optimizer": imgopt.sgd(learning_rate=0.25), "criterion": "max_error"}
+    targets = np.full((3, 3), 1 / 3, np.float32)
+    with compilations() as names:
+        program = imgopt.compile_updates(classify, (3, 5, 4, 3), 3, **options)
+        imgopt.synthesize(classify, np.zeros((3, 5, 4, 3), np.float32), targets, **options)
+    assert names.count("_update") == 1
+    assert "f32[3,5,4,3]" in program.as_text()
