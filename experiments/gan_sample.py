@@ -3,6 +3,9 @@
 Image number j of class c is drawn by fold_in(fold_in(key, c), j) alone, so a set of more images a
 class begins with those of a smaller one. With --select, numbers are tried from 0 on, and the first
 accepted images are kept (B, 3.3).
+
+All classes are drawn side by side, a batch of each in a round, and a shard of the set is written as
+soon as it is complete: memory holds a round and a shard, however many images there are.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,9 +15,10 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Int64, UInt8
 from tyro.conf import arg
 
+from experiments.growing_set import Part, discard_work, growing_directory, write_parts
 from experiments.judging import Judge, Judged, check_references, find_judge, judging
 from experiments.new_set import is_complete
 from experiments.progress import Progress
@@ -25,12 +29,12 @@ from experiments.selection_report import (
     warn_of_shortfalls,
     write_pages,
 )
+from experiments.shards import Columns
 from experiments.target_options import class_number
 from gans.key_text import keys_to_text
 from gans.sampling import Gan, gan_digest, image_keys, load_gan, sample
 from gans.selection import Keep, Tally, Thresholds, Verdicts, choose, quota, tally
-from train.files import building_directory
-from train.image_sets import EXTRAS, ImageSetSpec, write_splits
+from train.image_sets import ImageSetSpec, commit
 from train.runs import check_key
 
 SPLIT = "train"
@@ -94,11 +98,27 @@ class GanSampleConfig:
 
 
 class _Job(NamedTuple):
-    """A checked job: everything in memory, nothing computed or written yet."""
+    """A checked job; nothing is computed or written yet."""
 
     gan: Gan
     classes: tuple[int, ...]
     judge: Judge | None
+
+
+class _Drawn(NamedTuple):
+    """How far the drawing has come.
+
+    Attributes:
+        number: the next image's of every class that lacks something.
+        kept: images in all.
+        lacking: of each class and each of `gans.selection.KINDS`, where a classifier judges.
+        tried: how those tried were judged.
+    """
+
+    number: int
+    kept: int
+    lacking: Int64[np.ndarray, "k 2"]
+    tried: Tally
 
 
 class _Made(NamedTuple):
@@ -107,6 +127,7 @@ class _Made(NamedTuple):
     labels: Int[np.ndarray, " n"]
     numbers: Int[np.ndarray, " n"]
     images: UInt8[np.ndarray, "n h w c"]
+    keys: np.ndarray
     verdicts: Verdicts | None
 
 
@@ -128,14 +149,26 @@ def sample_gan(config: GanSampleConfig) -> None:
     job = _check(config)
     identity = _identity(config, job)
     if is_complete(config.out, identity):
+        discard_work(config.out)
         return
-    made, tried = _draw(config, job)
-    outcome = _outcome(config, job, made, tried)
-    if outcome is not None:
-        check_every_class(outcome)
-        warn_of_shortfalls(outcome)
-    _write(config, job, made, outcome=outcome, identity=identity)
-    print(f"{config.out}: {len(made.labels):,} {SPLIT}, {len(job.classes)} classes")
+    spec = _spec(job)
+    with growing_directory(config.out, identity) as directory:
+        shards, state = write_parts(
+            directory, spec, lambda state: _rounds(config, job, state), split=SPLIT
+        )
+        drawn = _from_json(state)
+        outcome = _outcome(config, job, drawn)
+        if outcome is not None:
+            check_every_class(outcome)
+            warn_of_shortfalls(outcome)
+        commit(directory, spec, {SPLIT: shards}, manifest=identity)
+        write_pages(
+            directory,
+            title="Generated images",
+            lead="Images that a GAN made for chosen classes.",
+            outcome=outcome,
+        )
+    print(f"{config.out}: {drawn.kept:,} {SPLIT}, {len(job.classes)} classes")
     if outcome is not None:
         print_outcome(outcome)
 
@@ -177,119 +210,113 @@ def _identity(config: GanSampleConfig, job: _Job) -> dict[str, Any]:
     }
 
 
-def _draw(config: GanSampleConfig, job: _Job) -> tuple[_Made, Tally | None]:
-    """Draws all images, and counts how those tried were judged, if they were."""
+def _spec(job: _Job) -> ImageSetSpec:
+    return ImageSetSpec(
+        name="generated",
+        class_names=job.gan.spec.class_names,
+        image_shape=job.gan.spec.image_shape,
+        extras=("key",) if job.judge is None else ("key", "predicted", "confidence"),
+        splits=(SPLIT,),
+        description="Images that a GAN made for chosen classes (elicit).",
+    )
+
+
+def _rounds(config: GanSampleConfig, job: _Job, state: Any) -> Iterator[Part]:
+    """Draws a batch of every class that lacks something, until none does or all is tried."""
     judge_images = None if job.judge is None else judging(job.judge)
+    drawn = _begin(config, job) if state is None else _from_json(state)
     kinds = 2 if config.select == "both" else 1
-    parts: list[_Made] = []
-    tallies: list[Tally] = []
-    done, total = 0, kinds * config.per_class * len(job.classes)
-    with Progress("sampling", total=total, unit="images") as progress:
-        for label in job.classes:
-            for part, tried in _draw_class(config, job.gan, judge_images, label):
-                parts.append(part)
-                tallies += [] if tried is None else [tried]
-                done += len(part.labels)
-                progress.update_to(done)
-    made = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    tried = jax.tree.map(lambda *counts: sum(counts), *tallies) if tallies else None
-    return _rows(made, np.lexsort((made.labels, made.numbers))), tried
+    total = kinds * config.per_class * len(job.classes)
+    is_last = False
+    with Progress("sampling", total=total, unit="images", done=drawn.kept) as progress:
+        while not is_last:
+            made, after = _round(config, job, judge_images, drawn)
+            is_last = after.number == config.tries or not after.lacking.any()
+            yield Part(_as_json(drawn), _columns(job, made), _as_json(after), is_last)
+            drawn = after
+            progress.update_to(drawn.kept)
 
 
-def _draw_class(
-    config: GanSampleConfig,
-    gan: Gan,
-    judge_images: Callable[[np.ndarray], Judged] | None,
-    label: int,
-) -> Iterator[tuple[_Made, Tally | None]]:
-    """Draws images of one class, batch by batch, until nothing is lacking or all is tried.
+def _begin(config: GanSampleConfig, job: _Job) -> _Drawn:
+    num_classes = job.gan.spec.num_classes
+    nothing = np.zeros(0, int)
+    none = tally(nothing, nothing, np.zeros(0, bool), num_classes=num_classes)
+    return _Drawn(0, 0, _wanted(config, job), none)
 
-    What is tried beyond the last image needed, up to a batch, is not counted: so neither the images
-    nor the counts depend on the size of the batches.
+
+def _wanted(config: GanSampleConfig, job: _Job) -> Int64[np.ndarray, "k 2"]:
+    """What is to be kept of each class and kind.
+
+    What is judged but not selected is all kept: no kind can run out before the tries do.
     """
-    num_classes = gan.spec.num_classes
-    # Whatever is judged but not selected is all kept: no kind can run out before the tries do.
     keep, count = (config.select, config.per_class) if config.select else ("both", config.tries)
-    lacking = quota(np.array([label]), keep=keep, count=count, num_classes=num_classes)
-    for start in range(0, config.tries, config.batch_size):
-        numbers = np.arange(start, min(start + config.batch_size, config.tries))
-        labels = np.full(len(numbers), label)
-        keys = image_keys(jax.random.key(config.key), label, numbers)
-        images = sample(gan, keys, labels, batch_size=config.batch_size)
-        if judge_images is None:
-            yield _Made(labels, numbers, images, None), None
-            continue
-        verdicts, accepted = judge_images(images)
-        choice = choose(labels, verdicts.predicted, accepted, lacking=lacking)
-        lacking, tried = choice.lacking, choice.needed
-        counts = tally(
-            labels[tried], verdicts.predicted[tried], accepted[tried], num_classes=num_classes
-        )
-        yield _rows(_Made(labels, numbers, images, verdicts), choice.rows), counts
-        if not lacking.any():
-            return
+    classes = np.array(job.classes)
+    return quota(classes, keep=keep, count=count, num_classes=job.gan.spec.num_classes)
+
+
+def _as_json(drawn: _Drawn) -> dict[str, Any]:
+    return {
+        "number": drawn.number,
+        "kept": drawn.kept,
+        "lacking": drawn.lacking.tolist(),
+        "tried": [counts.tolist() for counts in drawn.tried],
+    }
+
+
+def _from_json(state: dict[str, Any]) -> _Drawn:
+    tried = Tally(*(np.array(counts, np.int64) for counts in state["tried"]))
+    return _Drawn(state["number"], state["kept"], np.array(state["lacking"], np.int64), tried)
+
+
+def _round(
+    config: GanSampleConfig,
+    job: _Job,
+    judge_images: Callable[[np.ndarray], Judged] | None,
+    drawn: _Drawn,
+) -> tuple[_Made, _Drawn]:
+    """Draws the next numbers, and says how far that has come.
+
+    What is tried of a class beyond the last image needed is not counted: so neither the images nor
+    the counts depend on the size of the batches.
+    """
+    stop = min(drawn.number + config.batch_size, config.tries)
+    lacking, tried = drawn.lacking, drawn.tried
+    parts = []
+    for label in np.flatnonzero(lacking.any(1)).tolist():
+        made = _draw(config, job.gan, label, np.arange(drawn.number, stop))
+        if judge_images is not None:
+            verdicts, accepted = judge_images(made.images)
+            choice = choose(made.labels, verdicts.predicted, accepted, lacking=lacking)
+            counts = tally(
+                made.labels[choice.needed],
+                verdicts.predicted[choice.needed],
+                accepted[choice.needed],
+                num_classes=len(lacking),
+            )
+            lacking = choice.lacking
+            tried = Tally(*(a + b for a, b in zip(tried, counts, strict=True)))
+            made = _rows(made._replace(verdicts=verdicts), choice.rows)
+        parts.append(made)
+    made = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    after = _Drawn(stop, drawn.kept + len(made.labels), lacking, tried)
+    return _rows(made, np.lexsort((made.labels, made.numbers))), after
+
+
+def _draw(config: GanSampleConfig, gan: Gan, label: int, numbers: Int[np.ndarray, " n"]) -> _Made:
+    """Draws images of one class."""
+    labels = np.full(len(numbers), label)
+    keys = image_keys(jax.random.key(config.key), label, numbers)
+    images = sample(gan, keys, labels, batch_size=config.batch_size)
+    return _Made(labels, numbers, images, np.array(keys_to_text(keys), object), None)
 
 
 def _rows(made: _Made, rows: np.ndarray) -> _Made:
     return jax.tree.map(lambda column: column[rows], made)
 
 
-def _outcome(
-    config: GanSampleConfig, job: _Job, made: _Made, tried: Tally | None
-) -> Outcome | None:
-    """What judging came to, if there was any."""
-    if made.verdicts is None or tried is None:
-        return None
-    num_classes = job.gan.spec.num_classes
-    everything = np.ones(len(made.labels), bool)
-    kept = tally(made.labels, made.verdicts.predicted, everything, num_classes=num_classes)
-    return Outcome(
-        class_names=job.gan.spec.class_names,
-        classes=job.classes,
-        keep=config.select,
-        per_class=config.per_class if config.select else None,
-        tally=tried,
-        kept=kept.accepted,
-    )
-
-
-def _write(
-    config: GanSampleConfig,
-    job: _Job,
-    made: _Made,
-    *,
-    outcome: Outcome | None,
-    identity: dict[str, Any],
-) -> None:
-    columns = _columns(config, job, made)
-    spec = ImageSetSpec(
-        name="generated",
-        class_names=job.gan.spec.class_names,
-        image_shape=job.gan.spec.image_shape,
-        extras=tuple(name for name in columns if name in EXTRAS),
-        splits=(SPLIT,),
-        description="Images that a GAN made for chosen classes (elicit).",
-    )
-    with building_directory(config.out) as partial:
-        write_splits(partial, spec, {SPLIT: [columns]}, manifest=identity)
-        write_pages(
-            partial,
-            made.images,
-            made.labels,
-            title="Generated images",
-            lead="Images that a GAN made for chosen classes.",
-            outcome=outcome,
-        )
-
-
-def _columns(config: GanSampleConfig, job: _Job, made: _Made) -> dict[str, Any]:
+def _columns(job: _Job, made: _Made) -> Columns:
     """The set's features; an image's id is its class and its number."""
     names = job.gan.spec.class_names
-    keys = np.empty(len(made.labels), object)
-    for label in job.classes:
-        rows = made.labels == label
-        own = image_keys(jax.random.key(config.key), label, made.numbers[rows])
-        keys[rows] = keys_to_text(own)
     judged = {}
     if made.verdicts is not None:
         judged = {
@@ -303,6 +330,20 @@ def _columns(config: GanSampleConfig, job: _Job, made: _Made) -> dict[str, Any]:
         ],
         "image": made.images,
         "label": made.labels,
-        "key": keys.tolist(),
+        "key": made.keys.tolist(),
         **judged,
     }
+
+
+def _outcome(config: GanSampleConfig, job: _Job, drawn: _Drawn) -> Outcome | None:
+    """What judging came to, if there was any."""
+    if job.judge is None:
+        return None
+    return Outcome(
+        class_names=job.gan.spec.class_names,
+        classes=job.classes,
+        keep=config.select,
+        per_class=config.per_class if config.select else None,
+        tally=drawn.tried,
+        kept=_wanted(config, job) - drawn.lacking,
+    )

@@ -10,8 +10,9 @@ from jaxtyping import Bool, UInt8
 from experiments.classifier_source import ClassifierSource, check_takes, find_classifier
 from gans.metrics import relative_distances, usual_distance
 from gans.selection import Thresholds, Verdicts, judge, reaches
-from train.datasets import ImageData, data_digest, load_images
+from train.datasets import data_digest, open_images
 from train.evaluation import extract_features, predict
+from train.image_data import ImageReader, iter_parts
 from train.runs import as_json
 
 JUDGED_AT_ONCE = 256
@@ -22,7 +23,7 @@ many others come with it."""
 class References(NamedTuple):
     """Images that others must lie away from, and the features in which that is measured."""
 
-    data: ImageData
+    data: ImageReader
     features: jax.tree_util.Partial
 
 
@@ -101,8 +102,8 @@ def find_judge(
             "--min-distance is measured in a classifier's features, which the callable "
             f"{classifier} does not give; give a run of elicit classifier train"
         )
-    data = load_images(train_data)
-    check_takes(source, data.class_names, data.images.shape[1:], of="training data")
+    data = open_images(train_data)
+    check_takes(source, data.class_names, data.image_shape, of="training data")
     return Judge(source, thresholds, References(data, source.features))
 
 
@@ -119,7 +120,8 @@ def judging(by: Judge) -> Callable[[UInt8[np.ndarray, "n h w c"]], Judged]:
     references = by.references
     known, unit = np.empty((0, 0)), 1.0
     if references is not None:
-        known = _features(references, references.data.images)
+        parts = iter_parts(references.data)
+        known = np.concatenate([_features(references, part.images) for part in parts])
         unit = usual_distance(known)
 
     def judge_images(images: UInt8[np.ndarray, "n h w c"]) -> Judged:

@@ -1,5 +1,7 @@
 """The command `elicit select`: keeps the images of a set that a classifier sorts out (B, 3.3)."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from experiments.selection_report import (
     warn_of_shortfalls,
     write_pages,
 )
+from experiments.shards import SHARD_IMAGES, Columns, in_shards
 from gans.selection import Keep, Thresholds, choose, quota, tally
-from train.datasets import ImageData, data_digest, load_images
+from train.datasets import data_digest, open_images
 from train.files import building_directory
+from train.image_data import ImageReader, iter_parts
 from train.image_sets import ImageSetSpec, write_splits
 
 SPLIT = "train"
@@ -67,13 +71,13 @@ def select(config: SelectConfig) -> None:
             class is accepted. Nothing is written.
         FloatingPointError: the classifier's output is not finite.
     """
-    data = load_images(config.images, config.split)
+    data = open_images(config.images, config.split)
     judge = find_judge(
         config.classifier,
         config.thresholds,
         train_data=config.train_data,
         class_names=data.class_names,
-        image_shape=data.images.shape[1:],
+        image_shape=data.image_shape,
         of="data set",
     )
     identity = {
@@ -90,7 +94,9 @@ def select(config: SelectConfig) -> None:
     }
     if is_complete(config.out, identity):
         return
-    judged = judging(judge)(data.images)
+    judge_images = judging(judge)
+    parts = [judge_images(part.images) for part in iter_parts(data)]
+    judged = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     rows, outcome = _choose(config, data, judged)
     check_every_class(outcome)
     warn_of_shortfalls(outcome)
@@ -99,7 +105,7 @@ def select(config: SelectConfig) -> None:
     print_outcome(outcome)
 
 
-def _choose(config: SelectConfig, data: ImageData, judged: Judged) -> tuple[np.ndarray, Outcome]:
+def _choose(config: SelectConfig, data: ImageReader, judged: Judged) -> tuple[np.ndarray, Outcome]:
     """The rows to keep, and what the selection came to."""
     labels, predicted = data.labels, judged.verdicts.predicted
     classes, num_classes = np.unique(labels), len(data.class_names)
@@ -118,38 +124,50 @@ def _choose(config: SelectConfig, data: ImageData, judged: Judged) -> tuple[np.n
 
 def _write(
     config: SelectConfig,
-    data: ImageData,
+    data: ImageReader,
     judged: Judged,
     *,
     rows: np.ndarray,
     outcome: Outcome,
     identity: dict[str, Any],
 ) -> None:
-    images, labels = data.images[rows], data.labels[rows]
-    sources = data.source_ids or data.ids
-    columns = {
-        "id": [data.ids[row] for row in rows],
-        "image": images,
-        "label": labels,
-        "source_id": [sources[row] for row in rows],
-        "predicted": judged.verdicts.predicted[rows],
-        "confidence": judged.verdicts.confidence[rows],
-    }
     spec = ImageSetSpec(
         name="selected",
         class_names=data.class_names,
-        image_shape=data.images.shape[1:],
+        image_shape=data.image_shape,
         extras=("source_id", "predicted", "confidence"),
         splits=(SPLIT,),
         description="Images of a set that a classifier sorted out by their classes (elicit).",
     )
     with building_directory(config.out) as partial:
-        write_splits(partial, spec, {SPLIT: [columns]}, manifest=identity)
+        write_splits(
+            partial,
+            spec,
+            {SPLIT: in_shards(_kept(data, judged, rows))},
+            num_shards=math.ceil(len(rows) / SHARD_IMAGES),
+            manifest=identity,
+        )
         write_pages(
             partial,
-            images,
-            labels,
             title="Selected images",
             lead="Images kept for what a classifier says of them.",
             outcome=outcome,
         )
+
+
+def _kept(data: ImageReader, judged: Judged, rows: np.ndarray) -> Iterator[Columns]:
+    """The features of the rows to keep, part by part of the set that they come from."""
+    start = 0
+    for part in iter_parts(data):
+        stop = start + len(part.labels)
+        own = rows[(rows >= start) & (rows < stop)]
+        sources = part.source_ids or part.ids
+        yield {
+            "id": [part.ids[row] for row in own - start],
+            "image": part.images[own - start],
+            "label": part.labels[own - start],
+            "source_id": [sources[row] for row in own - start],
+            "predicted": judged.verdicts.predicted[own],
+            "confidence": judged.verdicts.confidence[own],
+        }
+        start = stop

@@ -12,7 +12,9 @@ from experiments.figures import class_shares, confusion
 from experiments.report import Picture, Section, Table, write_report
 from experiments.sample_grid import sample_grid
 from gans.selection import KINDS, Keep, Tally, wanted_kinds
+from train.datasets import open_images
 from train.files import atomic_write, write_json
+from train.image_data import PART_IMAGES, ImageReader
 
 SELECTION_FILE = "selection.json"
 GRID_FILE = "grid.png"
@@ -114,26 +116,17 @@ def print_outcome(outcome: Outcome) -> None:
         print(f"  {outcome.class_names[label]:{width}}  {kinds}")
 
 
-def write_pages(
-    directory: Path,
-    images: UInt8[np.ndarray, "n h w c"],
-    labels: Int[np.ndarray, " n"],
-    *,
-    title: str,
-    lead: str,
-    outcome: Outcome | None,
-) -> None:
-    """Writes a grid of the images, a report, and what a selection came to, beside a set.
+def write_pages(directory: Path, *, title: str, lead: str, outcome: Outcome | None) -> None:
+    """Writes a grid of the first images, a report, and what a selection came to, beside a set.
 
     Args:
-        directory: the set's, with its manifest.
-        images: all that the set holds.
-        labels: their intended classes.
+        directory: the set's, committed; its split is train.
         title: of the report.
         lead: a sentence below it.
         outcome: of the selection, where a classifier judged the images.
     """
-    grid = class_grid(images, labels)
+    reader = open_images(directory)
+    grid = class_grid(*_first_images(reader))
     atomic_write(directory / GRID_FILE, grid)
     sections = [
         Section(
@@ -149,7 +142,7 @@ def write_pages(
         directory / "report.html",
         title=title,
         lead=lead,
-        facts=dict(_facts(len(labels), outcome)),
+        facts=dict(_facts(len(reader), outcome)),
         sections=sections,
         footer={"digests and configuration": "manifest.json"},
     )
@@ -167,6 +160,22 @@ def class_grid(images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n
     blank = ((0, 0), (0, 0), (0, 0))
     filled = [np.pad(row, ((0, columns - len(row)), *blank), constant_values=255) for row in rows]
     return sample_grid(np.stack(filled))
+
+
+def _first_images(
+    reader: ImageReader,
+) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]:
+    """Images and labels of those that a grid shows, without reading more than the parts around."""
+    classes = np.unique(reader.labels)
+    firsts = [np.flatnonzero(reader.labels == label)[:GRID_COLUMNS] for label in classes]
+    rows = np.sort(np.concatenate(firsts))
+    images = []
+    for start in range(0, len(reader), PART_IMAGES):
+        own = rows[(rows >= start) & (rows < start + PART_IMAGES)]
+        if own.size:
+            part = reader.read(int(own[0]), int(own[-1]) + 1)
+            images.append(part.images[own - own[0]])
+    return np.concatenate(images), reader.labels[rows]
 
 
 def _facts(count: int, outcome: Outcome | None) -> Iterator[tuple[str, str]]:

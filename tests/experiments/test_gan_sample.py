@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import re
+import tracemalloc
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
+import experiments.gan_sample
+import experiments.growing_set
 from experiments.sample_grid import GAP_PX
 from gans.dcgan import DcganConfig, Generator
 from gans.key_text import keys_from_text
@@ -212,7 +215,7 @@ def test_the_size_of_the_batches_does_not_matter(draw, own_classifier):
     first, other = draw(*words), draw(*words, "--batch-size", 3, name="other")
     for file in ("selection.json", "grid.png", "report.html"):
         assert (first / file).read_bytes() == (other / file).read_bytes()
-    shard = "generated-train.array_record-00000-of-00001"
+    shard = "generated-train.array_record-00000"
     assert (first / shard).read_bytes() == (other / shard).read_bytes()
 
 
@@ -268,6 +271,90 @@ def test_the_same_command_again(draw, own_classifier, contents, capsys):
     assert contents(draw(*words, name="again")) == before
     draw(*words, "--max-tries-per-class", 39, status=2)
     assert "max_tries_per_class was 40, now 39" in capsys.readouterr().err
+
+
+# ---- shards, interruptions, memory
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Shards of 7, which no round's number of images is a multiple of."""
+    monkeypatch.setattr(experiments.growing_set, "SHARD_IMAGES", 7)
+
+
+WAYS = {
+    "all": ("--per-class", 9),
+    "judged": ("--per-class", 9, "--classifier", "OWN"),
+    "selected": ("--per-class", 6, "--select", "both", "--classifier", "OWN"),
+}
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize(
+    ("way", "place", "call"),
+    [
+        *((way, "growing_set.write_shard", 2) for way in WAYS),
+        ("all", "growing_set.write_shard", 0),
+        ("selected", "growing_set.write_json", 1),
+        ("all", "gan_sample.commit", 0),
+        ("judged", "gan_sample.write_pages", 0),
+    ],
+)
+def test_an_interrupted_sampling_goes_on_to_the_same_bytes(
+    draw, own_classifier, contents, tmp_path, monkeypatch, capsys, way, place, call
+):
+    words = ["--batch-size", 2, *(own_classifier if w == "OWN" else w for w in WAYS[way])]
+    drawn = []
+    count = lambda *given, **options: drawn.append(1) or sample(*given, **options)  # noqa: E731
+    monkeypatch.setattr(experiments.gan_sample, "sample", count)
+    whole, draws = contents(draw(*words, name="whole")), len(drawn)
+    assert sum("array_record" in name for name in whole) > 3
+    module, _, function = place.partition(".")
+    original, calls = getattr(getattr(experiments, module), function), []
+
+    def interrupt(*given, **options):
+        calls.append(1)
+        if len(calls) > call:
+            raise KeyboardInterrupt
+        return original(*given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(experiments, module), function, interrupt)
+        draw(*words, status=130)
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+    drawn.clear()
+    assert contents(draw(*words)) == whole
+    assert (len(drawn) < draws) == (call > 0 or module == "gan_sample")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "mine", "whole"]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_size_of_the_shards_does_not_matter(draw, pool):
+    made, many = load_images(draw("--per-class", 11)), load_images(pool)
+    assert made.ids == many.ids[:33]
+    np.testing.assert_array_equal(made.images, many.images[:33])
+
+
+def test_leftovers_go_once_the_set_is_complete(draw, tmp_path):
+    draw("--per-class", 1)
+    (tmp_path / ".made.partial").mkdir()
+    draw("--per-class", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_memory_does_not_grow_with_the_set(tmp_path, elicit, monkeypatch):
+    monkeypatch.setattr(experiments.growing_set, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(experiments.gan_sample, "write_pages", lambda *_, **__: None)
+    gan, peaks = write_gan(tmp_path / "gan", image_size=64), {}
+    for count in (3, 8, 32):
+        words = ("--gan", gan, "--batch-size", 4, "--per-class", count, "--out")
+        if count > 3:  # the first one compiles
+            tracemalloc.start()
+        assert elicit("gan", "sample", *words, tmp_path / str(count)) == 0
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[32] - peaks[8] < 0.25 * 3 * (32 - 8) * 64 * 64 * 3
 
 
 BAD_INPUT = {

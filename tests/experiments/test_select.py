@@ -140,6 +140,23 @@ def test_what_it_came_to_is_written_beside_the_set(select, mixed, said, capsys):
     }
 
 
+def test_a_large_set_is_read_and_written_in_parts(select, mixed, monkeypatch):
+    at_once = select("--keep", "both", images=mixed, name="at-once")
+    for place in ("experiments.shards", "experiments.select_command"):
+        monkeypatch.setattr(f"{place}.SHARD_IMAGES", 7)
+    for place in ("train.image_data", "experiments.selection_report"):
+        monkeypatch.setattr(f"{place}.PART_IMAGES", 5)
+    in_parts = select("--keep", "both", images=mixed, name="in-parts")
+    assert [shard["num_examples"] for shard in read_manifest(in_parts)["shards"]] == [7] * 6 + [6]
+    for found, wanted in zip(load_images(in_parts), load_images(at_once), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    for name in ("predicted", "confidence"):
+        found, wanted = (read_extras(out, [name])[name] for out in (in_parts, at_once))
+        np.testing.assert_array_equal(found, wanted)
+    for file in ("grid.png", "report.html", "selection.json"):
+        assert (in_parts / file).read_bytes() == (at_once / file).read_bytes()
+
+
 def test_near_copies_of_training_images_are_left_out(select, data, mixed, run, tmp_path):
     source = load_images(mixed)
     features = feature_function(load_classifier(run))
