@@ -1,125 +1,141 @@
-"""Times a synthesis update and a training step, beside the machine's own matrix product.
+"""Times our jobs beside PyTorch's: in one process, in turn, on the same inputs, in one precision.
 
-Usage: python benchmarks/bench.py [--job synthesis|training] [--model vgg-small] [--batch-size 64]
+Usage: python benchmarks/bench.py [--job NAME … | all] [--peer torch|none] [--out FILE]
 
-Prints JSON: for each job the time of a step (median, minimum and maximum of 7 repetitions),
-images a second, and the compilation apart; and what a large matrix product reaches in the same
-process, as the machine's ceiling. Compare ratios within one run: absolute times drift.
+For each job: milliseconds a step (median, minimum and maximum of the calls), images a second,
+FLOP/s and their share of what a large matrix product reaches in the same run, by the quicker of the
+two; what compiling took beyond a later call; the memory of each side, in a process of its own; and
+the ratio ours / peer, pair by pair. Compare ratios: absolute times drift from day to day. But run
+it on an idle machine (the load average is told): PyTorch's threads wait for each other by spinning,
+and beside other work it was seen to take ten times as long. How the arithmetic is counted stands in
+`jobs`.
+
+Without --job a few of the jobs are timed, in some minutes; all of them take far longer. The peer
+needs `pip install torch==2.13.0`; without it, ours is timed alone.
 """
 
 import json
-import statistics
-import time
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
+
+# JAX would take most of a GPU's memory at once, and leave PyTorch too little.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
+from comparison import as_text, describe, find_ceilings, load_peer, time_case
+from job_table import JOBS
+from jobs import Case
 
-import imgopt
-from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
-from train.classifiers import Classifier, ClassifierSpec, classify_function
-from train.loop import fit
+from train.classifiers import Precision
+from train.files import write_json
+from train.host import keep_memory
 from train.networks import NetworkName
-from train.runs import environment
+from train.runs import as_json
 
-REPETITIONS = 7
-STEPS = 10
-MATRIX_SIZE = 2048
-CLASS_NAMES = tuple(map(str, range(10)))
+QUICK: dict[str, tuple[NetworkName | None, ...]] = {
+    "synthesis-step": ("vgg16", "kono-cnn"),
+    "training-step": ("kono-cnn",),
+    "dcgan-step": (None,),
+    "set-writing": (None,),
+}
+"""Jobs and their models without --job, at the smallest batch."""
+
+MIN_PAIRS = 7
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """Times a synthesis update and a training step."""
+    """Times our jobs, and the same in PyTorch beside them."""
 
-    job: Literal["all", "synthesis", "training"] = "all"
-    """Which to time."""
-    model: NetworkName = "vgg-small"
-    """The classifier, on 32×32×3 images and 10 classes."""
-    batch_size: int = 64
-    """Images a step."""
+    job: tuple[str, ...] = ()
+    """Names of jobs, or "all"; none: a few that take some minutes."""
+    model: tuple[NetworkName, ...] = ()
+    """Classifiers, for jobs that have one, instead of each job's own."""
+    batch_size: tuple[int, ...] = ()
+    """Images a step, instead of each job's own; of each class for dcgan-per-class-step."""
+    images: int | None = None
+    """Images of a whole synthesis, of data-input and of set-writing, instead of their own."""
+    data_dir: Path | None = None
+    """TFDS's data directory with cifar10, for data-input."""
+    precision: Precision = "float32"
+    """Of the computation, on both sides; parameters are float32."""
+    peer: Literal["torch", "none"] = "torch"
+    """What to stand beside."""
+    pairs: int = MIN_PAIRS
+    """Calls of each side that count."""
+    memory: bool = True
+    """Measure the memory of each side, in a process of its own."""
+    out: Path | None = None
+    """JSON file for the results, written after each job."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number outside its range."""
+        if self.pairs < MIN_PAIRS:
+            raise ValueError(f"pairs must be at least {MIN_PAIRS}, got {self.pairs}")
+        for name in ("batch_size", "images"):
+            given = getattr(self, name)
+            for number in given if isinstance(given, tuple) else (given,):
+                if number is not None and number < 1:
+                    raise ValueError(f"{name} must be at least 1, got {number}")
 
-def time_calls(call: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of the first call, and median, minimum and maximum of the repetitions."""
-    times = []
-    for _ in range(REPETITIONS + 1):
-        began = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - began)
-    first, *rest = times
-    median = statistics.median(rest)
-    return {"first": first, "median": median, "min": min(rest), "max": max(rest)}
+    @property
+    def cases(self) -> list[Case]:
+        """What is to be timed, in order.
 
+        Raises:
+            ValueError: there is no such job.
+        """
+        for name in self.job:
+            if name not in (*JOBS, "all"):
+                raise ValueError(f"unknown job {name!r}; expected all, or {', '.join(JOBS)}")
+        names = JOBS if "all" in self.job else dict.fromkeys(self.job or QUICK)
+        return [
+            Case(name, model, size, self.precision, self.images, self.data_dir)
+            for name in names
+            for model in self._models(name)
+            for size in self._batch_sizes(name)
+        ]
 
-def per_step(seconds: dict[str, float], batch_size: int) -> dict[str, float]:
-    """Milliseconds a step, images a second, and what the first call took beyond a later one."""
-    steps = {
-        f"step_{name}_ms": round(1e3 * seconds[name] / STEPS, 2)
-        for name in ("median", "min", "max")
-    }
-    return {
-        **steps,
-        "images_per_second": round(batch_size * STEPS / seconds["median"], 1),
-        "compilation_seconds": round(seconds["first"] - seconds["median"], 2),
-    }
+    def _models(self, name: str) -> Sequence[NetworkName | None]:
+        own = JOBS[name].models if self.job else QUICK[name]
+        return own if own == (None,) else self.model or own
 
-
-def matrix_ceiling() -> float:
-    """GFLOP/s of a float32 product of two 2048×2048 matrices."""
-    matrix = jnp.ones((MATRIX_SIZE, MATRIX_SIZE))
-    seconds = time_calls(lambda: matrix @ matrix)
-    return round(2 * MATRIX_SIZE**3 / seconds["median"] / 1e9, 1)
-
-
-def synthesis(spec: ClassifierSpec, batch_size: int) -> dict[str, float]:
-    """The paper's update: SGD through the arctan map."""
-    network = spec.build()
-    variables = network.init(jax.random.key(0), jnp.zeros((1, *spec.image_shape)), train=False)
-    classify = classify_function(Classifier(spec, dict(variables)))
-    images = jax.random.uniform(jax.random.key(1), (batch_size, *spec.image_shape))
-    labels = np.arange(batch_size) % len(CLASS_NAMES)
-    targets = imgopt.two_class_targets(
-        jax.random.key(2), labels, num_classes=len(CLASS_NAMES), own=0.9
-    )
-    seconds = time_calls(lambda: imgopt.synthesize(classify, images, targets, steps=STEPS))
-    return per_step(seconds, batch_size)
-
-
-def training(spec: ClassifierSpec, batch_size: int) -> dict[str, float]:
-    """A step of SGD with flips and crops, the mixed loss included."""
-    count = batch_size * STEPS
-    random = np.random.default_rng(0)
-    data = TrainData(
-        images=random.integers(0, 256, (count, *spec.image_shape), dtype=np.uint8),
-        labels=random.integers(0, 10, count).astype(np.int32),
-        teacher_outputs=np.full((count, 10), 0.1, np.float32),
-        is_generated=random.random(count) < 0.3,
-    )
-    config = TrainConfig(epochs=REPETITIONS + 1, batch_size=batch_size, loss="mixed")
-    learner = ClassifierLearner(spec, config, config.budget.total_steps(count))
-    epochs = fit(jax.random.key(0), learner, data, config.budget, steps_per_call=STEPS)
-    return per_step(time_calls(lambda: next(epochs).state), batch_size)
+    def _batch_sizes(self, name: str) -> Sequence[int]:
+        sizes = JOBS[name].batch_sizes
+        if sizes is None:
+            return (1,)
+        own = sizes.get(jax.default_backend(), sizes["gpu"])
+        return self.batch_size or (own if self.job else own[:1])
 
 
 def main(config: BenchConfig) -> None:
-    """Runs the jobs and prints their times as JSON."""
-    spec = ClassifierSpec(config.model, 1.0, CLASS_NAMES, (32, 32, 3), (0.5,) * 3, (0.25,) * 3)
-    jobs = {"synthesis": synthesis, "training": training}
-    chosen = jobs if config.job == "all" else {config.job: jobs[config.job]}
-    result = {
-        "model": config.model,
-        "batch_size": config.batch_size,
-        "matrix_product_gflops": matrix_ceiling(),
-        **{name: job(spec, config.batch_size) for name, job in chosen.items()},
-        **environment(),
-    }
-    print(json.dumps(result, indent=2))
+    """Runs the jobs, printing what each took; writes the file after each."""
+    keep_memory()
+    cases = config.cases
+    peer = load_peer(config.peer)
+    surroundings = describe(peer)
+    ceilings = find_ceilings(peer, config.precision)
+    print(json.dumps({**surroundings, "matrix_product_flops": ceilings}, indent=2))
+    results = []
+    for case in cases:
+        result = time_case(
+            case, peer, ceiling=max(ceilings.values()), pairs=config.pairs, memory=config.memory
+        )
+        print(f"\n{as_text(result)}", flush=True)
+        results.append(result)
+        if config.out:
+            found = {**surroundings, "matrix_product_flops": ceilings, "results": results}
+            write_json(config.out, as_json(found))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(BenchConfig))
+    try:
+        main(tyro.cli(BenchConfig))
+    except ValueError as error:
+        print(f"bench.py: error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -165,7 +165,7 @@ def _make_what_is_missing(
 
 def _check(config: SynthesizeConfig) -> _Job:
     """Finds and checks everything that the job needs."""
-    imgopt.check_devices(config.devices, config.batch_size)
+    imgopt.check_devices(config.devices, batch_size=config.batch_size)
     check_precision(config.precision)
     source = find_classifier(config.classifier, precision=config.precision)
     originals = open_images(config.dataset, config.split, data_dir=config.data_dir)
@@ -196,7 +196,6 @@ def _footprint(config: SynthesizeConfig, job: _Job) -> Footprint:
     program = imgopt.compile_updates(
         job.source.classify,
         (config.batch_size, *job.originals.image_shape),
-        job.targets.shape[1],
         devices=config.devices,
         **{name: job.options[name] for name in compiled_in},
     )

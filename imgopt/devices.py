@@ -17,7 +17,7 @@ IMAGES_AXIS = "images"
 Tree = TypeVar("Tree")
 
 
-def check_devices(devices: int, batch_size: int) -> None:
+def check_devices(devices: int, *, batch_size: int) -> None:
     """Raises ValueError unless this process has so many devices, and a batch is dealt out evenly.
 
     Args:

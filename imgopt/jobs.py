@@ -47,7 +47,7 @@ def synthesize_in_batches(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    check_devices(devices, batch_size)
+    check_devices(devices, batch_size=batch_size)
     if np.asarray(images).dtype != np.uint8:
         raise ValueError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
     targets = check_targets(targets, count=len(images))

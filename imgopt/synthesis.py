@@ -127,7 +127,6 @@ def synthesize(
 def compile_updates(
     classify: Classify,
     shape: tuple[int, int, int, int],
-    num_classes: int,
     *,
     optimizer: optax.GradientTransformation | None = None,
     pixel_map: PixelMap | None = None,
@@ -142,7 +141,6 @@ def compile_updates(
     Args:
         classify: as for `synthesize`, as is all that is not said here.
         shape: of the images, (n, h, w, c); they are float32.
-        num_classes: k.
         optimizer: ditto.
         pixel_map: ditto.
         image_filter: ditto.
@@ -153,7 +151,8 @@ def compile_updates(
         The program, whose `memory_analysis` is for one device.
 
     Raises:
-        ValueError: the devices are too many or do not share n evenly.
+        ValueError: the devices are too many or do not share n evenly, or the classifier cannot take
+            such images.
     """
     program = _make_program(optimizer, pixel_map, image_filter, criterion, devices, shape[0])
     classify = place(as_partial(classify), program.mesh, by_row=False)
@@ -164,7 +163,8 @@ def compile_updates(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), tree
         )
 
-    targets = row_shapes(jax.ShapeDtypeStruct((shape[0], num_classes), jnp.float32))
+    logits = logits_shape(classify, shape)
+    targets = row_shapes(jax.ShapeDtypeStruct(logits, jnp.float32))
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     carry = row_shapes(jax.eval_shape(functools.partial(_begin, program, None), images))
     updates: Any = _update if _loops_on_host() else _run_on_device
@@ -180,7 +180,7 @@ def _make_program(
     count: int,
 ) -> "_Program":
     """Checks the devices, and fills in what is not given."""
-    check_devices(devices, count)
+    check_devices(devices, batch_size=count)
     return _Program(
         optimizer or sgd(),
         pixel_map or arctan_map(),

@@ -24,6 +24,10 @@ POSITIONAL = {"key", "classify", "images", "originals", "outputs", "targets", "l
     "shape",
     "radius",  # the one thing that makes a low-pass
     "sigma",  # likewise
+    "devices",  # and what the functions of imgopt.devices are about
+    "mesh",
+    "tree",
+    "function",
 }
 """What a public function of imgopt may take by place; all else is an option, by keyword."""
 

@@ -54,7 +54,7 @@ def difference(one, other):
 found = {"devices": jax.local_device_count()}
 for loop in ("host", "device"):
     imgopt.synthesis._loops_on_host = lambda: loop == "host"
-    program = imgopt.compile_updates(classify, (8, 6, 4, 3), 3, devices=4, **OPTIONS)
+    program = imgopt.compile_updates(classify, (8, 6, 4, 3), devices=4, **OPTIONS)
     shared = made(8, 4, tolerance=0.05)
     found[loop] = {
         "to a batch of the same size": difference(shared, made(8, 1, tolerance=0.05)),
@@ -127,7 +127,7 @@ def test_one_device_needs_no_mesh_and_moves_nothing():
 )
 def test_devices_that_are_not_there_are_refused(devices, batch_size, message):
     with pytest.raises(ValueError, match=message):
-        check_devices(devices, batch_size)
+        check_devices(devices, batch_size=batch_size)
 
 
 def test_a_batch_that_cannot_be_dealt_out_is_refused_at_once(monkeypatch):
@@ -147,7 +147,7 @@ def test_what_is_compiled_ahead_is_not_compiled_again(compilations):
     options = {"optimizer": imgopt.sgd(learning_rate=0.25), "criterion": "max_error"}
     targets = np.full((3, 3), 1 / 3, np.float32)
     with compilations() as names:
-        program = imgopt.compile_updates(classify, (3, 5, 4, 3), 3, **options)
+        program = imgopt.compile_updates(classify, (3, 5, 4, 3), **options)
         imgopt.synthesize(classify, np.zeros((3, 5, 4, 3), np.float32), targets, **options)
     assert names.count("_update") == 1
     assert "f32[3,5,4,3]" in program.as_text()

@@ -1,0 +1,163 @@
+"""One point of `growth.py`, measured in a process of its own, whose memory is then the point's.
+
+Usage: python benchmarks/growth_point.py JSON
+
+The JSON is a `Point`'s; what is printed is JSON too, on the last line.
+"""
+
+import collections
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import imgopt
+from gans.dcgan import DcganConfig
+from gans.game import GameConfig, GanData, GanLearner
+from gans.pairs import DcganPair
+from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
+from train.host import keep_memory
+from train.loop import Budget, compile_steps, fit
+from train.memory import footprint
+from train.runs import environment
+
+NUM_CLASSES = 10
+SIMULATE = "--xla_force_host_platform_device_count"
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured; the axes are `images` to `devices`.
+
+    Attributes:
+        axis: the one along which this point is one of several.
+        images: in the job; of each class, where GANs are trained.
+        batch_size: images in a compiled batch.
+        steps: updates of every image.
+        size_px: height and width of an image.
+        classes: with a DCGAN each, all trained at once; 0 for a synthesis.
+        devices: that share a batch.
+        model: the classifier.
+        width: factor on its channels, or a DCGAN's channels next to the image.
+        precision: of the computation.
+        repeats: measurements, after one that does not count.
+    """
+
+    axis: str
+    images: int
+    batch_size: int
+    steps: int
+    size_px: int
+    classes: int
+    devices: int
+    model: str
+    width: float
+    precision: Precision
+    repeats: int
+
+
+def measure(point: Point) -> dict[str, Any]:
+    """Times a point and tells the memory that it took."""
+    found = _measure_gans(point) if point.classes else _measure_synthesis(point)
+    return {**found, "peak_bytes": peak_bytes(), "environment": environment()}
+
+
+def peak_bytes() -> int:
+    """The most memory so far: of the device, or of this process where the device does not tell."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    in_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # KiB on Linux
+    return stats.get("peak_bytes_in_use", in_process)
+
+
+def _measure_synthesis(point: Point) -> dict[str, Any]:
+    shape = (point.size_px, point.size_px, 3)
+    names = tuple(map(str, range(NUM_CLASSES)))
+    spec = ClassifierSpec(point.model, point.width, names, shape, (0.5,) * 3, (0.25,) * 3)
+    variables = jax.jit(lambda key: spec.build().init(key, jnp.zeros((1, *shape)), train=False))
+    classifier = Classifier(spec, dict(variables(jax.random.key(0))))
+    classify = classify_function(classifier, precision=point.precision)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (point.images, *shape), dtype=np.uint8)
+    targets = random.dirichlet(np.ones(NUM_CLASSES), point.images).astype(np.float32)
+
+    def run(count: int, devices: int) -> Any:
+        parts = imgopt.synthesize_in_batches(
+            classify, images[:count], targets[:count], batch_size=point.batch_size,
+            devices=devices, steps=point.steps, measure=classify_function(classifier),
+        )  # fmt: skip
+        return collections.deque(parts, maxlen=1).pop()
+
+    began = time.perf_counter()
+    batch = (point.batch_size, *shape)
+    program = imgopt.compile_updates(classify, batch, devices=point.devices)
+    compilation = time.perf_counter() - began
+    first = run(point.batch_size, point.devices)
+    found = {
+        "compilation_seconds": compilation,
+        "planned_bytes": footprint(program, batch_size=point.batch_size).needed_bytes,
+        "seconds": _times(point.repeats, lambda: run(point.images, point.devices)),
+    }
+    if point.devices > 1:
+        alone = run(point.batch_size, 1)
+        found["difference"] = float(np.abs(first.images - alone.images).max())
+    return found
+
+
+def _measure_gans(point: Point) -> dict[str, Any]:
+    config = DcganConfig(image_size=point.size_px, width=int(point.width))
+    learner = GanLearner((DcganPair(config, precision=point.precision),), GameConfig(), 2e-4)
+    count = point.batch_size * point.steps
+    random = np.random.default_rng(0)
+    shape = (point.classes * count, point.size_px, point.size_px, 3)
+    labels = np.repeat(np.arange(point.classes, dtype=np.int32), count)
+    data = GanData(*jax.device_put((random.integers(0, 256, shape, dtype=np.uint8), labels)))
+    groups = {str(label): np.flatnonzero(labels == label) for label in range(point.classes)}
+    budget = Budget(point.batch_size, epochs=point.repeats + 1)
+    began = time.perf_counter()
+    program = compile_steps(learner, data, budget, groups=groups, steps_per_call=point.steps)
+    compilation = time.perf_counter() - began
+    epochs = fit(
+        jax.random.key(0), learner, data, budget, groups=groups, steps_per_call=point.steps
+    )
+    next(epochs)
+    return {
+        "compilation_seconds": compilation,
+        "planned_bytes": footprint(program, batch_size=point.batch_size).needed_bytes,
+        "seconds": _times(point.repeats, lambda: next(epochs)),
+    }
+
+
+def _times(repeats: int, call: Callable[[], Any]) -> list[float]:
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def main(text: str) -> int:
+    """Measures and prints; a point that cannot be, on this machine, says why."""
+    point = Point(**json.loads(text))
+    if point.devices > 1:  # before jax makes its devices; only CPUs look at it
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} {SIMULATE}={point.devices}"
+    keep_memory()
+    try:
+        found = measure(point)
+    except ValueError as error:
+        found = {"skipped": str(error)}
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,383 @@
+"""What is timed, and our side of it: the library's public functions, as a user would call them.
+
+Each job makes its inputs as NumPy arrays, from which the peer starts as well. The arithmetic of an
+update, F being that of a forward pass and G and D those of a generator and a discriminator:
+
+    synthesis: 2 F, since only images have gradients;
+    training: 3 F, the customary count, with a gradient of the images that nobody asks for;
+    a GAN: 4 G + 8 D. For the discriminator G without gradients and D twice with them; for the
+        generator G with them and D without those of its parameters.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from arithmetic import forward_flop, total
+from timing import Call
+
+import gans
+import imgopt
+from gans.dcgan import Discriminator, Generator
+from gans.pairs import build_encoder
+from gans.stacked import LevelDiscriminator, build_generator
+from train.classifier_training import ClassifierLearner, TrainConfig, original_data
+from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
+from train.datasets import ImageData, find_directory, load_images
+from train.image_sets import ImageSetSpec, write_shard
+from train.loop import Budget, Learner, fit
+from train.networks import NetworkName
+
+NUM_CLASSES = 10
+IMAGE_SHAPE = (32, 32, 3)
+WHOLE_SYNTHESIS_STEPS = 100
+
+FLOP_OF_A_CALL = {"cpu": 1e11, "gpu": 1e14}
+"""A call has as many updates as come to about this, but from MIN_STEPS to MAX_STEPS."""
+
+MIN_STEPS, MAX_STEPS = 3, 20
+
+ENDLESS = 10_000
+"""Epochs of a training of which the first few are timed."""
+
+FILES = 10_000
+"""Images read from disk."""
+
+
+class Case(NamedTuple):
+    """A job at one size.
+
+    Attributes:
+        job: its name.
+        model: of the classifier; None where the job has none.
+        batch_size: images a step; of each class, where each has a GAN.
+        precision: of the computation.
+        images: in a call of a job that takes any number; None: its own habit.
+        data_dir: TFDS's data directory with cifar10 in it; None: jobs that read it are skipped.
+    """
+
+    job: str
+    model: NetworkName | None
+    batch_size: int
+    precision: Precision = "float32"
+    images: int | None = None
+    data_dir: Path | None = None
+
+
+class Job(NamedTuple):
+    """A case that is ready to be timed.
+
+    Attributes:
+        case: what it is.
+        compared: what a call does, on both sides.
+        inputs: what both sides start from.
+        start: makes our call.
+        images: that a call moves or, once for each update, computes on.
+        steps: updates in a call.
+        flop: of a call; None where it is not arithmetic that takes the time.
+    """
+
+    case: Case
+    compared: str
+    inputs: Any
+    start: Callable[[], Call]
+    images: int
+    steps: int = 1
+    flop: int | None = None
+
+
+def steps_of_a_call(flop: int) -> int:
+    """How many updates of so much arithmetic a call has."""
+    wanted = FLOP_OF_A_CALL.get(jax.default_backend(), FLOP_OF_A_CALL["gpu"]) / flop
+    return max(MIN_STEPS, min(MAX_STEPS, round(wanted)))
+
+
+def _spec(case: Case) -> ClassifierSpec:
+    names = tuple(map(str, range(NUM_CLASSES)))
+    return ClassifierSpec(str(case.model), 1.0, names, IMAGE_SHAPE, (0.5,) * 3, (0.25,) * 3)
+
+
+def _batch_of(case: Case, *shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((case.batch_size, *shape), dtype)
+
+
+# ---- synthesis
+
+
+class SynthesisInputs(NamedTuple):
+    """A classifier with its variables, 8-bit originals, targets, and the number of updates."""
+
+    spec: ClassifierSpec
+    variables: dict[str, Any]
+    images: np.ndarray
+    targets: np.ndarray
+    steps: int
+
+
+def synthesis_step(case: Case) -> Job:
+    """A few updates of one batch that lies on the device."""
+    forward = _forward_flop(case)
+    steps = steps_of_a_call(2 * forward)
+    inputs = _synthesis_inputs(case, case.batch_size, steps)
+
+    def start() -> Call:
+        images, targets = imgopt.to_float(inputs.images), jnp.asarray(inputs.targets)
+        classify, measure = _classifiers(inputs, case.precision)
+
+        def call() -> np.ndarray:
+            result = imgopt.synthesize(classify, images, targets, steps=steps, measure=measure)
+            return np.asarray(jax.block_until_ready(result).outputs)
+
+        return call
+
+    return Job(
+        case,
+        f"{steps} SGD updates of a batch on the device, and a forward pass to measure the result",
+        inputs,
+        start,
+        images=case.batch_size * steps,
+        steps=steps,
+        flop=(2 * steps + 1) * forward,
+    )
+
+
+def whole_synthesis(case: Case) -> Job:
+    """The batch job: 8-bit images from the host's memory and back, 100 updates each."""
+    count, steps = case.images or case.batch_size, WHOLE_SYNTHESIS_STEPS
+    inputs = _synthesis_inputs(case, count, steps)
+
+    def start() -> Call:
+        classify, measure = _classifiers(inputs, case.precision)
+
+        def call() -> np.ndarray:
+            parts = imgopt.synthesize_in_batches(
+                classify, inputs.images, inputs.targets, batch_size=case.batch_size, steps=steps,
+                measure=measure,
+            )  # fmt: skip
+            return np.concatenate([part.outputs for part in parts])
+
+        return call
+
+    return Job(
+        case,
+        f"{count} images of 8 bits, from the host's memory and back: {steps} SGD updates each, and "
+        "a forward pass to measure the result; a step is all of it",
+        inputs,
+        start,
+        images=count,
+        flop=(2 * steps + 1) * _forward_flop(case) * count // case.batch_size,
+    )
+
+
+def _synthesis_inputs(case: Case, count: int, steps: int) -> SynthesisInputs:
+    spec = _spec(case)
+    images = _random_images(count)
+    labels = np.arange(count) % NUM_CLASSES
+    targets = imgopt.two_class_targets(jax.random.key(2), labels, num_classes=NUM_CLASSES, own=0.9)
+    one = jnp.zeros((1, *IMAGE_SHAPE))
+    variables = jax.device_get(spec.build().init(jax.random.key(0), one, train=False))
+    return SynthesisInputs(spec, dict(variables), images, np.asarray(targets), steps)
+
+
+def _random_images(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *IMAGE_SHAPE), dtype=np.uint8)
+
+
+def _forward_flop(case: Case) -> int:
+    return total(forward_flop(_spec(case).build(), _batch_of(case, *IMAGE_SHAPE), train=False))
+
+
+def _classifiers(inputs: SynthesisInputs, precision: Precision) -> tuple[Any, Any]:
+    """What the images descend and, in float32 whatever the precision, what measures them."""
+    classifier = Classifier(inputs.spec, jax.tree.map(jnp.asarray, inputs.variables))
+    return classify_function(classifier, precision=precision), classify_function(classifier)
+
+
+# ---- training
+
+
+class TrainingInputs(NamedTuple):
+    """What is trained on what.
+
+    Attributes:
+        learner: of a classifier or a GAN.
+        variables: its first ones; of one GAN, where each class has one.
+        images: 8-bit images, an epoch of them.
+        labels: their classes.
+        constants: of the learner.
+        groups: rows of each class, where each has a GAN.
+    """
+
+    learner: Learner
+    variables: dict[str, Any]
+    images: np.ndarray
+    labels: np.ndarray
+    constants: Any
+    groups: dict[str, np.ndarray] | None
+
+
+def training_step(case: Case) -> Job:
+    """Updates of a classifier."""
+    config = TrainConfig(epochs=ENDLESS, batch_size=case.batch_size, precision=case.precision)
+    flop = 3 * _forward_flop(case)
+    learner = ClassifierLearner(_spec(case), config, ENDLESS * steps_of_a_call(flop))
+    return _training(case, learner, flop)
+
+
+def dcgan_step(case: Case) -> Job:
+    """Updates of a class-conditional DCGAN."""
+    config = gans.DcganConfig(num_classes=NUM_CLASSES)
+    pair = gans.DcganPair(config, precision=case.precision)
+    return _training(case, _learner(pair), _dcgan_flop(case, config))
+
+
+def dcgan_per_class_step(case: Case) -> Job:
+    """Updates of ten DCGANs, one for each class."""
+    config = gans.DcganConfig()
+    pair = gans.DcganPair(config, precision=case.precision)
+    flop = NUM_CLASSES * _dcgan_flop(case, config)
+    return _training(case, _learner(pair), flop, per_class=True)
+
+
+def sgan_step(case: Case) -> Job:
+    """Updates of a Stacked GAN's level of images, made of the encoder's features at pool2."""
+    config = gans.StackConfig()
+    level = gans.stack_levels(config)[0]
+    pair = gans.LevelPair(config, level, gans.LossWeights(), precision=case.precision)
+    network = build_encoder(config)
+    encoder = dict(network.init(jax.random.key(3), jnp.zeros((1, *IMAGE_SHAPE))))
+    flop = _game_flop(
+        forward_flop(
+            build_generator(level, width=config.width),
+            _batch_of(case, *level.condition_shape),
+            _batch_of(case, level.noise_dim),
+            train=False,
+        ),
+        forward_flop(
+            LevelDiscriminator(level, config.width),
+            _batch_of(case, *level.target_shape),
+            train=False,
+        ),
+    )
+    # The encoder as far as the level looks: on real images, and there and back on made ones.
+    seen = forward_flop(network, _batch_of(case, *IMAGE_SHAPE))
+    flop += 3 * (seen["conv1"] + seen["conv2"])
+    return _training(case, _learner(pair), flop, constants=encoder)
+
+
+def _learner(pair: gans.DcganPair | gans.LevelPair) -> gans.GanLearner:
+    return gans.GanLearner((pair,), gans.GameConfig(), learning_rate=2e-4)
+
+
+def _dcgan_flop(case: Case, config: gans.DcganConfig) -> int:
+    labels = None if config.num_classes is None else _batch_of(case, dtype=jnp.int32)
+    return _game_flop(
+        forward_flop(Generator(config), _batch_of(case, config.noise_dim), labels, train=False),
+        forward_flop(Discriminator(config), _batch_of(case, *IMAGE_SHAPE), labels, train=False),
+    )
+
+
+def _game_flop(generator: dict[str, int], discriminator: dict[str, int]) -> int:
+    return 4 * total(generator) + 8 * total(discriminator)
+
+
+def _training(
+    case: Case, learner: Learner, flop: int, *, constants: Any = None, per_class: bool = False
+) -> Job:
+    """A job whose call is an epoch of a few updates of so much arithmetic."""
+    steps = steps_of_a_call(flop)
+    count = case.batch_size * steps * (NUM_CLASSES if per_class else 1)
+    labels = np.arange(count, dtype=np.int32) % NUM_CLASSES
+    groups = {str(k): np.flatnonzero(labels == k) for k in range(NUM_CLASSES)}
+    inputs = TrainingInputs(
+        learner,
+        jax.device_get(learner.initial(jax.random.key(0)).variables),
+        _random_images(count),
+        labels,
+        constants,
+        groups if per_class else None,
+    )
+    return Job(
+        case,
+        f"{steps} updates, an epoch, from 8-bit images on the device in an order drawn there",
+        inputs,
+        lambda: _start_training(case, inputs, steps),
+        images=count,
+        steps=steps,
+        flop=flop * steps,
+    )
+
+
+def _start_training(case: Case, inputs: TrainingInputs, steps: int) -> Call:
+    images, labels = jnp.asarray(inputs.images), jnp.asarray(inputs.labels)
+    data: Any = gans.GanData(images, labels)
+    if isinstance(inputs.learner, ClassifierLearner):
+        originals = ImageData(inputs.images, inputs.labels, (), tuple(map(str, range(NUM_CLASSES))))
+        data = original_data(originals)
+    epochs = fit(
+        jax.random.key(0),
+        inputs.learner,
+        data,
+        Budget(case.batch_size, ENDLESS),
+        groups=inputs.groups,
+        constants=inputs.constants,
+        steps_per_call=steps,
+    )
+
+    def call() -> None:
+        jax.block_until_ready(next(epochs).state)
+
+    return call
+
+
+# ---- files
+
+
+class ReadingInputs(NamedTuple):
+    """A split of an image set on disk: its directory, and the split in TFDS's notation."""
+
+    directory: Path
+    split: str
+
+
+def data_input(case: Case) -> Job:
+    """Encoded images on disk → 8-bit images on the device."""
+    count = case.images or FILES
+    inputs = ReadingInputs(find_directory("cifar10", data_dir=case.data_dir), f"train[:{count}]")
+
+    def call() -> None:
+        data = load_images(inputs.directory, inputs.split)
+        jax.block_until_ready(jax.device_put((data.images, data.labels)))
+
+    compared = (
+        f"{count} encoded images of CIFAR-10, in the system's file cache, to 8-bit arrays on the "
+        "device; ours opens and reads one ArrayRecord file; the peer's DataLoader, its processes "
+        "up already, a file an image"
+    )
+    return Job(case, compared, inputs, lambda: call, count)
+
+
+def set_writing(case: Case) -> Job:
+    """8-bit images in memory → a shard of an image set."""
+    data = load_images("digits", "train")
+    rows = np.arange(case.images or len(data.labels)) % len(data.labels)
+    spec = ImageSetSpec("made", data.class_names, cast(Any, data.images.shape[1:]))
+    columns = {
+        "id": [f"image_{i:06d}" for i in range(len(rows))],
+        "image": data.images[rows],
+        "label": data.labels[rows],
+    }
+
+    def call() -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            write_shard(Path(directory), spec, split="train", index=0, columns=columns)
+
+    compared = (
+        f"{len(rows)} digits to PNG on disk; ours one ArrayRecord file, flushed, with its sha256, "
+        "the peer's a file an image from a pool of threads, not flushed"
+    )
+    return Job(case, compared, columns, lambda: call, len(rows))

@@ -1,0 +1,191 @@
+"""Shows that host memory stays flat while a job writes a million images.
+
+Usage: python benchmarks/million.py [--images 1000000] [--jobs write synthesize gan-sample]
+
+Makes up a source of 8×8 images, synthesises a set from it, and samples another one of 16×16 from an
+untrained DCGAN, each in a process of its own and by the code behind the commands. Prints JSON: each
+job's peak resident memory at its beginning, when a quarter, half and all of the images lay on disk,
+and at its end, which includes summary and report.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from experiments.gan_sample import GanSampleConfig, sample_gan
+from experiments.growing_set import SET
+from experiments.shards import SHARD_IMAGES
+from experiments.synthesis_options import RuleConfig
+from experiments.synthesize import SynthesizeConfig, synthesize_set
+from gans.dcgan import DcganConfig, Generator, draw_noise
+from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
+from train.checkpoints import save_checkpoint
+from train.files import write_json
+from train.host import keep_memory
+from train.image_sets import ImageSetSpec, write_splits
+from train.runs import as_json, environment
+
+Job = Literal["write", "synthesize", "gan-sample"]
+
+SIZE_PX = 8
+CLASS_NAMES = tuple(map(str, range(10)))
+MARKS = (0.25, 0.5, 1.0)
+POLL_SECONDS = 0.5
+KIB_OF_MAXRSS = 1 / 1024 if sys.platform == "darwin" else 1
+
+
+@dataclass(frozen=True)
+class MillionConfig:
+    """Host memory while a job writes a million images."""
+
+    images: int = 1_000_000
+    """Of each job; a multiple of the 10 classes."""
+    jobs: tuple[Job, ...] = ("write", "synthesize", "gan-sample")
+    """Which to run; synthesize is from what write wrote."""
+    directory: Path | None = None
+    """Where the sets go, 2 GB for a million; a temporary directory by default."""
+
+
+def classify(images: jax.Array) -> jax.Array:
+    """A classifier that costs nothing: a logit is the mean of every tenth pixel."""
+    pixels, count = images.reshape(len(images), -1), len(CLASS_NAMES)
+    return 20 * jnp.stack([pixels[:, i::count].mean(1) for i in range(count)], axis=1)
+
+
+def write(directory: Path, images: int) -> None:
+    """Writes the source shard by shard, as the commands that convert data do."""
+    spec = ImageSetSpec("made_up", CLASS_NAMES, (SIZE_PX, SIZE_PX, 3))
+    starts = range(0, images, SHARD_IMAGES)
+
+    def make_shard(start: int) -> dict[str, Any]:
+        rows = range(start, min(start + SHARD_IMAGES, images))
+        random = np.random.default_rng(start)
+        return {
+            "id": [f"made_up_{row:07d}" for row in rows],
+            "image": random.integers(0, 256, (len(rows), *spec.image_shape), np.uint8),
+            "label": np.array(rows) % len(CLASS_NAMES),
+        }
+
+    shards = map(make_shard, starts)
+    write_splits(directory, spec, {"train": shards}, num_shards=len(starts), manifest={})
+
+
+def synthesize(directory: Path, images: int) -> None:
+    """`elicit synthesize`, one update an image."""
+    config = SynthesizeConfig(
+        classifier=f"{Path(__file__).stem}:classify",
+        dataset=str(directory.with_name("write")),
+        out=directory,
+        stop=images,
+        rule=RuleConfig(steps=1),
+        batch_size=SHARD_IMAGES,
+        batches_per_shard=1,
+    )
+    synthesize_set(config)
+
+
+def gan_sample(directory: Path, images: int) -> None:
+    """`elicit gan sample` from a small DCGAN of the first weights."""
+    config = DcganConfig(image_size=16, num_classes=len(CLASS_NAMES), noise_dim=8, width=2)
+    noise = draw_noise(jax.random.key(0), 1, noise_dim=config.noise_dim)
+    variables = Generator(config).init(jax.random.key(1), noise, jnp.zeros(1, int), train=False)
+    run = directory.with_name("gan")
+    run.mkdir()
+    write_json(run / SPEC_FILE, as_json(GanSpec("dcgan", CLASS_NAMES, config)._asdict()))
+    save_checkpoint(run / GENERATOR, 1, {"image": dict(variables)})
+    sample_gan(GanSampleConfig(str(run), directory, per_class=images // len(CLASS_NAMES)))
+
+
+RUNS: dict[Job, Callable[[Path, int], None]] = {
+    "write": write,
+    "synthesize": synthesize,
+    "gan-sample": gan_sample,
+}
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB_OF_MAXRSS / 1024, 1)
+
+
+def count_shards(directory: Path) -> int:
+    """Shards on disk; those of a set that takes its name at the end lie beside it until then."""
+    unfinished = directory.with_name(f".{directory.name}.partial") / SET
+    with contextlib.suppress(FileNotFoundError):  # renamed meanwhile: the next look will tell
+        return sum(len(list(place.glob("*.array_record-*"))) for place in (directory, unfinished))
+    return 0
+
+
+@contextlib.contextmanager
+def watch(directory: Path, shards: int) -> Iterator[dict[str, float]]:
+    """Notes the peak so far each time that another share of the shards lies on disk."""
+    peaks = {"start": peak_mib()}
+    done = threading.Event()
+
+    def poll() -> None:
+        left = list(MARKS)
+        while left:
+            is_over = done.wait(POLL_SECONDS)
+            while left and (count_shards(directory) >= left[0] * shards or is_over):
+                peaks[f"{left.pop(0):.0%}"] = peak_mib()
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        done.set()
+        thread.join()
+        peaks["end"] = peak_mib()
+
+
+def run_job(job: Job, directory: Path, images: int, answer: Any) -> None:
+    """Runs a job in this process and sends its peaks, in MiB."""
+    keep_memory()
+    began = time.monotonic()
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        watch(directory, -(-images // SHARD_IMAGES)) as peaks,
+    ):
+        RUNS[job](directory, images)
+    answer.send(
+        {"peak_mib": peaks, "images_per_second": round(images / (time.monotonic() - began))}
+    )
+
+
+def main(config: MillionConfig) -> None:
+    """Runs the jobs, each in a fresh process, and prints their peaks as JSON."""
+    context = multiprocessing.get_context("spawn")
+    peaks = {}
+    with tempfile.TemporaryDirectory(dir=config.directory) as scratch:
+        for job in config.jobs:
+            receiver, sender = context.Pipe(duplex=False)
+            words = (job, Path(scratch) / job, config.images, sender)
+            process = context.Process(target=run_job, args=words)
+            process.start()
+            sender.close()
+            try:
+                peaks[job] = receiver.recv()
+            except EOFError:
+                sys.exit(f"million.py: error: {job} ended without a result; see above")
+            process.join()
+            print(json.dumps({job: peaks[job]}), file=sys.stderr)
+    print(json.dumps({"images": config.images, "jobs": peaks, **environment()}, indent=2))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(MillionConfig))

@@ -1,0 +1,168 @@
+"""The command: what it times, what it tells, and what it refuses."""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import bench
+import comparison
+import jobs
+import pytest
+from bench import BenchConfig, main
+from job_table import JOBS
+
+SCRIPT = Path(bench.__file__)
+TORCH_MODULES = [path.stem for path in SCRIPT.parent.glob("torch_*.py")]
+
+
+@pytest.fixture
+def without_torch(monkeypatch):
+    """A Python in which PyTorch is not installed."""
+    for name in TORCH_MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+def run(tmp_path, *, peer="none", **options):
+    out = tmp_path / "found.json"
+    main(BenchConfig(peer=peer, memory=False, out=out, **options))
+    return json.loads(out.read_text())
+
+
+# "plain": 3 → 6 channels at 32×32, then dense layers of 5 and 10; a batch of 2.
+FORWARD = 2 * 2 * (1024 * 9 * 3 * 6 + 6 * 256 * 5 + 5 * 10)
+JOB_FLOP = {
+    "synthesis-step": (2 * 3 + 1) * FORWARD,  # three updates are the fewest of a call
+    "synthesis": (2 * 2 + 1) * FORWARD,
+    "training-step": 3 * 3 * FORWARD,
+}
+
+
+@pytest.mark.parametrize("job", JOB_FLOP)
+def test_a_job_is_timed_from_end_to_end(compiled_quickly, tiny, tmp_path, capsys, job):
+    del compiled_quickly
+    found = run(tmp_path, job=(job,), model=tiny[1:], batch_size=(2,))
+    (result,) = found["results"]
+    assert (result["job"], result["model"], result["batch_size"]) == (job, tiny[1], 2)
+    ours = result["ours"]
+    step = ours["step_seconds"]
+    assert step["n"] == len(ours["call_seconds"]) == 7
+    assert 0 < step["min"] <= step["median"] <= step["max"]
+    call = statistics.median(ours["call_seconds"])
+    assert ours["flops"] * call == pytest.approx(JOB_FLOP[job])
+    assert ours["images_per_second"] * step["median"] == pytest.approx(2)
+    ceiling = max(found["matrix_product_flops"].values())
+    assert ours["share_of_ceiling"] == pytest.approx(ours["flops"] / ceiling)
+    assert ours["compilation_seconds"] >= 0
+    assert "ratio" not in result
+    assert found["versions"]["jax"]
+    assert found["device"]
+    assert found["cores"] >= 1
+    assert found["load_average"] >= 0
+    printed = capsys.readouterr().out
+    assert f"{job} · plain · batch 2 · float32" in printed
+    assert "peer: not asked for" in printed
+
+
+def test_files_are_timed_without_arithmetic(tiny, tmp_path, capsys):
+    del tiny
+    (result,) = run(tmp_path, job=("set-writing",), images=5)["results"]
+    assert "flops" not in result["ours"]
+    assert result["ours"]["images_per_second"] > 0
+    assert "set-writing · float32" in capsys.readouterr().out
+
+
+def test_reading_needs_data(tiny, tmp_path, capsys):
+    del tiny
+    (result,) = run(tmp_path, job=("data-input",))["results"]
+    assert "--data-dir" in result["skipped"]
+    assert "--data-dir" in capsys.readouterr().out
+
+
+def test_reading_is_timed(tiny, tmp_path, cifar10_dir):
+    del tiny
+    (result,) = run(tmp_path, job=("data-input",), images=20, data_dir=cifar10_dir)["results"]
+    assert result["ours"]["images_per_second"] > 0
+
+
+def test_without_torch_ours_is_timed_all_the_same(without_torch, tiny, tmp_path, capsys):
+    del without_torch
+    options = {"job": ("synthesis-step",), "model": tiny[:1], "batch_size": (2,)}
+    found = run(tmp_path, peer="torch", **options)
+    (result,) = found["results"]
+    assert result["ours"]["images_per_second"] > 0
+    assert result["peer"] == {"skipped": comparison.NO_TORCH}
+    assert "pip install torch" in capsys.readouterr().out
+
+
+def test_a_module_that_our_peers_lack_is_no_missing_torch(monkeypatch):
+    def fail(_):
+        raise ModuleNotFoundError(name="numpy")
+
+    monkeypatch.setattr(comparison.importlib, "import_module", fail)
+    with pytest.raises(ModuleNotFoundError):
+        comparison.load_peer("torch")
+
+
+def test_a_batch_that_does_not_fit_is_told_and_the_rest_goes_on(tiny, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError("a batch of 2 does not fit\nlower --batch-size")
+
+    monkeypatch.setattr(jobs.imgopt, "synthesize", refuse)
+    found = run(tmp_path, job=("synthesis-step", "training-step"), model=tiny[:1], batch_size=(2,))
+    first, second = found["results"]
+    assert first["ours"] == {"skipped": "ValueError: a batch of 2 does not fit"}
+    assert second["ours"]["images_per_second"] > 0
+
+
+WRONG = {
+    "pairs": ({"pairs": 6}, "pairs must be at least 7, got 6"),
+    "batch": ({"batch_size": (64, 0)}, "batch_size must be at least 1, got 0"),
+    "images": ({"images": 0}, "images must be at least 1, got 0"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_refused(name):
+    options, message = WRONG[name]
+    with pytest.raises(ValueError, match=message):
+        BenchConfig(**options)
+
+
+def test_an_unknown_job_is_one_clear_line():
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--job", "sinthesis"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    expected = f"unknown job 'sinthesis'; expected all, or {', '.join(JOBS)}"
+    assert done.stderr == f"bench.py: error: {expected}\n"
+
+
+def test_all_jobs_are_timed_when_all_are_asked_for():
+    cases = BenchConfig(job=("all",)).cases
+    assert {case.job for case in cases} == set(JOBS)
+    assert {case.batch_size for case in cases if case.job == "synthesis-step"} == {64, 256}
+    assert len(cases) == len(set(cases))
+
+
+def test_without_a_job_a_few_are_timed():
+    cases = BenchConfig().cases
+    assert {case.job for case in cases} == set(bench.QUICK)
+    assert len(cases) < len(BenchConfig(job=("all",)).cases)
+
+
+def test_models_and_batches_can_be_chosen():
+    config = BenchConfig(
+        job=("training-step", "dcgan-step"), model=("vgg-small",), batch_size=(5, 6)
+    )
+    found = [(case.job, case.model, case.batch_size) for case in config.cases]
+    assert found == [
+        ("training-step", "vgg-small", 5),
+        ("training-step", "vgg-small", 6),
+        ("dcgan-step", None, 5),
+        ("dcgan-step", None, 6),
+    ]

@@ -1,0 +1,90 @@
+"""The command that measures how cost grows: its points, its arithmetic, and going on."""
+
+import json
+from dataclasses import asdict
+
+import growth
+import pytest
+
+
+def found(point, version="1"):
+    """A made-up measurement: time in proportion to the square, memory to the place."""
+    place = asdict(point)[point.axis]
+    return {
+        "seconds": [place**2 * factor for factor in (1.0, 2.0, 9.0)],
+        "planned_bytes": place * 2**20,
+        "peak_bytes": 5 * 2**20,
+        "compilation_seconds": 0.25,
+        "environment": {"device": "a device", "versions": {"jax": version}},
+    }
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])
+def test_along_an_axis_nothing_else_changes(scale):
+    points = [asdict(point) for point in growth.points(growth.SCALES[scale])]
+    assert len({json.dumps(point) for point in points}) == len(points)
+    assert {point["axis"] for point in points} == set(growth.AXES)
+    for axis in growth.AXES:
+        along = [point for point in points if point["axis"] == axis]
+        for point in along:
+            assert point["repeats"] >= 3
+            assert bool(point["classes"]) == (axis == "classes")
+            assert not point["images"] % point["batch_size"] or point["classes"]
+            assert not point["batch_size"] % point["devices"]
+            if axis == "batch_size":
+                assert point["images"] == point["batch_size"]
+                del point["images"]
+            del point[axis]
+        assert all(point == along[0] for point in along)
+
+
+@pytest.mark.parametrize("power", [-1, 0, 0.5, 2])
+def test_the_rate_of_growth_is_the_power_of_a_power_law(power):
+    places = [1.0, 2.0, 7.0]
+    assert growth.growth_rate(places, [3 * x**power for x in places]) == pytest.approx(power)
+
+
+def test_what_is_measured_is_kept_and_gone_on_with(tmp_path, monkeypatch):
+    calls = []
+
+    def measured(point):
+        calls.append(point)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return found(point)
+
+    scale = growth.SCALES["smoke"]
+    monkeypatch.setattr(growth, "measured", measured)
+    with pytest.raises(KeyboardInterrupt):
+        growth.measure_all(scale, tmp_path / "growth.json")
+    records = growth.measure_all(scale, tmp_path / "growth.json")
+    points = list(growth.points(scale))
+    assert [record["point"] for record in records] == [asdict(point) for point in points]
+    assert calls == [*points[:4], *points[3:]]
+
+
+def test_results_of_other_versions_are_not_mixed(tmp_path, monkeypatch, capsys):
+    config = growth.GrowthConfig(tmp_path, scale="smoke")
+    point = next(growth.points(growth.SCALES["smoke"]))
+    record = {"point": asdict(point), **found(point, version="0")}
+    (tmp_path / "growth.json").write_text(json.dumps([record]))
+    monkeypatch.setattr(growth, "measured", found)
+    assert growth.main(config) == 2
+    assert "results of other versions: {'jax': '0'}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["growth.json"]
+
+
+def test_table_and_picture_show_every_point(tmp_path, monkeypatch, capsys):
+    def measured(point):
+        return {"skipped": "only one there"} if point.devices > 1 else found(point)
+
+    monkeypatch.setattr(growth, "measured", measured)
+    assert growth.main(growth.GrowthConfig(tmp_path, scale="smoke")) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'growth.md'}\n"
+    table = (tmp_path / "growth.md").read_text()
+    assert "| 16 | 3 | 512 | 256 | 2.3e+03 | 16.0 | 5.0 | 0.2 |  |" in table
+    assert "| 2 | 0 | only one there | | | | | | |" in table
+    assert "Time grows as the power 2.00, planned memory as the power 1.00." in table
+    assert all(f"## Against {label}" in table for label in growth.AXES.values())
+    picture = (tmp_path / "growth.svg").read_text()
+    assert picture.startswith("<?xml")

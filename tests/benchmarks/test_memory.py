@@ -1,0 +1,22 @@
+"""The peak of a side is that of its call, not of what came before."""
+
+import memory
+import numpy as np
+import pytest
+
+if not memory.STATUS.is_file():
+    pytest.skip("this system does not tell a process's memory", allow_module_level=True)
+
+MEGABYTE = 2**20
+
+
+def test_the_peak_of_a_call_is_what_it_takes():
+    before = memory.resident_bytes("VmRSS")
+    found = memory.peak_of_call(lambda: np.ones(64 * MEGABYTE, np.uint8), before=before)
+    assert 60 * MEGABYTE < found < 80 * MEGABYTE
+
+
+def test_what_came_before_is_forgotten():
+    np.ones(256 * MEGABYTE, np.uint8)
+    before = memory.resident_bytes("VmRSS")
+    assert memory.peak_of_call(lambda: None, before=before) < 32 * MEGABYTE

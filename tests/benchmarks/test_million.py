@@ -1,0 +1,54 @@
+"""The check of a million images, on forty."""
+
+import json
+
+import million
+import numpy as np
+import pytest
+
+import experiments.synthesize
+from train.datasets import load_images
+from train.image_sets import verify
+
+
+class Answer:
+    """The end of a pipe that a job's result goes into."""
+
+    def send(self, result):
+        self.result = json.loads(json.dumps(result))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(million, "SHARD_IMAGES", 16)
+    monkeypatch.setattr(experiments.synthesize, "write_set_report", lambda *_: None)
+
+    def run_job(job):
+        answer = Answer()
+        million.run_job(job, tmp_path / job, 40, answer)
+        return tmp_path / job, answer.result
+
+    return run_job
+
+
+def test_jobs_write_their_images_and_tell_their_peaks(run):
+    source, _ = run("write")
+    made, result = run("synthesize")
+    assert list(result["peak_mib"]) == ["start", "25%", "50%", "100%", "end"]
+    peaks = list(result["peak_mib"].values())
+    assert peaks[0] > 10
+    assert peaks == sorted(peaks)
+    for directory in (source, made):
+        assert verify(directory) == []
+        assert million.count_shards(directory) == 3
+        np.testing.assert_array_equal(load_images(directory).labels, np.arange(40) % 10)
+
+
+def test_shards_of_an_unfinished_set_count(tmp_path):
+    assert million.count_shards(tmp_path / "set") == 0
+    unfinished = tmp_path / ".set.partial" / "set"
+    unfinished.mkdir(parents=True)
+    for index in range(2):
+        (unfinished / f"generated-train.array_record-{index:05d}").touch()
+    (unfinished / "label.labels.txt").touch()
+    assert million.count_shards(tmp_path / "set") == 2
