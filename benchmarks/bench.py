@@ -30,9 +30,10 @@ import tyro
 from comparison import as_text, describe, find_ceilings, load_peer, time_case
 from job_table import JOBS
 from jobs import Case
+from result_table import as_markdown
 
 from train.classifiers import Precision
-from train.files import write_json
+from train.files import atomic_write, write_json
 from train.host import keep_memory
 from train.networks import NetworkName
 from train.runs import as_json
@@ -71,7 +72,7 @@ class BenchConfig:
     memory: bool = True
     """Measure the memory of each side, in a process of its own."""
     out: Path | None = None
-    """JSON file for the results, written after each job."""
+    """JSON file for the results, written after each job; a table in Markdown lies beside it."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number outside its range."""
@@ -131,6 +132,7 @@ def main(config: BenchConfig) -> None:
         if config.out:
             found = {**surroundings, "matrix_product_flops": ceilings, "results": results}
             write_json(config.out, as_json(found))
+            atomic_write(config.out.with_suffix(".md"), as_markdown(found).encode())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ from train.winograd import (
 DTypeLike = jnp.dtype | type
 Padding = Literal["same", "valid"]
 
-VALUE_COST = 48
+FEW_CHANNELS = 4
+"""Up to so many, a product with all of a kernel's taps is quicker than a convolution."""
+VALUE_COST = 72
 """Of the transforms of a channel of a tile, in multiplications of the product (measured)."""
 KERNEL_GRADIENT_COST = 16
 """Likewise beside the product for a kernel's gradient, which runs at a third of the speed."""
@@ -103,7 +105,9 @@ def _value_on_cpu(images: Array, kernel: Array, border: Border, turned: bool = F
     """The value of a convolution of stride 1, from what is quick on CPUs.
 
     With many channels that is Winograd's form. Otherwise, tiny maps and few channels are a product
-    of image patches with the kernel (3×3 on 2×2 is 80 times as quick so). The gradients that
+    of image patches with the kernel (3×3 on 2×2 is 80 times as quick so); few channels of the
+    result, and results on larger maps than the images, are a product of pixels with the kernel,
+    added up where it falls. The gradients that
     automatic differentiation gives are convolutions in layouts that XLA, inside a compiled loop,
     runs 20 to 30 times slower than outside; here the images' gradient is a convolution with the
     turned kernel, and the kernel's a product of tiles or patches. Where kernels are mapped over,
@@ -120,13 +124,17 @@ convolve_on_cpu = jax.custom_vjp(_value_on_cpu, nondiff_argnums=(2, 3))
 def _with_mapped_kernels_in_turn(border: Border, turned: bool) -> Callable[[Array, Array], Array]:
     @jax.custom_batching.custom_vmap
     def run(images: Array, kernel: Array) -> Array:
-        height, width = _windows(images, kernel.shape, border)
-        size = _tile_size(images, (height, width), kernel.shape, height * width, VALUE_COST)
+        positions = _windows(images, kernel.shape, border)
+        windows, pixels = math.prod(positions), math.prod(images.shape[1:3])
+        size = _tile_size(images, positions, kernel.shape, min(windows, pixels), VALUE_COST)
         if size:
             return winograd_convolve(images, kernel, border, size=size, turned=turned)
         plain = _turn(kernel) if turned else kernel
-        if height * width <= 4 or images.shape[-1] <= 4:
-            return _patches(images, plain.shape, border) @ plain.reshape(-1, plain.shape[-1])
+        channels, features = plain.shape[2:]
+        if windows <= 4 or channels <= FEW_CHANNELS:
+            return _patches(images, plain.shape, border) @ plain.reshape(-1, features)
+        if features <= max(FEW_CHANNELS, channels // 4) or 3 * pixels < 2 * windows:
+            return _spread(images, plain, border)
         return _convolve_directly(images, plain, border)
 
     @run.def_vmap
@@ -260,6 +268,23 @@ def _patches(images: Array, kernel_shape: tuple[int, ...], border: Border) -> Ar
         for column in range(columns)
     ]
     return jnp.concatenate(shifted, axis=-1)
+
+
+def _spread(images: Array, kernel: Array, border: Border) -> Array:
+    """Every pixel times the whole kernel, added up where it falls."""
+    result = jnp.tensordot(images, kernel, axes=((3,), (2,)))  # (n, h, w, kh, kw, d)
+    for axis, zeros in ((1, border[0]), (2, border[1])):
+        taps = kernel.shape[axis - 1]
+        size = images.shape[axis] + 2 * zeros - taps + 1
+        parts = []
+        for tap in range(taps):
+            # The first tap's results begin at the border's end, each later one's a pixel before.
+            margins = [(0, 0, 0)] * (result.ndim - 1)
+            before = zeros - tap
+            margins[axis] = (before, size - images.shape[axis] - before, 0)
+            parts.append(jax.lax.pad(result[:, :, :, tap], jnp.zeros((), images.dtype), margins))
+        result = functools.reduce(jnp.add, parts)
+    return result
 
 
 class Conv(nn.Module):

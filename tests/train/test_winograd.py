@@ -98,7 +98,7 @@ def test_rounding_error_stays_near_that_of_the_plain_sum():
 )
 def test_cheapest_size(positions, kernel_shape, expected):
     size = cheapest_size(
-        positions, kernel_shape, plain_positions=math.prod(positions), transform_cost=48
+        positions, kernel_shape, plain_positions=math.prod(positions), transform_cost=72
     )
     assert size == expected
     assert expected is None or expected in POINTS
