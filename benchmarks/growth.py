@@ -208,7 +208,8 @@ def table(records: list[dict[str, Any]], command: str) -> str:
     """All points as Markdown, and each axis' rate of growth."""
     lines = [f"Made by `{command}`.", ""]
     first = next(r for r in records if "skipped" not in r)
-    lines += [f"{first['environment']['device']}, {first['environment']['versions']}", ""]
+    versions = ", ".join(f"{n} {v}" for n, v in first["environment"]["versions"].items())
+    lines += [f"{first['environment']['device']}; {versions}.", ""]
     for axis, label in AXES.items():
         found = [r for r in records if r["point"]["axis"] == axis]
         lines += [f"## Against {label}", "", _settings(found[0]["point"], axis), ""]
@@ -228,7 +229,9 @@ def _whole(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _settings(point: dict[str, Any], axis: str) -> str:
-    kept = {name: value for name, value in point.items() if name not in ("axis", axis)}
+    # All images of the batch's own axis are one batch.
+    grows = {"axis", axis} | ({"images"} if axis == "batch_size" else set())
+    kept = {name: value for name, value in point.items() if name not in grows}
     return ", ".join(f"{name} {value}" for name, value in kept.items())
 
 
@@ -237,7 +240,7 @@ def _rates(axis: str, records: list[dict[str, Any]]) -> str:
     places = [r["point"][axis] for r in whole]
     time = growth_rate(places, [statistics.median(r["seconds"]) for r in whole])
     memory = growth_rate(places, [r["planned_bytes"] for r in whole])
-    return f"Time grows as the power {time:.2f}, planned memory as the power {memory:.2f}."
+    return f"Time grows as the power {time:z.2f}, planned memory as the power {memory:z.2f}."
 
 
 def _row(record: dict[str, Any], axis: str) -> str:
