@@ -107,12 +107,13 @@ def _value_on_cpu(images: Array, kernel: Array, border: Border, turned: bool = F
     With many channels that is Winograd's form. Otherwise, tiny maps and few channels are a product
     of image patches with the kernel (3×3 on 2×2 is 80 times as quick so); few channels of the
     result, and results on larger maps than the images, are a product of pixels with the kernel,
-    added up where it falls. The gradients that
-    automatic differentiation gives are convolutions in layouts that XLA, inside a compiled loop,
-    runs 20 to 30 times slower than outside; here the images' gradient is a convolution with the
-    turned kernel, and the kernel's a product of tiles or patches. Where kernels are mapped over,
-    they take turns: the grouped convolution and the batched product that `vmap` would make take 4
-    times as long.
+    added up where it falls.
+
+    The gradients that automatic differentiation gives are convolutions in layouts that XLA, inside
+    a compiled loop, runs 20 to 30 times slower than outside. Here the images' gradient is a
+    convolution with the turned kernel, and the kernel's a product of tiles or patches. Where
+    kernels are mapped over, they take turns: the grouped convolution and the batched product that
+    `vmap` would make take 4 times as long.
     """
     return _with_mapped_kernels_in_turn(border, turned)(images, kernel)
 
