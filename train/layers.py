@@ -15,6 +15,7 @@ from train.winograd import (
     Border,
     KernelShape,
     cheapest_size,
+    count_positions,
     winograd_convolve,
     winograd_kernel_gradient,
 )
@@ -101,7 +102,7 @@ def _convolve_directly(images: Array, kernel: Array, border: Border, stride: int
     )
 
 
-def _value_on_cpu(images: Array, kernel: Array, border: Border, turned: bool = False) -> Array:
+def _value_on_cpu(images: Array, kernel: Array, border: Border) -> Array:
     """The value of a convolution of stride 1, from what is quick on CPUs.
 
     With many channels that is Winograd's form. Otherwise, tiny maps and few channels are a product
@@ -115,17 +116,19 @@ def _value_on_cpu(images: Array, kernel: Array, border: Border, turned: bool = F
     kernels are mapped over, they take turns: the grouped convolution and the batched product that
     `vmap` would make take 4 times as long.
     """
-    return _with_mapped_kernels_in_turn(border, turned)(images, kernel)
+    return _with_mapped_kernels_in_turn(border, turned=False)(images, kernel)
 
 
-convolve_on_cpu = jax.custom_vjp(_value_on_cpu, nondiff_argnums=(2, 3))
+convolve_on_cpu = jax.custom_vjp(_value_on_cpu, nondiff_argnums=(2,))
 
 
 @functools.cache
-def _with_mapped_kernels_in_turn(border: Border, turned: bool) -> Callable[[Array, Array], Array]:
+def _with_mapped_kernels_in_turn(
+    border: Border, *, turned: bool
+) -> Callable[[Array, Array], Array]:
     @jax.custom_batching.custom_vmap
     def run(images: Array, kernel: Array) -> Array:
-        positions = _windows(images, kernel.shape, border)
+        positions = count_positions(images, kernel.shape, border)
         windows, pixels = math.prod(positions), math.prod(images.shape[1:3])
         size = _tile_size(images, positions, kernel.shape, min(windows, pixels), VALUE_COST)
         if size:
@@ -150,21 +153,16 @@ def _with_mapped_kernels_in_turn(border: Border, turned: bool) -> Callable[[Arra
     return run
 
 
-def _forward(
-    images: Array, kernel: Array, border: Border, turned: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    return convolve_on_cpu(images, kernel, border, turned), (images, kernel)
+def _forward(images: Array, kernel: Array, border: Border) -> tuple[Array, tuple[Array, Array]]:
+    return convolve_on_cpu(images, kernel, border), (images, kernel)
 
 
-def _backward(
-    border: Border, turned: bool, saved: tuple[Array, Array], gradient: Array
-) -> tuple[Array, Array]:
+def _backward(border: Border, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     images, kernel = saved
     # Around the gradient goes what is missing in `border` to the zeros of a full convolution.
     rest = (kernel.shape[0] - 1 - border[0], kernel.shape[1] - 1 - border[1])
-    images_gradient = convolve_on_cpu(gradient, kernel, rest, not turned)
-    kernel_gradient = _kernel_gradient(border, rest, kernel.shape[:2])(images, gradient)
-    return images_gradient, _turn(kernel_gradient) if turned else kernel_gradient
+    images_gradient = _with_mapped_kernels_in_turn(rest, turned=True)(gradient, kernel)
+    return images_gradient, _kernel_gradient(border, rest, kernel.shape[:2])(images, gradient)
 
 
 @functools.cache
@@ -249,19 +247,10 @@ def taps_by_parity(
     return padded.reshape(*shape, *kernel.shape[2:])
 
 
-def _windows(images: Array, kernel_shape: tuple[int, ...], border: Border) -> tuple[int, int]:
-    """How many positions the kernel has, down and across."""
-    height, width = (
-        size + 2 * zeros - taps + 1
-        for size, zeros, taps in zip(images.shape[1:3], border, kernel_shape, strict=False)
-    )
-    return height, width
-
-
 def _patches(images: Array, kernel_shape: tuple[int, ...], border: Border) -> Array:
     """For every position of the kernel, the pixels under it: (n, h2, w2, kh × kw × c)."""
     rows, columns = kernel_shape[:2]
-    height, width = _windows(images, kernel_shape, border)
+    height, width = count_positions(images, kernel_shape, border)
     padded = jnp.pad(images, ((0, 0), (border[0],) * 2, (border[1],) * 2, (0, 0)))
     shifted = [
         padded[:, row : row + height, column : column + width]

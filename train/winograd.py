@@ -68,6 +68,15 @@ def transforms(size: int, taps: int) -> Transforms:
     )
 
 
+def count_positions(images: Array, kernel_shape: KernelShape, border: Border) -> tuple[int, int]:
+    """How many positions a kernel has on images between zeros, down and across."""
+    height, width = (
+        size + 2 * zeros - taps + 1
+        for size, zeros, taps in zip(images.shape[1:3], border, kernel_shape[:2], strict=True)
+    )
+    return height, width
+
+
 def cheapest_size(
     positions: tuple[int, ...],
     kernel_shape: KernelShape,
@@ -116,10 +125,7 @@ def winograd_convolve(
     # Neither turning nor exchanging the channels moves the kernel, which can be the largest array.
     kernel_matrix = matrices.kernel[:, ::-1] if turned else matrices.kernel
     step = size - taps + 1
-    height, width = (
-        length + 2 * zeros - taps + 1
-        for length, zeros in zip(images.shape[1:3], border, strict=True)
-    )
+    height, width = count_positions(images, kernel.shape, border)
     rows, columns = -(-height // step), -(-width // step)
     values = _transform_tiles(matrices.tile, images, border, (rows, columns), step)
     weights = _transform(kernel_matrix, kernel).reshape(size**2, channels, features)

@@ -132,3 +132,12 @@ def test_pooling_is_flaxs(shape):
 def test_tied_pixels_share_the_gradient():
     found = jax.grad(lambda values: max_pool_2x2(values).sum())(jnp.ones((1, 2, 2, 1)))
     np.testing.assert_allclose(found, jnp.full((1, 2, 2, 1), 0.25))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5, 96), (1, 2, 2, 256)])
+def test_many_channels_go_through_tiles_there_and_back(shape):
+    images, kernel, cotangent = arrays(shape, (3, 3, shape[-1], 100))
+    inputs = images, kernel / 30, cotangent
+    found = value_and_gradients(convolve, *inputs)
+    for ours, expected in zip(found, value_and_gradients(plain, *inputs), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=2e-5 * float(expected.std()))
