@@ -10,7 +10,6 @@ Each part is the ordinary command on a directory of its own, so an interrupted e
 where it stopped.
 """
 
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -28,7 +27,7 @@ from experiments.closed_loop_report import (
     write_loop_report,
 )
 from experiments.gan_sample import GanSampleConfig, sample_gan
-from experiments.selection_report import KIND_NAMES, SELECTION_FILE
+from experiments.selection_report import SELECTION_FILE
 from experiments.statistics import mean_and_deviation, paired_difference
 from gans.sampling import Gan, gan_digest, load_gan
 from train.augmentation import check_crop
@@ -134,16 +133,20 @@ class ClosedLoopConfig:
             train=self.train,
         )
 
-    def sampling(self, select: Kind | None, classes: tuple[str, ...] = ()) -> GanSampleConfig:
-        """The drawing of images of one kind, or of images that are judged and all kept."""
+    def sampling(self, select: Kind | None) -> GanSampleConfig:
+        """The drawing of images of one kind, or of images that are judged and all kept.
+
+        A class that has none of a kind goes without: a GAN may have learnt it too well for a single
+        false positive.
+        """
         return GanSampleConfig(
             gan=self.gan,
             out=self.out / (select or UNSORTED),
             per_class=self.per_class,
-            classes=classes,
             classifier=self.selector or str(self.out / SELECTOR),
             select=select,
             max_tries_per_class=self.max_tries_per_class if select else None,
+            skip_dry_classes=select is not None,
             key=self.key,
         )
 
@@ -244,34 +247,7 @@ def _make_sets(config: ClosedLoopConfig) -> None:
     )
     sample_gan(config.sampling(None))
     for kind in KINDS:
-        sample_gan(config.sampling(kind, _classes_with(kind, config.out / UNSORTED)))
-
-
-def _classes_with(kind: Kind, unsorted: Path) -> tuple[str, ...]:
-    """Classes that have an image of a kind in the unsorted set, hence will have one in the kind's.
-
-    Both sets are drawn by the same keys, so that whatever the first has is found again. The others
-    would stop the sampling, perhaps for want of a single false positive of a class that the GAN
-    has learnt well.
-    """
-    counts = {
-        name: own["kept"][kind]
-        for name, own in read_json(unsorted / SELECTION_FILE)["classes"].items()
-    }
-    having = tuple(name for name, count in counts.items() if count)
-    if not having:
-        raise ValueError(
-            f"expected {KIND_NAMES[kind]} among the {len(counts)} classes' unsorted images in "
-            f"{unsorted}, got none: nothing is left to compare; train the GAN for longer or shorter"
-        )
-    if len(having) < len(counts):
-        lacking = ", ".join(name for name in counts if name not in having)
-        warnings.warn(
-            f"the unsorted images of {lacking} hold no {KIND_NAMES[kind]}; the set of these goes "
-            "without",
-            stacklevel=2,
-        )
-    return having
+        sample_gan(config.sampling(kind))
 
 
 def _train_arms(config: ClosedLoopConfig) -> dict[str, list[Path]]:

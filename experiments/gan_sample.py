@@ -24,7 +24,7 @@ from experiments.new_set import is_complete
 from experiments.progress import Progress
 from experiments.selection_report import (
     Outcome,
-    check_every_class,
+    check_classes,
     print_outcome,
     warn_of_shortfalls,
     write_pages,
@@ -71,6 +71,8 @@ class GanSampleConfig:
     train."""
     max_tries_per_class: int | None = None
     """With --select, images tried of each class at most; 20 for each one wanted by default."""
+    skip_dry_classes: bool = False
+    """With --select, leave out a class of which nothing is accepted, instead of stopping."""
     batch_size: int = 256
     """Images in one compiled batch."""
 
@@ -86,8 +88,9 @@ class GanSampleConfig:
             raise ValueError(f"--select {self.select} needs --classifier, which says what is what")
         if self.select is None and self.thresholds != Thresholds():
             raise ValueError("thresholds such as --min-confidence need --select tp, fp or both")
-        if self.select is None and self.max_tries_per_class is not None:
-            raise ValueError("--max-tries-per-class needs --select tp, fp or both")
+        for name in ("max_tries_per_class", "skip_dry_classes"):
+            if self.select is None and getattr(self, name):
+                raise ValueError(f"--{name.replace('_', '-')} needs --select tp, fp or both")
 
     @property
     def tries(self) -> int:
@@ -159,7 +162,7 @@ def sample_gan(config: GanSampleConfig) -> None:
         drawn = _from_json(state)
         outcome = _outcome(config, job, drawn)
         if outcome is not None:
-            check_every_class(outcome)
+            check_classes(outcome, may_lack_some=config.skip_dry_classes)
             warn_of_shortfalls(outcome)
         commit(directory, spec, {SPLIT: shards}, manifest=identity)
         write_pages(
@@ -195,7 +198,12 @@ def _check(config: GanSampleConfig) -> _Job:
 def _identity(config: GanSampleConfig, job: _Job) -> dict[str, Any]:
     """What the bytes of the set depend on."""
     judged = {} if job.judge is None else job.judge.identity
-    selected = {} if config.select is None else {"max_tries_per_class": config.tries}
+    selected = {}
+    if config.select is not None:
+        selected = {
+            "max_tries_per_class": config.tries,
+            "skip_dry_classes": config.skip_dry_classes,
+        }
     return {
         "gan": {"sha256": gan_digest(job.gan)},
         "classes": [job.gan.spec.class_names[label] for label in job.classes],

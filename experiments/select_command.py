@@ -13,7 +13,7 @@ from experiments.judging import Judged, check_references, find_judge, judging
 from experiments.new_set import is_complete
 from experiments.selection_report import (
     Outcome,
-    check_every_class,
+    check_classes,
     print_outcome,
     warn_of_shortfalls,
     write_pages,
@@ -98,7 +98,7 @@ def select(config: SelectConfig) -> None:
     parts = [judge_images(part.images) for part in iter_parts(data)]
     judged = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     rows, outcome = _choose(config, data, judged)
-    check_every_class(outcome)
+    check_classes(outcome)
     warn_of_shortfalls(outcome)
     _write(config, data, judged, rows=rows, outcome=outcome, identity=identity)
     print(f"{config.out}: {len(rows):,} {SPLIT}, of {len(data.labels):,} images")

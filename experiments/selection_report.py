@@ -59,10 +59,15 @@ class Outcome(NamedTuple):
         )
 
 
-def check_every_class(outcome: Outcome) -> None:
-    """Raises ValueError if there is a class of which nothing was kept."""
+def check_classes(outcome: Outcome, *, may_lack_some: bool = False) -> None:
+    """Raises ValueError if there is a class of which nothing was kept.
+
+    Args:
+        outcome: of the selection.
+        may_lack_some: raise only if nothing was kept of any class.
+    """
     empty = [label for label in outcome.classes if not outcome.kept[label].any()]
-    if empty:
+    if empty and not (may_lack_some and len(empty) < len(outcome.classes)):
         tried = ", ".join(
             f"{outcome.class_names[label]} (of {outcome.tally.tried[label]:,} tried)"
             for label in empty

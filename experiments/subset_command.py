@@ -31,6 +31,9 @@ class SubsetConfig:
     """Images of each class in the split train; the default is paper B's."""
     test_per_class: int = 100
     """Images of each class in the split test; 0 for none."""
+    skip_per_class: int = 0
+    """Images of each class to pass over in the key's order: with 600, none of those that 500 and
+    100 test images a class by the same key are."""
     key: int = 0
     """Key by which the images are drawn."""
 
@@ -43,8 +46,9 @@ class SubsetConfig:
             )
         if self.per_class < 1:
             raise ValueError(f"per_class must be at least 1, got {self.per_class}")
-        if self.test_per_class < 0:
-            raise ValueError(f"test_per_class must be at least 0, got {self.test_per_class}")
+        for name in ("test_per_class", "skip_per_class"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
 
 def make_subset(config: SubsetConfig) -> None:
@@ -74,6 +78,7 @@ def make_subset(config: SubsetConfig) -> None:
         },
         "per_class": config.per_class,
         "test_per_class": config.test_per_class,
+        "skip_per_class": config.skip_per_class,
         "key": config.key,
     }
     if is_complete(config.out, identity):
@@ -83,6 +88,7 @@ def make_subset(config: SubsetConfig) -> None:
         pool,
         per_class=config.per_class,
         test_per_class=config.test_per_class,
+        skip_per_class=config.skip_per_class,
     )
     parts = {name: part for name, part in subset._asdict().items() if part is not None}
     spec = ImageSetSpec(

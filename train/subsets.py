@@ -41,7 +41,12 @@ def shuffled_classes(
 
 
 def draw_subset(
-    key: Key[Array, ""], data: ImageData, *, per_class: int, test_per_class: int
+    key: Key[Array, ""],
+    data: ImageData,
+    *,
+    per_class: int,
+    test_per_class: int,
+    skip_per_class: int = 0,
 ) -> Subset:
     """Draws so many training images of each class, and after them its test images (B, 3.1).
 
@@ -52,17 +57,22 @@ def draw_subset(
         data: the images to draw from.
         per_class: training images of each class, at least 1.
         test_per_class: test images of each class, at least 0.
+        skip_per_class: images of each class to pass over, at least 0: so many training and test
+            images of another subset by the same key.
 
     Raises:
         ValueError: a number outside its range, or a class with fewer images than asked for; the
             message names every such class and its number of images.
     """
-    if per_class < 1 or test_per_class < 0:
+    if per_class < 1 or test_per_class < 0 or skip_per_class < 0:
         raise ValueError(
-            "expected at least 1 training and 0 test images of each class, got "
-            f"{per_class} and {test_per_class}"
+            "expected at least 1 training image of each class and 0 test images and skipped ones, "
+            f"got {per_class}, {test_per_class} and {skip_per_class}"
         )
-    places = shuffled_classes(key, data.labels, num_classes=len(data.class_names))
+    places = [
+        own[skip_per_class:]
+        for own in shuffled_classes(key, data.labels, num_classes=len(data.class_names))
+    ]
     wanted = per_class + test_per_class
     lacking = [
         f"{len(own)} of {name}"

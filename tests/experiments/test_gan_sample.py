@@ -262,6 +262,22 @@ def test_a_class_without_any_stops_it_and_nothing_is_left(draw, tmp_path, capsys
     assert [path.name for path in tmp_path.iterdir()] == ["stubborn.py"]
 
 
+@pytest.mark.filterwarnings("default:fewer images")
+def test_a_class_without_any_may_be_left_out(draw, tmp_path, capsys, monkeypatch):
+    (tmp_path / "stubborn.py").write_text(
+        "import jax.numpy as jnp\n"
+        "bee = lambda images: jnp.tile(jnp.array([0., 1., 0.]), (len(images), 1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    words = ("--per-class", 2, "--max-tries-per-class", 9, "--skip-dry-classes")
+    words = (*words, "--classifier", "stubborn:bee")
+    assert load_images(draw("--select", "tp", *words)).labels.tolist() == [1, 1]
+    assert "ant has 0 of 2 true positives (0.00% of 9 tried)" in capsys.readouterr().err
+    others = load_images(draw("--select", "fp", *words, name="others"))
+    assert sorted(others.labels.tolist()) == [0, 0, 2, 2]
+
+
 def test_the_same_command_again(draw, own_classifier, contents, capsys):
     words = ("--per-class", 2, "--select", "fp", "--classifier", own_classifier)
     out = draw(*words)
@@ -371,6 +387,7 @@ BAD_INPUT = {
     "--min-confidence 0.5": "thresholds such as --min-confidence need --select",
     "--select tp --classifier OWN --min-margin 2": "min_margin must be in [0, 1], got 2.0",
     "--max-tries-per-class 9": "--max-tries-per-class needs --select",
+    "--skip-dry-classes": "--skip-dry-classes needs --select",
     "--min-distance 0.5": "--min-distance needs --train-data",
     "--train-data DATA": "--train-data is for --min-distance, which is not given",
     "--classifier OWN --select tp --min-distance 0.5 --train-data DATA": (

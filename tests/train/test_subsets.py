@@ -25,8 +25,14 @@ def data(rows):
     )
 
 
-def draw(rows=range(COUNT), *, key=KEY, per_class=3, test_per_class=2):
-    return draw_subset(key, data(rows), per_class=per_class, test_per_class=test_per_class)
+def draw(rows=range(COUNT), *, key=KEY, per_class=3, test_per_class=2, skip_per_class=0):
+    return draw_subset(
+        key,
+        data(rows),
+        per_class=per_class,
+        test_per_class=test_per_class,
+        skip_per_class=skip_per_class,
+    )
 
 
 def test_every_class_has_its_numbers_and_no_image_occurs_twice():
@@ -54,6 +60,13 @@ def test_the_classes_take_turns():
     subset = draw()
     assert subset.train.labels.tolist() == [0, 1, 2] * 3
     assert subset.test.labels.tolist() == [0, 1, 2] * 2
+
+
+def test_what_is_passed_over_is_what_another_draw_took():
+    first, second = draw(), draw(per_class=2, test_per_class=0, skip_per_class=5)
+    assert np.bincount(second.train.labels).tolist() == [2, 2, 2]
+    assert not {*second.train.ids} & {*first.train.ids, *first.test.ids}
+    assert draw(per_class=7, test_per_class=0).train.ids[15:] == second.train.ids
 
 
 def test_more_images_are_those_and_others():
@@ -94,13 +107,14 @@ def test_the_order_on_disk_does_not_matter():
     [
         ((6, 2), r"at least 6 \+ 2 images of every class, got 7 of dog; ask for fewer"),
         ((5, 5), "got 9 of cat, 7 of dog; "),
-        ((0, 2), "at least 1 training and 0 test images of each class, got 0 and 2"),
-        ((1, -1), "got 1 and -1"),
+        ((0, 2), "at least 1 training image of each class .* got 0, 2 and 0"),
+        ((1, -1), "got 1, -1 and 0"),
+        ((1, 0, -1), "got 1, 0 and -1"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(counts, message):
-    per_class, test_per_class = counts
+    names = ("per_class", "test_per_class", "skip_per_class")
     with pytest.raises(ValueError, match=message):
-        draw(per_class=per_class, test_per_class=test_per_class)
+        draw(**dict(zip(names, counts, strict=False)))
     if counts == (6, 2):
         draw(per_class=5, test_per_class=2)  # all of the smallest class
