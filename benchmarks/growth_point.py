@@ -8,7 +8,6 @@ The JSON is a `Point`'s; what is printed is JSON too, on the last line.
 import collections
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from gans.pairs import DcganPair
 from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
 from train.host import keep_memory
 from train.loop import Budget, compile_steps, fit
-from train.memory import footprint
+from train.memory import footprint, peak_bytes
 from train.runs import environment
 
 NUM_CLASSES = 10
@@ -68,13 +67,6 @@ def measure(point: Point) -> dict[str, Any]:
     """Times a point and tells the memory that it took."""
     found = _measure_gans(point) if point.classes else _measure_synthesis(point)
     return {**found, "peak_bytes": peak_bytes(), "environment": environment()}
-
-
-def peak_bytes() -> int:
-    """The most memory so far: of the device, or of this process where the device does not tell."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    in_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # KiB on Linux
-    return stats.get("peak_bytes_in_use", in_process)
 
 
 def _measure_synthesis(point: Point) -> dict[str, Any]:

@@ -1,12 +1,7 @@
 """What is timed, and our side of it: the library's public functions, as a user would call them.
 
 Each job makes its inputs as NumPy arrays, from which the peer starts as well. The arithmetic of an
-update, F being that of a forward pass and G and D those of a generator and a discriminator:
-
-    synthesis: 2 F, since only images have gradients;
-    training: 3 F, the customary count, with a gradient of the images that nobody asks for;
-    a GAN: 4 G + 8 D. For the discriminator G without gradients and D twice with them; for the
-        generator G with them and D without those of its parameters.
+update is counted as in `train.arithmetic` and `gans.game_arithmetic`.
 """
 
 import tempfile
@@ -17,14 +12,19 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from arithmetic import forward_flop, total
 from timing import Call
 
 import gans
 import imgopt
-from gans.dcgan import Discriminator, Generator
+from gans.game_arithmetic import dcgan_update_flop, stack_update_flop
 from gans.pairs import build_encoder
-from gans.stacked import LevelDiscriminator, build_generator
+from train.arithmetic import (
+    IMAGE_UPDATE,
+    TRAINING_UPDATE,
+    forward_flop,
+    synthesis_flop,
+    total,
+)
 from train.classifier_training import ClassifierLearner, TrainConfig, original_data
 from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
 from train.datasets import ImageData, find_directory, load_images
@@ -101,10 +101,6 @@ def _spec(case: Case) -> ClassifierSpec:
     return ClassifierSpec(str(case.model), 1.0, names, IMAGE_SHAPE, (0.5,) * 3, (0.25,) * 3)
 
 
-def _batch_of(case: Case, *shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((case.batch_size, *shape), dtype)
-
-
 # ---- synthesis
 
 
@@ -121,7 +117,7 @@ class SynthesisInputs(NamedTuple):
 def synthesis_step(case: Case) -> Job:
     """A few updates of one batch that lies on the device."""
     forward = _forward_flop(case)
-    steps = steps_of_a_call(2 * forward)
+    steps = steps_of_a_call(IMAGE_UPDATE * forward)
     inputs = _synthesis_inputs(case, case.batch_size, steps)
 
     def start() -> Call:
@@ -141,7 +137,7 @@ def synthesis_step(case: Case) -> Job:
         start,
         images=case.batch_size * steps,
         steps=steps,
-        flop=(2 * steps + 1) * forward,
+        flop=synthesis_flop(forward, steps=steps),
     )
 
 
@@ -169,7 +165,7 @@ def whole_synthesis(case: Case) -> Job:
         inputs,
         start,
         images=count,
-        flop=(2 * steps + 1) * _forward_flop(case) * count // case.batch_size,
+        flop=synthesis_flop(_forward_flop(case), steps=steps) * count // case.batch_size,
     )
 
 
@@ -188,7 +184,8 @@ def _random_images(count: int) -> np.ndarray:
 
 
 def _forward_flop(case: Case) -> int:
-    return total(forward_flop(_spec(case).build(), _batch_of(case, *IMAGE_SHAPE), train=False))
+    images = jax.ShapeDtypeStruct((case.batch_size, *IMAGE_SHAPE), jnp.float32)
+    return total(forward_flop(_spec(case).build(), images, train=False))
 
 
 def _classifiers(inputs: SynthesisInputs, precision: Precision) -> tuple[Any, Any]:
@@ -223,7 +220,7 @@ class TrainingInputs(NamedTuple):
 def training_step(case: Case) -> Job:
     """Updates of a classifier."""
     config = TrainConfig(epochs=ENDLESS, batch_size=case.batch_size, precision=case.precision)
-    flop = 3 * _forward_flop(case)
+    flop = TRAINING_UPDATE * _forward_flop(case)
     learner = ClassifierLearner(_spec(case), config, ENDLESS * steps_of_a_call(flop))
     return _training(case, learner, flop)
 
@@ -232,14 +229,14 @@ def dcgan_step(case: Case) -> Job:
     """Updates of a class-conditional DCGAN."""
     config = gans.DcganConfig(num_classes=NUM_CLASSES)
     pair = gans.DcganPair(config, precision=case.precision)
-    return _training(case, _learner(pair), _dcgan_flop(case, config))
+    return _training(case, _learner(pair), case.batch_size * dcgan_update_flop(config))
 
 
 def dcgan_per_class_step(case: Case) -> Job:
     """Updates of ten DCGANs, one for each class."""
     config = gans.DcganConfig()
     pair = gans.DcganPair(config, precision=case.precision)
-    flop = NUM_CLASSES * _dcgan_flop(case, config)
+    flop = NUM_CLASSES * case.batch_size * dcgan_update_flop(config)
     return _training(case, _learner(pair), flop, per_class=True)
 
 
@@ -250,39 +247,12 @@ def sgan_step(case: Case) -> Job:
     pair = gans.LevelPair(config, level, gans.LossWeights(), precision=case.precision)
     network = build_encoder(config)
     encoder = dict(network.init(jax.random.key(3), jnp.zeros((1, *IMAGE_SHAPE))))
-    flop = _game_flop(
-        forward_flop(
-            build_generator(level, width=config.width),
-            _batch_of(case, *level.condition_shape),
-            _batch_of(case, level.noise_dim),
-            train=False,
-        ),
-        forward_flop(
-            LevelDiscriminator(level, config.width),
-            _batch_of(case, *level.target_shape),
-            train=False,
-        ),
-    )
-    # The encoder as far as the level looks: on real images, and there and back on made ones.
-    seen = forward_flop(network, _batch_of(case, *IMAGE_SHAPE))
-    flop += 3 * (seen["conv1"] + seen["conv2"])
+    flop = case.batch_size * stack_update_flop(config, (level,))
     return _training(case, _learner(pair), flop, constants=encoder)
 
 
 def _learner(pair: gans.DcganPair | gans.LevelPair) -> gans.GanLearner:
     return gans.GanLearner((pair,), gans.GameConfig(), learning_rate=2e-4)
-
-
-def _dcgan_flop(case: Case, config: gans.DcganConfig) -> int:
-    labels = None if config.num_classes is None else _batch_of(case, dtype=jnp.int32)
-    return _game_flop(
-        forward_flop(Generator(config), _batch_of(case, config.noise_dim), labels, train=False),
-        forward_flop(Discriminator(config), _batch_of(case, *IMAGE_SHAPE), labels, train=False),
-    )
-
-
-def _game_flop(generator: dict[str, int], discriminator: dict[str, int]) -> int:
-    return 4 * total(generator) + 8 * total(discriminator)
 
 
 def _training(

@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 
+from train.memory import peak_bytes
+
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """JAX's event for each program that XLA compiles, or that is taken from the cache instead."""
 
@@ -59,7 +61,7 @@ def counted_compilations() -> Iterator[Compilations]:
 
 
 def timing(began: float, compiled: Compilations) -> dict[str, float]:
-    """What a result says of its times, which are those of the last session alone.
+    """What a result says of time and memory: the times are those of the last session alone.
 
     Args:
         began: `time.monotonic()` at its beginning.
@@ -68,6 +70,7 @@ def timing(began: float, compiled: Compilations) -> dict[str, float]:
     return {
         "seconds_of_last_session": round(time.monotonic() - began, 1),
         "compilation_seconds_of_last_session": round(compiled.seconds, 1),
+        "peak_memory_mib": round(peak_bytes() / 2**20),
     }
 
 

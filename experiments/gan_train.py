@@ -168,7 +168,8 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
         FloatingPointError: a loss or a parameter is no longer finite, or a discriminator has won.
     """
     data = load_images(config.data, config.split, data_dir=config.data_dir)
-    spec = GanSpec(config.model, data.class_names, _sizes(config, data))
+    sizes = gan_sizes(config, data.images.shape[1:], num_classes=len(data.class_names))
+    spec = GanSpec(config.model, data.class_names, sizes)
     groups = _groups(config, data)
     check_precision(config.precision)
     estimate = functools.partial(_footprint, config, spec, data, groups)
@@ -217,20 +218,32 @@ def _footprint(config: GanTrainConfig, spec: GanSpec, data: ImageData, groups: G
     return footprint(program, batch_size=config.budget.batch_size, fixed=(rows, constants))
 
 
-def _sizes(config: GanTrainConfig, data: ImageData) -> DcganConfig | StackConfig:
-    height, width, channels = data.images.shape[1:]
+def gan_sizes(
+    config: GanTrainConfig, image_shape: tuple[int, int, int], *, num_classes: int
+) -> DcganConfig | StackConfig:
+    """The sizes of a GAN's networks.
+
+    Args:
+        config: of its training.
+        image_shape: height, width, channels.
+        num_classes: of the data.
+
+    Raises:
+        ValueError: the images do not fit the networks.
+    """
+    height, width, channels = image_shape
     given = {} if config.width is None else {"width": config.width}
     if config.model == "sgan":
         return StackConfig(
-            image_shape=(height, width, channels),
-            num_classes=len(data.class_names),
+            image_shape=image_shape,
+            num_classes=num_classes,
             cut_points=config.cut_points or PRESETS[config.preset],
             encoder_width=config.encoder_width,
             **given,
         )
     if height != width:
         raise ValueError(f"a DCGAN takes square images, got {height}×{width}")
-    classes = None if config.per_class else len(data.class_names)
+    classes = None if config.per_class else num_classes
     return DcganConfig(image_size=height, channels=channels, num_classes=classes, **given)
 
 

@@ -7,6 +7,8 @@ a device has is asked of it; CPUs do not tell, and there it is what the operatin
 import contextlib
 import math
 import os
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,6 +74,14 @@ def room_bytes() -> int:
         fields = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes() -> int:
+    """The most memory used so far: of the device where it tells, else by the whole process."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    in_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return stats.get("peak_bytes_in_use", in_process)
 
 
 def check_fits(estimate: Callable[[], Footprint]) -> None:

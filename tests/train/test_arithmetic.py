@@ -4,9 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from arithmetic import forward_flop, total
 
-from gans.dcgan import DcganConfig, Discriminator, Generator
+from train.arithmetic import forward_flop, synthesis_flop, total
 from train.layers import Conv
 from train.networks import build_network
 from train.transposed import TransposedConv
@@ -47,14 +46,6 @@ def test_a_classifier_s_arithmetic_is_that_counted_by_hand():
     assert found == {name: 2 * 2 * products for name, products in expected.items()}
 
 
-def test_a_dcgan_s_arithmetic_is_that_counted_by_hand():
-    config = DcganConfig(image_size=16, channels=1, num_classes=4, width=2)
-    labels = jax.ShapeDtypeStruct((3,), jnp.int32)
-    generator = forward_flop(Generator(config), images(3, 100), labels, train=False)
-    maps = [(1, 16, 8), (4, 8, 4), (16, 4, 2), (64, 2, 1)]
-    products = 150 * 16 + sum(25 * pixels * c * d for pixels, c, d in maps)
-    assert total(generator) == 2 * 3 * products
-    discriminator = forward_flop(Discriminator(config), images(3, 16, 16, 1), labels, train=False)
-    maps = [(64, 1, 2), (16, 2, 4), (4, 4, 8), (1, 8, 16)]
-    products = 16 * 1 + sum(25 * pixels * c * d for pixels, c, d in maps)
-    assert total(discriminator) == 2 * 3 * products
+def test_synthesis_passes_there_and_back_in_every_update_and_once_at_the_end():
+    assert synthesis_flop(7, steps=0) == 7
+    assert synthesis_flop(7, steps=3) == 7 + 3 * (7 + 7)

@@ -14,6 +14,13 @@ import jax
 from train.layers import Conv
 from train.transposed import TransposedConv
 
+IMAGE_UPDATE = 2
+"""Forward passes that an update of images counts as, since nothing else has a gradient."""
+
+TRAINING_UPDATE = 3
+"""Forward passes that an update of parameters counts as: the customary count, with a gradient of
+the images that nobody asks for."""
+
 
 def forward_flop(network: nn.Module, *inputs: Any, **options: Any) -> dict[str, int]:
     """FLOP of one forward pass, by layer; nothing is computed.
@@ -49,3 +56,13 @@ def forward_flop(network: nn.Module, *inputs: Any, **options: Any) -> dict[str, 
 def total(counts: dict[str, int]) -> int:
     """FLOP of all layers together."""
     return sum(counts.values())
+
+
+def synthesis_flop(forward: int, *, steps: int) -> int:
+    """FLOP of so many updates of images, and of the forward pass that measures the result.
+
+    Args:
+        forward: FLOP of a forward pass of the classifier.
+        steps: updates.
+    """
+    return (IMAGE_UPDATE * steps + 1) * forward
