@@ -64,6 +64,16 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
+def damaged_checkpoints(directory: Path) -> list[str]:
+    """Names a damaged file of each checkpoint that has one, a line each.
+
+    Args:
+        directory: of a run's checkpoints.
+    """
+    damaged = ((path := directory / str(step), _first_damaged(path)) for step in _steps(directory))
+    return [f"{path}: {name} is damaged" for path, name in damaged if name is not None]
+
+
 def digest_of(description: str, variables: Any) -> str:
     """Sha256 over a model's description and every variable's name, type, shape and bytes."""
     total = hashlib.sha256(description.encode())
@@ -76,7 +86,8 @@ def digest_of(description: str, variables: Any) -> str:
 
 def _steps(directory: Path) -> list[int]:
     """Steps of all committed checkpoints, the newest first."""
-    return sorted((int(path.stem) for path in directory.glob("[0-9]*.json")), reverse=True)
+    stems = (path.stem for path in directory.glob("[0-9]*.json"))
+    return sorted((int(stem) for stem in stems if stem.isdecimal()), reverse=True)
 
 
 def _remove_all_but(directory: Path, steps: list[int]) -> None:

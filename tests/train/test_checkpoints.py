@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.checkpoints import latest_checkpoint, save_checkpoint
+from train.checkpoints import damaged_checkpoints, latest_checkpoint, save_checkpoint
 
 
 def state(step):
@@ -119,6 +119,17 @@ def test_damage_is_noticed_and_the_one_before_is_used(two_checkpoints, tmp_path,
     assert restored is not None
     assert restored.step == 1
     assert restored.state["counts"][0] == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named(two_checkpoints, tmp_path, damage):
+    directory = tmp_path / "run"
+    shutil.copytree(two_checkpoints, directory)
+    assert damaged_checkpoints(directory) == []
+    damage(directory)
+    (line,) = damaged_checkpoints(directory)
+    assert line.startswith(f"{directory / '2'}: ")
+    assert line.endswith(" is damaged")
 
 
 def test_without_digests_it_is_no_checkpoint(two_checkpoints, tmp_path):
