@@ -18,6 +18,7 @@ from tyro.conf import UseAppendAction
 
 from experiments.classifier_report import write_run_report
 from experiments.compilation import counted_compilations, timing
+from experiments.progress import Progress
 from experiments.training_session import restore, train_epochs
 from train.checkpoints import CHECKPOINTS
 from train.classifier_training import ClassifierLearner, TrainConfig, TrainData, original_data
@@ -34,7 +35,7 @@ from train.combining import add_images, check_alike, count_sources
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import Evaluation, evaluate
 from train.files import write_json
-from train.loop import EpochResult, TrainState, compile_steps
+from train.loop import EpochResult, TrainState, compile_steps, fit
 from train.memory import Footprint, check_fits, explained, footprint
 from train.networks import NetworkName, build_network, check_image_shape
 from train.replacement import replace_images
@@ -109,13 +110,7 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
     """
     sets = _load(config)
     data = _train_data(config, sets)
-    spec = ClassifierSpec(
-        config.model,
-        config.width,
-        sets.originals.class_names,
-        sets.originals.images.shape[1:],
-        *channel_statistics(sets.originals.images),
-    )
+    spec = _spec(config, sets)
     config.train.budget.steps_per_epoch(len(data.labels))  # refuses a set smaller than a batch
     check_precision(config.train.precision)
     estimate = functools.partial(_footprint, config, spec, data)
@@ -127,7 +122,37 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
             return result
         write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
         state, evaluation = _train(config, spec, data, sets.test, label=label)
-    return _finish(config, spec, state, evaluation, timing(began, compiled))
+    return _finish(config, spec, state, evaluation, len(data.labels), timing(began, compiled))
+
+
+def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
+    """Trains the first epoch of a run again, and writes nothing.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        What the epoch's line in `metrics.jsonl` is to be.
+
+    Raises:
+        ValueError: as `train_classifier`.
+        FloatingPointError: the loss is no longer finite.
+    """
+    sets = _load(config)
+    data = _train_data(config, sets)
+    spec, budget = _spec(config, sets), config.train.budget
+    learner = _learner(config, spec, data)
+    total = min(budget.steps_per_epoch(len(data.labels)), learner.total_steps)
+    with (
+        Progress(config.out.name, total=total, unit="steps") as progress,
+        explained(functools.partial(_footprint, config, spec, data)),
+    ):
+        epochs = fit(
+            jax.random.key(config.key), learner, data, budget,
+            on_progress=lambda done, _: progress.update_to(done),
+        )  # fmt: skip
+        epoch = next(epochs)
+    return _metrics(epoch, _evaluate(spec, epoch.state, sets.test))
 
 
 class _Sets(NamedTuple):
@@ -166,6 +191,16 @@ def _warn_of_test_images(extras: dict[str, ImageData], test: ImageData) -> None:
                 "made of test images; the test accuracy will then be too high",
                 stacklevel=2,
             )
+
+
+def _spec(config: ClassifierTrainConfig, sets: _Sets) -> ClassifierSpec:
+    return ClassifierSpec(
+        config.model,
+        config.width,
+        sets.originals.class_names,
+        sets.originals.images.shape[1:],
+        *channel_statistics(sets.originals.images),
+    )
 
 
 def _train_data(config: ClassifierTrainConfig, sets: _Sets) -> TrainData:
@@ -262,6 +297,7 @@ def _finish(
     spec: ClassifierSpec,
     state: TrainState,
     evaluation: Evaluation | None,
+    train_images: int,
     times: dict[str, float],
 ) -> dict[str, Any]:
     """Writes report and result, the result last."""
@@ -270,6 +306,7 @@ def _finish(
         **metrics[-1],
         "classifier_sha256": digest(Classifier(spec, jax.device_get(state.variables))),
         "parameters": sum(np.size(p) for p in jax.tree.leaves(state.variables["params"])),
+        "train_images": train_images,
         "timing": times,
         **environment(),
     }

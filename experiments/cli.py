@@ -84,9 +84,33 @@ COMMANDS: dict[str, Command] = {
         "experiments.gan_evaluate", "GanEvaluateConfig", "evaluate_gan",
         "how good generated images are, beside real ones",
     ),
+    "verify": Command(
+        "experiments.verify_command", "VerifyConfig", "verify",
+        "check every digest below a directory, and repeat some of an experiment by its keys",
+    ),
+    "report": Command(
+        "experiments.report_command", "ReportConfig", "report",
+        "an experiment's table and report again from its files; or two of its results compared",
+    ),
+    "experiment list": Command(
+        "experiments.list_command", "ListConfig", "list_experiments",
+        "the experiments there are, and what their presets measure",
+    ),
+    "experiment table-a": Command(
+        "experiments.papers.table_a", "TableAConfig", "table_a",
+        "paper A's table 1: accuracy with 0 to 50% of the training images replaced",
+    ),
+    "experiment table-b": Command(
+        "experiments.papers.table_b", "TableBConfig", "table_b",
+        "paper B's table 2: accuracy with a GAN's images beside few real ones, sorted or not",
+    ),
     "experiment figures-a": Command(
-        "experiments.figures_a", "FiguresAConfig", "figures_a",
-        "paper A's figures 3 to 5: its update rules side by side, with numbers",
+        "experiments.papers.figures_a", "FiguresAConfig", "figures_a",
+        "paper A's figures 1 and 3 to 5: its update rules side by side, with numbers",
+    ),
+    "experiment figures-b": Command(
+        "experiments.papers.figures_b", "FiguresBConfig", "figures_b",
+        "paper B's figure 3: a GAN's images, sorted, beside geometric augmentation",
     ),
     "experiment closed-loop": Command(
         "experiments.closed_loop", "ClosedLoopConfig", "closed_loop",

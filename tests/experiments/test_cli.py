@@ -56,7 +56,7 @@ def test_help_of_a_command_names_every_field_of_its_configuration(name, elicit, 
     command = COMMANDS[name]
     config = getattr(importlib.import_module(command.module), command.config)
     wanted = option_names(config)
-    assert len(wanted) > 2
+    assert wanted or not dataclasses.fields(config)
     assert {name for name in wanted if not re.search(f"--{name}[ ,]", printed)} == set()
 
 

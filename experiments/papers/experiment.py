@@ -1,0 +1,292 @@
+"""Running one of the papers' experiments, or a share of it, and writing down what came out.
+
+A directory of results is bound to one configuration. It is filled by as many calls as it takes:
+each makes what it was asked for and what that needs, and writes down all that there is by then.
+"""
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from experiments.papers.making import collect_pieces, is_done, make_pieces
+from experiments.papers.plan import Arm, Piece, Plan, needed, place
+from train.datasets import data_digest, open_images
+from train.files import read_json, write_json
+from train.runs import (
+    CONFIG_FILE,
+    RESULT_FILE,
+    as_json,
+    check_key,
+    differences,
+    environment,
+    open_run,
+)
+
+PresetName = Literal["paper", "reduced", "smoke"]
+
+PIECES = "pieces"
+
+FROM_THE_MACHINE = ("device_kind", "versions")
+"""Of a configuration: what is not asked for but found, and must be alike in what is merged."""
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One of the papers' experiments."""
+
+    out: Path
+    """The directory of the results; repeated, the command goes on where it stopped."""
+    preset: PresetName = "paper"
+    """paper: all of it, for a GPU or TPU; reduced: what two CPU cores do in some two hours; smoke:
+    on handwritten digits, in a minute or two, which measures nothing."""
+    data_dir: Path | None = None
+    """TFDS's data directory with cifar10; not for smoke."""
+    pieces: Path | None = None
+    """Where teachers, GANs, image sets and trainings go, and are found again by the digest of their
+    configuration: OUT/pieces, unless experiments are to share them."""
+    only: tuple[str, ...] = ()
+    """The arms to run, each as ROW,SEED, either of which may be *; all by default."""
+    shard: str | None = None
+    """The share to run, such as 2/8: the second of eight machines'."""
+    merge: tuple[Path, ...] = ()
+    """Directories of results to put together instead of running anything."""
+    dry_run: bool = False
+    """Print the arms, their arithmetic and about how long they take, and run nothing."""
+    key: int = 0
+    """Seed of everything random; the trainings that are compared have the keys after it."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what can be told from the options alone."""
+        check_key(self.key)
+        _ = self.share
+        if self.merge and (self.only or self.shard or self.dry_run):
+            raise ValueError("--merge runs nothing, so it takes no --only, --shard or --dry-run")
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Number of the share, from 0, and number of shares."""
+        if self.shard is None:
+            return 0, 1
+        number, _, count = self.shard.partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise ValueError(f"shard must be such as 2/8, from 1/8 to 8/8, got {self.shard!r}")
+        return int(number) - 1, int(count)
+
+    @property
+    def root(self) -> Path:
+        """Where the pieces lie."""
+        return self.pieces or self.out / PIECES
+
+
+class Source(NamedTuple):
+    """The data that an experiment begins with.
+
+    Attributes:
+        dataset: name of the data set.
+        data_dir: TFDS's data directory; None for one that needs none.
+        splits: those that are used.
+    """
+
+    dataset: str
+    data_dir: Path | None
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What tells one experiment from another.
+
+    Attributes:
+        name: on the command line.
+        presets: its settings by the preset's name, each a frozen dataclass.
+        source: the data of such settings, given the data directory.
+        plan: the plan by settings, source and key.
+        record: what an arm's piece came to, for `result.json`, from the piece's directory.
+        draw: writes the pictures of image sets into the results' `figures/`, from those of the
+            pieces, by name, that are there; at least one of an arm is.
+        write_pages: writes table and report from the results' directory and the content of
+            `result.json`.
+    """
+
+    name: str
+    presets: Mapping[PresetName, Any]
+    source: Callable[[Any, Path | None], Source]
+    plan: Callable[[Any, Source, int], Plan]
+    record: Callable[[Path], dict[str, Any]]
+    draw: Callable[[Path, Mapping[str, Piece]], None]
+    write_pages: Callable[[Path, dict[str, Any]], None]
+
+
+def run_experiment(experiment: Experiment, config: ExperimentConfig) -> dict[str, Any]:
+    """Runs an experiment, a share of it, or a merger.
+
+    Args:
+        experiment: which.
+        config: how much of it, and where.
+
+    Returns:
+        The content of `result.json`; of a dry run, nothing.
+
+    Raises:
+        ValueError: something does not fit, found before anything is compiled or written.
+        FloatingPointError: a loss, an image or an output is not finite.
+    """
+    settings = experiment.presets[config.preset]
+    source = experiment.source(settings, config.data_dir)
+    plan = experiment.plan(settings, source, config.key)
+    chosen = choose_arms(plan, config)
+    identity = identity_of(experiment, config, settings, source)
+    if config.merge:
+        identity |= _machine_of(config.merge, identity)
+    surroundings = {name: identity[name] for name in ("data", *FROM_THE_MACHINE)}
+    pieces = place(plan, config.root, surroundings)
+    if config.dry_run:
+        from experiments.papers.cost import print_costs
+
+        print_costs(plan, pieces, chosen)
+        return {}
+    open_run(config.out, identity)
+    if config.merge:
+        _merge(config, plan, pieces)
+
+    def write_down() -> dict[str, Any]:
+        path = config.out / RESULT_FILE
+        write_json(path, collect(experiment, plan, pieces, identity))
+        return read_json(path)  # in the file's order, as whoever makes the pages again will have it
+
+    make_pieces(pieces, [arm.piece for arm in chosen], on_made=write_down)
+    result = write_down()
+    (config.out / "figures").mkdir(exist_ok=True)
+    experiment.draw(config.out, {n: p for n, p in pieces.items() if is_done(p)})
+    experiment.write_pages(config.out, result)
+    print(config.out / "report.html")
+    return result
+
+
+def choose_arms(plan: Plan, config: ExperimentConfig) -> list[Arm]:
+    """The arms that a call is asked for.
+
+    Args:
+        plan: of the experiment.
+        config: with --only and --shard.
+
+    Raises:
+        ValueError: there is no such row or seed.
+    """
+    arms = list(plan.arms)
+    for words in config.only:
+        row, comma, seed = words.partition(",")
+        if not comma or not any(_matches(arm, row, seed) for arm in arms):
+            rows = ", ".join(row.slug for row in plan.rows)
+            seeds = ", ".join(str(seed) for seed in sorted({arm.seed for arm in arms}))
+            raise ValueError(
+                f"only must be ROW,SEED, got {words!r}; expected a row among {rows}, and a seed "
+                f"among {seeds}, or * for any"
+            )
+    if config.only:
+        wanted = [words.partition(",")[::2] for words in config.only]
+        arms = [arm for arm in arms if any(_matches(arm, *each) for each in wanted)]
+    number, count = config.share
+    if count > len(arms):
+        raise ValueError(f"shard must be one of at most {len(arms)}, got {config.shard}")
+    return arms[number::count]
+
+
+def _matches(arm: Arm, row: str, seed: str) -> bool:
+    return fnmatch.fnmatchcase(arm.row, row) and fnmatch.fnmatchcase(str(arm.seed), seed)
+
+
+def identity_of(
+    experiment: Experiment, config: ExperimentConfig, settings: Any, source: Source
+) -> dict[str, Any]:
+    """What a result depends on, the data by digest rather than by place.
+
+    Args:
+        experiment: which.
+        config: with preset and key.
+        settings: the preset's.
+        source: the data.
+
+    Raises:
+        ValueError: the data are missing or damaged.
+    """
+    digests = {
+        split: data_digest(open_images(source.dataset, split, data_dir=source.data_dir))
+        for split in source.splits
+    }
+    versions = environment()["versions"]
+    return {
+        "experiment": experiment.name,
+        "preset": config.preset,
+        "settings": as_json(settings),
+        "data": {"name": source.dataset, "sha256": digests},
+        "key": config.key,
+        "device_kind": jax.devices()[0].device_kind,
+        "versions": {name: versions[name] for name in ("elicit", "jax", "jaxlib", "flax", "optax")},
+    }
+
+
+def collect(
+    experiment: Experiment, plan: Plan, pieces: Mapping[str, Piece], identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Gathers what all arms that are there came to, whoever asked for them.
+
+    Args:
+        experiment: which.
+        plan: its plan.
+        pieces: by name.
+        identity: of the results' directory.
+    """
+    done = [arm for arm in plan.arms if is_done(pieces[arm.piece])]
+    made_from = needed(pieces, [arm.piece for arm in done])
+    kind = identity["device_kind"]
+    arms = [{**arm._asdict(), **experiment.record(pieces[arm.piece].directory)} for arm in done]
+    return {
+        **environment(),
+        **identity,
+        "device": ", ".join(dict.fromkeys(arm.get("device", kind) for arm in arms)),
+        "rows": [row._asdict() for row in plan.rows],
+        "arms": arms,
+        "missing": [f"{arm.row},{arm.seed}" for arm in plan.arms if arm not in done],
+        "pieces": {piece.name: piece.digest for piece in made_from},
+    }
+
+
+def _machine_of(places: tuple[Path, ...], identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Device and versions that directories to be merged have in common.
+
+    Raises:
+        ValueError: one of them is not of this experiment, or they differ; the message says in what.
+    """
+    found: dict[Path, Any] = {}
+    for directory in places:
+        if not (directory / CONFIG_FILE).is_file():
+            raise ValueError(f"expected results of an experiment to merge, got {directory}")
+        found[directory] = read_json(directory / CONFIG_FILE)
+    first = next(iter(found.values()))
+    common = {name: first.get(name) for name in FROM_THE_MACHINE}
+    for directory, own in found.items():
+        differing = differences(own, {**identity, **common})
+        if differing:
+            raise ValueError(f"{directory} cannot be merged: {'; '.join(differing)}")
+    return common
+
+
+def _merge(config: ExperimentConfig, plan: Plan, pieces: Mapping[str, Piece]) -> None:
+    """Copies the pieces of other directories.
+
+    Raises:
+        ValueError: an arm is in none of them; the message names it. What was found is kept.
+    """
+    wanted = needed(pieces, [arm.piece for arm in plan.arms])
+    collect_pieces(wanted, [directory / PIECES for directory in config.merge])
+    missing = [f"{arm.row},{arm.seed}" for arm in plan.arms if not is_done(pieces[arm.piece])]
+    if missing:
+        raise ValueError(
+            f"expected all {len(plan.arms)} arms in {', '.join(map(str, config.merge))}, got none "
+            f"of {' '.join(dict.fromkeys(missing))}; run them with --only, and merge again"
+        )

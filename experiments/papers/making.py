@@ -1,0 +1,144 @@
+"""Making the pieces of a plan: what is there already, what has to be made, what is damaged.
+
+Every command goes on where it stopped, so a piece that was interrupted is simply asked for again.
+"""
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.augment_command import AugmentConfig, augment
+from experiments.classifier_train import ClassifierTrainConfig, train_classifier
+from experiments.gan_sample import GanSampleConfig, sample_gan
+from experiments.gan_train import GanTrainConfig, train_gan
+from experiments.papers.plan import Piece, needed
+from experiments.subset_command import SubsetConfig, make_subset
+from experiments.synthesize import SynthesizeConfig, synthesize_set
+from train.checkpoints import damaged_checkpoints
+from train.files import building_directory
+from train.image_sets import MANIFEST_FILE, verify
+from train.runs import RESULT_FILE
+
+
+class _Command(NamedTuple):
+    """How a kind of piece is made.
+
+    Attributes:
+        make: the command; it goes on where it stopped.
+        last_file: what it writes last.
+        goes_on: whether it makes again what is damaged and keeps the rest, once its last file is
+            gone; else its directory has to go.
+    """
+
+    make: Callable[[Any, str], object]
+    last_file: str
+    goes_on: bool
+
+
+_COMMANDS: dict[type, _Command] = {
+    AugmentConfig: _Command(lambda config, _: augment(config), MANIFEST_FILE, goes_on=False),
+    ClassifierTrainConfig: _Command(
+        lambda config, label: train_classifier(config, label=label), RESULT_FILE, goes_on=True
+    ),
+    GanSampleConfig: _Command(lambda config, _: sample_gan(config), "report.html", goes_on=False),
+    GanTrainConfig: _Command(lambda config, _: train_gan(config), RESULT_FILE, goes_on=True),
+    SubsetConfig: _Command(lambda config, _: make_subset(config), MANIFEST_FILE, goes_on=False),
+    SynthesizeConfig: _Command(
+        lambda config, label: synthesize_set(config, label=label), "report.html", goes_on=True
+    ),
+}
+
+
+def is_done(piece: Piece) -> bool:
+    """Whether a piece is there, by the file that its command writes last."""
+    return (piece.directory / _COMMANDS[type(piece.config)].last_file).is_file()
+
+
+def make_pieces(
+    pieces: Mapping[str, Piece],
+    wanted: Sequence[str],
+    *,
+    on_made: Callable[[], object] = lambda: None,
+) -> None:
+    """Makes the pieces by these names and what they need, as far as they are not there.
+
+    Those that are there are checked first, and mended where they are damaged.
+
+    Args:
+        pieces: all of a plan.
+        wanted: names, in the order in which they are to be made.
+        on_made: called after each of `wanted` that had to be made.
+
+    Warns:
+        UserWarning: a piece is damaged; the message names the file.
+    """
+    for piece in needed(pieces, wanted):
+        if is_done(piece):
+            _mend(piece)
+    missing = [name for name in wanted if not is_done(pieces[name])]
+    for number, name in enumerate(missing, 1):
+        for piece in needed(pieces, [name]):
+            if not is_done(piece):
+                print(f"{piece.name} ({number} of {len(missing)} measurements)", flush=True)
+                _COMMANDS[type(piece.config)].make(piece.config, piece.name)
+        on_made()
+
+
+def find_damage(directory: Path) -> list[str]:
+    """What is damaged in a run or an image set, a line a file; nothing where all is well.
+
+    Args:
+        directory: of the run or set; one that is neither has nothing to be damaged.
+    """
+    found = []
+    if (directory / MANIFEST_FILE).is_file():
+        try:
+            found += verify(directory)
+        except ValueError as error:
+            found.append(str(error))
+    for path in sorted(path for path in directory.rglob("*") if path.is_dir()):
+        found += damaged_checkpoints(path)
+    return found
+
+
+def _mend(piece: Piece) -> None:
+    """Has a damaged piece made again, from the last good checkpoint or shard where it has any."""
+    problems = find_damage(piece.directory)
+    if not problems:
+        return
+    warnings.warn(
+        f"{piece.directory} is damaged ({'; '.join(problems)}); it is made again", stacklevel=2
+    )
+    command = _COMMANDS[type(piece.config)]
+    if command.goes_on:
+        (piece.directory / command.last_file).unlink()
+    else:
+        shutil.rmtree(piece.directory)
+
+
+def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
+    """Copies pieces that are done elsewhere, whole or not at all.
+
+    Args:
+        pieces: those wanted; one that is done already is left alone.
+        places: directories of pieces, in the order in which they are looked through.
+
+    Raises:
+        ValueError: a piece is damaged wherever it is found; the message names the files.
+    """
+    for piece in pieces:
+        if is_done(piece):
+            continue
+        last_file = _COMMANDS[type(piece.config)].last_file
+        copies = [place / piece.directory.name for place in places]
+        found = [copy for copy in copies if (copy / last_file).is_file()]
+        damage = {at: find_damage(at) for at in found}
+        whole = next((at for at in found if not damage[at]), None)
+        if whole is not None:
+            with building_directory(piece.directory) as partial:
+                shutil.copytree(whole, partial, dirs_exist_ok=True)
+        elif found:
+            problems = "; ".join(f"{at}: {', '.join(damage[at])}" for at in found)
+            raise ValueError(f"expected a whole {piece.name} to merge, got {problems}")

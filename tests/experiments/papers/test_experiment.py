@@ -1,0 +1,268 @@
+"""Running an experiment in parts, at once, again, and after damage: table-a, made tiny."""
+
+import json
+import math
+import re
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scipy.stats
+
+import experiments.papers.making
+import experiments.papers.table_a
+from experiments.papers.table_a import TableASettings
+from experiments.synthesis_options import RuleConfig
+from train.classifier_training import TrainConfig
+
+SEEDS = (1, 2)
+PERCENTAGES = (0, 50)
+NAMES = {f"replaced-{percentage}-seed-{seed}" for percentage in PERCENTAGES for seed in SEEDS}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny(data, tiny_networks):
+    """In place of smoke: 48 images, and a network that compiles in no time."""
+    settings = TableASettings(
+        dataset=str(data),
+        model=tiny_networks[0],
+        train=TrainConfig(epochs=2, batch_size=12, learning_rate=0.005, pad_px=1),
+        rule=RuleConfig(steps=2),
+        percentages=PERCENTAGES,
+        seeds=len(SEEDS),
+        batch_size=24,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(experiments.papers.table_a.PRESETS, "smoke", settings)
+        patch.setattr("experiments.classifier_train.write_run_report", lambda *_, **__: None)
+        yield
+
+
+COMMAND = ("experiment", "table-a", "--preset", "smoke")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, elicit) -> Path:
+    out = tmp_path_factory.mktemp("tables") / "table"
+    assert elicit(*COMMAND, "--out", out) == 0
+    return out
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of the finished table, to do harm to."""
+    shutil.copytree(finished, tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def timeless(out: Path) -> Any:
+    """The result without times and memory, and without the words of the command."""
+    result = read(out / "result.json")
+    for arm in result["arms"]:
+        assert arm.pop("timing")["seconds_of_last_session"] >= 0
+    del result["command"]
+    return result
+
+
+def piece(out: Path, name: str) -> Path:
+    (found,) = (out / "pieces").glob(f"{name}-????????????")
+    return found
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def nothing_is_made(monkeypatch):
+    monkeypatch.setattr(experiments.papers.making, "_COMMANDS", {})
+
+
+def test_the_result_tells_what_every_training_came_to(finished):
+    result = read(finished / "result.json")
+    assert {(arm["row"], arm["seed"]) for arm in result["arms"]} == {
+        (str(percentage), seed) for percentage in PERCENTAGES for seed in SEEDS
+    }
+    for arm in result["arms"]:
+        own = read(piece(finished, arm["piece"]) / "result.json")
+        assert arm["test_accuracy"] == own["test_accuracy"]
+        assert arm["train_images"] == 48
+        assert own["key"] if "key" in own else arm["seed"]
+    assert result["missing"] == []
+    assert set(result["pieces"]) == {"teacher", "images", *NAMES}
+    assert {"key", "versions", "device", "command", "data", "settings"} <= set(result)
+    replaced = read(piece(finished, "replaced-50-seed-1") / "config.json")
+    assert replaced["replace"]["fraction"] == 0.5
+    assert replaced["train"]["loss"] == "mixed"
+
+
+def cells(out: Path) -> dict[str, list[str]]:
+    lines = re.findall(r"^\| (\d+%.*) \|$", (out / "table.md").read_text(), re.MULTILINE)
+    return {row[0]: row[1:] for row in (line.split(" | ") for line in lines)}
+
+
+def test_the_table_has_the_papers_column_and_the_paired_difference(finished):
+    found = {
+        row: [
+            100 * arm["test_accuracy"]
+            for arm in read(finished / "result.json")["arms"]
+            if arm["row"] == row
+        ]
+        for row in ("0", "50")
+    }
+    for row, paper in (("0", "92.476"), ("50", "92.222")):
+        values = cells(finished)[f"{row}% replaced"]
+        mean, deviation = statistics.mean(found[row]), statistics.stdev(found[row])
+        assert values[:4] == ["48", "2", f"{mean:.2f} ± {deviation:.2f}", paper]
+    pairs = [b - a for a, b in zip(found["0"], found["50"], strict=True)]
+    mean, deviation = statistics.mean(pairs), statistics.stdev(pairs)
+    half = scipy.stats.t.ppf(0.975, 1) * deviation / math.sqrt(2)
+    assert cells(finished)["0% replaced"][4] == "–"
+    assert cells(finished)["50% replaced"][4] == (
+        f"{mean:+.2f} ± {deviation:.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
+    )
+    page = (finished / "report.html").read_text()
+    assert all(cell in page for cell in cells(finished)["50% replaced"])
+    assert (finished / "figures" / "epochs.svg").is_file()
+
+
+@pytest.mark.usefixtures("nothing_is_made")
+def test_a_finished_one_is_not_made_again(copied, elicit, monkeypatch):
+    monkeypatch.setattr("experiments.papers.experiment.make_pieces", lambda *_, **__: None)
+    monkeypatch.setattr("experiments.papers.experiment.is_done", lambda _: True)
+    before = timeless(copied)
+    assert elicit(*COMMAND, "--out", copied) == 0
+    assert timeless(copied) == before
+
+
+def test_parts_come_to_the_same_as_the_whole(finished, tmp_path, elicit):
+    out = tmp_path / "parts"
+    assert elicit(*COMMAND, "--out", out, "--only", "0,2") == 0
+    assert {path.name[:-13] for path in (out / "pieces").iterdir()} == {"replaced-0-seed-2"}
+    partial = read(out / "result.json")
+    assert [(arm["row"], arm["seed"]) for arm in partial["arms"]] == [("0", 2)]
+    assert partial["missing"] == ["0,1", "50,1", "50,2"]
+    assert cells(out) == {"0% replaced": ["48", "1", cells(out)["0% replaced"][2], "92.476", "–"]}
+    assert "Still missing (row, seed): 0,1, 50,1, 50,2." in (out / "table.md").read_text()
+    assert elicit(*COMMAND, "--out", out, "--only", "*,1") == 0
+    assert read(out / "result.json")["missing"] == ["50,2"]
+    assert elicit(*COMMAND, "--out", out) == 0
+    assert timeless(out) == timeless(finished)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, elicit) -> list[Path]:
+    root = tmp_path_factory.mktemp("shards")
+    places = [root / "first", root / "second"]
+    for number, place in enumerate(places, 1):
+        assert elicit(*COMMAND, "--out", place, "--shard", f"{number}/2") == 0
+        assert len(read(place / "result.json")["arms"]) == 2
+    return places
+
+
+def test_shards_are_merged_into_the_whole(finished, shards, tmp_path, elicit):
+    out = tmp_path / "merged"
+    assert elicit(*COMMAND, "--out", out, "--merge", *shards) == 0
+    assert timeless(out) == timeless(finished)
+
+
+def test_a_merger_names_what_is_missing_and_keeps_what_is_there(shards, tmp_path, elicit, capsys):
+    out = tmp_path / "merged"
+    assert elicit(*COMMAND, "--out", out, "--merge", shards[0]) == 2
+    message = capsys.readouterr().err
+    missing = read(shards[0] / "result.json")["missing"]
+    assert f"got none of {' '.join(missing)}; run them with --only" in message
+    assert elicit(*COMMAND, "--out", out, "--merge", shards[1]) == 0
+    assert read(out / "result.json")["missing"] == []
+
+
+def test_results_of_different_versions_are_not_merged(shards, tmp_path, elicit, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(shards[1], other)
+    config = read(other / "config.json")
+    config["versions"]["jax"] = "0.0.1"
+    (other / "config.json").write_text(json.dumps(config))
+    assert elicit(*COMMAND, "--out", tmp_path / "merged", "--merge", shards[0], other) == 2
+    assert f"{other} cannot be merged: versions.jax was '0.0.1', now" in capsys.readouterr().err
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_damaged_piece_is_not_merged(shards, tmp_path, elicit, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(shards[1], other)
+    name = read(other / "result.json")["arms"][0]["piece"]
+    victim = next(path for path in (piece(other, name) / "checkpoints").rglob("d/*"))
+    flip_a_byte(victim)
+    assert elicit(*COMMAND, "--out", tmp_path / "merged", "--merge", shards[0], other) == 2
+    message = capsys.readouterr().err
+    assert f"expected a whole {name} to merge" in message
+    assert victim.name in message
+
+
+@pytest.mark.filterwarnings("default:.*is damaged")
+@pytest.mark.parametrize("kind", ["checkpoint", "shard"])
+def test_a_damaged_piece_is_named_and_made_again(kind, copied, finished, elicit, capsys):
+    shutil.rmtree(piece(copied, "replaced-50-seed-2"))
+    if kind == "checkpoint":
+        shutil.rmtree(piece(copied, "images"))
+        victim = next((piece(copied, "teacher") / "checkpoints").rglob("d/*"))
+    else:
+        victim = next(piece(copied, "images").glob("*.array_record-*"))
+    whole = victim.read_bytes()
+    flip_a_byte(victim)
+    assert elicit(*COMMAND, "--out", copied) == 0
+    message = capsys.readouterr().err
+    assert "is damaged" in message
+    assert victim.name in message
+    assert timeless(copied) == timeless(finished)
+    assert kind == "checkpoint" or victim.read_bytes() == whole
+
+
+def test_experiments_share_pieces(finished, tmp_path, elicit, monkeypatch):
+    monkeypatch.delattr("experiments.training_session.fit")
+    out = tmp_path / "another"
+    words = ("--only", "50,1", "--pieces", finished / "pieces", "--out", out)
+    assert elicit(*COMMAND, *words) == 0
+    assert not (out / "pieces").exists()
+    assert timeless(out) == timeless(finished)
+
+
+BAD_INPUT = {
+    "--only 0": "only must be ROW,SEED, got '0'; expected a row among 0, 50, and a seed among 1, 2",
+    "--only 10,1": "got '10,1'; expected a row among 0, 50",
+    "--only 0,3": "got '0,3'",
+    "--shard 0/2": "shard must be such as 2/8, from 1/8 to 8/8, got '0/2'",
+    "--shard 3/2": "got '3/2'",
+    "--shard 2": "got '2'",
+    "--shard 1/5": "shard must be one of at most 4, got 1/5",
+    "--merge absent": "expected results of an experiment to merge, got absent",
+    "--merge absent --shard 1/2": "--merge runs nothing, so it takes no --only, --shard or",
+    "--preset paper": "expected a data set's directory with dataset_info.json, got 'cifar10'",
+    f"--key {2**32}": f"key must be at least 0 and below 2**32, got {2**32}",
+    f"--key {2**32 - 1}": f"key must be at least 0 and below 2**32, got {2**32}",
+}
+
+
+@pytest.mark.parametrize("words", BAD_INPUT)
+@pytest.mark.usefixtures("nothing_is_made")
+def test_wrong_input_is_refused_before_anything(words, tmp_path, elicit, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert elicit(*COMMAND, *words.split(), "--out", "out") == 2
+    message = re.sub(r"[\s│]+", " ", capsys.readouterr().err)  # without tyro's box
+    assert BAD_INPUT[words] in message
+    assert not any(tmp_path.iterdir())
+
+
+def test_another_configuration_is_refused(finished, elicit, capsys, contents):
+    before = contents(finished)
+    assert elicit(*COMMAND, "--key", 5, "--out", finished) == 2
+    assert "holds a run of another configuration: key was 0, now 5" in capsys.readouterr().err
+    assert contents(finished) == before
