@@ -113,7 +113,7 @@ MIXED = f"{TRAIN} --loss mixed"
 SUBSET = "data subset --dataset data --out new"
 AUGMENT = "augment --data data --out new"
 EVALUATE = "classifier evaluate"
-FIGURES = "experiment figures-a --classifier run --dataset data --out new --images 4"
+FIGURES = "experiment figures-a --preset smoke --out new"
 
 CASES = {
     # commands and options
@@ -356,10 +356,10 @@ CASES = {
     "evaluation on other classes": Case(f"{EVALUATE} run --dataset four", "3 classes.*data set 4"),
     "evaluation of no batch": Case(f"{EVALUATE} run --batch-size 0", "batch_size.*least 1.*got 0"),
     "evaluation of an unknown split": Case(f"{EVALUATE} run --split dev", "split among.*'dev'"),
-    "figures of too many images": Case(f"{FIGURES} --images 99", "0 to 99.*21 images"),
-    "figures of no images": Case(f"{FIGURES} --images 0", "range 0 to 0.*start < stop"),
-    "figures in no batches": Case(f"{FIGURES} --batch-size 0", "batch_size must be at least 1"),
-    "figures of an absent run": Case(f"{FIGURES} --classifier absent", "no classifier at 'absent'"),
+    "figures of an unknown rule": Case(f"{FIGURES} --only adam,0", "ROW,SEED.*'adam,0'.*among sgd"),
+    "figures of an unknown seed": Case(f"{FIGURES} --only sgd,7", "ROW,SEED.*'sgd,7'.*among 0"),
+    "figures of no such share": Case(f"{FIGURES} --shard 9/8", "shard must be.*got '9/8'"),
+    "figures of no key": Case(f"{FIGURES} --key -1", "key must be at least 0"),
     "quickstart of one seed": Case("quickstart --out new --seeds 1", "seeds must be at least 2.*1"),
     "quickstart of too much": Case("quickstart --out new --fraction 2", r"fraction.*\[0, 1\].*2.0"),
     "quickstart elsewhere": Case("quickstart --out plain", "plain is there.*another --out"),

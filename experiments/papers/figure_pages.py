@@ -1,0 +1,103 @@
+"""The pages of an experiment that draws figures: `report.html`, and the same in Markdown.
+
+Sheets of images are drawn while the sets are at hand and stay as files in `figures/`, so that the
+pages can be made again without the sets.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.papers.tables import markdown
+from experiments.report import Picture, Section, provenance, write_report
+from train.files import atomic_write
+
+FIGURES = "figures"
+"""Directory of the pictures."""
+
+FIGURES_FILE = "figures.md"
+
+
+def save_sheet(out: Path, name: str, png: bytes) -> None:
+    """Keeps a sheet of images for the pages.
+
+    Args:
+        out: the results' directory, in which there is one for figures.
+        name: of the sheet.
+        png: its bytes.
+    """
+    atomic_write(out / FIGURES / f"{name}.png", png)
+
+
+def saved_sheet(out: Path, name: str, caption: str) -> Picture:
+    """A sheet that was drawn with the results.
+
+    Args:
+        out: the results' directory.
+        name: of the sheet.
+        caption: what there is to see.
+
+    Raises:
+        ValueError: the file is missing.
+    """
+    path = out / FIGURES / f"{name}.png"
+    if not path.is_file():
+        raise ValueError(
+            f"expected the picture {path}, which is missing; it is drawn again when the command "
+            "that made the results is repeated"
+        )
+    return Picture(path.read_bytes(), caption, name=name)
+
+
+def row_arms(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each row that is there came to, by its slug; of figures, every row has one arm.
+
+    Args:
+        result: the content of `result.json`.
+    """
+    return {arm["row"]: arm for arm in result["arms"]}
+
+
+def write_figure_pages(
+    out: Path,
+    result: dict[str, Any],
+    *,
+    title: str,
+    lead: str,
+    facts: Mapping[str, str],
+    sections: Sequence[Section],
+) -> None:
+    """Writes `report.html` and `figures.md`.
+
+    Args:
+        out: the results' directory.
+        result: the content of `result.json`.
+        title: of the page.
+        lead: a sentence or two below it; what is still missing is added.
+        facts: key figures, by their labels.
+        sections: the parts; every picture has a name.
+    """
+    if result["missing"]:
+        lead += f" Still missing (row, seed): {', '.join(result['missing'])}."
+    # In the order of `result.json`, whether the result was read from there or not.
+    footer = provenance({**result, "versions": dict(sorted(result["versions"].items()))})
+    write_report(
+        out / "report.html", title=title, lead=lead, facts=facts, sections=sections, footer=footer
+    )
+    parts = [f"# {title}", lead]
+    parts.append("\n".join(f"- {label}: {value}" for label, value in facts.items()))
+    parts += [part for section in sections for part in _markdown_parts(section)]
+    parts.append(f"{footer['device']}; {footer['versions']}; key {footer['key']}")
+    parts.append(f"`{footer['command']}`")
+    atomic_write(out / FIGURES_FILE, ("\n\n".join(parts) + "\n").encode())
+
+
+def _markdown_parts(section: Section) -> Iterator[str]:
+    yield f"## {section.title}"
+    yield from section.paragraphs
+    for picture in section.pictures:
+        yield f"![{picture.caption}]({FIGURES}/{picture.name}{picture.suffix})"
+    for table in section.tables:
+        if table.caption:
+            yield table.caption
+        yield markdown(table.header, table.rows)

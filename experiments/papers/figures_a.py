@@ -1,0 +1,258 @@
+"""The command `elicit experiment figures-a`: paper A's figures 1 and 3 to 5.
+
+The paper shows what SGD, momentum SGD and momentum SGD with a low-pass filter make of a few images
+(figures 3 to 5) and judges by eye: little noise, noise, rainbows. Here the same rules run on the
+same test images with the same targets, from the teacher of table-a, and the eye's judgements get
+numbers: noise is high-frequency energy, rainbows are a rise in saturation. Figure 1, what was asked
+for and what the classifier says, is drawn for each rule.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from experiments.figures import rules_grid
+from experiments.papers.experiment import (
+    Experiment,
+    ExperimentConfig,
+    PresetName,
+    Source,
+    run_experiment,
+)
+from experiments.papers.figure_pages import row_arms, save_sheet, saved_sheet, write_figure_pages
+from experiments.papers.plan import Arm, At, Build, Piece, Plan, Row
+from experiments.papers.records import synthesis_record
+from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
+from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
+from experiments.report import Section, Table
+from experiments.synthesis_options import RuleConfig
+from experiments.synthesis_summary import synthesis_pairs
+from experiments.synthesize import SynthesizeConfig
+from train.classifiers import Precision
+from train.datasets import open_images
+
+
+class _Rule(NamedTuple):
+    """One of the paper's update rules.
+
+    Attributes:
+        name: in tables and pictures.
+        config: with the paper's numbers.
+    """
+
+    name: str
+    config: RuleConfig
+
+
+RULES = {
+    "sgd": _Rule("SGD", RuleConfig()),
+    "momentum": _Rule("momentum", RuleConfig(rule="momentum")),
+    "momentum-as-printed": _Rule(
+        "momentum, as printed", RuleConfig(rule="momentum", rule_options=("form=printed",))
+    ),
+    "momentum-low-pass-10": _Rule(
+        "momentum, low-pass 10", RuleConfig(rule="momentum", filter="low-pass", radius=10.0)
+    ),
+}
+"""Figures 3, 4 (both readings of eqs. 7 and 8) and 5, a row and a piece each."""
+
+COLUMNS = {
+    "kl_mean": ("mean KL, nats", "{:.4f}"),
+    "kl_p95": ("95th pct. KL", "{:.4f}"),
+    "max_error_mean": ("mean max error", "{:.4f}"),
+    "ranking_as_asked": ("ranking as asked", "{:.1%}"),
+    "mean_change_levels": ("mean change, grey levels", "{:.2f}"),
+    "high_frequency_energy": ("high-frequency energy, levels²", "{:.1f}"),
+    "saturation": ("saturation", "{:.4f}"),
+    "saturation_shift": ("saturation shift", "{:+.4f}"),
+}
+"""Of a record: heading and format."""
+
+SHOWN_IMAGES = 8
+DIFFERENCE_GAIN = 5.0
+
+
+@dataclass(frozen=True)
+class FiguresASettings(TeacherSettings):
+    """What a preset of figures-a decides; the defaults are the paper's."""
+
+    images: int = 1000
+    """From the beginning of the test split, all made anew by each rule."""
+    steps: int = 100
+    """Updates of every image."""
+    batch_size: int = 1000
+    """Images of one synthesis batch."""
+    precision: Precision = "float32"
+    """Of the classifier's computation in synthesis."""
+
+
+def _settings(preset: PresetName, **own: Any) -> FiguresASettings:
+    """Settings with table-a's teacher, which is then trained once where the two share pieces."""
+    names = [field.name for field in fields(TeacherSettings)]
+    teacher = {name: getattr(TABLE_A_PRESETS[preset], name) for name in names}
+    return FiguresASettings(**teacher, **own)
+
+
+PRESETS: dict[PresetName, FiguresASettings] = {
+    "paper": _settings("paper"),
+    "reduced": _settings("reduced", batch_size=125),
+    "smoke": _settings("smoke", images=16, steps=3, batch_size=16),
+}
+
+
+@dataclass(frozen=True)
+class FiguresAConfig(ExperimentConfig):
+    """Paper A's figures 1 and 3 to 5: its update rules side by side, with numbers."""
+
+
+def figures_a(config: FiguresAConfig) -> dict[str, Any]:
+    """Runs the command; see `run_experiment` for what it gives and raises."""
+    return run_experiment(FIGURES_A, config)
+
+
+def make_plan(settings: FiguresASettings, source: Source, key: int) -> Plan:
+    """The teacher, and a set of images by each rule, which is an arm.
+
+    Args:
+        settings: what to do.
+        source: the data.
+        key: of the teacher and of the targets, which are the same for all rules.
+    """
+
+    def images(rule: RuleConfig) -> Build:
+        def build(at: At, out: Path) -> SynthesizeConfig:
+            return SynthesizeConfig(
+                classifier=str(at("teacher")),
+                dataset=source.dataset,
+                data_dir=source.data_dir,
+                split=settings.test_split,
+                stop=settings.images,
+                out=out,
+                rule=replace(rule, steps=settings.steps),
+                batch_size=settings.batch_size,
+                precision=settings.precision,
+                key=key,
+            )
+
+        return build
+
+    builds: dict[str, Build] = {
+        "teacher": lambda _, out: teacher_config(settings, source, key, out),
+        **{slug: images(rule.config) for slug, rule in RULES.items()},
+    }
+    rows = tuple(Row(slug, rule.name) for slug, rule in RULES.items())
+    return Plan(rows, tuple(Arm(slug, key, "", slug) for slug in RULES), builds)
+
+
+def _record(directory: Path) -> dict[str, Any]:
+    """A set's measures, and by how much it is the more colourful."""
+    measures = synthesis_record(directory)
+    shift = measures["saturation"] - measures["saturation_of_originals"]
+    return {**measures, "saturation_shift": shift}
+
+
+def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
+    """Draws the rules side by side (figures 3 to 5), and for each one figure 1."""
+    originals, by_rule, captions = None, {}, {}
+    for slug, config in _sets(pieces).items():
+        if originals is None:
+            originals = _first_originals(config)
+        made = open_images(config.out).read(0, len(originals))
+        pairs = synthesis_pairs(made, originals, np.arange(len(originals)))
+        save_sheet(out, _pairs_name(slug), pairs)
+        record, name = synthesis_record(config.out), RULES[slug].name
+        by_rule[name] = made.images
+        captions[name] = f"KL {record['kl_mean']:.3f}, change {record['mean_change_levels']:.1f}"
+    if originals is not None:
+        grid = rules_grid(originals, by_rule, captions=captions, difference_gain=DIFFERENCE_GAIN)
+        save_sheet(out, "rules", grid)
+
+
+def _sets(pieces: Mapping[str, Piece]) -> dict[str, SynthesizeConfig]:
+    """How the sets among the pieces were made, by their rules' slugs in the paper's order."""
+    found = {slug: pieces[slug].config for slug in RULES if slug in pieces}
+    return {s: config for s, config in found.items() if isinstance(config, SynthesizeConfig)}
+
+
+def _first_originals(config: SynthesizeConfig) -> UInt8[np.ndarray, "n h w c"]:
+    """The images that the first ones of a set were made from, at most `SHOWN_IMAGES`."""
+    reader = open_images(config.dataset, config.split, data_dir=config.data_dir)
+    return reader.read(0, min(SHOWN_IMAGES, config.stop or len(reader))).images
+
+
+def _pairs_name(slug: str) -> str:
+    return f"pairs-{slug}"
+
+
+def _write_pages(out: Path, result: dict[str, Any]) -> None:
+    settings, arms = result["settings"], row_arms(result)
+    write_figure_pages(
+        out,
+        result,
+        title="Update rules side by side",
+        lead="The same images and the same targets, 0.9 for the own class and 0.1 for another one, "
+        "under the update rules of Hirano, Iwamura and Kise (figures 1 and 3 to 5): "
+        f"{settings['steps']} updates each, rate 0.05, decay 5e-4, momentum 0.9. The classifier is "
+        f"{settings['model']} at {settings['width']:g} of its width after "
+        f"{settings['train']['epochs']} epochs.",
+        facts={
+            "test images": f"{settings['images']:,}",
+            **{f"KL, {RULES[slug].name}": f"{arm['kl_mean']:.3f}" for slug, arm in arms.items()},
+        },
+        sections=[_rules_section(out, arms), _pairs_section(out, arms)],
+    )
+
+
+def _rules_section(out: Path, arms: Mapping[str, dict[str, Any]]) -> Section:
+    return Section(
+        title="The rules (figures 3 to 5)",
+        text="The first images of the test split; below each rule's row its differences from the "
+        f"originals, {DIFFERENCE_GAIN:.0f} times amplified.\n\n"
+        "The numbers are means over all images, measured after rounding to 8 bits. High-frequency "
+        "energy, which noise raises, is the mean square of what lies 10 or more cycles an image "
+        "from DC. Saturation, which rainbows raise, is the mean of max − min over the channels; "
+        "its shift is from the originals'.",
+        pictures=(saved_sheet(out, "rules", "Originals, and a row a rule"),),
+        tables=(Table(*_table(arms)),),
+    )
+
+
+def _pairs_section(out: Path, arms: Mapping[str, dict[str, Any]]) -> Section:
+    return Section(
+        title="Targets and outputs (figure 1)",
+        text="Above the original, below it the synthesised image, and under both what was asked "
+        "for and what the classifier says of the image as saved in 8 bits.",
+        pictures=tuple(
+            saved_sheet(out, _pairs_name(slug), f"Targets and outputs, {RULES[slug].name}")
+            for slug in arms
+        ),
+    )
+
+
+def _table(arms: Mapping[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells; the first row is the originals, where a measure has a value for them."""
+    first = next(iter(arms.values()))
+    originals = [
+        form.format(first[f"{field}_of_originals"]) if f"{field}_of_originals" in first else ""
+        for field, (_, form) in COLUMNS.items()
+    ]
+    cells = [["originals", *originals]]
+    for slug, arm in arms.items():
+        values = [form.format(arm[field]) for field, (_, form) in COLUMNS.items()]
+        cells.append([RULES[slug].name, *values])
+    return ["rule", *(heading for heading, _ in COLUMNS.values())], cells
+
+
+FIGURES_A = Experiment(
+    name="figures-a",
+    presets=PRESETS,
+    source=teacher_source,
+    plan=make_plan,
+    record=_record,
+    draw=_draw,
+    write_pages=_write_pages,
+)

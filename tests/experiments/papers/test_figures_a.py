@@ -1,0 +1,257 @@
+"""`elicit experiment figures-a` with a teacher that compiles in no time, on images of 24×20."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+import scipy.stats
+
+import experiments.classifier_train
+import experiments.papers.figures_a
+import experiments.synthesize
+from experiments.classifier_source import ClassifierSource, find_classifier
+from experiments.figures import rules_grid
+from experiments.papers import table_a
+from experiments.papers.experiment import Source
+from experiments.papers.figures_a import (
+    COLUMNS,
+    DIFFERENCE_GAIN,
+    PRESETS,
+    RULES,
+    FiguresASettings,
+    make_plan,
+)
+from experiments.papers.plan import place
+from experiments.papers.registry import read_results
+from train.classifier_training import TrainConfig
+from train.classifiers import Precision
+from train.datasets import load_images
+from train.image_data import ImageData
+
+IMAGES, SHOWN = 12, 3
+SHAPE = (24, 20, 3)
+COMMAND = ("experiment", "figures-a", "--preset", "smoke", "--out")
+CHANGING = ["figures.md", "report.html", "result.json"]
+
+
+class Finished(NamedTuple):
+    """Results of all rules, those of the same command with --only, and the originals."""
+
+    out: Path
+    only: Path
+    data: Path
+
+
+def linear(images: jax.Array) -> jax.Array:
+    """Logits of a classifier that compiles quicker than any network."""
+    weights = np.random.default_rng(0).normal(size=(np.prod(SHAPE), 3)).astype(np.float32) / 9
+    return (images.reshape(len(images), -1) - 0.5) @ jnp.asarray(weights)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _smaller_than_smoke(finished_data, tiny_networks):
+    tiny = FiguresASettings(
+        dataset=str(finished_data),
+        model=tiny_networks[0],
+        train=TrainConfig(epochs=1, batch_size=8, flip=False, pad_px=0),
+        images=IMAGES,
+        steps=3,
+        batch_size=8,
+    )
+
+    def linear_teacher(name: str, *, precision: Precision) -> ClassifierSource:
+        teacher = find_classifier(name, precision=precision)
+        return teacher._replace(classify=linear, measure=linear)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "smoke", tiny)
+        patch.setattr(experiments.papers.figures_a, "SHOWN_IMAGES", SHOWN)
+        patch.setattr(experiments.synthesize, "find_classifier", linear_teacher)
+        for module in (experiments.classifier_train, experiments.synthesize):
+            patch.setattr(module, "check_fits", lambda _: None)
+        # A set's own report is the last file of it, and not of interest here.
+        patch.setattr(
+            experiments.synthesize, "write_set_report", lambda path, *_: path.write_text("")
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished_data(tmp_path_factory, make_set) -> Path:
+    counts = {"train": 24, "test": 15}
+    return make_set(tmp_path_factory.mktemp("data") / "made_up", shape=SHAPE, counts=counts)
+
+
+@pytest.fixture(scope="module")
+def finished(_smaller_than_smoke, finished_data, tmp_path_factory, elicit) -> Finished:
+    out = tmp_path_factory.mktemp("figures-a") / "out"
+    assert elicit(*COMMAND, out, "--only", "momentum,0") == 0
+    only = out.with_name("only")
+    shutil.copytree(out, only)
+    assert elicit(*COMMAND, out) == 0
+    return Finished(out, only, finished_data)
+
+
+@pytest.fixture
+def out(finished, tmp_path) -> Path:
+    """A copy of the finished figures."""
+    shutil.copytree(finished.out, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def arms(out: Path) -> dict[str, dict[str, Any]]:
+    return {arm["row"]: arm for arm in json.loads((out / "result.json").read_text())["arms"]}
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(path.read_bytes())).convert("RGB"))
+
+
+def table(out: Path) -> dict[str, list[str]]:
+    """The rows of the table in Markdown by their first cell."""
+    lines = (out / "figures.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return {row[0]: row[1:] for row in rows}
+
+
+def made_by(out: Path, slug: str) -> ImageData:
+    (directory,) = (out / "pieces").glob(f"{slug}-????????????")
+    return load_images(directory)
+
+
+def beyond_ten_cycles(images: np.ndarray) -> float:
+    """Mean square of what 10 or more cycles an image hold, by the whole Fourier transform."""
+    height, width = images.shape[1:3]
+    rows, columns = np.fft.fftfreq(height, 1 / height), np.fft.fftfreq(width, 1 / width)
+    is_far = np.hypot(rows[:, None], columns) >= 10
+    waves = np.fft.fft2(images.astype(float), axes=(1, 2)) * is_far[None, :, :, None]
+    return float(np.square(np.fft.ifft2(waves, axes=(1, 2)).real).mean())
+
+
+def saturation(images: np.ndarray) -> float:
+    return float((images.max(-1) / 255 - images.min(-1) / 255).mean())
+
+
+def test_every_rule_starts_from_the_same_images_and_targets(finished):
+    expected = load_images(finished.data, "test")
+    sets = {slug: made_by(finished.out, slug) for slug in RULES}
+    assert list(arms(finished.out)) == list(RULES)
+    for made in sets.values():
+        assert made.source_ids == expected.ids[:IMAGES]
+        np.testing.assert_array_equal(made.targets, sets["sgd"].targets)
+    assert len({made.images.tobytes() for made in sets.values()}) == len(RULES)
+
+
+@pytest.mark.parametrize("slug", RULES)
+def test_numbers_agree_with_numpy_s_and_scipy_s(finished, slug):
+    made, record = made_by(finished.out, slug), arms(finished.out)[slug]
+    originals = load_images(finished.data, "test").images[:IMAGES].astype(float)
+    assert made.targets is not None
+    assert made.outputs is not None
+    kl = scipy.stats.entropy(made.targets.astype(float), made.outputs.astype(float), axis=1)
+    errors = np.abs(made.outputs - made.targets).max(1)
+    expected = {
+        "images": IMAGES,
+        "kl_mean": kl.mean(),
+        "kl_p95": np.percentile(kl, 95),
+        "max_error_mean": errors.mean(),
+        "mean_change_levels": np.abs(made.images - originals).mean(),
+        "high_frequency_energy": beyond_ten_cycles(made.images),
+        "saturation": saturation(made.images),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(record[name], value, rtol=1e-3, err_msg=name)
+    shift = saturation(made.images) - saturation(originals)
+    np.testing.assert_allclose(record["saturation_shift"], shift, atol=1e-6)
+
+
+def test_the_table_holds_every_rule_s_numbers(finished):
+    rows, found = table(finished.out), arms(finished.out)
+    assert list(rows) == ["rule", "---", "originals", *(rule.name for rule in RULES.values())]
+    assert {len(row) for row in rows.values()} == {len(COLUMNS)}
+    for slug, rule in RULES.items():
+        assert rows[rule.name][0] == f"{found[slug]['kl_mean']:.4f}"
+        assert rows[rule.name][-1] == f"{found[slug]['saturation_shift']:+.4f}"
+    page = (finished.out / "report.html").read_text()
+    assert page.count("data:image/png") == 1 + len(RULES)
+    assert all(rule.name in page for rule in RULES.values())
+
+
+def test_pictures_show_the_first_images_of_the_sets(finished):
+    originals = load_images(finished.data, "test").images[:SHOWN]
+    found = arms(finished.out)
+    by_rule = {
+        rule.name: made_by(finished.out, slug).images[:SHOWN] for slug, rule in RULES.items()
+    }
+    captions = {
+        rule.name: f"KL {found[slug]['kl_mean']:.3f}, "
+        f"change {found[slug]['mean_change_levels']:.1f}"
+        for slug, rule in RULES.items()
+    }
+    grid = rules_grid(originals, by_rule, captions=captions, difference_gain=DIFFERENCE_GAIN)
+    figures = finished.out / "figures"
+    assert (figures / "rules.png").read_bytes() == grid
+    for slug in RULES:
+        sheet = pixels(figures / f"pairs-{slug}.png")
+        # Twice the CSS pixels: room for names, and columns of images at most 160 wide.
+        assert sheet.shape[1] == 2 * (86 + SHOWN * (160 + 8) - 8 + 6)
+        first = sheet[12 : 12 + 16 * SHAPE[0] : 16, 2 * 86 : 2 * 86 + 16 * SHAPE[1] : 16]
+        np.testing.assert_array_equal(first, originals[0])
+
+
+def test_one_rule_alone_has_pages_that_name_the_others_as_missing(finished):
+    only = finished.only
+    assert list(arms(only)) == ["momentum"]
+    assert list(table(only)) == ["rule", "---", "originals", "momentum"]
+    assert sorted(path.name for path in (only / "figures").iterdir()) == [
+        "pairs-momentum.png",
+        "rules.png",
+    ]
+    missing = "Still missing (row, seed): sgd,0, momentum-as-printed,0, momentum-low-pass-10,0."
+    assert missing in (only / "figures.md").read_text()
+    assert missing in (only / "report.html").read_text()
+    assert "missing" not in (finished.out / "figures.md").read_text()
+
+
+def test_pages_are_made_again_from_result_and_figures_alone(out):
+    pages = {name: (out / name).read_bytes() for name in ("report.html", "figures.md")}
+    shutil.rmtree(out / "pieces")
+    for name in pages:
+        (out / name).unlink()
+    experiment, result = read_results(out)
+    experiment.write_pages(out, result)
+    assert {name: (out / name).read_bytes() for name in pages} == pages
+    (out / "figures" / "rules.png").unlink()
+    with pytest.raises(ValueError, match=r"rules\.png, which is missing.*command.*repeated"):
+        experiment.write_pages(out, result)
+
+
+def test_a_repeated_command_ends_with_the_same_bytes(out, elicit, contents):
+    before = contents(out)
+    (directory,) = (out / "pieces").glob("sgd-*")
+    for name in ("manifest.json", "report.html"):  # as if killed there
+        (directory / name).unlink()
+    shutil.rmtree(out / "figures")
+    (out / "result.json").unlink()
+    assert elicit(*COMMAND, out) == 0
+    after = contents(out)
+    assert after.keys() == before.keys()
+    assert [name for name in after if after[name] != before[name]] in ([], CHANGING)
+
+
+def test_the_teacher_is_table_a_s():
+    source = Source("cifar10", Path("tfds"), ("train", "test"))
+    for preset, settings in table_a.PRESETS.items():
+        if preset == "smoke":  # which is another one in these tests
+            continue
+        theirs = place(table_a.make_plan(settings, source, 3), Path("pieces"), {})
+        ours = place(make_plan(PRESETS[preset], source, 3), Path("pieces"), {})
+        assert ours["teacher"] == theirs["teacher"]
+        assert ours["sgd"].needs == ("teacher",)

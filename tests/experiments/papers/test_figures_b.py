@@ -1,0 +1,231 @@
+"""`elicit experiment figures-b` on real subsets and cuts, with stand-ins for GANs and selectors."""
+
+import io
+import itertools
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from experiments.classifier_train import ClassifierTrainConfig
+from experiments.gan_sample import GanSampleConfig
+from experiments.gan_train import GanTrainConfig
+from experiments.papers import making
+from experiments.papers.class_sheet import class_sheet
+from experiments.papers.figures_b import SETS
+from experiments.papers.registry import read_results
+from experiments.papers.table_b import PRESETS
+from experiments.selection_report import Outcome, write_pages
+from gans.selection import Tally
+from train.datasets import load_images
+from train.files import write_json
+from train.image_sets import ImageSetSpec, commit, write_shard
+
+SHAPE = (24, 20, 3)
+CLASSES = ("ant", "bee", "cow")
+PER_CLASS = 4
+TRIED = {
+    "dcgan-tp": (10, 80, 8),
+    "dcgan-fp": (6, 20, 16),
+    "sgan-tp": (5, 4, 8),
+    "sgan-fp": (9, 9, 9),
+}
+AGREED = {"dcgan-tp": (4, 0, 6), "dcgan-fp": (2, 0, 12), "sgan-tp": (4, 4, 4), "sgan-fp": (5, 5, 5)}
+"""By class; of the DCGAN's no bee is a true positive."""
+
+COMMAND = ("experiment", "figures-b", "--preset", "smoke", "--out")
+
+
+class Finished(NamedTuple):
+    """Results of all sets, and those of the same command with --only."""
+
+    out: Path
+    only: Path
+
+
+def end_run(config: ClassifierTrainConfig | GanTrainConfig, _: str) -> None:
+    """A training that does nothing."""
+    config.out.mkdir(parents=True)
+    write_json(config.out / "result.json", {})
+
+
+def sample(config: GanSampleConfig, _: str) -> None:
+    """Images whose level tells set, class and number, judged as `TRIED` and `AGREED` have it."""
+    slug = config.out.name.rpartition("-")[0]
+    tried, agreed = np.array(TRIED[slug]), np.array(AGREED[slug])
+    confusion = np.diag(agreed)
+    confusion[range(3), [1, 2, 0]] = tried - agreed
+    accepted = np.stack([agreed, tried - agreed], axis=1)
+    kept = np.minimum(accepted, config.per_class) * [config.select == "tp", config.select == "fp"]
+    labels = np.repeat(range(3), kept.sum(1))
+    levels = 50 * list(TRIED).index(slug) + 10 * labels + np.arange(len(labels)) % 4
+    spec = ImageSetSpec("sampled", CLASSES, SHAPE)
+    columns = {
+        "id": [f"{slug}_{number}" for number in range(len(labels))],
+        "image": np.broadcast_to(levels[:, None, None, None], (len(labels), *SHAPE)).astype("u1"),
+        "label": labels,
+    }
+    shard = write_shard(config.out, spec, split="train", index=0, columns=columns)
+    commit(config.out, spec, {"train": [shard]}, manifest={"device_kind": "made up"})
+    tally = Tally(confusion.astype(np.int64), accepted.astype(np.int64))
+    outcome = Outcome(CLASSES, (0, 1, 2), config.select, config.per_class, tally, kept)
+    write_pages(config.out, title="Stand-ins", lead="", outcome=outcome)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stand_ins(tmp_path_factory, make_set):
+    counts = {"train": 30, "test": 6}
+    place = make_set(tmp_path_factory.mktemp("data") / "made_up", shape=SHAPE, counts=counts)
+    smoke = replace(
+        PRESETS["smoke"], dataset=str(place), per_class=PER_CLASS, test_per_class=2, crop_px=12
+    )
+    makers = {ClassifierTrainConfig: end_run, GanTrainConfig: end_run, GanSampleConfig: sample}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "smoke", smoke)
+        for kind, make in makers.items():
+            command = making._COMMANDS[kind]._replace(make=make)
+            patch.setitem(making._COMMANDS, kind, command)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(_stand_ins, tmp_path_factory, elicit) -> Finished:
+    out = tmp_path_factory.mktemp("figures-b") / "out"
+    assert elicit(*COMMAND, out, "--only", "geometric,*") == 0
+    only = out.with_name("only")
+    shutil.copytree(out, only)
+    assert elicit(*COMMAND, out) == 0
+    return Finished(out, only)
+
+
+@pytest.fixture
+def out(finished, tmp_path) -> Path:
+    """A copy of the finished figures."""
+    shutil.copytree(finished.out, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def arms(out: Path) -> dict[str, dict[str, Any]]:
+    return {arm["row"]: arm for arm in json.loads((out / "result.json").read_text())["arms"]}
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def table(out: Path) -> dict[str, list[str]]:
+    """The rows of the table in Markdown by their first cell."""
+    lines = (out / "figures.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_only_what_the_sets_need_is_made(finished):
+    made = {path.name.rpartition("-")[0] for path in (finished.out / "pieces").iterdir()}
+    assert made == {"real", "selector", "dcgan", "sgan", *SETS}
+    only = {path.name.rpartition("-")[0] for path in (finished.only / "pieces").iterdir()}
+    assert only == {"real", "geometric"}
+
+
+def test_arms_hold_what_lies_in_the_sets(finished):
+    found = arms(finished.out)
+    assert list(found) == ["geometric", "dcgan-tp", "dcgan-fp", "sgan-tp", "sgan-fp"]
+    for slug, arm in found.items():
+        (directory,) = (finished.out / "pieces").glob(f"{slug}-????????????")
+        labels = load_images(directory).labels
+        counts = {name: int((labels == label).sum()) for label, name in enumerate(CLASSES)}
+        assert arm["images_by_class"] == counts
+        assert arm["images"] == sum(counts.values())
+        if slug != "geometric":
+            assert arm["classes"]["cow"]["tried"] == TRIED[slug][2]
+    assert found["geometric"]["images_by_class"] == dict.fromkeys(CLASSES, PER_CLASS)
+    assert found["dcgan-tp"]["images_by_class"]["bee"] == 0
+
+
+def test_the_table_has_images_tries_and_shares_by_class(finished):
+    rows = table(finished.out)
+    # Of the two sets of a GAN the one for which more images of the class were tried.
+    assert rows["ant"] == ["4", "4", "4", "4", "4", "10", "40.0%", "9", "55.6%"]
+    assert rows["bee"] == ["4", "0", "4", "4", "4", "80", "0.0%", "9", "55.6%"]
+    assert rows["cow"] == ["4", "4", "4", "4", "4", "16", "75.0%", "9", "55.6%"]
+    assert rows["all"][-4:] == ["106", f"{(0.4 + 0 + 0.75) / 3:.1%}", "27", "55.6%"]
+    assert rows["class"][:2] == ["geometric, images", "DCGAN TP, images"]
+    page = (finished.out / "report.html").read_text()
+    assert page.count("data:image/png") == page.count("data:image/svg") == 1
+
+
+def test_the_sheet_shows_the_first_images_class_by_class(finished):
+    sheet = pixels((finished.out / "figures" / "classes.png").read_bytes())
+    height, width, _ = SHAPE
+    # In CSS pixels, of which each is two of the sheet's; every pixel of an image is two of them.
+    set_width = 2 * (3 * width + 2 * 2)
+    assert sheet.shape == (
+        2 * (26 + 2 * (3 * height + 2 * 2) + 6),
+        2 * (98 + 5 * set_width + 62),
+        3,
+    )
+    for number, slug in enumerate(SETS):
+        (directory,) = (finished.out / "pieces").glob(f"{slug}-????????????")
+        made = load_images(directory)
+        for label, column in itertools.product(range(3), range(3)):
+            top, left = 2 * 26 + 4 * 26 * label, 2 * (98 + 142 * number) + 4 * 22 * column
+            place = sheet[top : top + 4 * height : 4, left : left + 4 * width : 4]
+            own = made.images[made.labels == label]
+            np.testing.assert_array_equal(place, own[column] if len(own) else 255)
+
+
+def test_one_set_alone_has_pages_without_the_gans(finished):
+    only = finished.only
+    assert list(arms(only)) == ["geometric"]
+    assert table(only)["ant"] == ["4"]
+    assert [path.name for path in (only / "figures").iterdir()] == ["classes.png"]
+    assert "dcgan-tp,0, dcgan-fp,0, sgan-tp,0, sgan-fp,0." in (only / "figures.md").read_text()
+    assert "data:image/svg" not in (only / "report.html").read_text()
+
+
+def test_pages_are_made_again_from_result_and_figures_alone(out):
+    pages = {name: (out / name).read_bytes() for name in ("report.html", "figures.md")}
+    shutil.rmtree(out / "pieces")
+    for name in ("report.html", "figures.md", "figures/shares.svg"):
+        (out / name).unlink()
+    experiment, result = read_results(out)
+    experiment.write_pages(out, result)
+    assert {name: (out / name).read_bytes() for name in pages} == pages
+
+
+def test_a_set_that_is_lost_is_made_again_with_the_same_bytes(out, elicit, contents):
+    before = contents(out)
+    (directory,) = (out / "pieces").glob("dcgan-fp-*")
+    shutil.rmtree(directory)
+    (out / "figures" / "classes.png").unlink()
+    assert elicit(*COMMAND, out) == 0
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({}, "at least one set"),
+        ({"a": [np.zeros((1, *SHAPE), np.uint8)] * 2}, "3 classes; received 2"),
+        ({"a": [np.zeros((1, *SHAPE), np.float32)] * 3}, "uint8.*float32"),
+        ({"a": [np.zeros((1, 4, 4, 2), np.uint8)] * 3}, "1 or 3.*4, 4, 2"),
+    ],
+)
+def test_a_sheet_of_something_else_is_refused(sets, message):
+    with pytest.raises(ValueError, match=message):
+        class_sheet(sets, CLASSES)
+
+
+def test_a_sheet_of_grey_images_has_names_and_is_the_same_every_time():
+    images = np.full((1, 9, 7, 1), 90, np.uint8)
+    drawn = class_sheet({"a": [images, images[:0]]}, ("x" * 50, "$x$"), columns=2)
+    assert class_sheet({"a": [images, images[:0]]}, ("x" * 50, "$x$"), columns=2) == drawn
+    sheet = pixels(drawn)
+    assert sheet.shape[1] <= 1840
+    assert (sheet[:, : 2 * 98] < 200).any()  # the classes' names
+    assert (sheet == 90).all(-1).any()
