@@ -15,6 +15,8 @@ ELLIPSES = {
     "synthesize": "--classifier run --dataset digits --out images",
     "gan train": "--data digits --out run",
     "gan sample": "--gan run --classifier run --select tp --out images",
+    "experiment table-a": "--out results",
+    "experiment figures-a": "--out results",
 }
 
 

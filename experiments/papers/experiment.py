@@ -4,6 +4,7 @@ A directory of results is bound to one configuration. It is filled by as many ca
 each makes what it was asked for and what that needs, and writes down all that there is by then.
 """
 
+import dataclasses
 import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import jax
 
 from experiments.papers.making import collect_pieces, is_done, make_pieces
 from experiments.papers.plan import Arm, Piece, Plan, needed, place
+from train.classifiers import Precision, check_precision
 from train.datasets import data_digest, open_images
 from train.files import read_json, write_json
 from train.runs import (
@@ -54,6 +56,8 @@ class ExperimentConfig:
     """The share to run, such as 2/8: the second of eight machines'."""
     merge: tuple[Path, ...] = ()
     """Directories of results to put together instead of running anything."""
+    precision: Precision = "float32"
+    """Of all networks' computation; parameters and what is measured are float32."""
     dry_run: bool = False
     """Print the arms, their arithmetic and about how long they take, and run nothing."""
     key: int = 0
@@ -135,11 +139,12 @@ def run_experiment(experiment: Experiment, config: ExperimentConfig) -> dict[str
         ValueError: something does not fit, found before anything is compiled or written.
         FloatingPointError: a loss, an image or an output is not finite.
     """
-    settings = experiment.presets[config.preset]
+    check_precision(config.precision)
+    settings = settings_of(experiment, config)
     source = experiment.source(settings, config.data_dir)
     plan = experiment.plan(settings, source, config.key)
     chosen = choose_arms(plan, config)
-    identity = identity_of(experiment, config, settings, source)
+    identity = identity_of(experiment, config, source)
     if config.merge:
         identity |= _machine_of(config.merge, identity)
     surroundings = {name: identity[name] for name in ("data", *FROM_THE_MACHINE)}
@@ -200,15 +205,34 @@ def _matches(arm: Arm, row: str, seed: str) -> bool:
     return fnmatch.fnmatchcase(arm.row, row) and fnmatch.fnmatchcase(str(arm.seed), seed)
 
 
-def identity_of(
-    experiment: Experiment, config: ExperimentConfig, settings: Any, source: Source
-) -> dict[str, Any]:
+def settings_of(experiment: Experiment, config: ExperimentConfig) -> Any:
+    """A preset's settings, in the precision asked for.
+
+    Args:
+        experiment: which.
+        config: with preset and precision.
+    """
+    return _in_precision(experiment.presets[config.preset], config.precision)
+
+
+def _in_precision(settings: Any, precision: Precision) -> Any:
+    """The same dataclass with another value wherever it, or one inside, has a field precision."""
+    changed = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name == "precision":
+            changed[field.name] = precision
+        elif dataclasses.is_dataclass(value):
+            changed[field.name] = _in_precision(value, precision)
+    return dataclasses.replace(settings, **changed)
+
+
+def identity_of(experiment: Experiment, config: ExperimentConfig, source: Source) -> dict[str, Any]:
     """What a result depends on, the data by digest rather than by place.
 
     Args:
         experiment: which.
-        config: with preset and key.
-        settings: the preset's.
+        config: with preset, precision and key.
         source: the data.
 
     Raises:
@@ -222,7 +246,8 @@ def identity_of(
     return {
         "experiment": experiment.name,
         "preset": config.preset,
-        "settings": as_json(settings),
+        **({} if config.precision == "float32" else {"precision": config.precision}),
+        "settings": as_json(settings_of(experiment, config)),
         "data": {"name": source.dataset, "sha256": digests},
         "key": config.key,
         "device_kind": jax.devices()[0].device_kind,

@@ -24,6 +24,7 @@ from experiments.papers.experiment import (
     PIECES,
     ExperimentConfig,
     identity_of,
+    settings_of,
 )
 from experiments.papers.plan import Piece, place
 from experiments.papers.registry import read_results
@@ -132,10 +133,11 @@ def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Pi
     preset, key = recorded["preset"], recorded["key"]
     if preset not in experiment.presets:
         raise ValueError(f"{directory} cannot be repeated here: there is no preset {preset} now")
-    config = ExperimentConfig(out=directory, preset=preset, data_dir=data_dir, key=key)
-    settings = experiment.presets[preset]
+    precision = recorded.get("precision", "float32")
+    config = ExperimentConfig(directory, preset, data_dir, key=key, precision=precision)
+    settings = settings_of(experiment, config)
     source = experiment.source(settings, data_dir)
-    here = identity_of(experiment, config, settings, source)
+    here = identity_of(experiment, config, source)
     is_alike = _check_alike(directory, recorded, here)
     surroundings = {name: recorded[name] for name in ("data", *FROM_THE_MACHINE)}
     placed = place(experiment.plan(settings, source, key), root, surroundings)

@@ -13,8 +13,14 @@ import scipy.stats
 
 import experiments.papers.making
 import experiments.papers.table_a
-from experiments.papers.table_a import TableASettings
+from experiments.classifier_train import ClassifierTrainConfig
+from experiments.gan_train import GanTrainConfig
+from experiments.papers.experiment import ExperimentConfig, settings_of
+from experiments.papers.plan import place
+from experiments.papers.table_a import TABLE_A, TableASettings
+from experiments.papers.table_b import TABLE_B
 from experiments.synthesis_options import RuleConfig
+from experiments.synthesize import SynthesizeConfig
 from train.classifier_training import TrainConfig
 
 SEEDS = (1, 2)
@@ -162,9 +168,9 @@ def test_parts_come_to_the_same_as_the_whole(finished, tmp_path, elicit):
 def shards(tmp_path_factory, elicit) -> list[Path]:
     root = tmp_path_factory.mktemp("shards")
     places = [root / "first", root / "second"]
-    for number, place in enumerate(places, 1):
-        assert elicit(*COMMAND, "--out", place, "--shard", f"{number}/2") == 0
-        assert len(read(place / "result.json")["arms"]) == 2
+    for number, shard in enumerate(places, 1):
+        assert elicit(*COMMAND, "--out", shard, "--shard", f"{number}/2") == 0
+        assert len(read(shard / "result.json")["arms"]) == 2
     return places
 
 
@@ -233,6 +239,18 @@ def test_experiments_share_pieces(finished, tmp_path, elicit, monkeypatch):
     assert elicit(*COMMAND, *words) == 0
     assert not (out / "pieces").exists()
     assert timeless(out) == timeless(finished)
+
+
+def test_a_precision_reaches_every_network():
+    config = ExperimentConfig(Path(), "reduced", precision="bfloat16")
+    for experiment in (TABLE_A, TABLE_B):
+        settings = settings_of(experiment, config)
+        plan = experiment.plan(settings, experiment.source(settings, None), 0)
+        for piece in place(plan, Path(), {}).values():
+            if isinstance(piece.config, ClassifierTrainConfig):
+                assert piece.config.train.precision == "bfloat16"
+            elif isinstance(piece.config, GanTrainConfig | SynthesizeConfig):
+                assert piece.config.precision == "bfloat16"
 
 
 BAD_INPUT = {
