@@ -6,6 +6,7 @@ each makes what it was asked for and what that needs, and writes down all that t
 
 import dataclasses
 import fnmatch
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,42 @@ def run_experiment(experiment: Experiment, config: ExperimentConfig) -> dict[str
         ValueError: something does not fit, found before anything is compiled or written.
         FloatingPointError: a loss, an image or an output is not finite.
     """
+    job = _check(experiment, config)
+    if config.dry_run:
+        from experiments.papers.cost import print_costs
+
+        print_costs(job.plan, job.pieces, job.chosen)
+        return {}
+    open_run(config.out, job.identity)
+    if config.merge:
+        _merge(config, job)
+    write_down = functools.partial(_write_down, experiment, config, job)
+    make_pieces(job.pieces, [arm.piece for arm in job.chosen], on_made=write_down)
+    result = write_down()
+    (config.out / "figures").mkdir(exist_ok=True)
+    experiment.draw(config.out, {n: p for n, p in job.pieces.items() if is_done(p)})
+    experiment.write_pages(config.out, result)
+    print(config.out / "report.html")
+    return result
+
+
+class _Job(NamedTuple):
+    """A checked call; nothing is compiled or written yet.
+
+    Attributes:
+        plan: of the experiment.
+        pieces: all of the plan's, by name.
+        chosen: the arms asked for.
+        identity: of the results' directory.
+    """
+
+    plan: Plan
+    pieces: dict[str, Piece]
+    chosen: list[Arm]
+    identity: dict[str, Any]
+
+
+def _check(experiment: Experiment, config: ExperimentConfig) -> _Job:
     check_precision(config.precision)
     settings = settings_of(experiment, config)
     source = experiment.source(settings, config.data_dir)
@@ -148,28 +185,7 @@ def run_experiment(experiment: Experiment, config: ExperimentConfig) -> dict[str
     if config.merge:
         identity |= _machine_of(config.merge, identity)
     surroundings = {name: identity[name] for name in ("data", *FROM_THE_MACHINE)}
-    pieces = place(plan, config.root, surroundings)
-    if config.dry_run:
-        from experiments.papers.cost import print_costs
-
-        print_costs(plan, pieces, chosen)
-        return {}
-    open_run(config.out, identity)
-    if config.merge:
-        _merge(config, plan, pieces)
-
-    def write_down() -> dict[str, Any]:
-        path = config.out / RESULT_FILE
-        write_json(path, collect(experiment, plan, pieces, identity))
-        return read_json(path)  # in the file's order, as whoever makes the pages again will have it
-
-    make_pieces(pieces, [arm.piece for arm in chosen], on_made=write_down)
-    result = write_down()
-    (config.out / "figures").mkdir(exist_ok=True)
-    experiment.draw(config.out, {n: p for n, p in pieces.items() if is_done(p)})
-    experiment.write_pages(config.out, result)
-    print(config.out / "report.html")
-    return result
+    return _Job(plan, place(plan, config.root, surroundings), chosen, identity)
 
 
 def choose_arms(plan: Plan, config: ExperimentConfig) -> list[Arm]:
@@ -255,30 +271,30 @@ def identity_of(experiment: Experiment, config: ExperimentConfig, source: Source
     }
 
 
-def collect(
-    experiment: Experiment, plan: Plan, pieces: Mapping[str, Piece], identity: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Gathers what all arms that are there came to, whoever asked for them.
-
-    Args:
-        experiment: which.
-        plan: its plan.
-        pieces: by name.
-        identity: of the results' directory.
-    """
-    done = [arm for arm in plan.arms if is_done(pieces[arm.piece])]
-    made_from = needed(pieces, [arm.piece for arm in done])
-    kind = identity["device_kind"]
-    arms = [{**arm._asdict(), **experiment.record(pieces[arm.piece].directory)} for arm in done]
-    return {
+def _write_down(experiment: Experiment, config: ExperimentConfig, job: _Job) -> dict[str, Any]:
+    """Writes what all arms that are there came to, whoever asked for them; gives it as written."""
+    done = [arm for arm in job.plan.arms if is_done(job.pieces[arm.piece])]
+    arms = [{**arm._asdict(), **experiment.record(job.pieces[arm.piece].directory)} for arm in done]
+    kind = job.identity["device_kind"]
+    result = {
         **environment(),
-        **identity,
+        **job.identity,
         "device": ", ".join(dict.fromkeys(arm.get("device", kind) for arm in arms)),
-        "rows": [row._asdict() for row in plan.rows],
+        "rows": [row._asdict() for row in job.plan.rows],
         "arms": arms,
-        "missing": [f"{arm.row},{arm.seed}" for arm in plan.arms if arm not in done],
-        "pieces": {piece.name: piece.digest for piece in made_from},
+        "missing": _missing(job),
+        "pieces": {
+            piece.name: piece.digest for piece in needed(job.pieces, [arm.piece for arm in done])
+        },
     }
+    write_json(config.out / RESULT_FILE, result)
+    return read_json(config.out / RESULT_FILE)  # in the order that `elicit report` will have it
+
+
+def _missing(job: _Job) -> list[str]:
+    """Row and seed of every arm that is not there."""
+    lacking = (arm for arm in job.plan.arms if not is_done(job.pieces[arm.piece]))
+    return list(dict.fromkeys(f"{arm.row},{arm.seed}" for arm in lacking))
 
 
 def _machine_of(places: tuple[Path, ...], identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,17 +317,16 @@ def _machine_of(places: tuple[Path, ...], identity: Mapping[str, Any]) -> dict[s
     return common
 
 
-def _merge(config: ExperimentConfig, plan: Plan, pieces: Mapping[str, Piece]) -> None:
+def _merge(config: ExperimentConfig, job: _Job) -> None:
     """Copies the pieces of other directories.
 
     Raises:
         ValueError: an arm is in none of them; the message names it. What was found is kept.
     """
-    wanted = needed(pieces, [arm.piece for arm in plan.arms])
+    wanted = needed(job.pieces, [arm.piece for arm in job.plan.arms])
     collect_pieces(wanted, [directory / PIECES for directory in config.merge])
-    missing = [f"{arm.row},{arm.seed}" for arm in plan.arms if not is_done(pieces[arm.piece])]
-    if missing:
+    if missing := _missing(job):
         raise ValueError(
-            f"expected all {len(plan.arms)} arms in {', '.join(map(str, config.merge))}, got none "
-            f"of {' '.join(dict.fromkeys(missing))}; run them with --only, and merge again"
+            f"expected all {len(job.plan.arms)} arms in {', '.join(map(str, config.merge))}, got "
+            f"none of {' '.join(missing)}; run them with --only, and merge again"
         )

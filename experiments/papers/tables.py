@@ -182,7 +182,7 @@ def _markdown(
 ) -> str:
     parts = [f"# {words.title}", words.lead, f"{words.explanation} {CAUTION}"]
     if result["missing"]:
-        parts.append(f"Still missing (row, seed): {', '.join(dict.fromkeys(result['missing']))}.")
+        parts.append(f"Still missing (row, seed): {', '.join(result['missing'])}.")
     for budget, rows in tables.items():
         parts += [f"## {BUDGETS[budget]}", markdown(*table_of(rows, words))]
     made_with = provenance(dict(result))
