@@ -9,6 +9,7 @@ import numpy as np
 from experiments.figures import class_shares, comparison
 from experiments.report import Picture, Section, Table, provenance, write_report
 from experiments.selection_report import GRID_FILE, KIND_NAMES
+from experiments.statistics import PairedDifference, difference_words, mean_words
 
 BASELINES = ("real", "real + geometric")
 """Arms that the others are compared with: what one has without a GAN."""
@@ -144,21 +145,13 @@ def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     header += [f"difference to {baseline}" for baseline in BASELINES]
     rows = []
     for arm in result["arms"]:
-        accuracy = f"{100 * arm['mean']:.2f} ± {100 * arm['standard_deviation']:.2f}"
-        differences = (_difference(arm["differences"].get(baseline)) for baseline in BASELINES)
+        accuracy = mean_words([100 * value for value in arm["accuracies"]])
+        found = [arm["differences"].get(baseline) for baseline in BASELINES]
+        pairs = (PairedDifference(**each) if each else None for each in found)
+        differences = [difference_words(pair, factor=100) for pair in pairs]
         count = len(arm["accuracies"])
         rows.append([arm["name"], f"{arm['images']:,}", str(count), accuracy, *differences])
     return header, rows
-
-
-def _difference(difference: Mapping[str, float] | None) -> str:
-    """In percentage points, such as "+1.20 ± 0.31 [+0.43, +1.97]"; a dash for that to itself."""
-    if difference is None:
-        return "–"
-    mean, deviation, low, high = (
-        100 * difference[name] for name in ("mean", "standard_deviation", "low", "high")
-    )
-    return f"{mean:+.2f} ± {deviation:.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def markdown_table(result: Mapping[str, Any]) -> str:
@@ -172,7 +165,7 @@ def markdown_table(result: Mapping[str, Any]) -> str:
     lines = [
         _explanation(result),
         "",
-        *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)),
+        Table(header, rows).markdown,
         "",
         f"{result['device']}; {versions}",
         "",

@@ -53,6 +53,12 @@ class Table:
                 )
 
     @property
+    def markdown(self) -> str:
+        """The table in Markdown, without its caption and a final newline."""
+        rule = ["---"] * len(self.header)
+        return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))
+
+    @property
     def numeric(self) -> tuple[bool, ...]:
         """For each column, whether all of its cells are numbers, which are set flush right."""
         columns = range(len(self.header))

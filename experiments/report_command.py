@@ -9,8 +9,9 @@ import scipy.stats
 from tyro.conf import Positional
 
 from experiments.papers.registry import read_results
-from experiments.papers.tables import RowResult, accuracy_words, markdown, row_results
-from experiments.statistics import mean_and_deviation
+from experiments.papers.tables import RowResult, row_results
+from experiments.report import Table
+from experiments.statistics import mean_and_deviation, mean_words
 from train.files import atomic_write
 from train.runs import differences
 
@@ -92,7 +93,7 @@ def compare(a: dict[str, Any], b: dict[str, Any], *, names: tuple[str, str]) -> 
     lines = differences(*({name: result[name] for name in IDENTITY} for result in (a, b)))
     differing = [f"- {line}" for line in lines] or ["- nothing"]
     parts += ["What differs, from A to B:", "\n".join(differing), CAUTION]
-    parts.append(markdown(*_table(row_results(a), row_results(b))))
+    parts.append(Table(*_table(row_results(a), row_results(b))).markdown)
     return "\n\n".join(parts) + "\n"
 
 
@@ -131,7 +132,7 @@ def _table(
 def _accuracy_cell(row: RowResult | None) -> str:
     if row is None:
         return NOTHING
-    return f"{accuracy_words(row.values)} (n = {len(row.values)})"
+    return f"{mean_words(row.values)} (n = {len(row.values)})"
 
 
 def _difference_cell(a: RowResult | None, b: RowResult | None) -> str:

@@ -23,6 +23,26 @@ class PairedDifference(NamedTuple):
     high: float
 
 
+def mean_words(values: Sequence[float]) -> str:
+    """Such as "61.70 ± 0.41": mean and standard deviation, which a single value has none of."""
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:.2f} ± {deviation:.2f}" if len(values) > 1 else f"{mean:.2f}"
+
+
+def difference_words(difference: PairedDifference | None, *, factor: float = 1.0) -> str:
+    """Such as "+1.20 ± 0.31 [+0.43, +1.97]"; a dash where there is none.
+
+    Args:
+        difference: of pairs.
+        factor: on all its numbers, such as 100 for points of a percentage.
+    """
+    if difference is None:
+        return "–"
+    mean, deviation, _, low, high = difference
+    numbers = (factor * number for number in (mean, deviation, low, high))
+    return "{:+.2f} ± {:.2f} [{:+.2f}, {:+.2f}]".format(*numbers)
+
+
 def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
     """The differences of pairs, such as two trainings from one seed, with Student's interval.
 

@@ -23,7 +23,7 @@ from experiments.papers.experiment import (
     Source,
     run_experiment,
 )
-from experiments.papers.figure_pages import row_arms, save_sheet, saved_sheet, write_figure_pages
+from experiments.papers.pages import row_arms, save_sheet, saved_sheet, write_pages
 from experiments.papers.plan import Arm, At, Build, Piece, Plan, Row
 from experiments.papers.records import synthesis_record
 from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
@@ -190,9 +190,10 @@ def _pairs_name(slug: str) -> str:
 
 def _write_pages(out: Path, result: dict[str, Any]) -> None:
     settings, arms = result["settings"], row_arms(result)
-    write_figure_pages(
+    write_pages(
         out,
         result,
+        file="figures.md",
         title="Update rules side by side",
         lead="The same images and the same targets, 0.9 for the own class and 0.1 for another one, "
         "under the update rules of Hirano, Iwamura and Kise (figures 1 and 3 to 5): "

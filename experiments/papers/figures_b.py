@@ -15,7 +15,7 @@ import numpy as np
 from experiments.figures import class_shares
 from experiments.papers.class_sheet import class_sheet
 from experiments.papers.experiment import Experiment, ExperimentConfig, Source, run_experiment
-from experiments.papers.figure_pages import row_arms, save_sheet, saved_sheet, write_figure_pages
+from experiments.papers.pages import row_arms, save_sheet, saved_sheet, write_pages
 from experiments.papers.plan import Arm, Piece, Plan, Row
 from experiments.papers.table_b import GANS, GEOMETRIC, PRESETS, TABLE_B, TableBSettings
 from experiments.report import Picture, Section, Table
@@ -103,9 +103,10 @@ def _write_pages(out: Path, result: dict[str, Any]) -> None:
     arms = row_arms(result)
     class_names = next(iter(arms.values()))["class_names"]
     tried = _tried_by_gan(arms)
-    write_figure_pages(
+    write_pages(
         out,
         result,
+        file="figures.md",
         title="Images put beside the real ones",
         lead=f"From {result['settings']['per_class']} real images a class: cuts of them, enlarged, "
         "and what a DCGAN and a Stacked GAN make that were trained on them, sorted by a classifier "

@@ -5,9 +5,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.figures import comparison
-from experiments.report import Picture, Section, Table, provenance, write_report
-from experiments.statistics import PairedDifference, mean_and_deviation, paired_difference
-from train.files import atomic_write
+from experiments.papers.pages import write_pages
+from experiments.report import Picture, Section, Table
+from experiments.statistics import (
+    PairedDifference,
+    difference_words,
+    mean_and_deviation,
+    mean_words,
+    paired_difference,
+)
 
 TABLE_FILE = "table.md"
 
@@ -15,12 +21,11 @@ BUDGETS = {"epochs": "The same epochs for every row", "steps": "The same steps f
 """Headings by budget."""
 
 CAUTION = (
-    "Accuracies are of the last epoch, mean ± standard deviation over n trainings from different "
-    "seeds. Differences are in percentage points, in pairs of trainings from the same seed: mean ± "
-    "standard deviation, and the mean's 95% interval by Student's t. An interval is that of one "
-    "difference: of twenty such, one misses the truth by chance. The seeds vary the trainings, and "
-    "not the data or the images that are put beside or in place of them, so nothing is said of "
-    "others."
+    "Accuracies are mean ± standard deviation over n trainings from different seeds. Differences "
+    "are in percentage points, in pairs of trainings from the same seed: mean ± standard "
+    "deviation, and the mean's 95% interval by Student's t. An interval is that of one difference: "
+    "of twenty such, one misses the truth by chance. The seeds vary the trainings, and not the "
+    "data or the images that are put beside or in place of them, so nothing is said of others."
 )
 
 
@@ -69,7 +74,7 @@ class RowResult(NamedTuple):
     name: str
     paper: float | None
     accuracies: dict[int, float]
-    images: int | None = None
+    images: int
 
     @property
     def values(self) -> list[float]:
@@ -94,20 +99,17 @@ def row_results(result: Mapping[str, Any]) -> dict[str, list[RowResult]]:
     """
     tables: dict[str, list[RowResult]] = {}
     for budget in dict.fromkeys(arm["budget"] for arm in result["arms"]):
-        for row in result["rows"]:
-            own = [
-                arm
-                for arm in result["arms"]
-                if arm["row"] == row["slug"] and arm["budget"] == budget
-            ]
-            accuracies = {arm["seed"]: 100 * arm["test_accuracy"] for arm in own}
-            if own:
-                tables.setdefault(budget, []).append(
-                    RowResult(
-                        row["slug"], row["name"], row["paper"], accuracies, own[0]["train_images"]
-                    )
-                )
+        of_budget = [arm for arm in result["arms"] if arm["budget"] == budget]
+        rows = (
+            (row, [arm for arm in of_budget if arm["row"] == row["slug"]]) for row in result["rows"]
+        )
+        tables[budget] = [_row_result(row, own) for row, own in rows if own]
     return tables
+
+
+def _row_result(row: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> RowResult:
+    accuracies = {arm["seed"]: 100 * arm["test_accuracy"] for arm in arms}
+    return RowResult(row["slug"], row["name"], row["paper"], accuracies, arms[0]["train_images"])
 
 
 def write_table_pages(out: Path, result: dict[str, Any], words: TableWords) -> None:
@@ -119,75 +121,33 @@ def write_table_pages(out: Path, result: dict[str, Any], words: TableWords) -> N
         words: what the table says of itself.
     """
     tables = row_results(result)
-    atomic_write(out / TABLE_FILE, _markdown(result, words, tables).encode())
-    sections = [_section(budget, rows, words, result) for budget, rows in tables.items()]
-    write_report(
-        out / "report.html",
+    write_pages(
+        out,
+        result,
+        file=TABLE_FILE,
         title=words.title,
-        lead=words.lead,
+        lead=f"{words.lead} {words.explanation}",
         facts=_facts(tables, words),
-        sections=[*sections, _arms_section(result)],
-        footer=provenance(result),
+        sections=[
+            *(_section(budget, rows, words, result) for budget, rows in tables.items()),
+            Section("How to read it", CAUTION),
+        ],
+        details=[_arms_section(result)],
     )
 
 
-def table_of(rows: Sequence[RowResult], words: TableWords) -> tuple[list[str], list[list[str]]]:
-    """Header and cells.
-
-    Args:
-        rows: of one budget.
-        words: with the first column's heading and the baselines.
-    """
+def _table(rows: Sequence[RowResult], words: TableWords) -> Table:
     found = {row.slug: row for row in rows}
     baselines = [baseline for baseline in words.baselines if baseline.slug in found]
     header = [words.row_heading, "images", "n", "accuracy, %", "paper, %"]
     header += [f"difference to {baseline.name}" for baseline in baselines]
     cells = []
     for row in rows:
+        paper = "–" if row.paper is None else f"{row.paper:g}"
+        measured = [f"{row.images:,}", str(len(row.values)), mean_words(row.values), paper]
         differences = [row.difference_to(found[baseline.slug]) for baseline in baselines]
-        cells.append(
-            [
-                row.name,
-                f"{row.images:,}",
-                str(len(row.values)),
-                accuracy_words(row.values),
-                f"{row.paper:g}" if row.paper is not None else "–",
-                *map(difference_words, differences),
-            ]
-        )
-    return header, cells
-
-
-def accuracy_words(values: Sequence[float]) -> str:
-    """Such as "61.70 ± 0.41"; a single value has no deviation."""
-    mean, deviation = mean_and_deviation(values)
-    return f"{mean:.2f} ± {deviation:.2f}" if len(values) > 1 else f"{mean:.2f}"
-
-
-def difference_words(difference: PairedDifference | None) -> str:
-    """Such as "+1.20 ± 0.31 [+0.43, +1.97]"; a dash where there is none."""
-    if difference is None:
-        return "–"
-    mean, deviation, _, low, high = difference
-    return f"{mean:+.2f} ± {deviation:.2f} [{low:+.2f}, {high:+.2f}]"
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, without a final newline."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
-
-
-def _markdown(
-    result: Mapping[str, Any], words: TableWords, tables: Mapping[str, Sequence[RowResult]]
-) -> str:
-    parts = [f"# {words.title}", words.lead, f"{words.explanation} {CAUTION}"]
-    if result["missing"]:
-        parts.append(f"Still missing (row, seed): {', '.join(result['missing'])}.")
-    for budget, rows in tables.items():
-        parts += [f"## {BUDGETS[budget]}", markdown(*table_of(rows, words))]
-    made_with = provenance(dict(result))
-    parts += [f"{made_with['device']}; {made_with['versions']}", f"`{made_with['command']}`"]
-    return "\n\n".join(parts) + "\n"
+        cells.append([row.name, *measured, *map(difference_words, differences)])
+    return Table(header, cells)
 
 
 def _facts(tables: Mapping[str, Sequence[RowResult]], words: TableWords) -> dict[str, str]:
@@ -196,13 +156,8 @@ def _facts(tables: Mapping[str, Sequence[RowResult]], words: TableWords) -> dict
         return {}
     rows = list(tables.values())[-1]
     best = max(rows, key=lambda row: mean_and_deviation(row.values)[0])
-    baseline = next((row for row in rows if row.slug == words.baselines[0].slug), best)
-    return {
-        f"{row.name}, n = {len(row.values)}": f"{accuracy_words(row.values)} %"
-        for row in dict.fromkeys([row.slug for row in (baseline, best)])
-        for row in rows
-        if row.slug in (baseline.slug, best.slug)
-    }
+    shown = [row for row in rows if row is best or row.slug == words.baselines[0].slug]
+    return {f"{row.name}, n = {len(row.values)}": f"{mean_words(row.values)} %" for row in shown}
 
 
 def _section(
@@ -212,9 +167,9 @@ def _section(
     images = result["arms"][0]["test_images"]
     return Section(
         title=BUDGETS[budget],
-        text=f"{words.explanation} {images:,} test images.\n\n{CAUTION}",
-        pictures=(Picture(drawn, "Every training, and means", name=f"{budget}"),),
-        tables=(Table(*table_of(rows, words)),),
+        text=f"Accuracy on {images:,} test images after the last epoch.",
+        pictures=(Picture(drawn, "Every training, and means", name=budget),),
+        tables=(_table(rows, words),),
     )
 
 

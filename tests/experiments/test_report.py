@@ -126,6 +126,11 @@ def test_a_row_of_other_length_is_refused() -> None:
         Table(["a", "b"], [["1"]])
 
 
+def test_a_table_in_markdown():
+    table = Table(["name", "n"], [["a", "1"], ["b", "2"]], "not in it")
+    assert table.markdown == "| name | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"
+
+
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xe0 JPEG", b"<html><svg></svg></html>"])
 def test_bytes_of_another_kind_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="expected the bytes of a PNG or SVG; received b"):

@@ -4,7 +4,13 @@ import statistics
 
 import pytest
 
-from experiments.statistics import mean_and_deviation, paired_difference
+from experiments.statistics import (
+    PairedDifference,
+    difference_words,
+    mean_and_deviation,
+    mean_words,
+    paired_difference,
+)
 
 VALUES = [[0.91, 0.934, 0.927], [5.0, 5.0], [-1.5, 2.25, 1e3, 0.0]]
 
@@ -47,3 +53,12 @@ def test_a_single_pair_has_no_interval():
 def test_unpaired_values_are_refused():
     with pytest.raises(ValueError, match="2 pairs or more, got 2 values and 3"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_means_and_differences_in_words():
+    assert mean_words([61.0, 62.5]) == "61.75 ± 1.06"
+    assert mean_words([61.0]) == "61.00"
+    assert difference_words(None) == "–"
+    difference = PairedDifference(0.012, 0.0031, 3, -0.0043, 0.0197)
+    assert difference_words(difference, factor=100) == "+1.20 ± 0.31 [-0.43, +1.97]"
+    assert difference_words(difference) == "+0.01 ± 0.00 [-0.00, +0.02]"

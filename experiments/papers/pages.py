@@ -1,4 +1,4 @@
-"""The pages of an experiment that draws figures: `report.html`, and the same in Markdown.
+"""The pages of an experiment: `report.html`, and the same in Markdown.
 
 Sheets of images are drawn while the sets are at hand and stay as files in `figures/`, so that the
 pages can be made again without the sets.
@@ -8,14 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.papers.tables import markdown
 from experiments.report import Picture, Section, provenance, write_report
 from train.files import atomic_write
 
 FIGURES = "figures"
 """Directory of the pictures."""
-
-FIGURES_FILE = "figures.md"
 
 
 def save_sheet(out: Path, name: str, png: bytes) -> None:
@@ -58,38 +55,46 @@ def row_arms(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {arm["row"]: arm for arm in result["arms"]}
 
 
-def write_figure_pages(
+def write_pages(
     out: Path,
     result: dict[str, Any],
     *,
+    file: str,
     title: str,
     lead: str,
     facts: Mapping[str, str],
     sections: Sequence[Section],
+    details: Sequence[Section] = (),
 ) -> None:
-    """Writes `report.html` and `figures.md`.
+    """Writes `report.html`, and in Markdown all but its details.
 
     Args:
         out: the results' directory.
         result: the content of `result.json`.
+        file: name of the Markdown.
         title: of the page.
         lead: a sentence or two below it; what is still missing is added.
         facts: key figures, by their labels.
         sections: the parts; every picture has a name.
+        details: parts after them.
     """
     if result["missing"]:
         lead += f" Still missing (row, seed): {', '.join(result['missing'])}."
-    # In the order of `result.json`, whether the result was read from there or not.
-    footer = provenance({**result, "versions": dict(sorted(result["versions"].items()))})
+    footer = provenance(result)
     write_report(
-        out / "report.html", title=title, lead=lead, facts=facts, sections=sections, footer=footer
+        out / "report.html",
+        title=title,
+        lead=lead,
+        facts=facts,
+        sections=[*sections, *details],
+        footer=footer,
     )
     parts = [f"# {title}", lead]
     parts.append("\n".join(f"- {label}: {value}" for label, value in facts.items()))
     parts += [part for section in sections for part in _markdown_parts(section)]
     parts.append(f"{footer['device']}; {footer['versions']}; key {footer['key']}")
     parts.append(f"`{footer['command']}`")
-    atomic_write(out / FIGURES_FILE, ("\n\n".join(parts) + "\n").encode())
+    atomic_write(out / file, ("\n\n".join(parts) + "\n").encode())
 
 
 def _markdown_parts(section: Section) -> Iterator[str]:
@@ -100,4 +105,4 @@ def _markdown_parts(section: Section) -> Iterator[str]:
     for table in section.tables:
         if table.caption:
             yield table.caption
-        yield markdown(table.header, table.rows)
+        yield table.markdown
