@@ -114,12 +114,17 @@ PRESETS: dict[PresetName, TableBSettings] = {
         all_epochs=1,
         seeds=2,
         dcgan=_gan("dcgan", width=2, epochs=1, grids=1),
-        sgan=_gan("sgan", width=2, encoder_width=2, epochs=1, grids=1,
+        sgan=_gan(
+            "sgan",
+            width=2,
+            encoder_width=2,
+            epochs=1,
+            grids=1,
             encoder=EncoderConfig(encoder_epochs=1),
         ),
         max_tries_per_class=80,
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
