@@ -44,8 +44,8 @@ class ExperimentConfig:
     out: Path
     """The directory of the results; repeated, the command goes on where it stopped."""
     preset: PresetName = "paper"
-    """paper: all of it, for a GPU or TPU; reduced: what two CPU cores do in some two hours; smoke:
-    on handwritten digits, in a minute or two, which measures nothing."""
+    """paper: all of it, for a GPU or TPU; reduced: what two CPU cores do in some hours; smoke: on
+    handwritten digits, in minutes, which measures nothing."""
     data_dir: Path | None = None
     """TFDS's data directory with cifar10; not for smoke."""
     pieces: Path | None = None

@@ -150,16 +150,14 @@ def make_plan(settings: TableBSettings, source: Source, key: int) -> Plan:
         key: of all that is drawn; the arms' follow it.
     """
     builds = _set_builds(settings, source, key)
-    rows, arms = [], []
-    for row, _ in _rows():
-        rows.append(row)
+    table, arms = tuple(_rows()), []
     for seed in range(key + 1, key + 1 + settings.seeds):
         for budget, train in _budgets(settings).items():
-            for row, sets in _rows():
+            for row, sets in table:
                 name = f"{row.slug}-{budget}-seed-{seed}"
                 builds[name] = _training(settings, train, sets, seed)
                 arms.append(Arm(row.slug, seed, budget, name))
-    return Plan(tuple(rows), tuple(arms), builds)
+    return Plan(tuple(row for row, _ in table), tuple(arms), builds)
 
 
 def _rows() -> Iterator[tuple[Row, tuple[str, ...]]]:

@@ -89,7 +89,9 @@ def flip_a_byte(path: Path) -> None:
 
 @pytest.fixture
 def nothing_is_made(monkeypatch):
-    monkeypatch.setattr(experiments.papers.making, "_COMMANDS", {})
+    commands = experiments.papers.making._COMMANDS
+    for kind, command in commands.items():
+        monkeypatch.setitem(commands, kind, command._replace(make=None))
 
 
 def test_the_result_tells_what_every_training_came_to(finished):
@@ -141,9 +143,7 @@ def test_the_table_has_the_papers_column_and_the_paired_difference(finished):
 
 
 @pytest.mark.usefixtures("nothing_is_made")
-def test_a_finished_one_is_not_made_again(copied, elicit, monkeypatch):
-    monkeypatch.setattr("experiments.papers.experiment.make_pieces", lambda *_, **__: None)
-    monkeypatch.setattr("experiments.papers.experiment.is_done", lambda _: True)
+def test_a_finished_one_is_not_made_again(copied, elicit):
     before = timeless(copied)
     assert elicit(*COMMAND, "--out", copied) == 0
     assert timeless(copied) == before
