@@ -99,11 +99,11 @@ PRESETS: dict[PresetName, TableBSettings] = {
     "paper": TableBSettings(),
     "reduced": TableBSettings(
         width=0.25,
-        train=TrainConfig(epochs=7, learning_rate=0.02),
+        train=TrainConfig(epochs=4, batch_size=50, learning_rate=0.01),
         all_epochs=2,
         seeds=3,
         dcgan=_gan("dcgan", width=32, epochs=40, grids=2),
-        sgan=_gan("sgan", width=64, encoder_width=32, epochs=30, grids=2),
+        sgan=_gan("sgan", width=32, encoder_width=32, epochs=40, grids=2),
     ),
     "smoke": TableBSettings(
         dataset=DIGITS,
