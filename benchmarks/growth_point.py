@@ -82,7 +82,7 @@ def _measure_synthesis(point: Point) -> dict[str, Any]:
 
     def run(count: int, devices: int) -> Any:
         parts = imgopt.synthesize_in_batches(
-            classify, images[:count], targets[:count], batch_size=point.batch_size,
+            classify, images[:count], targets[:count], batch_size=point.batch_size // devices,
             devices=devices, steps=point.steps, measure=classify_function(classifier),
         )  # fmt: skip
         return collections.deque(parts, maxlen=1).pop()

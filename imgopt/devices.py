@@ -17,6 +17,16 @@ IMAGES_AXIS = "images"
 Tree = TypeVar("Tree")
 
 
+def check_device_count(devices: int) -> None:
+    """Raises ValueError unless this process has so many devices."""
+    there = jax.local_devices()
+    if not 1 <= devices <= len(there):
+        raise ValueError(
+            f"devices must be at least 1 and at most {len(there)}, as many as this process has "
+            f"({there[0].device_kind}); got {devices}"
+        )
+
+
 def check_devices(devices: int, *, batch_size: int) -> None:
     """Raises ValueError unless this process has so many devices, and a batch is dealt out evenly.
 
@@ -24,12 +34,7 @@ def check_devices(devices: int, *, batch_size: int) -> None:
         devices: how many share a batch.
         batch_size: images in it, at least 1.
     """
-    there = jax.local_devices()
-    if not 1 <= devices <= len(there):
-        raise ValueError(
-            f"devices must be at least 1 and at most {len(there)}, as many as this process has "
-            f"({there[0].device_kind}); got {devices}"
-        )
+    check_device_count(devices)
     if batch_size % devices:
         larger = batch_size + -batch_size % devices
         raise ValueError(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from imgopt.devices import check_devices
+from imgopt.devices import check_device_count
 from imgopt.pixel_maps import to_float
 from imgopt.synthesis import Classify, Synthesis, synthesize
 from imgopt.targets import check_targets
@@ -24,47 +24,49 @@ def synthesize_in_batches(
 ) -> Iterator[Synthesis]:
     """Synthesises images batch by batch; each batch is computed while the last one is used.
 
-    The last batch is padded to `batch_size` with copies of its last image, and the copies are
-    dropped. So there is one compilation, and every image's bits are the same whichever images
-    share its batch.
+    Each device computes `batch_size` images at a time, however many devices there are. What is left
+    at the end is filled up with copies of the last image, which are dropped. So there is one
+    compilation, and every image's bits are the same whichever images share its batch, and on any
+    number of devices of one kind.
 
     Args:
         classify: as for `imgopt.synthesize`.
         images: 8-bit originals.
         targets: as for `imgopt.synthesize`.
-        batch_size: images in a compiled batch, at least 1, and a multiple of the devices.
-        devices: how many of this process's devices share each batch; on several of one kind the
-            bits are those of one device with its part of the batch size.
+        batch_size: images that a device computes at a time, at least 1.
+        devices: how many of this process's devices work side by side.
         **options: passed on to `imgopt.synthesize`.
 
     Returns:
-        An iterator that gives a `Synthesis` of NumPy arrays for each batch, in order.
+        An iterator that gives a `Synthesis` of NumPy arrays for each `batch_size` × `devices`
+        images, in order.
 
     Raises:
-        ValueError: `batch_size` is below 1 or does not suit the devices, the images are not uint8,
-            or some targets are wrong: at once. What else `imgopt.synthesize` refuses, it refuses at
+        ValueError: `batch_size` is below 1, there are fewer devices, the images are not uint8, or
+            some targets are wrong: at once. What else `imgopt.synthesize` refuses, it refuses at
             the first batch.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    check_devices(devices, batch_size=batch_size)
+    check_device_count(devices)
     if np.asarray(images).dtype != np.uint8:
         raise ValueError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
     targets = check_targets(targets, count=len(images))
-    return _run(classify, images, targets, batch_size, {"devices": devices, **options})
+    options = {"devices": devices, **options}
+    return _run(classify, images, targets, batch_size * devices, options)
 
 
 def _run(
     classify: Classify,
     images: UInt8[np.ndarray, "n h w c"],
     targets: Float[np.ndarray, "n k"],
-    batch_size: int,
+    at_once: int,
     options: dict[str, Any],
 ) -> Iterator[Synthesis]:
     pending: tuple[Synthesis, int] | None = None
-    for start in range(0, len(images), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(images)))
-        padded = np.pad(rows, (0, batch_size - len(rows)), mode="edge")
+    for start in range(0, len(images), at_once):
+        rows = np.arange(start, min(start + at_once, len(images)))
+        padded = np.pad(rows, (0, at_once - len(rows)), mode="edge")
         running = synthesize(classify, to_float(images[padded]), targets[padded], **options)
         if pending:
             yield _fetch(*pending)

@@ -17,7 +17,17 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int, Key
+
+from train.processes import (
+    as_local,
+    dealt_out,
+    lost_processes_named,
+    make_training_mesh,
+    on_every_device,
+    whole,
+)
 
 STEPS_PER_CALL = 20
 """Of the device, between which the host hears of the steps."""
@@ -118,6 +128,7 @@ def fit(
     resume: tuple[int, TrainState] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     steps_per_call: int = STEPS_PER_CALL,
+    devices: int = 1,
 ) -> Iterator[EpochResult]:
     """Trains, an epoch at a time.
 
@@ -131,31 +142,40 @@ def fit(
         resume: updates made and state after some epoch of the same training; None to begin.
         on_progress: called with (steps done, steps in all) after every call to the device.
         steps_per_call: steps between two such calls; no influence on the result.
+        devices: of each process that share a batch, see `train.processes`. All processes of a job
+            call this alike. Another number is another program, whose sums round differently.
 
     Yields:
         An `EpochResult` after every epoch that is still to do.
 
     Raises:
-        ValueError: the training set, or a group of it, is smaller than a batch.
+        ValueError: the training set, or a group of it, is smaller than a batch; or the devices are
+            too many, or do not share a batch evenly.
         FloatingPointError: a scalar or a variable is no longer finite; the message names the step.
+        LostProcessError: another process of the job has ended.
     """
     rows = list((groups or {"": np.arange(len(jax.tree.leaves(data)[0]))}).values())
     smallest = min(map(len, rows))
     steps, total = budget.steps_per_epoch(smallest), budget.total_steps(smallest)
-    run_steps = _make_run_steps(learner, budget.batch_size, groups is not None, steps_per_call)
+    mesh = make_training_mesh(devices, batch_size=budget.batch_size)
+    run_steps = _make_run_steps(learner, budget.batch_size, groups is not None, steps_per_call, mesh)
     if groups is not None:
         key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(groups)))
     step, state = resume or (0, initial_state(key, learner))
-    data, constants = jax.device_put((data, constants))
+    state, data, constants, steps_key = on_every_device((state, data, constants, key), mesh)
     while step < total:
         epoch, first = step // steps, step
         end = min(first + steps, total)
         order = _epoch_order(key, epoch, rows, count=steps * budget.batch_size)
+        order = on_every_device(order, mesh)
         found = []
         while step < end:
             stop = min(step + steps_per_call, end)
-            state, scalars = run_steps(state, data, constants, key, order, first, step, stop)
-            scalars = jax.device_get(scalars)
+            with lost_processes_named():
+                state, scalars = run_steps(
+                    state, data, constants, steps_key, order, first, step, stop
+                )
+                scalars = jax.device_get(scalars)
             found.append({name: value[: stop - step] for name, value in scalars.items()})
             _check_finite(found[-1], groups, step=step, epoch=epoch)
             step = stop
@@ -166,7 +186,7 @@ def fit(
                 f"the parameters are not finite after step {step - 1} (epoch {epoch + 1}); a lower "
                 "--learning-rate may help. The last checkpoint is kept"
             )
-        yield EpochResult(epoch + 1, step, state, _means(found))
+        yield EpochResult(epoch + 1, step, as_local(state, mesh), _means(found))
 
 
 def compile_steps(
@@ -177,6 +197,7 @@ def compile_steps(
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
     constants: Any = None,
     steps_per_call: int = STEPS_PER_CALL,
+    devices: int = 1,
 ) -> jax.stages.Compiled:
     """Compiles the steps that `fit` would run with the same arguments, and runs none.
 
@@ -189,9 +210,10 @@ def compile_steps(
         groups: ditto.
         constants: ditto.
         steps_per_call: ditto.
+        devices: ditto.
 
     Raises:
-        ValueError: the training set, or a group of it, is smaller than a batch.
+        ValueError: as `fit`.
     """
     sizes = [len(rows) for rows in groups.values()] if groups else [len(jax.tree.leaves(data)[0])]
     used = budget.steps_per_epoch(min(sizes)) * budget.batch_size
@@ -199,7 +221,10 @@ def compile_steps(
     key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape))
     order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
     state = jax.eval_shape(_make_initial(learner, bool(shape)), key)
-    run_steps: Any = _make_run_steps(learner, budget.batch_size, bool(shape), steps_per_call)
+    mesh = make_training_mesh(devices, batch_size=budget.batch_size)
+    run_steps: Any = _make_run_steps(
+        learner, budget.batch_size, bool(shape), steps_per_call, mesh
+    )
     data, constants = jax.eval_shape(lambda *trees: trees, data, constants)
     return run_steps.lower(state, data, constants, key, order, 0, 0, 0).compile()
 
@@ -273,7 +298,9 @@ def _permutation(key: Key[Array, ""], count: int) -> Int[Array, " n"]:
 
 
 @functools.lru_cache(maxsize=8)  # several seeds of one configuration share the compiled program
-def _make_run_steps(learner: Learner, batch_size: int, grouped: bool, at_most: int) -> Callable:
+def _make_run_steps(
+    learner: Learner, batch_size: int, grouped: bool, at_most: int, mesh: Mesh | None
+) -> Callable:
     """The compiled program: steps `start` to `stop` of an epoch that began with step `first`.
 
     The bounds are arguments, so any number of steps is the same program. The learner's scalars come
@@ -281,7 +308,7 @@ def _make_run_steps(learner: Learner, batch_size: int, grouped: bool, at_most: i
     """
     update = jax.vmap(learner.update, (0, 0, 0, None)) if grouped else learner.update
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=mesh and whole(mesh))
     def run_steps(state, data, constants, key, order, first, start, stop):
         key = _fold(key, 2)
 
@@ -289,6 +316,7 @@ def _make_run_steps(learner: Learner, batch_size: int, grouped: bool, at_most: i
             begin = (step - first) * batch_size
             rows = jax.lax.dynamic_slice_in_dim(order, begin, batch_size, axis=-1)
             batch = jax.tree.map(lambda column: column[rows], data)
+            batch = dealt_out(batch, mesh, axis=int(grouped))
             return update(_fold(key, step), state, batch, constants)
 
         def body(step, carry):

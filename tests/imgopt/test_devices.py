@@ -1,4 +1,4 @@
-"""A batch that several devices share, in a process whose CPU is divided into four.
+"""A job that several devices share, in a process whose CPU is divided into eight.
 
 That process tells its findings in JSON: the largest differences between the results of one device
 and of several, and what communication was compiled.
@@ -41,9 +41,9 @@ params = net.init(jax.random.key(0), np.zeros((1, 6, 4, 3), np.float32))
 classify = jax.tree_util.Partial(net.apply, params)
 OPTIONS = {"image_filter": imgopt.low_pass(2), "optimizer": imgopt.momentum_sgd(learning_rate=3.0)}
 
-def made(batch_size, devices, **options):
+def made(devices, batch_size=2, count=13, **options):
     parts = imgopt.synthesize_in_batches(
-        classify, images, targets,
+        classify, images[:count], targets[:count],
         batch_size=batch_size, devices=devices, steps=7, **OPTIONS, **options,
     )
     return [np.concatenate(column) for column in zip(*parts)]
@@ -54,13 +54,14 @@ def difference(one, other):
 found = {"devices": jax.local_device_count()}
 for loop in ("host", "device"):
     imgopt.synthesis._loops_on_host = lambda: loop == "host"
-    program = imgopt.compile_updates(classify, (8, 6, 4, 3), devices=4, **OPTIONS)
-    shared = made(8, 4, tolerance=0.05)
+    program = imgopt.compile_updates(classify, (16, 6, 4, 3), devices=8, **OPTIONS)
+    alone, exact = made(1, tolerance=0.05), made(1)
     found[loop] = {
-        "to a batch of the same size": difference(shared, made(8, 1, tolerance=0.05)),
-        "to a device's part of it": difference(shared, made(2, 1, tolerance=0.05)),
-        "to exact steps": difference(made(8, 4), made(2, 1)),
-        "least steps": int(shared[4].min()), "most steps": int(shared[4].max()),
+        "by devices": [difference(made(n, tolerance=0.05), alone) for n in (2, 3, 8)],
+        "exact steps": difference(made(8), exact),
+        "fewer images than devices": difference(made(8, count=5), [c[:5] for c in exact]),
+        "another batch": difference(made(1, batch_size=16, tolerance=0.05), alone),
+        "least steps": int(alone[4].min()), "most steps": int(alone[4].max()),
         "communication": re.findall("all-gather|all-reduce|all-to-all|permute", program.as_text()),
     }
 print(json.dumps(found))
@@ -69,7 +70,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found():
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
@@ -80,11 +81,12 @@ def found():
 
 
 @pytest.mark.parametrize("loop", ["host", "device"])
-def test_devices_make_what_one_device_makes(loop, found):
-    assert found["devices"] == 4
-    assert found[loop]["to a batch of the same size"] <= 1e-6
-    assert found[loop]["to a device's part of it"] == 0
-    assert found[loop]["to exact steps"] == 0
+def test_any_number_of_devices_makes_the_same_bits(loop, found):
+    assert found["devices"] == 8
+    assert found[loop]["by devices"] == [0, 0, 0]
+    assert found[loop]["exact steps"] == 0
+    assert found[loop]["fewer images than devices"] == 0
+    assert found[loop]["another batch"] <= 1e-6
     assert found[loop]["least steps"] < found[loop]["most steps"]
 
 
@@ -130,12 +132,11 @@ def test_devices_that_are_not_there_are_refused(devices, batch_size, message):
         check_devices(devices, batch_size=batch_size)
 
 
-def test_a_batch_that_cannot_be_dealt_out_is_refused_at_once(monkeypatch):
+def test_images_that_cannot_be_dealt_out_are_refused_at_once(monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices() * 3)
+    images, targets = np.zeros((7, 4, 4, 3), np.float32), np.full((7, 2), 0.5)
     with pytest.raises(ValueError, match=r"a multiple of the 3 devices .* got 7; take 9"):
-        imgopt.synthesize_in_batches(
-            len, np.zeros((2, 4, 4, 3), np.uint8), np.full((2, 2), 0.5), batch_size=7, devices=3
-        )
+        imgopt.synthesize(lambda x: x[:, 0, 0, :2], images, targets, devices=3)
 
 
 def test_what_is_compiled_ahead_is_not_compiled_again(compilations):
