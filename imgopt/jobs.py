@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from imgopt.devices import check_devices
 from imgopt.pixel_maps import to_float
-from imgopt.synthesis import Classify, Synthesis, synthesize
+from imgopt.synthesis import Classify, Synthesis, loops_on_host, synthesize
 from imgopt.targets import check_targets
 
 
@@ -23,6 +23,9 @@ def synthesize_in_batches(
     **options: Any,
 ) -> Iterator[Synthesis]:
     """Synthesises images batch by batch; each batch is computed while the last one is used.
+
+    But where the host itself calls every update, as on CPUs, a batch is given before the next one
+    begins: nothing is won by holding it back, and it would be lost with an interrupted one.
 
     The last batch is padded to `batch_size` with copies of its last image, and the copies are
     dropped. So there is one compilation, and every image's bits are the same whichever images
@@ -63,6 +66,9 @@ def _run(
 ) -> Iterator[Synthesis]:
     pending: tuple[Synthesis, int] | None = None
     for start in range(0, len(images), batch_size):
+        if pending and loops_on_host():
+            yield _fetch(*pending)
+            pending = None
         rows = np.arange(start, min(start + batch_size, len(images)))
         padded = np.pad(rows, (0, batch_size - len(rows)), mode="edge")
         running = synthesize(classify, to_float(images[padded]), targets[padded], **options)

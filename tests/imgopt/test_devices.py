@@ -53,7 +53,7 @@ def difference(one, other):
 
 found = {"devices": jax.local_device_count()}
 for loop in ("host", "device"):
-    imgopt.synthesis._loops_on_host = lambda: loop == "host"
+    imgopt.synthesis.loops_on_host = lambda: loop == "host"
     program = imgopt.compile_updates(classify, (8, 6, 4, 3), devices=4, **OPTIONS)
     shared = made(8, 4, tolerance=0.05)
     found[loop] = {
