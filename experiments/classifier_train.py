@@ -264,7 +264,7 @@ def _train(
     key = jax.random.key(config.key)
     checkpoints = config.out / CHECKPOINTS
     resume = restore(checkpoints, learner)
-    state, evaluation = resume[1] if resume else None, None
+    state, evaluation = resume.state if resume else None, None
     for result in train_epochs(
         config.out, key, learner, data, budget,
         checkpoints=checkpoints, label=label, resume=resume,

@@ -4,41 +4,61 @@ A command's options are generated from its frozen dataclass, so help, types and 
 configuration cannot drift apart. Its module is imported only when the command is called, which
 keeps `elicit --help` quick.
 
-Exit status: 0 done, 1 training failed (the loss is no longer finite), 2 wrong input, 130
-interrupted by Ctrl-C.
+Exit status: 0 done; 1 what is computed is no longer finite; 2 wrong input; 130 or 143 stopped by
+SIGINT (Ctrl-C) or SIGTERM. On the first such signal training finishes the steps at hand and saves a
+checkpoint, anything else ends where it is, and the same command goes on from there. A second signal
+ends the process at once, which loses no more than a kill does.
+
+Two processes never write one directory: the second is refused, and told of the first.
 """
 
+import contextlib
 import importlib
 import itertools
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from experiments.stopping import Stopped, stopping_on_signals
 
 CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
 """Names the directory that keeps compiled programs; none are kept where it is not set."""
 
 
 class Command(NamedTuple):
-    """Where a command lives, and a line of help."""
+    """Where a command lives, and a line of help.
+
+    Attributes:
+        module: in which it lives.
+        config: its dataclass of options.
+        function: what runs it.
+        help: the line.
+        writes: of its options or their properties, the directory that it alone may write
+            meanwhile; None where it only reads, or writes single files at once.
+    """
 
     module: str
     config: str
     function: str
     help: str
+    writes: str | None = "out"
 
 
 COMMANDS: dict[str, Command] = {
     "quickstart": Command(
         "experiments.quickstart", "QuickstartConfig", "quickstart",
         "the whole job on handwritten digits, with a report; two minutes on a laptop",
+        writes="directory",
     ),
     "data prepare": Command(
         "experiments.data_commands", "PrepareConfig", "prepare",
         "CIFAR-10's official archive → a TFDS data set, without TensorFlow",
+        writes="target",
     ),
     "data import": Command(
         "experiments.data_commands", "ImportConfig", "import_folder",
@@ -47,6 +67,7 @@ COMMANDS: dict[str, Command] = {
     "data show": Command(
         "experiments.data_commands", "ShowConfig", "show",
         "classes, counts and a contact sheet of a data set",
+        writes=None,
     ),
     "data subset": Command(
         "experiments.subset_command", "SubsetConfig", "make_subset",
@@ -63,6 +84,7 @@ COMMANDS: dict[str, Command] = {
     "classifier evaluate": Command(
         "experiments.classifier_evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",
         "accuracy, confusion and calibration on a whole test set",
+        writes=None,
     ),
     "gan train": Command(
         "experiments.gan_train", "GanTrainConfig", "train_gan",
@@ -87,14 +109,17 @@ COMMANDS: dict[str, Command] = {
     "verify": Command(
         "experiments.verify_command", "VerifyConfig", "verify",
         "check every digest below a directory, and repeat some of an experiment by its keys",
+        writes=None,
     ),
     "report": Command(
         "experiments.report_command", "ReportConfig", "report",
         "an experiment's table and report again from its files; or two of its results compared",
+        writes=None,
     ),
     "experiment list": Command(
         "experiments.list_command", "ListConfig", "list_experiments",
         "the experiments there are, and what their presets measure",
+        writes=None,
     ),
     "experiment table-a": Command(
         "experiments.papers.table_a", "TableAConfig", "table_a",
@@ -164,36 +189,53 @@ def _overview(commands: dict[str, Command]) -> str:
 
 
 def _run(name: str, words: list[str]) -> int:
-    import tyro  # after the command is known, for a quick --help
-
-    command = COMMANDS[name]
-    module = importlib.import_module(command.module)
     warnings.showwarning = _show_warning
     try:
-        config = tyro.cli(
-            getattr(module, command.config),
-            args=words,
-            prog=f"elicit {name}",
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-        from train.host import keep_memory  # imports jax
-
-        keep_memory()
-        if directory := os.environ.get(CACHE_VARIABLE):
-            from experiments.compilation import keep_compiled  # imports jax
-
-            keep_compiled(Path(directory))
-        getattr(module, command.function)(config)
+        with stopping_on_signals():
+            _call(name, words)
     except (ValueError, OSError, FloatingPointError) as error:
         # Wrong input is a ValueError everywhere; a traceback is for whoever debugs elicit itself.
         if os.environ.get("ELICIT_TRACEBACK"):
             raise
         print(f"elicit {name}: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
-    except KeyboardInterrupt:
-        print(f"elicit {name}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        print(f"elicit {name}: {stopped}; the same command goes on from there", file=sys.stderr)
+        return 128 + stopped.signum
     return 0
+
+
+def _call(name: str, words: list[str]) -> None:
+    """Reads a command's options and calls it."""
+    import tyro  # after the command is known, for a quick --help
+
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    config = tyro.cli(
+        getattr(module, command.config),
+        args=words,
+        prog=f"elicit {name}",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    from train.host import keep_memory  # imports jax
+
+    keep_memory()
+    if directory := os.environ.get(CACHE_VARIABLE):
+        from experiments.compilation import keep_compiled  # imports jax
+
+        keep_compiled(Path(directory))
+    with _lock(command, config):
+        getattr(module, command.function)(config)
+
+
+def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes from what a command writes."""
+    from train.locks import exclusive  # imports jax
+
+    if command.writes is None or getattr(config, "dry_run", False):
+        return contextlib.nullcontext()
+    return exclusive(getattr(config, command.writes))
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

@@ -60,6 +60,11 @@ class PrepareConfig:
     verify: bool = True
     """Compare the archive with the checksum of the official one."""
 
+    @property
+    def target(self) -> Path:
+        """The directory of the new data set."""
+        return self.data_dir / self.name / CIFAR10_VERSION
+
 
 @dataclass(frozen=True)
 class ShowConfig:
@@ -104,8 +109,7 @@ def prepare(config: PrepareConfig) -> None:
     Raises:
         ValueError: the directory exists; no network; the archive is missing, damaged, or another.
     """
-    target = config.data_dir / config.name / CIFAR10_VERSION
-    with building_directory(target) as partial, _archive(config) as archive:
+    with building_directory(config.target) as partial, _archive(config) as archive:
         digest = _verified_digest(archive, config.verify)
         splits, class_names = _read_cifar10(archive)
         spec = ImageSetSpec(
@@ -120,7 +124,7 @@ def prepare(config: PrepareConfig) -> None:
         whole = {split: [columns] for split, columns in splits.items()}
         write_splits(partial, spec, whole, manifest=source)
     counts = ", ".join(f"{len(columns['label']):,} {split}" for split, columns in splits.items())
-    print(f"{target}: {counts}")
+    print(f"{config.target}: {counts}")
 
 
 def show(config: ShowConfig) -> None:

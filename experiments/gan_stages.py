@@ -14,7 +14,7 @@ from gans.game import GanData, Variables
 from gans.sampling import Gan, GanSpec, image_keys, sample
 from train.checkpoints import CHECKPOINTS
 from train.files import atomic_write
-from train.loop import Budget, EpochResult, Learner, TrainState
+from train.loop import Budget, EpochResult, Learner, Snapshot, TrainState
 from train.runs import append_metrics
 
 SAMPLES = "samples"
@@ -83,12 +83,12 @@ class Stages:
         """
         key = jax.random.fold_in(self._key, len(self._done))
         checkpoints = self._out / CHECKPOINTS / name
-        resume = restore(checkpoints, learner) or (begin and (0, begin))
-        state = resume[1] if resume else None
+        resume = restore(checkpoints, learner) or (begin and Snapshot(0, begin))
+        state = resume.state if resume else None
         count = min(map(len, self._groups.values())) if self._groups else len(self._data.labels)
         total = budget.total_steps(count)
         epochs = -(-total // budget.steps_per_epoch(count))
-        if not resume or resume[0] < total:
+        if not resume or resume.step < total:
             self._drop_later_stages(name)
         for result in train_epochs(
             self._out, key, learner, self._data, budget,

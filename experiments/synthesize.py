@@ -2,7 +2,7 @@
 
 The result is an image set, written shard by shard. A shard holds a fixed range of the split's
 images, so the same command goes on where it stopped, and a larger --stop extends a finished set;
-either way the bytes are those of one undisturbed run.
+either way the bytes are those of one undisturbed run. What is lost is at most the batch at hand.
 
 Originals are read, and the set is summarised, a few shards at a time. What grows in memory is, for
 every image, its label, its target (4 bytes a class) and about 40 bytes of measures.
@@ -10,7 +10,7 @@ every image, its label, its target (4 bytes a class) and about 40 bytes of measu
 
 import functools
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 import imgopt
 from experiments.classifier_source import ClassifierSource, check_takes, find_classifier
 from experiments.compilation import counted_compilations
+from experiments.kept_batches import Batch, discard_batches, keep_batch, kept_batch
 from experiments.progress import Progress
 from experiments.synthesis_options import RuleConfig, synthesis_options
 from experiments.synthesis_summary import (
@@ -57,6 +58,9 @@ SPLIT = "train"
 
 EXTRAS = ("target", "output", "kl", "max_error", "steps", "source_id")
 
+MADE = ("image", "outputs", "kl", "max_error", "steps")
+"""What a batch gives."""
+
 
 @dataclass(frozen=True)
 class SynthesizeConfig:
@@ -81,7 +85,7 @@ class SynthesizeConfig:
     batch_size: int = 256
     """Images in one compiled batch."""
     batches_per_shard: int = 4
-    """Batches in a file of the set; what a killed job has to do again is at most this."""
+    """Batches in a file of the set."""
     precision: Precision = "float32"
     """Of the classifier's computation; pixel weights and the measured outputs are float32."""
     devices: int = 1
@@ -155,8 +159,10 @@ def _make_what_is_missing(
     if missing:
         uncommit(config.out)
         began = time.monotonic()
-        whole |= _make_shards(config, job, missing, label=label)
+        whole |= _make_shards(config, job, missing, identity, label=label)
         seconds = time.monotonic() - began
+    for index in shards:  # what a call left that was killed after writing a shard
+        discard_batches(_shard_path(config, job, index))
     records = [whole[index] for index in shards]
     commit(config.out, job.spec, {SPLIT: records}, manifest={**identity, "stop": job.stop})
     made = sum(len(rows) for rows in missing.values())
@@ -276,8 +282,17 @@ def _committed_digests(out: Path) -> dict[str, str]:
     return {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
 
 
+def _shard_path(config: SynthesizeConfig, job: _Job, index: int) -> Path:
+    return shard_path(config.out, job.spec, split=SPLIT, index=index)
+
+
 def _make_shards(
-    config: SynthesizeConfig, job: _Job, missing: dict[int, range], *, label: str
+    config: SynthesizeConfig,
+    job: _Job,
+    missing: dict[int, range],
+    identity: dict[str, Any],
+    *,
+    label: str,
 ) -> dict[int, ShardRecord]:
     """Synthesises and writes shards; one is encoded and written while the next is computed."""
     total = sum(map(len, missing.values()))
@@ -287,18 +302,46 @@ def _make_shards(
         for index, originals in zip(missing, _read_ahead(job, missing.values()), strict=True):
             rows, parts = missing[index], []
             targets = job.targets[rows.start - job.start : rows.stop - job.start]
-            for part in _batches(config, job, originals, targets):
+            for part in _finished_batches(config, job, index, originals, targets, identity):
                 parts.append(part)
-                done += len(part.steps)
+                done += len(part["steps"])
                 progress.update_to(done)
-            whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-            columns = _columns(originals, targets, whole)
+            columns = _columns(originals, targets, parts)
             for earlier in writing.values():  # no more than one waits in memory
                 earlier.result()
-            writing[index] = pool.submit(
-                write_shard, config.out, job.spec, split=SPLIT, index=index, columns=columns
-            )
+            writing[index] = pool.submit(_write, config, job, index, columns)
     return {index: written.result() for index, written in writing.items()}
+
+
+def _write(config: SynthesizeConfig, job: _Job, index: int, columns: dict[str, Any]) -> ShardRecord:
+    record = write_shard(config.out, job.spec, split=SPLIT, index=index, columns=columns)
+    discard_batches(_shard_path(config, job, index))
+    return record
+
+
+def _finished_batches(
+    config: SynthesizeConfig,
+    job: _Job,
+    index: int,
+    originals: ImageData,
+    targets: Float[np.ndarray, "n k"],
+    identity: dict[str, Any],
+) -> Iterator[Batch]:
+    """A shard's batches; those that an interrupted call has kept are not made again."""
+    shard = _shard_path(config, job, index)
+    last = (len(targets) - 1) // config.batch_size  # it is not kept: the shard is whole with it
+    found = 0
+    while found < last and (batch := kept_batch(shard, found, identity)) is not None:
+        yield batch
+        found += 1
+    first = found * config.batch_size
+    batches = _batches(config, job, originals.images[first:], targets[first:])
+    for number, made in enumerate(batches, found):
+        batch = made._asdict() | {"image": np.asarray(imgopt.to_uint8(made.images))}
+        batch = {name: batch[name] for name in MADE}
+        if number < last:
+            keep_batch(shard, number, batch, identity)
+        yield batch
 
 
 def _read_ahead(job: _Job, ranges: Collection[range]) -> Iterator[ImageData]:
@@ -315,11 +358,14 @@ def _read_ahead(job: _Job, ranges: Collection[range]) -> Iterator[ImageData]:
 
 
 def _batches(
-    config: SynthesizeConfig, job: _Job, originals: ImageData, targets: Float[np.ndarray, "n k"]
+    config: SynthesizeConfig,
+    job: _Job,
+    images: UInt8[np.ndarray, "n h w c"],
+    targets: Float[np.ndarray, "n k"],
 ) -> Iterator[imgopt.Synthesis]:
     return imgopt.synthesize_in_batches(
         job.source.classify,
-        originals.images,
+        images,
         targets,
         batch_size=config.batch_size,
         devices=config.devices,
@@ -329,10 +375,11 @@ def _batches(
 
 
 def _columns(
-    originals: ImageData, targets: Float[np.ndarray, "n k"], made: imgopt.Synthesis
+    originals: ImageData, targets: Float[np.ndarray, "n k"], parts: Sequence[Batch]
 ) -> dict[str, Any]:
     """A shard's features; an image's id is its source's with a prefix."""
-    broken = ~np.isfinite(made.outputs).all(1)
+    made = {name: np.concatenate([part[name] for part in parts]) for name in MADE}
+    broken = ~np.isfinite(made["outputs"]).all(1)
     if broken.any():
         raise FloatingPointError(
             f"{broken.sum()} of {len(originals.ids)} images are not finite or have no finite "
@@ -341,13 +388,10 @@ def _columns(
         )
     return {
         "id": [f"synthesised_{name}" for name in originals.ids],
-        "image": np.asarray(imgopt.to_uint8(made.images)),
         "label": originals.labels,
         "target": targets,
-        "output": made.outputs,
-        "kl": made.kl,
-        "max_error": made.max_error,
-        "steps": made.steps,
+        "output": made.pop("outputs"),
+        **made,
         "source_id": list(originals.ids),
     }
 

@@ -1,8 +1,7 @@
 """Training in a run's directory, from the last good checkpoint on, with progress shown."""
 
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,17 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from experiments.progress import Progress
+from experiments.stopping import deferred, is_asked, stopped
 from train.checkpoints import latest_checkpoint, save_checkpoint
-from train.loop import Budget, EpochResult, Learner, TrainState, fit
+from train.loop import Budget, EpochResult, Learner, Paused, Snapshot, TrainState, fit
 from train.runs import keep_metrics
 
 CHECKPOINT_EVERY_SECONDS = 60.0
 """At the end of the first epoch after this long, and of the last one."""
 
 
-def restore(checkpoints: Path, learner: Learner) -> tuple[int, TrainState] | None:
-    """Updates made and state by the last good checkpoint, or None where there is none.
+def restore(checkpoints: Path, learner: Learner) -> Snapshot | None:
+    """Where the last good checkpoint lets training go on, or None where there is none.
 
     Args:
         checkpoints: where `train_epochs` saves them.
@@ -35,7 +35,7 @@ def restore(checkpoints: Path, learner: Learner) -> tuple[int, TrainState] | Non
     saved = checkpoint.state
     opt_state = jax.tree.unflatten(jax.tree.structure(empty.opt_state), saved["opt_state"])
     state = jax.tree.map(jnp.asarray, TrainState(saved["variables"], opt_state))
-    return int(saved["step"]), state
+    return Snapshot(int(saved["step"]), state, saved.get("scalars", {}))
 
 
 def train_epochs(
@@ -47,12 +47,15 @@ def train_epochs(
     *,
     checkpoints: Path,
     label: str,
-    resume: tuple[int, TrainState] | None = None,
+    resume: Snapshot | None = None,
+    should_stop: Callable[[], bool] = is_asked,
     stage: str | None = None,
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
     constants: Any = None,
 ) -> Iterator[EpochResult]:
     """Trains as `train.fit` does, and saves a checkpoint every minute and after the last epoch.
+
+    A signal that arrives meanwhile is heeded after the steps at hand, and a checkpoint.
 
     The caller writes one line of metrics for each result; those of epochs after the checkpoint are
     dropped first. A checkpoint is saved once the caller asks for the next result, hence after its
@@ -67,34 +70,49 @@ def train_epochs(
         checkpoints: their directory.
         label: in front of the progress.
         resume: see `restore`.
+        should_stop: whether to stop, asked between calls to the device and after an epoch's line.
         stage: of the run, which its lines of metrics name; None: it has no stages.
         groups: ditto.
         constants: ditto.
 
     Yields:
         An `EpochResult` after every epoch that is still to do.
+
+    Raises:
+        Stopped: it should; the checkpoint is saved.
     """
     count = min(map(len, groups.values())) if groups else len(jax.tree.leaves(data)[0])
     total = budget.total_steps(count)
-    done = resume[0] if resume else 0
-    keep_metrics(out, math.ceil(done / budget.steps_per_epoch(count)), stage=stage)
+    done = resume.step if resume else 0
+    steps = budget.steps_per_epoch(count)
+    keep_metrics(out, -(-total // steps) if done == total else done // steps, stage=stage)
     if done == total:
         return
     last_saved = time.monotonic()
-    with Progress(label, total=total, unit="steps", done=done) as progress:
-        for result in fit(
-            key, learner, data, budget, groups=groups, constants=constants, resume=resume,
-            on_progress=lambda done, _: progress.update_to(done),
-        ):  # fmt: skip
-            yield result
-            if result.step == total or time.monotonic() - last_saved > CHECKPOINT_EVERY_SECONDS:
-                save_checkpoint(checkpoints, result.epoch, _as_tree(result))
-                last_saved = time.monotonic()
+    with deferred(), Progress(label, total=total, unit="steps", done=done) as progress:
+        try:
+            for result in fit(
+                key, learner, data, budget, groups=groups, constants=constants, resume=resume,
+                on_progress=lambda done, _: progress.update_to(done), should_stop=should_stop,
+            ):  # fmt: skip
+                yield result
+                stops = should_stop()
+                is_due = time.monotonic() - last_saved > CHECKPOINT_EVERY_SECONDS
+                if stops or is_due or result.step == total:
+                    _save(checkpoints, Snapshot(result.step, result.state))
+                    last_saved = time.monotonic()
+                if stops:
+                    raise stopped(after=f"step {result.step:,}")
+        except Paused as paused:
+            _save(checkpoints, paused.snapshot)
+            raise stopped(after=f"step {paused.snapshot.step:,}") from None
 
 
-def _as_tree(result: EpochResult) -> dict[str, Any]:
-    return {
-        "variables": result.state.variables,
-        "opt_state": jax.tree.leaves(result.state.opt_state),
-        "step": np.int64(result.step),
+def _save(checkpoints: Path, snapshot: Snapshot) -> None:
+    tree = {
+        "variables": snapshot.state.variables,
+        "opt_state": jax.tree.leaves(snapshot.state.opt_state),
+        "step": np.int64(snapshot.step),
+        **({"scalars": dict(snapshot.scalars)} if snapshot.scalars else {}),
     }
+    save_checkpoint(checkpoints, snapshot.step, tree)

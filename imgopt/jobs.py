@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from imgopt.devices import check_device_count
 from imgopt.pixel_maps import to_float
-from imgopt.synthesis import Classify, Synthesis, synthesize
+from imgopt.synthesis import Classify, Synthesis, loops_on_host, synthesize
 from imgopt.targets import check_targets
 
 
@@ -23,6 +23,9 @@ def synthesize_in_batches(
     **options: Any,
 ) -> Iterator[Synthesis]:
     """Synthesises images batch by batch; each batch is computed while the last one is used.
+
+    But where the host itself calls every update, as on CPUs, a batch is given before the next one
+    begins: nothing is won by holding it back, and it would be lost with an interrupted one.
 
     Each device computes `batch_size` images at a time, however many devices there are. What is left
     at the end is filled up with copies of the last image, which are dropped. So there is one
@@ -38,8 +41,7 @@ def synthesize_in_batches(
         **options: passed on to `imgopt.synthesize`.
 
     Returns:
-        An iterator that gives a `Synthesis` of NumPy arrays for each `batch_size` × `devices`
-        images, in order.
+        An iterator that gives a `Synthesis` of NumPy arrays for each batch, in order.
 
     Raises:
         ValueError: `batch_size` is below 1, there are fewer devices, the images are not uint8, or
@@ -52,28 +54,35 @@ def synthesize_in_batches(
     if np.asarray(images).dtype != np.uint8:
         raise ValueError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
     targets = check_targets(targets, count=len(images))
-    options = {"devices": devices, **options}
-    return _run(classify, images, targets, batch_size * devices, options)
+    return _run(classify, images, targets, batch_size, {"devices": devices, **options})
 
 
 def _run(
     classify: Classify,
     images: UInt8[np.ndarray, "n h w c"],
     targets: Float[np.ndarray, "n k"],
-    at_once: int,
+    batch_size: int,
     options: dict[str, Any],
 ) -> Iterator[Synthesis]:
+    at_once = batch_size * options["devices"]
     pending: tuple[Synthesis, int] | None = None
     for start in range(0, len(images), at_once):
+        if pending and loops_on_host():
+            yield from _fetch(*pending, batch_size)
+            pending = None
         rows = np.arange(start, min(start + at_once, len(images)))
         padded = np.pad(rows, (0, at_once - len(rows)), mode="edge")
         running = synthesize(classify, to_float(images[padded]), targets[padded], **options)
         if pending:
-            yield _fetch(*pending)
+            yield from _fetch(*pending, batch_size)
         pending = running, len(rows)
     if pending:
-        yield _fetch(*pending)
+        yield from _fetch(*pending, batch_size)
 
 
-def _fetch(result: Synthesis, count: int) -> Synthesis:
-    return jax.tree.map(lambda leaf: leaf[:count], jax.device_get(result))
+def _fetch(result: Synthesis, count: int, batch_size: int) -> Iterator[Synthesis]:
+    """The first `count` images' results, a batch at a time."""
+    fetched = jax.device_get(result)
+    for start in range(0, count, batch_size):
+        rows = slice(start, min(start + batch_size, count))
+        yield jax.tree.map(lambda leaf, rows=rows: leaf[rows], fetched)

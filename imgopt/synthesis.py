@@ -119,7 +119,7 @@ def synthesize(
         (as_partial(classify), as_partial(measure or classify)), program.mesh, by_row=False
     )
     threshold = jnp.float32(-jnp.inf if tolerance is None else tolerance)
-    run = _run_from_host if _loops_on_host() else _run_on_device
+    run = _run_from_host if loops_on_host() else _run_on_device
     end = run(program, (classify, threshold, steps), targets, _begin(program, None, images))
     return _finish(program, measure, (images, targets), end)
 
@@ -167,7 +167,7 @@ def compile_updates(
     targets = row_shapes(jax.ShapeDtypeStruct(logits, jnp.float32))
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     carry = row_shapes(jax.eval_shape(functools.partial(_begin, program, None), images))
-    updates: Any = _update if _loops_on_host() else _run_on_device
+    updates: Any = _update if loops_on_host() else _run_on_device
     return updates.lower(program, (classify, jnp.float32(0), 0), targets, carry).compile()
 
 
@@ -280,7 +280,7 @@ class _Carry(NamedTuple):
     active: Bool[Array, " n"]
 
 
-def _loops_on_host() -> bool:
+def loops_on_host() -> bool:
     """Whether the host calls every update, instead of one program that loops on the device.
 
     XLA's CPU backend runs the gradients of ordinary convolutions 20 to 30 times slower inside a

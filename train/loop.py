@@ -9,9 +9,12 @@ its arrays then have an axis of groups in front, and its step is mapped over it 
 g is trained as it would be alone with the key fold_in(key, g).
 """
 
+import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -30,7 +33,10 @@ from train.processes import (
 )
 
 STEPS_PER_CALL = 20
-"""Of the device, between which the host hears of the steps."""
+"""Of the device at most, between which the host hears of the steps."""
+
+SECONDS_PER_CALL = 1.0
+"""About how long a call may take: so long a request to stop waits."""
 
 
 class TrainState(NamedTuple):
@@ -99,6 +105,33 @@ class Budget:
         return self.steps or self.steps_per_epoch(count) * self.epochs
 
 
+class Snapshot(NamedTuple):
+    """All that training needs to go on with the same bits, within an epoch too.
+
+    Attributes:
+        step: updates made in all.
+        state: after the last of them.
+        scalars: the learner's, of the steps so far of an epoch that is not at its end: one row a
+            step, in float32 or int32 as they came.
+    """
+
+    step: int
+    state: TrainState
+    scalars: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
+class Paused(Exception):  # noqa: N818 -- no error
+    """Training was asked to stop, and has within an epoch.
+
+    Attributes:
+        snapshot: what to go on from.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(f"paused after step {snapshot.step}")
+        self.snapshot = snapshot
+
+
 class EpochResult(NamedTuple):
     """What an epoch leaves behind.
 
@@ -125,8 +158,9 @@ def fit(
     *,
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
     constants: Any = None,
-    resume: tuple[int, TrainState] | None = None,
+    resume: Snapshot | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
     steps_per_call: int = STEPS_PER_CALL,
     devices: int = 1,
 ) -> Iterator[EpochResult]:
@@ -139,9 +173,12 @@ def fit(
         budget: how long. With groups, the smallest one's full batches are an epoch.
         groups: rows of each group, by its name; none: all rows are one, without an axis of groups.
         constants: passed on to the learner's update.
-        resume: updates made and state after some epoch of the same training; None to begin.
+        resume: where the same training came to; None to begin.
         on_progress: called with (steps done, steps in all) after every call to the device.
-        steps_per_call: steps between two such calls; no influence on the result.
+        should_stop: asked after every call but an epoch's last one, where the caller has its say.
+            Several processes that train together must be told the same.
+        steps_per_call: steps in such a call at most; fewer where they take longer than about a
+            second. No influence on the result.
         devices: of each process that share a batch, see `train.processes`. All processes of a job
             call this alike. Another number is another program, whose sums round differently.
 
@@ -152,26 +189,30 @@ def fit(
         ValueError: the training set, or a group of it, is smaller than a batch; or the devices are
             too many, or do not share a batch evenly.
         FloatingPointError: a scalar or a variable is no longer finite; the message names the step.
+        Paused: it was asked to stop.
         LostProcessError: another process of the job has ended.
     """
     rows = list((groups or {"": np.arange(len(jax.tree.leaves(data)[0]))}).values())
     smallest = min(map(len, rows))
     steps, total = budget.steps_per_epoch(smallest), budget.total_steps(smallest)
     mesh = make_training_mesh(devices, batch_size=budget.batch_size)
-    run_steps = _make_run_steps(learner, budget.batch_size, groups is not None, steps_per_call, mesh)
+    run_steps = _make_run_steps(
+        learner, budget.batch_size, groups is not None, steps_per_call, mesh
+    )
     if groups is not None:
         key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(groups)))
-    step, state = resume or (0, initial_state(key, learner))
+    step, state, before = resume or Snapshot(0, initial_state(key, learner))
     state, data, constants, steps_key = on_every_device((state, data, constants, key), mesh)
+    pace = _Pace(steps_per_call)
     while step < total:
-        epoch, first = step // steps, step
-        end = min(first + steps, total)
+        epoch = step // steps
+        first, end = epoch * steps, min((epoch + 1) * steps, total)
         order = _epoch_order(key, epoch, rows, count=steps * budget.batch_size)
         order = on_every_device(order, mesh)
-        found = []
+        found = [before] if before else []
         while step < end:
-            stop = min(step + steps_per_call, end)
-            with lost_processes_named():
+            stop = min(step + pace.steps, end)
+            with lost_processes_named(), pace.measured(stop - step):
                 state, scalars = run_steps(
                     state, data, constants, steps_key, order, first, step, stop
                 )
@@ -181,12 +222,35 @@ def fit(
             step = stop
             if on_progress:
                 on_progress(step, total)
-        if not _is_finite(state.variables):  # the scalars are those before the last update
-            raise FloatingPointError(
-                f"the parameters are not finite after step {step - 1} (epoch {epoch + 1}); a lower "
-                "--learning-rate may help. The last checkpoint is kept"
-            )
-        yield EpochResult(epoch + 1, step, as_local(state, mesh), _means(found))
+            if step < end and should_stop():
+                _check_parameters(state, step=step, epoch=epoch)
+                raise Paused(Snapshot(step, as_local(state, mesh), _joined(found)))
+        _check_parameters(state, step=step, epoch=epoch)
+        before = {}
+        yield EpochResult(epoch + 1, step, as_local(state, mesh), _means(_joined(found)))
+
+
+class _Pace:
+    """How many steps to take in a call to the device.
+
+    Attributes:
+        steps: as many as take about a second, by the last call.
+    """
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        # Several processes run each call together, and their clocks differ.
+        self._is_fixed = jax.process_count() > 1
+        self.steps = at_most if self._is_fixed else 1
+
+    @contextlib.contextmanager
+    def measured(self, steps: int) -> Iterator[None]:
+        """Takes the time of a call of so many steps."""
+        began = time.monotonic()
+        yield
+        if not self._is_fixed:
+            per_call = steps * SECONDS_PER_CALL / max(time.monotonic() - began, 1e-9)
+            self.steps = int(min(max(per_call, 1), self._at_most))
 
 
 def compile_steps(
@@ -222,19 +286,19 @@ def compile_steps(
     order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
     state = jax.eval_shape(_make_initial(learner, bool(shape)), key)
     mesh = make_training_mesh(devices, batch_size=budget.batch_size)
-    run_steps: Any = _make_run_steps(
-        learner, budget.batch_size, bool(shape), steps_per_call, mesh
-    )
+    run_steps: Any = _make_run_steps(learner, budget.batch_size, bool(shape), steps_per_call, mesh)
     data, constants = jax.eval_shape(lambda *trees: trees, data, constants)
     return run_steps.lower(state, data, constants, key, order, 0, 0, 0).compile()
 
 
-def _means(found: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The scalars of consecutive steps, one row a step."""
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def _means(scalars: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Means over all steps; in float64, so that they do not depend on the steps of a call."""
-    return {
-        name: np.asarray(np.concatenate([part[name] for part in found]).mean(0, dtype=np.float64))
-        for name in found[0]
-    }
+    return {name: np.asarray(value.mean(0, dtype=np.float64)) for name, value in scalars.items()}
 
 
 def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
@@ -278,6 +342,15 @@ def _check_finite(
         f"not finite at step {step + first} (epoch {epoch + 1}): the {' and the '.join(names)}"
         f"{where}; a lower --learning-rate may help. The last checkpoint is kept"
     )
+
+
+def _check_parameters(state: TrainState, *, step: int, epoch: int) -> None:
+    """Raises FloatingPointError where a variable is not finite after `step` updates."""
+    if not _is_finite(state.variables):  # the scalars are those before the last update
+        raise FloatingPointError(
+            f"the parameters are not finite after step {step - 1} (epoch {epoch + 1}); a lower "
+            "--learning-rate may help. The last checkpoint is kept"
+        )
 
 
 def _epoch_order(

@@ -1,6 +1,7 @@
 """Making the pieces of a plan: what is there already, what has to be made, what is damaged.
 
 Every command goes on where it stopped, so a piece that was interrupted is simply asked for again.
+Processes may share the place of the pieces: each piece is made by one of them.
 """
 
 import shutil
@@ -19,6 +20,7 @@ from experiments.synthesize import SynthesizeConfig, synthesize_set
 from train.checkpoints import damaged_checkpoints
 from train.files import building_directory
 from train.image_sets import MANIFEST_FILE, verify
+from train.locks import exclusive
 from train.runs import RESULT_FILE
 
 
@@ -75,15 +77,24 @@ def make_pieces(
         UserWarning: a piece is damaged; the message names the file.
     """
     for piece in needed(pieces, wanted):
-        if is_done(piece):
-            _mend(piece)
+        if is_done(piece) and find_damage(piece.directory):
+            with exclusive(piece.directory, wait=True):
+                if is_done(piece):  # no other process is at it already
+                    _mend(piece)
     missing = [name for name in wanted if not is_done(pieces[name])]
     for number, name in enumerate(missing, 1):
         for piece in needed(pieces, [name]):
             if not is_done(piece):
                 print(f"{piece.name} ({number} of {len(missing)} measurements)", flush=True)
-                _COMMANDS[type(piece.config)].make(piece.config, piece.name)
+                _make(piece)
         on_made()
+
+
+def _make(piece: Piece) -> None:
+    """Makes a piece, unless another share of the experiment is at it, and then waits for that."""
+    with exclusive(piece.directory, wait=True):
+        if not is_done(piece):
+            _COMMANDS[type(piece.config)].make(piece.config, piece.name)
 
 
 def find_damage(directory: Path) -> list[str]:

@@ -20,6 +20,7 @@ from train.datasets import load_images
 from train.evaluation import evaluate
 
 EPOCHS = 6
+STEPS = 4  # an epoch: 48 images in batches of 12
 
 
 def read(run: Path, name: str = "result.json"):
@@ -42,7 +43,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 
     def save_and_interrupt(directory, step, state):
         original(directory, step, state)
-        if step == epoch:
+        if step == epoch * STEPS:
             raise KeyboardInterrupt
 
     out = tmp_path / "run"
@@ -66,13 +67,13 @@ def test_from_a_damaged_checkpoint_it_falls_back_on_the_one_before(
     monkeypatch.setattr(experiments.training_session, "CHECKPOINT_EVERY_SECONDS", 0)
     out = tmp_path / "run"
     assert elicit(*training, "--out", out) == 0
-    assert latest_checkpoint(out / "checkpoints").step == EPOCHS
+    assert latest_checkpoint(out / "checkpoints").step == EPOCHS * STEPS
     (out / "result.json").unlink()
-    for path in (out / "checkpoints" / str(EPOCHS)).rglob("*"):
+    for path in (out / "checkpoints" / str(EPOCHS * STEPS)).rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-1])
     assert elicit(*training, "--out", out) == 0
-    assert f"checkpoints/{EPOCHS} is damaged" in capsys.readouterr().err
+    assert f"checkpoints/{EPOCHS * STEPS} is damaged" in capsys.readouterr().err
     assert (out / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
     assert digest(load_classifier(out)) == read(run)["classifier_sha256"]
 
@@ -259,7 +260,7 @@ def test_a_diverging_training_stops_and_keeps_the_last_checkpoint(
     assert epoch > 1
     assert ": the loss; a lower --learning-rate" in complaint
     assert "Traceback" not in complaint
-    assert latest_checkpoint(out / "checkpoints").step == epoch - 1
+    assert latest_checkpoint(out / "checkpoints").step == (epoch - 1) * STEPS
     assert len((out / "metrics.jsonl").read_text().splitlines()) == epoch - 1
     assert load_classifier(out).spec.class_names == ("ant", "bee", "cow")
     assert not (out / "result.json").exists()

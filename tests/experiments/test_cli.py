@@ -126,7 +126,7 @@ def test_ctrl_c_is_no_traceback(elicit, monkeypatch, capsys):
     monkeypatch.setattr(module, "quickstart", interrupt)
     assert elicit("quickstart") == 130
     assert capsys.readouterr().err == (
-        "elicit quickstart: interrupted; the same command goes on from here\n"
+        "elicit quickstart: stopped by SIGINT; the same command goes on from there\n"
     )
 
 

@@ -4,8 +4,10 @@ Compiling takes nearly all the time: three runs are made once, and what follows 
 """
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -17,6 +19,7 @@ import experiments.gan_stages
 import experiments.gan_train
 import experiments.training_session
 import train.loop
+from experiments.progress import Progress
 from gans.game import GameConfig
 from gans.losses import LossWeights
 from gans.sampling import gan_digest, load_gan
@@ -127,7 +130,7 @@ def test_what_a_run_leaves(name, runs):
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == STAGES[name].keys()
     for stage, epochs in STAGES[name].items():
-        assert last_checkpoint(run, stage).step == epochs
+        assert last_checkpoint(run, stage).step == epochs * STEPS_PER_EPOCH[name]
     result = read(run)
     gan = load_gan(run)
     assert gan_digest(gan) == result["gan_sha256"]
@@ -226,8 +229,34 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
     while (status := elicit(*words[name], "--out", out)) == 130:
         assert not (out / "result.json").exists()
     assert status == 0
-    epochs = [(stage, e + 1) for stage, count in STAGES[name].items() for e in range(count)]
-    assert sessions == [epoch for epoch in epochs for _ in range(2)]
+    ends = [
+        (stage, (e + 1) * STEPS_PER_EPOCH[name])
+        for stage, count in STAGES[name].items()
+        for e in range(count)
+    ]
+    assert sessions == [end for end in ends for _ in range(2)]
+    assert lasting(out) == wanted
+
+
+def test_stopped_within_an_epoch_of_every_stage_it_ends_as_if_it_had_not_been(
+    runs, words, elicit, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train.loop, "SECONDS_PER_CALL", 0)  # every call is one step
+    original, stopped = Progress.update_to, []
+
+    def update_to(self, done):
+        original(self, done)
+        if done == 8 and self._label not in stopped:
+            stopped.append(self._label)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "update_to", update_to)
+    wanted, out = lasting(runs("stack")), tmp_path / "run"
+    while (status := elicit(*words["stack"], "--out", out)) == 128 + signal.SIGTERM:
+        assert "elicit gan train: stopped by SIGTERM after step 8;" in capsys.readouterr().err
+        assert last_checkpoint(out, stopped[-1].removeprefix("GAN: ")).step == 8
+    assert status == 0
+    assert stopped == [f"GAN: {stage}" for stage in STAGES["stack"]]
     assert lasting(out) == wanted
 
 
@@ -243,13 +272,13 @@ def test_a_stage_whose_last_checkpoint_is_damaged_is_done_again_with_all_that_fo
         monkeypatch.setattr(experiments.training_session, "CHECKPOINT_EVERY_SECONDS", 0)
         assert elicit(*words["stack"], "--out", out) == 0
     (out / "result.json").unlink()
-    for path in (out / "checkpoints" / "encoder" / "2").rglob("*"):
+    for path in (out / "checkpoints" / "encoder" / "12").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-1])
     capsys.readouterr()
     assert elicit(*words["stack"], "--out", out) == 0
     complaint = capsys.readouterr().err
-    assert "checkpoints/encoder/2 is damaged" in complaint
+    assert "checkpoints/encoder/12 is damaged" in complaint
     assert "encoder: 12/12" in complaint
     assert "level-fc3: 12/12" in complaint
     assert "joint: 12/12" in complaint
@@ -394,7 +423,7 @@ def test_a_diverging_level_stops_and_what_was_trained_is_kept(
     )
     assert "Traceback" not in complaint
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["encoder"]
-    assert last_checkpoint(out, "encoder").step == 2
+    assert last_checkpoint(out, "encoder").step == 12
     assert read_lines(out) == read_lines(runs("stack"))[:2]
     assert not (out / "result.json").exists()
     with pytest.raises(ValueError, match="no undamaged generator: its training is not finished"):
@@ -422,7 +451,7 @@ def test_a_discriminator_that_has_won_stops_it(
     assert "in epoch 2" in complaint
     assert "--spectral-norm may help" in complaint
     assert "Traceback" not in complaint
-    assert last_checkpoint(out, "gan").step == 1
+    assert last_checkpoint(out, "gan").step == STEPS_PER_EPOCH[name]
     assert read_lines(out) == first_line
     assert not (out / "result.json").exists()
 

@@ -207,7 +207,7 @@ def test_looping_on_the_device_is_looping_from_the_host(monkeypatch, options):
     """On CPUs the host calls every update, elsewhere the device loops; here it does both."""
     options = {**options, **FAST}
     from_host = synthesize(linear, IMAGES, TARGETS, **options)
-    monkeypatch.setattr("imgopt.synthesis._loops_on_host", lambda: False)
+    monkeypatch.setattr("imgopt.synthesis.loops_on_host", lambda: False)
     on_device = synthesize(linear, IMAGES, TARGETS, **options)
     np.testing.assert_array_equal(on_device.steps, from_host.steps)
     for field in ("images", "outputs", "kl", "max_error", "frozen"):

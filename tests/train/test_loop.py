@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.loop import Budget, TrainState, fit
+from train import loop
+from train.loop import Budget, Paused, Snapshot, TrainState, fit
 
 KEY = jax.random.key(3)
 RANDOM = np.random.default_rng(1)
@@ -43,7 +44,7 @@ def run(key=KEY, *, budget=BUDGET, learner=None, data=None, **options):
 
 
 def after(result):
-    return result.step, result.state
+    return Snapshot(result.step, result.state)
 
 
 def assert_same_bits(found, expected):
@@ -89,6 +90,69 @@ def test_resumed_after_an_epoch_it_ends_with_the_same_bits(groups, budget):
     for index, result in enumerate(undisturbed):
         resumed = run(groups=groups, budget=budget, resume=after(result), steps_per_call=2)
         assert_same_bits(resumed, undisturbed[index + 1 :])
+
+
+def paused(step, *, budget=BUDGET, **options):
+    """The results before the first call that ends at or after `step`, and where it was paused."""
+    done, found = [], []
+    epochs = fit(
+        KEY, Walker(), DATA, budget, on_progress=lambda step, _: done.append(step),
+        should_stop=lambda: done[-1] >= step, **options,
+    )  # fmt: skip
+    with pytest.raises(Paused, match="paused after step") as caught:
+        found.extend(map(jax.device_get, epochs))
+    return found, jax.device_get(caught.value.snapshot)
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["one", "groups"])
+@pytest.mark.parametrize("budget", [BUDGET, Budget(4, 1, steps=8)], ids=["epochs", "steps"])
+def test_paused_within_an_epoch_it_ends_with_the_same_bits_and_means(groups, budget):
+    undisturbed = run(groups=groups, budget=budget)
+    ends = [result.step for result in undisturbed]
+    places = [step for step in range(1, ends[-1]) if step not in ends]
+    assert len(places) >= 3
+    for step in places:
+        found, snapshot = paused(step, groups=groups, budget=budget, steps_per_call=1)
+        assert snapshot.step == step
+        assert len(snapshot.scalars["step"]) == step - max([0, *(e for e in ends if e < step)])
+        rest = run(groups=groups, budget=budget, resume=snapshot, steps_per_call=2)
+        assert_same_bits([*found, *rest], undisturbed)
+
+
+def test_paused_twice_within_an_epoch():
+    _, first = paused(6, steps_per_call=1)
+    _, second = paused(8, steps_per_call=1, resume=first)
+    assert (second.step, len(second.scalars["step"])) == (8, 3)
+    assert_same_bits(run(resume=second), run()[1:])
+
+
+def test_at_an_epoch_s_end_the_caller_has_its_say():
+    results = run(budget=Budget(23, 3), should_stop=lambda: True)  # one step an epoch
+    assert [result.step for result in results] == [1, 2, 3]
+
+
+def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
+    now, costs = [0.0], iter([9.0, 0.1, 0.5, 40.0, 1e-9, 0.0])
+
+    def clock():
+        return now[0]
+
+    monkeypatch.setattr(loop.time, "monotonic", clock)
+    pace, taken = loop._Pace(20), []
+    for cost in costs:
+        taken.append(pace.steps)
+        with pace.measured(pace.steps):
+            now[0] += cost
+    # Compilation is in the first one: 9 s; then 1 in 0.1 s, 10 in 0.5 s, 20 in 40 s.
+    assert taken == [1, 1, 10, 20, 1, 20]
+
+
+def test_several_processes_take_the_same_steps_whatever_their_clocks_say(monkeypatch):
+    monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
+    pace = loop._Pace(20)
+    with pace.measured(20):
+        pass
+    assert pace.steps == 20
 
 
 def test_each_group_is_trained_as_it_would_be_alone():

@@ -1,0 +1,184 @@
+"""SIGTERM and SIGINT as real processes get them: what is saved, what is said, the exit status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ELICIT = (sys.executable, "-m", "experiments.cli")
+TRAIN = (
+    "classifier",
+    "train",
+    "--dataset",
+    "digits",
+    "--model",
+    "vgg-small",
+    "--width",
+    0.02,
+    "--batch-size",
+    16,
+    "--epochs",
+    2,
+    "--no-flip",
+    "--test-split",
+    "",
+)
+SYNTHESIZE = (
+    "synthesize",
+    "--classifier",
+    "means:classify",
+    "--dataset",
+    "digits",
+    "--stop",
+    24,
+    "--batch-size",
+    4,
+    "--batches-per-shard",
+    3,
+    "--steps",
+    300,
+)
+MEANS = "classify = lambda images: 9 * images.mean((1, 3))\n"
+AT_MOST_SECONDS = 300
+
+
+def start(*words: object, directory: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(word) for word in words],
+        cwd=directory, env={**os.environ, "PYTHONPATH": f"{ROOT}:{directory}"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    return process.communicate(timeout=AT_MOST_SECONDS)
+
+
+def wait_for(process: subprocess.Popen[str], path: Path, pattern: str) -> None:
+    """Waits until a file of that name is there."""
+    began = time.monotonic()
+    while not list(path.glob(pattern)):
+        assert process.poll() is None, finish(process)[1]
+        assert time.monotonic() < began + AT_MOST_SECONDS
+        time.sleep(0.01)
+
+
+# ---- the handlers alone
+
+
+SCRIPT = """
+import time
+from experiments.stopping import Stopped, deferred, is_asked, stopping_on_signals
+try:
+    with stopping_on_signals():
+        {body}
+except Stopped as error:
+    print(error, flush=True)
+"""
+SLEEP = "print('ready', flush=True); time.sleep(60)"
+DEFERRED = f"with deferred():\n            {SLEEP}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_stops_at_once_what_does_not_defer_it(number, tmp_path):
+    process = start(sys.executable, "-c", SCRIPT.format(body=SLEEP), directory=tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert finish(process) == (f"stopped by {number.name}\n", "")
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT,) * 2])
+def test_a_deferred_signal_is_noted_and_a_second_one_ends_the_process(numbers, tmp_path):
+    process = start(sys.executable, "-c", SCRIPT.format(body=DEFERRED), directory=tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(numbers[0])
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(numbers[1])
+    assert finish(process) == ("", "")
+    assert process.returncode == 128 + numbers[1]
+
+
+def test_a_deferred_signal_that_nobody_asked_for_stops_at_the_end(tmp_path):
+    body = DEFERRED.replace("60", "1")
+    process = start(sys.executable, "-c", SCRIPT.format(body=body), directory=tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert finish(process) == ("stopped by SIGTERM\n", "")
+
+
+def test_what_was_to_be_ignored_is_ignored(tmp_path):
+    """As nohup and shells do for what runs in the background."""
+    body = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('on', flush=True)"
+    script = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN){SCRIPT}"
+    process = start(sys.executable, "-c", script.format(body=body), directory=tmp_path)
+    assert finish(process) == ("on\n", "")
+
+
+# ---- commands
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """All processes compile into one directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ELICIT_COMPILATION_CACHE", str(tmp_path_factory.mktemp("compiled")))
+        yield
+
+
+def test_a_training_stops_after_the_steps_at_hand_and_goes_on(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    process = start(*ELICIT, *TRAIN, "--out", whole, directory=tmp_path)
+    _, complaint = finish(process)
+    assert process.returncode == 0, complaint
+    process = start(*ELICIT, *TRAIN, "--out", out, directory=tmp_path)
+    wait_for(process, out, "metrics.jsonl")  # training begins
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, complaint = finish(process)
+    assert process.returncode == 128 + signal.SIGTERM, complaint
+    *_, last = complaint.splitlines()
+    (step,) = (int(path.stem) for path in (out / "checkpoints").glob("*.json"))
+    assert last == (
+        f"elicit classifier train: stopped by SIGTERM after step {step:,}; the same command goes "
+        "on from there"
+    )
+    assert "Traceback" not in complaint
+    assert not (out / "result.json").exists()
+    process = start(*ELICIT, *TRAIN, "--out", out, directory=tmp_path)
+    _, complaint = finish(process)
+    assert process.returncode == 0, complaint
+    assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    digests = [
+        json.loads((run / "result.json").read_text())["classifier_sha256"] for run in (out, whole)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_a_synthesis_stops_at_once_and_keeps_its_finished_batches(tmp_path):
+    (tmp_path / "means.py").write_text(MEANS)
+    out = tmp_path / "set"
+    process = start(*ELICIT, *SYNTHESIZE, "--out", out, directory=tmp_path)
+    wait_for(process, out, ".*.batch-*1")  # of the first shard's three the second
+    process.send_signal(signal.SIGINT)
+    _, complaint = finish(process)
+    assert process.returncode == 128 + signal.SIGINT, complaint
+    assert complaint.endswith(
+        "elicit synthesize: stopped by SIGINT; the same command goes on from there\n"
+    )
+    assert "Traceback" not in complaint
+    for place in (out, tmp_path / "whole"):
+        process = start(*ELICIT, *SYNTHESIZE, "--out", place, directory=tmp_path)
+        _, complaint = finish(process)
+        assert process.returncode == 0, complaint
+    found, wanted = (
+        {path.name: path.read_bytes() for path in place.iterdir()}
+        for place in (out, tmp_path / "whole")
+    )
+    assert found == wanted
