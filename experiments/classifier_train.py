@@ -38,6 +38,12 @@ from train.files import write_json
 from train.loop import EpochResult, TrainState, compile_steps, fit
 from train.memory import Footprint, check_fits, explained, footprint
 from train.networks import NetworkName, build_network, check_image_shape
+from train.processes import (
+    first_process_first,
+    is_first_process,
+    make_training_mesh,
+    shared_by,
+)
 from train.replacement import replace_images
 from train.runs import (
     RESULT_FILE,
@@ -79,6 +85,8 @@ class ClassifierTrainConfig:
     """Share of the training images to replace, with --replace."""
     extra: UseAppendAction[tuple[Path, ...]] = ()
     """A set whose split train to train on too; once for each set: --extra A --extra B."""
+    devices: int = 1
+    """How many devices of each process share a batch; another number rounds its sums otherwise."""
     key: int = 0
     """Seed of everything random."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -102,26 +110,35 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
         label: in front of the progress.
 
     Returns:
-        The content of `result.json`.
+        The content of `result.json`; nothing in another process than the first.
 
     Raises:
         ValueError: something does not fit, found before anything is compiled or written.
         FloatingPointError: the loss is no longer finite.
+        LostProcessError: another process of the job has ended.
     """
     sets = _load(config)
     data = _train_data(config, sets)
     spec = _spec(config, sets)
     config.train.budget.steps_per_epoch(len(data.labels))  # refuses a set smaller than a batch
+    make_training_mesh(config.devices, batch_size=config.train.batch_size)  # refuses what is uneven
     check_precision(config.train.precision)
     estimate = functools.partial(_footprint, config, spec, data)
     check = functools.partial(check_fits, estimate)
     began = time.monotonic()
     with counted_compilations() as compiled, explained(estimate):
-        if result := open_run(config.out, _identity(config, sets), check=check):
+        if jax.process_count() > 1:
+            check()  # compiles, which all of them have to do together
+        with first_process_first():
+            result = open_run(config.out, _identity(config, sets), check=check)
+        if result:
             print(f"{config.out} is complete; nothing to do")
             return result
-        write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+        if is_first_process():
+            write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
         state, evaluation = _train(config, spec, data, sets.test, label=label)
+    if not is_first_process():
+        return {}
     return _finish(config, spec, state, evaluation, len(data.labels), timing(began, compiled))
 
 
@@ -232,6 +249,7 @@ def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
         "extra": [{"sha256": data_digest(extra)} for extra in sets.extras.values()],
         "key": config.key,
         "train": as_json(config.train),
+        **shared_by(config.devices),
         "device_kind": jax.devices()[0].device_kind,
         "jax": jax.__version__,
     }
@@ -246,8 +264,9 @@ def _learner(
 
 def _footprint(config: ClassifierTrainConfig, spec: ClassifierSpec, data: TrainData) -> Footprint:
     """Compiles the training steps, which training will not do again, for what they need."""
-    program = compile_steps(_learner(config, spec, data), data, config.train.budget)
-    return footprint(program, batch_size=config.train.batch_size, fixed=data)
+    learner, budget = _learner(config, spec, data), config.train.budget
+    program = compile_steps(learner, data, budget, devices=config.devices)
+    return footprint(program, batch_size=budget.batch_size, fixed=data, devices=config.devices)
 
 
 def _train(
@@ -267,11 +286,12 @@ def _train(
     state, evaluation = resume.state if resume else None, None
     for result in train_epochs(
         config.out, key, learner, data, budget,
-        checkpoints=checkpoints, label=label, resume=resume,
+        checkpoints=checkpoints, label=label, resume=resume, devices=config.devices,
     ):  # fmt: skip
         state = result.state
-        evaluation = _evaluate(spec, state, test)
-        append_metrics(config.out, _metrics(result, evaluation))
+        if is_first_process():
+            evaluation = _evaluate(spec, state, test)
+            append_metrics(config.out, _metrics(result, evaluation))
     if state is None:
         raise RuntimeError("no epoch was trained, though there is at least one")
     return state, evaluation or _evaluate(spec, state, test)

@@ -4,7 +4,8 @@ A command's options are generated from its frozen dataclass, so help, types and 
 configuration cannot drift apart. Its module is imported only when the command is called, which
 keeps `elicit --help` quick.
 
-Exit status: 0 done; 1 what is computed is no longer finite; 2 wrong input; 130 or 143 stopped by
+Exit status: 0 done; 1 what is computed is no longer finite, or another process of the job is lost;
+2 wrong input; 130 or 143 stopped by
 SIGINT (Ctrl-C) or SIGTERM. On the first such signal training finishes the steps at hand and saves a
 checkpoint, anything else ends where it is, and the same command goes on from there. A second signal
 ends the process at once, which loses no more than a kill does.
@@ -13,6 +14,7 @@ Two processes never write one directory: the second is refused, and told of the 
 """
 
 import contextlib
+import dataclasses
 import importlib
 import itertools
 import os
@@ -22,7 +24,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from experiments.stopping import Stopped, stopping_on_signals
 
@@ -40,6 +42,7 @@ class Command(NamedTuple):
         help: the line.
         writes: of its options or their properties, the directory that it alone may write
             meanwhile; None where it only reads, or writes single files at once.
+        takes_hosts: whether several processes can do it together.
     """
 
     module: str
@@ -47,6 +50,7 @@ class Command(NamedTuple):
     function: str
     help: str
     writes: str | None = "out"
+    takes_hosts: bool = False
 
 
 COMMANDS: dict[str, Command] = {
@@ -80,6 +84,7 @@ COMMANDS: dict[str, Command] = {
     "classifier train": Command(
         "experiments.classifier_train", "ClassifierTrainConfig", "train_classifier",
         "train a classifier, also with images replaced by synthesised ones, or with extra sets",
+        takes_hosts=True,
     ),
     "classifier evaluate": Command(
         "experiments.classifier_evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",
@@ -89,6 +94,7 @@ COMMANDS: dict[str, Command] = {
     "gan train": Command(
         "experiments.gan_train", "GanTrainConfig", "train_gan",
         "train a DCGAN or a Stacked GAN on a small data set",
+        takes_hosts=True,
     ),
     "gan sample": Command(
         "experiments.gan_sample", "GanSampleConfig", "sample_gan",
@@ -101,6 +107,7 @@ COMMANDS: dict[str, Command] = {
     "synthesize": Command(
         "experiments.synthesize", "SynthesizeConfig", "synthesize_set",
         "make images that elicit chosen outputs from a classifier",
+        takes_hosts=True,
     ),
     "gan evaluate": Command(
         "experiments.gan_evaluate", "GanEvaluateConfig", "evaluate_gan",
@@ -197,27 +204,32 @@ def _run(name: str, words: list[str]) -> int:
         # Wrong input is a ValueError everywhere; a traceback is for whoever debugs elicit itself.
         if os.environ.get("ELICIT_TRACEBACK"):
             raise
-        print(f"elicit {name}: error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, FloatingPointError) else 2
+        is_wrong_input = not isinstance(error, FloatingPointError | ChildProcessError)
+        return _end(f"elicit {name}: error: {error}", 2 if is_wrong_input else 1, error)
     except KeyboardInterrupt as error:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
-        print(f"elicit {name}: {stopped}; the same command goes on from there", file=sys.stderr)
-        return 128 + stopped.signum
+        said = f"elicit {name}: {stopped}; the same command goes on from there"
+        return _end(said, 128 + stopped.signum, stopped)
     return 0
+
+
+def _end(said: str, status: int, error: BaseException) -> int:
+    """Says why a command has ended early; gives the status, or ends the process if it is one of
+    several.
+    """
+    print(said, file=sys.stderr)
+    if "experiments.hosts" in sys.modules:
+        from experiments.hosts import leave_at_once
+
+        leave_at_once(status, has_lost_another=isinstance(error, ChildProcessError))
+    return status
 
 
 def _call(name: str, words: list[str]) -> None:
     """Reads a command's options and calls it."""
-    import tyro  # after the command is known, for a quick --help
-
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
-    config = tyro.cli(
-        getattr(module, command.config),
-        args=words,
-        prog=f"elicit {name}",
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    config, hosts = _parse(name, getattr(module, command.config), words)
     from train.host import keep_memory  # imports jax
 
     keep_memory()
@@ -225,15 +237,34 @@ def _call(name: str, words: list[str]) -> None:
         from experiments.compilation import keep_compiled  # imports jax
 
         keep_compiled(Path(directory))
-    with _lock(command, config):
+    with hosts, _lock(command, config):
         getattr(module, command.function)(config)
 
 
-def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[None]:
-    """Keeps other processes from what a command writes."""
-    from train.locks import exclusive  # imports jax
+def _parse(
+    name: str, config_type: Any, words: list[str]
+) -> tuple[Any, contextlib.AbstractContextManager[None]]:
+    """A command's options, and what connects it with other processes that do the same job."""
+    import tyro  # after the command is known, for a quick --help
 
-    if command.writes is None or getattr(config, "dry_run", False):
+    options = {"prog": f"elicit {name}", "args": words, "config": (tyro.conf.OmitArgPrefixes,)}
+    if not COMMANDS[name].takes_hosts:
+        return tyro.cli(config_type, **options), contextlib.nullcontext()
+    from experiments.hosts import HostsConfig, connected  # imports jax
+
+    own = Annotated[config_type, tyro.conf.arg(name="")]
+    both = dataclasses.make_dataclass("Options", [("own", own), ("hosts", HostsConfig)])
+    found: Any = tyro.cli(both, description=config_type.__doc__, **options)
+    return found.own, connected(found.hosts)
+
+
+def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes from what a command writes, but for those that do the same job."""
+    from train.locks import exclusive  # imports jax
+    from train.processes import is_first_process
+
+    is_ours = not command.takes_hosts or is_first_process()
+    if command.writes is None or getattr(config, "dry_run", False) or not is_ours:
         return contextlib.nullcontext()
     return exclusive(getattr(config, command.writes))
 

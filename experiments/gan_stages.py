@@ -15,6 +15,7 @@ from gans.sampling import Gan, GanSpec, image_keys, sample
 from train.checkpoints import CHECKPOINTS
 from train.files import atomic_write
 from train.loop import Budget, EpochResult, Learner, Snapshot, TrainState
+from train.processes import is_first_process
 from train.runs import append_metrics
 
 SAMPLES = "samples"
@@ -41,6 +42,7 @@ class Stages:
         *,
         groups: Mapping[str, np.ndarray] | None,
         grids: int,
+        devices: int,
         label: str,
     ) -> None:
         """Begins.
@@ -52,10 +54,12 @@ class Stages:
             spec: the GAN.
             groups: rows of each class, where each has a GAN.
             grids: sheets of samples to keep of a stage.
+            devices: of each process that share a batch.
             label: in front of the progress.
         """
         self._out, self._key, self._data, self._spec = out, key, data, spec
         self._groups, self._grids, self._label = groups, grids, label
+        self._devices = devices
         self._done: list[str] = []
 
     def train(
@@ -88,15 +92,17 @@ class Stages:
         count = min(map(len, self._groups.values())) if self._groups else len(self._data.labels)
         total = budget.total_steps(count)
         epochs = -(-total // budget.steps_per_epoch(count))
-        if not resume or resume.step < total:
+        if is_first_process() and (not resume or resume.step < total):
             self._drop_later_stages(name)
         for result in train_epochs(
             self._out, key, learner, self._data, budget,
             checkpoints=checkpoints, label=f"{self._label}: {name}", resume=resume,
-            stage=name, groups=self._groups, constants=constants,
+            stage=name, groups=self._groups, constants=constants, devices=self._devices,
         ):  # fmt: skip
-            state = result.state
-            append_metrics(self._out, {"stage": name, **self._line(result)})
+            state, line = result.state, self._line(result)
+            if not is_first_process():
+                continue
+            append_metrics(self._out, {"stage": name, **line})
             if preview and self._is_due(result.epoch, epochs):
                 self._keep_sheet(f"{name}-{result.epoch:05d}", preview(state.variables))
         self._done.append(name)

@@ -32,6 +32,12 @@ from train.datasets import ImageData, data_digest, load_images
 from train.files import write_json
 from train.loop import Budget, compile_steps
 from train.memory import Footprint, check_fits, explained, footprint
+from train.processes import (
+    first_process_first,
+    is_first_process,
+    make_training_mesh,
+    shared_by,
+)
 from train.runs import RESULT_FILE, as_json, check_key, environment, open_run, read_metrics
 
 
@@ -99,6 +105,8 @@ class GanTrainConfig:
     """Of the computation; parameters are always float32."""
     grids: int = 10
     """Sheets of samples of fixed noise, kept at even intervals."""
+    devices: int = 1
+    """How many devices of each process share a batch; another number rounds its sums otherwise."""
     key: int = 0
     """Seed of everything random."""
 
@@ -161,26 +169,37 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
         label: in front of the progress.
 
     Returns:
-        The content of `result.json`.
+        The content of `result.json`; nothing in another process than the first.
 
     Raises:
         ValueError: something does not fit, found before anything is compiled or written.
         FloatingPointError: a loss or a parameter is no longer finite, or a discriminator has won.
+        LostProcessError: another process of the job has ended.
     """
     data = load_images(config.data, config.split, data_dir=config.data_dir)
     sizes = gan_sizes(config, data.images.shape[1:], num_classes=len(data.class_names))
     spec = GanSpec(config.model, data.class_names, sizes)
     groups = _groups(config, data)
+    make_training_mesh(
+        config.devices, batch_size=config.budget.batch_size
+    )  # refuses what is uneven
     check_precision(config.precision)
     estimate = functools.partial(_footprint, config, spec, data, groups)
     check = functools.partial(check_fits, estimate)
     began = time.monotonic()
     with counted_compilations() as compiled, explained(estimate):
-        if result := open_run(config.out, _identity(config, data), check=check):
+        if jax.process_count() > 1:
+            check()  # compiles, which all of them have to do together
+        with first_process_first():
+            result = open_run(config.out, _identity(config, data), check=check)
+        if result:
             print(f"{config.out} is complete; nothing to do")
             return result
-        write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+        if is_first_process():
+            write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
         generators = _train(config, spec, data, groups, label=label)
+    if not is_first_process():
+        return {}
     times = timing(began, compiled)
     return _finish(config, Gan(spec, generators), len(data.labels), times)
 
@@ -196,6 +215,7 @@ def _train(
         spec,
         groups=groups,
         grids=config.grids,
+        devices=config.devices,
         label=label,
     )
     if isinstance(spec.config, DcganConfig):
@@ -214,8 +234,15 @@ def _footprint(config: GanTrainConfig, spec: GanSpec, data: ImageData, groups: G
         constants = jax.eval_shape(learner.initial, jax.random.key(0)).variables
     rows = GanData(jnp.asarray(data.images), jnp.asarray(data.labels))
     learner = GanLearner(pairs, config.game, config.rate)
-    program = compile_steps(learner, rows, config.budget, groups=groups, constants=constants)
-    return footprint(program, batch_size=config.budget.batch_size, fixed=(rows, constants))
+    program = compile_steps(
+        learner, rows, config.budget, groups=groups, constants=constants, devices=config.devices
+    )
+    return footprint(
+        program,
+        batch_size=config.budget.batch_size,
+        fixed=(rows, constants),
+        devices=config.devices,
+    )
 
 
 def gan_sizes(
@@ -262,10 +289,11 @@ def _groups(config: GanTrainConfig, data: ImageData) -> Groups:
 def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, Any]:
     """What the run's result depends on, and the data by digest rather than by place."""
     options = as_json(config)
-    for name in ("data", "data_dir", "out", "split"):
+    for name in ("data", "data_dir", "out", "split", "devices"):
         del options[name]
     return {
         **options,
+        **shared_by(config.devices),
         "dataset": {
             "name": Path(config.data).name,
             "split": config.split,

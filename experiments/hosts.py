@@ -6,6 +6,8 @@ the cluster. Process 0 is where the others register, so it is the last to leave.
 
 import contextlib
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +15,13 @@ from typing import Literal
 import jax
 from jax.experimental import multihost_utils
 
+from train.processes import is_first_process, meet
+
 HEARTBEAT_SECONDS = 30
 """A process that is silent for so long has ended, for all others; JAX's own default is 100."""
+
+LEAVING_SECONDS = 10
+"""So long the first process, when it stops early, lets the others stop before it."""
 
 CONNECTION_SECONDS = 300
 """So long the first of the processes wait for the last to start."""
@@ -59,10 +66,9 @@ class HostsConfig:
 
 @contextlib.contextmanager
 def connected(config: HostsConfig) -> Iterator[None]:
-    """Connects this process with the others of its job while the context lasts.
+    """Connects this process with the others of its job, and parts from them at the end.
 
-    The end waits for all that are still there. After an error it does not: the process is to leave,
-    and the others learn of it.
+    After an error it does not: call `leave_at_once`.
 
     Args:
         config: how.
@@ -75,19 +81,36 @@ def connected(config: HostsConfig) -> Iterator[None]:
         return
     print(f"process {jax.process_index()} of {jax.process_count()}", flush=True)
     yield
-    live = _wait_for_all()
-    lost = sorted(set(range(jax.process_count())) - live)
-    _disconnect()
-    if lost:
-        raise ChildProcessError(
-            f"{', '.join(f'process {number}' for number in lost)} of the job ended before its work "
-            "was done. Start all of them again with the same command: they go on from here"
-        )
+    meet()
+    _outlast_the_others()
+    jax.distributed.shutdown()
+
+
+def leave_at_once(status: int, *, has_lost_another: bool = False) -> None:
+    """Ends this process, if it is one of several, and hardly waits for the others.
+
+    Python's own end would have JAX wait for processes that may wait for this one.
+
+    Args:
+        status: of the process.
+        has_lost_another: whether that is why it ends; there may then be nobody to take leave of.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_first_process():
+        waiting = threading.Thread(target=_outlast_the_others, daemon=True)
+        waiting.start()
+        waiting.join(LEAVING_SECONDS)
+    elif not has_lost_another:
+        jax.distributed.shutdown()
+    os._exit(status)
 
 
 def _connect(config: HostsConfig) -> bool:
     """Connects; gives False where there is nobody to connect with, and that is no error."""
-    # The death of another process must not be ours: its work is then missing, ours is not. And
+    # The end of another process must not be ours: its work is then missing, ours is not. And
     # signals are ours too.
     jax.config.update("jax_enable_recoverability", True)
     jax.config.update("jax_enable_preemption_service", False)
@@ -111,30 +134,14 @@ def _connect(config: HostsConfig) -> bool:
     return True
 
 
-def _wait_for_all() -> set[int]:
-    """Waits until every other process waits too or has ended; gives those that wait."""
-    with multihost_utils.live_devices(jax.devices()) as devices:
-        return {device.process_index for device in devices}
+def _outlast_the_others() -> None:
+    """In the first process, with which all are registered, waits until they have left.
 
-
-def _disconnect() -> None:
-    if jax.process_index() == 0:
-        # The end of this one's service would be taken for an error by those still registered.
+    They would take the end of its service for an error.
+    """
+    if is_first_process():
         with (
             contextlib.suppress(multihost_utils.ProcessFailureError),
             multihost_utils.live_devices(jax.devices()),
         ):
             pass
-    jax.distributed.shutdown()
-
-
-def leave_at_once(status: int) -> None:
-    """Ends this process, if it is one of several, without waiting for the others.
-
-    Python's own end would have JAX wait for processes that wait for this one.
-
-    Args:
-        status: of the process.
-    """
-    if jax.distributed.is_initialized():
-        os._exit(status)

@@ -14,6 +14,7 @@ from experiments.progress import Progress
 from experiments.stopping import deferred, is_asked, stopped
 from train.checkpoints import latest_checkpoint, save_checkpoint
 from train.loop import Budget, EpochResult, Learner, Paused, Snapshot, TrainState, fit
+from train.processes import in_any_process, is_first_process
 from train.runs import keep_metrics
 
 CHECKPOINT_EVERY_SECONDS = 60.0
@@ -52,10 +53,12 @@ def train_epochs(
     stage: str | None = None,
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
     constants: Any = None,
+    devices: int = 1,
 ) -> Iterator[EpochResult]:
     """Trains as `train.fit` does, and saves a checkpoint every minute and after the last epoch.
 
-    A signal that arrives meanwhile is heeded after the steps at hand, and a checkpoint.
+    A signal that arrives meanwhile is heeded after the steps at hand, and a checkpoint. Of several
+    processes all stop at the same step, whichever had the signal, and the first one alone writes.
 
     The caller writes one line of metrics for each result; those of epochs after the checkpoint are
     dropped first. A checkpoint is saved once the caller asks for the next result, hence after its
@@ -63,7 +66,7 @@ def train_epochs(
 
     Args:
         out: the run's directory.
-        key: see `train.fit`, as for learner, data, budget, groups and constants.
+        key: see `train.fit`, as for learner, data, budget, groups, constants and devices.
         learner: ditto.
         data: ditto.
         budget: ditto.
@@ -74,6 +77,7 @@ def train_epochs(
         stage: of the run, which its lines of metrics name; None: it has no stages.
         groups: ditto.
         constants: ditto.
+        devices: ditto.
 
     Yields:
         An `EpochResult` after every epoch that is still to do.
@@ -85,18 +89,24 @@ def train_epochs(
     total = budget.total_steps(count)
     done = resume.step if resume else 0
     steps = budget.steps_per_epoch(count)
-    keep_metrics(out, -(-total // steps) if done == total else done // steps, stage=stage)
+    if is_first_process():
+        keep_metrics(out, -(-total // steps) if done == total else done // steps, stage=stage)
     if done == total:
         return
     last_saved = time.monotonic()
+
+    def stops_everywhere() -> bool:
+        return in_any_process(should_stop())
+
     with deferred(), Progress(label, total=total, unit="steps", done=done) as progress:
         try:
             for result in fit(
                 key, learner, data, budget, groups=groups, constants=constants, resume=resume,
-                on_progress=lambda done, _: progress.update_to(done), should_stop=should_stop,
+                on_progress=lambda done, _: progress.update_to(done),
+                should_stop=stops_everywhere, devices=devices,
             ):  # fmt: skip
                 yield result
-                stops = should_stop()
+                stops = stops_everywhere()
                 is_due = time.monotonic() - last_saved > CHECKPOINT_EVERY_SECONDS
                 if stops or is_due or result.step == total:
                     _save(checkpoints, Snapshot(result.step, result.state))
@@ -109,6 +119,8 @@ def train_epochs(
 
 
 def _save(checkpoints: Path, snapshot: Snapshot) -> None:
+    if not is_first_process():
+        return
     tree = {
         "variables": snapshot.state.variables,
         "opt_state": jax.tree.leaves(snapshot.state.opt_state),

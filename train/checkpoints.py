@@ -39,7 +39,7 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / str(step)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(path.absolute(), jax.tree.map(np.asarray, state), force=True)
     write_json(_digest_file(path), _digests(path))
     _remove_all_but(directory, _steps(directory)[:keep])
@@ -55,13 +55,21 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
         path = directory / str(step)
         damaged = _first_damaged(path)
         if damaged is None:
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            with _checkpointer() as checkpointer:
                 restored = checkpointer.restore(path.absolute())
             return Checkpoint(step, jax.tree.map(np.asarray, restored))
         warnings.warn(
             f"checkpoint {path} is damaged ({damaged}); trying the one before", stacklevel=2
         )
     return None
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """Of this process alone: Orbax would wait for all others of a job to do the same."""
+    alone = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(primary_host=alone, active_processes={alone})
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 def damaged_checkpoints(directory: Path) -> list[str]:

@@ -2,7 +2,8 @@
 
 Parameters, optimisers' states and the data set lie whole on every device; XLA adds what is summed
 over a batch up between them. Every process runs the same program on the same arguments, so that
-they agree without a word; what one of them alone knows is told to all by `in_any_process`.
+they agree without a word; what one of them alone knows is told to all by `in_any_process`. What
+they write lies in directories that all of them see.
 """
 
 import contextlib
@@ -19,10 +20,13 @@ from imgopt.devices import check_device_count
 EXAMPLES_AXIS = "examples"
 """Name of the only axis of a mesh."""
 
+START_AGAIN = "Start all of them again with the same command: they go on from here"
+"""What to do when a process of a job is lost."""
+
 Tree = TypeVar("Tree")
 
 
-class LostProcessError(RuntimeError):
+class LostProcessError(ChildProcessError):
     """Another process of the job has ended, or cannot be reached, in the middle of a step."""
 
 
@@ -56,6 +60,12 @@ def _devices_by_process() -> list[list[jax.Device]]:
         [device for device in every if device.process_index == process]
         for process in range(jax.process_count())
     ]
+
+
+def shared_by(devices: int) -> dict[str, int]:
+    """What a result's identity says of the devices of all processes: nothing of a single one."""
+    count = devices * jax.process_count()
+    return {"devices": count} if count > 1 else {}
 
 
 def whole(mesh: Mesh) -> NamedSharding:
@@ -104,11 +114,55 @@ def as_local(tree: Tree, mesh: Mesh | None) -> Tree:
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
+def is_first_process() -> bool:
+    """Whether this is process 0, which writes what all processes of a job come to."""
+    return jax.process_index() == 0
+
+
 def in_any_process(flag: bool) -> bool:
     """Whether a flag is set in any of the processes, which all have to ask."""
     if jax.process_count() == 1:
         return flag
-    return bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
+    with lost_processes_named():
+        return bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
+
+
+def wait_for_all() -> None:
+    """Waits until all processes have come here.
+
+    Raises:
+        LostProcessError: one of them has ended.
+    """
+    if jax.process_count() > 1:
+        with lost_processes_named():
+            multihost_utils.sync_global_devices("elicit")
+
+
+@contextlib.contextmanager
+def first_process_first() -> Iterator[None]:
+    """Has the other processes do what is inside only once the first one has done it.
+
+    Raises:
+        LostProcessError: one of them has ended.
+    """
+    if not is_first_process():
+        wait_for_all()
+    yield
+    if is_first_process():
+        wait_for_all()
+
+
+def meet() -> list[int]:
+    """Waits until every other process has come here or has ended; gives those that have ended."""
+    if jax.process_count() == 1:
+        return []
+    while True:
+        with (
+            contextlib.suppress(multihost_utils.ProcessFailureError),  # one ended in between
+            multihost_utils.live_devices(jax.devices()) as devices,
+        ):
+            live = {device.process_index for device in devices}
+            return sorted(set(range(jax.process_count())) - live)
 
 
 @contextlib.contextmanager
@@ -125,6 +179,5 @@ def lost_processes_named() -> Iterator[None]:
             raise
         raise LostProcessError(
             f"process {jax.process_index()} of {jax.process_count()} has lost another one "
-            f"({str(error).splitlines()[0]}). Start all of them again with the same command: they "
-            "go on from the last checkpoint"
+            f"({str(error).splitlines()[0]}). {START_AGAIN}"
         ) from error
