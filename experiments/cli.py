@@ -214,9 +214,7 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def _end(said: str, status: int, error: BaseException) -> int:
-    """Says why a command has ended early; gives the status, or ends the process if it is one of
-    several.
-    """
+    """Says why a command ended early, and gives the status; one process of several ends here."""
     print(said, file=sys.stderr)
     if "experiments.hosts" in sys.modules:
         from experiments.hosts import leave_at_once
