@@ -8,9 +8,10 @@ they write lies in directories that all of them see.
 
 import contextlib
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -54,8 +55,8 @@ def make_training_mesh(devices: int, *, batch_size: int) -> Mesh | None:
     return jax.make_mesh((count,), (EXAMPLES_AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
 
 
-def _devices_by_process() -> list[list[jax.Device]]:
-    every = jax.devices()
+def _devices_by_process() -> list[list[Any]]:
+    every: list[Any] = jax.devices()
     return [
         [device for device in every if device.process_index == process]
         for process in range(jax.process_count())
@@ -98,8 +99,8 @@ def on_every_device(tree: Tree, mesh: Mesh | None) -> Tree:
         return jax.device_put(tree)
     placed = whole(mesh)
 
-    def put(leaf):
-        if jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key):
+    def put(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             data = jax.device_put(np.asarray(jax.random.key_data(leaf)), placed)
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return jax.device_put(np.asarray(leaf), placed)
