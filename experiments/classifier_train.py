@@ -121,7 +121,7 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
             print(f"{config.out} is complete; nothing to do")
             return result
         write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
-        state, evaluation = _train(config, spec, data, sets.test, label=label)
+        state, evaluation = _train(config, spec, data, sets, label=label)
     return _finish(config, spec, state, evaluation, len(data.labels), timing(began, compiled))
 
 
@@ -149,6 +149,7 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
     ):
         epochs = fit(
             jax.random.key(config.key), learner, data, budget,
+            max_skipped=config.train.nonfinite.allowed,
             on_progress=lambda done, _: progress.update_to(done),
         )  # fmt: skip
         epoch = next(epochs)
@@ -246,7 +247,10 @@ def _learner(
 
 def _footprint(config: ClassifierTrainConfig, spec: ClassifierSpec, data: TrainData) -> Footprint:
     """Compiles the training steps, which training will not do again, for what they need."""
-    program = compile_steps(_learner(config, spec, data), data, config.train.budget)
+    program = compile_steps(
+        _learner(config, spec, data), data, config.train.budget,
+        max_skipped=config.train.nonfinite.allowed,
+    )  # fmt: skip
     return footprint(program, batch_size=config.train.batch_size, fixed=data)
 
 
@@ -254,7 +258,7 @@ def _train(
     config: ClassifierTrainConfig,
     spec: ClassifierSpec,
     data: TrainData,
-    test: ImageData | None,
+    sets: _Sets,
     *,
     label: str,
 ) -> tuple[TrainState, Evaluation | None]:
@@ -267,14 +271,20 @@ def _train(
     state, evaluation = resume.state if resume else None, None
     for result in train_epochs(
         config.out, key, learner, data, budget,
-        checkpoints=checkpoints, label=label, resume=resume,
+        checkpoints=checkpoints, label=label, ids=_ids(sets), resume=resume,
+        max_skipped=config.train.nonfinite.allowed,
     ):  # fmt: skip
         state = result.state
-        evaluation = _evaluate(spec, state, test)
+        evaluation = _evaluate(spec, state, sets.test)
         append_metrics(config.out, _metrics(result, evaluation))
     if state is None:
         raise RuntimeError("no epoch was trained, though there is at least one")
-    return state, evaluation or _evaluate(spec, state, test)
+    return state, evaluation or _evaluate(spec, state, sets.test)
+
+
+def _ids(sets: _Sets) -> list[str]:
+    """Of the training set's images; a replaced one keeps its original's."""
+    return [name for data in (sets.originals, *sets.extras.values()) for name in data.ids]
 
 
 def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -> Evaluation | None:
@@ -287,6 +297,8 @@ def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -
 def _metrics(result: EpochResult, evaluation: Evaluation | None) -> dict[str, Any]:
     trained = {f"train_{name}": float(mean) for name, mean in result.means.items()}
     line = {"epoch": result.epoch, "step": result.step, **trained}
+    if result.skipped is not None:
+        line["skipped"] = result.skipped
     if evaluation:
         line |= {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
     return line

@@ -1,7 +1,7 @@
 """The stages of a GAN's training, one after another in a run's directory."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Stages:
         groups: Mapping[str, np.ndarray] | None,
         grids: int,
         label: str,
+        ids: Sequence[str],
+        max_skipped: int | None,
     ) -> None:
         """Begins.
 
@@ -53,9 +55,12 @@ class Stages:
             groups: rows of each class, where each has a GAN.
             grids: sheets of samples to keep of a stage.
             label: in front of the progress.
+            ids: of the training set's images.
+            max_skipped: steps of a stage that may be skipped; see `train.fit`.
         """
         self._out, self._key, self._data, self._spec = out, key, data, spec
         self._groups, self._grids, self._label = groups, grids, label
+        self._ids, self._max_skipped = ids, max_skipped
         self._done: list[str] = []
 
     def train(
@@ -94,6 +99,7 @@ class Stages:
             self._out, key, learner, self._data, budget,
             checkpoints=checkpoints, label=f"{self._label}: {name}", resume=resume,
             stage=name, groups=self._groups, constants=constants,
+            ids=self._ids, max_skipped=self._max_skipped,
         ):  # fmt: skip
             state = result.state
             append_metrics(self._out, {"stage": name, **self._line(result)})
@@ -116,6 +122,8 @@ class Stages:
         self._check_not_won(result)
         means = {name: float(value.mean()) for name, value in result.means.items()}
         line = {"epoch": result.epoch, "step": result.step, **means}
+        if result.skipped is not None:
+            line["skipped"] = result.skipped
         if self._groups:
             line["by_class"] = {name: value.tolist() for name, value in result.means.items()}
         return line

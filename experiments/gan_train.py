@@ -30,9 +30,17 @@ from train.checkpoints import save_checkpoint
 from train.classifiers import Precision, check_precision
 from train.datasets import ImageData, data_digest, load_images
 from train.files import write_json
-from train.loop import Budget, compile_steps
+from train.loop import Budget, NonFiniteConfig, compile_steps
 from train.memory import Footprint, check_fits, explained, footprint
-from train.runs import RESULT_FILE, as_json, check_key, environment, open_run, read_metrics
+from train.runs import (
+    ADDED_LATER,
+    RESULT_FILE,
+    as_json,
+    check_key,
+    environment,
+    open_run,
+    read_metrics,
+)
 
 
 class Habit(NamedTuple):
@@ -97,6 +105,7 @@ class GanTrainConfig:
     """Spectral norm on the discriminator, in batch norm's place."""
     precision: Precision = "float32"
     """Of the computation; parameters are always float32."""
+    nonfinite: NonFiniteConfig = field(default_factory=NonFiniteConfig, metadata=ADDED_LATER)
     grids: int = 10
     """Sheets of samples of fixed noise, kept at even intervals."""
     key: int = 0
@@ -197,6 +206,8 @@ def _train(
         groups=groups,
         grids=config.grids,
         label=label,
+        ids=data.ids,
+        max_skipped=config.nonfinite.allowed,
     )
     if isinstance(spec.config, DcganConfig):
         return _train_dcgan(config, spec.config, stages)
@@ -214,7 +225,10 @@ def _footprint(config: GanTrainConfig, spec: GanSpec, data: ImageData, groups: G
         constants = jax.eval_shape(learner.initial, jax.random.key(0)).variables
     rows = GanData(jnp.asarray(data.images), jnp.asarray(data.labels))
     learner = GanLearner(pairs, config.game, config.rate)
-    program = compile_steps(learner, rows, config.budget, groups=groups, constants=constants)
+    program = compile_steps(
+        learner, rows, config.budget, groups=groups, constants=constants,
+        max_skipped=config.nonfinite.allowed,
+    )  # fmt: skip
     return footprint(program, batch_size=config.budget.batch_size, fixed=(rows, constants))
 
 
