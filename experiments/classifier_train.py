@@ -46,6 +46,7 @@ from train.processes import (
 )
 from train.replacement import replace_images
 from train.runs import (
+    ADDED_LATER,
     RESULT_FILE,
     append_metrics,
     as_json,
@@ -85,7 +86,7 @@ class ClassifierTrainConfig:
     """Share of the training images to replace, with --replace."""
     extra: UseAppendAction[tuple[Path, ...]] = ()
     """A set whose split train to train on too; once for each set: --extra A --extra B."""
-    devices: int = 1
+    devices: int = field(default=1, metadata=ADDED_LATER)
     """How many devices of each process share a batch; another number rounds its sums otherwise."""
     key: int = 0
     """Seed of everything random."""
@@ -136,7 +137,7 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
             return result
         if is_first_process():
             write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
-        state, evaluation = _train(config, spec, data, sets.test, label=label)
+        state, evaluation = _train(config, spec, data, sets, label=label)
     if not is_first_process():
         return {}
     return _finish(config, spec, state, evaluation, len(data.labels), timing(began, compiled))
@@ -166,6 +167,7 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
     ):
         epochs = fit(
             jax.random.key(config.key), learner, data, budget,
+            max_skipped=config.train.nonfinite.allowed,
             on_progress=lambda done, _: progress.update_to(done),
         )  # fmt: skip
         epoch = next(epochs)
@@ -265,7 +267,10 @@ def _learner(
 def _footprint(config: ClassifierTrainConfig, spec: ClassifierSpec, data: TrainData) -> Footprint:
     """Compiles the training steps, which training will not do again, for what they need."""
     learner, budget = _learner(config, spec, data), config.train.budget
-    program = compile_steps(learner, data, budget, devices=config.devices)
+    program = compile_steps(
+        learner, data, budget,
+        max_skipped=config.train.nonfinite.allowed, devices=config.devices,
+    )  # fmt: skip
     return footprint(program, batch_size=budget.batch_size, fixed=data, devices=config.devices)
 
 
@@ -273,7 +278,7 @@ def _train(
     config: ClassifierTrainConfig,
     spec: ClassifierSpec,
     data: TrainData,
-    test: ImageData | None,
+    sets: _Sets,
     *,
     label: str,
 ) -> tuple[TrainState, Evaluation | None]:
@@ -286,15 +291,21 @@ def _train(
     state, evaluation = resume.state if resume else None, None
     for result in train_epochs(
         config.out, key, learner, data, budget,
-        checkpoints=checkpoints, label=label, resume=resume, devices=config.devices,
+        checkpoints=checkpoints, label=label, ids=_ids(sets), resume=resume,
+        max_skipped=config.train.nonfinite.allowed, devices=config.devices,
     ):  # fmt: skip
         state = result.state
         if is_first_process():
-            evaluation = _evaluate(spec, state, test)
+            evaluation = _evaluate(spec, state, sets.test)
             append_metrics(config.out, _metrics(result, evaluation))
     if state is None:
         raise RuntimeError("no epoch was trained, though there is at least one")
-    return state, evaluation or _evaluate(spec, state, test)
+    return state, evaluation or _evaluate(spec, state, sets.test)
+
+
+def _ids(sets: _Sets) -> list[str]:
+    """Of the training set's images; a replaced one keeps its original's."""
+    return [name for data in (sets.originals, *sets.extras.values()) for name in data.ids]
 
 
 def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -> Evaluation | None:
@@ -307,6 +318,8 @@ def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -
 def _metrics(result: EpochResult, evaluation: Evaluation | None) -> dict[str, Any]:
     trained = {f"train_{name}": float(mean) for name, mean in result.means.items()}
     line = {"epoch": result.epoch, "step": result.step, **trained}
+    if result.skipped is not None:
+        line["skipped"] = result.skipped
     if evaluation:
         line |= {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
     return line

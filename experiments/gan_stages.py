@@ -1,7 +1,7 @@
 """The stages of a GAN's training, one after another in a run's directory."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Stages:
         grids: int,
         devices: int,
         label: str,
+        ids: Sequence[str],
+        max_skipped: int | None,
     ) -> None:
         """Begins.
 
@@ -56,10 +58,12 @@ class Stages:
             grids: sheets of samples to keep of a stage.
             devices: of each process that share a batch.
             label: in front of the progress.
+            ids: of the training set's images.
+            max_skipped: steps of a stage that may be skipped; see `train.fit`.
         """
         self._out, self._key, self._data, self._spec = out, key, data, spec
         self._groups, self._grids, self._label = groups, grids, label
-        self._devices = devices
+        self._devices, self._ids, self._max_skipped = devices, ids, max_skipped
         self._done: list[str] = []
 
     def train(
@@ -97,7 +101,8 @@ class Stages:
         for result in train_epochs(
             self._out, key, learner, self._data, budget,
             checkpoints=checkpoints, label=f"{self._label}: {name}", resume=resume,
-            stage=name, groups=self._groups, constants=constants, devices=self._devices,
+            stage=name, groups=self._groups, constants=constants,
+            ids=self._ids, max_skipped=self._max_skipped, devices=self._devices,
         ):  # fmt: skip
             state, line = result.state, self._line(result)
             if not is_first_process():
@@ -122,6 +127,8 @@ class Stages:
         self._check_not_won(result)
         means = {name: float(value.mean()) for name, value in result.means.items()}
         line = {"epoch": result.epoch, "step": result.step, **means}
+        if result.skipped is not None:
+            line["skipped"] = result.skipped
         if self._groups:
             line["by_class"] = {name: value.tolist() for name, value in result.means.items()}
         return line

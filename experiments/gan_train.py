@@ -30,7 +30,7 @@ from train.checkpoints import save_checkpoint
 from train.classifiers import Precision, check_precision
 from train.datasets import ImageData, data_digest, load_images
 from train.files import write_json
-from train.loop import Budget, compile_steps
+from train.loop import Budget, NonFiniteConfig, compile_steps
 from train.memory import Footprint, check_fits, explained, footprint
 from train.processes import (
     first_process_first,
@@ -38,7 +38,15 @@ from train.processes import (
     make_training_mesh,
     shared_by,
 )
-from train.runs import RESULT_FILE, as_json, check_key, environment, open_run, read_metrics
+from train.runs import (
+    ADDED_LATER,
+    RESULT_FILE,
+    as_json,
+    check_key,
+    environment,
+    open_run,
+    read_metrics,
+)
 
 
 class Habit(NamedTuple):
@@ -103,9 +111,10 @@ class GanTrainConfig:
     """Spectral norm on the discriminator, in batch norm's place."""
     precision: Precision = "float32"
     """Of the computation; parameters are always float32."""
+    nonfinite: NonFiniteConfig = field(default_factory=NonFiniteConfig, metadata=ADDED_LATER)
     grids: int = 10
     """Sheets of samples of fixed noise, kept at even intervals."""
-    devices: int = 1
+    devices: int = field(default=1, metadata=ADDED_LATER)
     """How many devices of each process share a batch; another number rounds its sums otherwise."""
     key: int = 0
     """Seed of everything random."""
@@ -217,6 +226,8 @@ def _train(
         grids=config.grids,
         devices=config.devices,
         label=label,
+        ids=data.ids,
+        max_skipped=config.nonfinite.allowed,
     )
     if isinstance(spec.config, DcganConfig):
         return _train_dcgan(config, spec.config, stages)
@@ -235,8 +246,9 @@ def _footprint(config: GanTrainConfig, spec: GanSpec, data: ImageData, groups: G
     rows = GanData(jnp.asarray(data.images), jnp.asarray(data.labels))
     learner = GanLearner(pairs, config.game, config.rate)
     program = compile_steps(
-        learner, rows, config.budget, groups=groups, constants=constants, devices=config.devices
-    )
+        learner, rows, config.budget, groups=groups, constants=constants,
+        max_skipped=config.nonfinite.allowed, devices=config.devices,
+    )  # fmt: skip
     return footprint(
         program,
         batch_size=config.budget.batch_size,
@@ -290,7 +302,7 @@ def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, Any]:
     """What the run's result depends on, and the data by digest rather than by place."""
     options = as_json(config)
     for name in ("data", "data_dir", "out", "split", "devices"):
-        del options[name]
+        options.pop(name, None)  # the last one is there only if it is not 1
     return {
         **options,
         **shared_by(config.devices),

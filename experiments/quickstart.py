@@ -176,7 +176,9 @@ def _images_section(images: Path) -> Section:
     """One digit of each of the first classes, beside what became of it."""
     made, originals = load_images(images), load_images(DIGITS)
     shown = np.array([np.flatnonzero(made.labels == label)[0] for label in range(SHOWN_IMAGES)])
-    pairs = synthesis_pairs(made, originals.images, shown)
+    row_of = {name: row for row, name in enumerate(originals.ids)}
+    sources = np.array([row_of[name] for name in made.source_ids or ()])
+    pairs = synthesis_pairs(made, originals.images[sources], shown)
     return Section(
         title="Asked for, and achieved",
         text="Above the original, in the middle the image made from it, below both distributions: "

@@ -13,7 +13,7 @@ import imgopt
 from experiments.figures import histogram, image_pairs
 from experiments.report import Picture, Section, write_report
 from imgopt.synthesis import FROZEN_SLOPE, slope
-from train.image_data import ImageData, ImageReader, iter_parts
+from train.image_data import ImageData, ImageReader, iter_parts, slice_images, take_images
 
 SHOWN_IMAGES = 8
 MEASURED_AT_ONCE = 1000  # bounds the memory of measuring a large set
@@ -23,19 +23,32 @@ Pair = tuple[ImageData, ImageData]
 """A part of a set, and the images that it was made from."""
 
 
-def pairs_in_parts(made: ImageReader, originals: ImageReader, *, start: int) -> Iterator[Pair]:
-    """Reads a set and the images that it was made from side by side.
+def pairs_in_parts(made: ImageReader, originals: ImageReader, rows: range) -> Iterator[Pair]:
+    """Reads a set and the images that it was made from side by side, paired by the sources' ids.
 
     Args:
-        made: the set.
+        made: the set, in the order of its originals, some of which it may lack.
         originals: the split that it was made from.
-        start: number in that split of the set's first image.
+        rows: numbers in that split of the images that it was made from.
+
+    Raises:
+        ValueError: the set was not made from them.
     """
-    return zip(
-        iter_parts(made, size=MEASURED_AT_ONCE),
-        iter_parts(originals, start=start, stop=start + len(made), size=MEASURED_AT_ONCE),
-        strict=True,
-    )
+    done = 0
+    for part in iter_parts(originals, start=rows.start, stop=rows.stop, size=MEASURED_AT_ONCE):
+        own = made.read(done, min(done + len(part.ids), len(made)))
+        kept = np.flatnonzero(np.isin(part.ids, own.source_ids or ()))
+        own = slice_images(own, 0, len(kept))
+        if own.source_ids != tuple(part.ids[row] for row in kept):
+            break
+        done += len(kept)
+        if len(kept):
+            yield own, take_images(part, kept)
+    if done < len(made):
+        raise ValueError(
+            f"expected images made from originals {rows.start} to {rows.stop}, in their order, got "
+            f"a set whose image {done} is of another; it was made from another data set"
+        )
 
 
 def summarise(
@@ -99,7 +112,8 @@ def _pixel_measures(pixel_map, made, originals):
 def print_summary(summary: dict[str, Any], *, made: int, seconds: float) -> None:
     """Prints a summary, and how quick it was if anything was made."""
     speed = f", {made} made at {made / seconds:.1f} images/s" if made else ", all there already"
-    print(f"images                   {summary['images']}{speed}")
+    left_out = f", {summary['left_out']} left out" if "left_out" in summary else ""
+    print(f"images                   {summary['images']}{left_out}{speed}")
     print(
         f"KL(target ‖ output)      mean {summary['kl_mean']:.4f}, "
         f"95th percentile {summary['kl_p95']:.4f} nats"

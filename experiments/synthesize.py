@@ -4,12 +4,15 @@ The result is an image set, written shard by shard. A shard holds a fixed range 
 images, so the same command goes on where it stopped, and a larger --stop extends a finished set;
 either way the bytes are those of one undisturbed run. What is lost is at most the batch at hand.
 
+An image that does not stay finite is left out of the set, and disturbs no other.
+
 Originals are read, and the set is summarised, a few shards at a time. What grows in memory is, for
 every image, its label, its target (4 bytes a class) and about 40 bytes of measures.
 """
 
 import functools
 import time
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +27,7 @@ import imgopt
 from experiments.classifier_source import ClassifierSource, check_takes, find_classifier
 from experiments.compilation import counted_compilations
 from experiments.kept_batches import Batch, discard_batches, keep_batch, kept_batch
+from experiments.left_out import Covered, covered_by, note_left_out
 from experiments.progress import Progress
 from experiments.synthesis_options import RuleConfig, synthesis_options
 from experiments.synthesis_summary import (
@@ -38,7 +42,7 @@ from imgopt.synthesis import as_partial
 from train.classifiers import Precision, check_precision
 from train.datasets import data_digest, open_images
 from train.files import write_json
-from train.image_data import ImageData, ImageReader
+from train.image_data import ImageData, ImageReader, slice_images
 from train.image_sets import (
     ImageSetSpec,
     ShardRecord,
@@ -57,6 +61,9 @@ SPLIT = "train"
 """Of the new set: what it holds is meant for training, whatever it was made from."""
 
 EXTRAS = ("target", "output", "kl", "max_error", "steps", "source_id")
+
+NAMED_IMAGES = 5
+"""Of those left out, at most so many are named on the screen; the manifest names them all."""
 
 MADE = ("image", "outputs", "kl", "max_error", "steps")
 """What a batch gives."""
@@ -136,7 +143,11 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Mad
 
     Raises:
         ValueError: something does not fit, found before anything is compiled or written.
-        FloatingPointError: an image or its output is not finite.
+        FloatingPointError: of some shard not one image and its output is finite.
+
+    Warns:
+        UserWarning: some images are not, and are left out; their number and originals stand in the
+            manifest.
     """
     job = _check(config)
     identity = _identity(config, job)
@@ -163,10 +174,25 @@ def _make_what_is_missing(
         seconds = time.monotonic() - began
     for index in shards:  # what a call left that was killed after writing a shard
         discard_batches(_shard_path(config, job, index))
-    records = [whole[index] for index in shards]
-    commit(config.out, job.spec, {SPLIT: records}, manifest={**identity, "stop": job.stop})
+    left_out = [name for index in shards for name in whole[index].left_out]
+    manifest = {**identity, "stop": job.stop}
+    if left_out:
+        _warn_of(left_out, of=job.stop - job.start)
+        manifest["left_out"] = {"images": len(left_out), "source_ids": left_out}
+    records = [whole[index].record for index in shards]
+    commit(config.out, job.spec, {SPLIT: records}, manifest=manifest)
     made = sum(len(rows) for rows in missing.values())
-    return _finish(config, job, made=made, seconds=seconds)
+    return _finish(config, job, left_out=len(left_out), made=made, seconds=seconds)
+
+
+def _warn_of(left_out: Sequence[str], *, of: int) -> None:
+    named = ", ".join(left_out[:NAMED_IMAGES])
+    more = f" and {len(left_out) - NAMED_IMAGES:,} more" if len(left_out) > NAMED_IMAGES else ""
+    warnings.warn(
+        f"{len(left_out):,} of {of:,} images are not finite or have no finite output, and are left "
+        f"out: those of {named}{more}; a lower learning_rate may help",
+        stacklevel=2,
+    )
 
 
 def _check(config: SynthesizeConfig) -> _Job:
@@ -242,9 +268,14 @@ def _shard_ranges(config: SynthesizeConfig, job: _Job) -> dict[int, range]:
     return {i: range(first, min(first + size, job.stop)) for i, first in enumerate(starts)}
 
 
-def _whole_shards(
-    out: Path, spec: ImageSetSpec, shards: dict[int, range]
-) -> dict[int, ShardRecord]:
+class _Shard(NamedTuple):
+    """A shard on disk, and ids of the originals of which it holds no image."""
+
+    record: ShardRecord
+    left_out: tuple[str, ...]
+
+
+def _whole_shards(out: Path, spec: ImageSetSpec, shards: dict[int, range]) -> dict[int, _Shard]:
     """The shards on disk that need not be made again.
 
     Not whole are those that cannot be read, those that are too short because the set has grown,
@@ -258,14 +289,16 @@ def _whole_shards(
     committed = _committed_digests(out)
     too_many = shard_path(out, spec, split=SPLIT, index=len(shards)).exists()
     for index, rows in shards.items():
+        path = shard_path(out, spec, split=SPLIT, index=index)
         try:
-            record = describe_shard(shard_path(out, spec, split=SPLIT, index=index))
+            record = describe_shard(path)
         except ValueError:
             continue
-        too_many |= record.num_examples > len(rows)
+        covered = covered_by(path, record, start=rows.start)
+        too_many |= covered.rows.stop > rows.stop
         is_as_committed = committed.get(record.file, record.sha256) == record.sha256
-        if record.num_examples == len(rows) and is_as_committed:
-            whole[index] = record
+        if covered.rows == rows and is_as_committed:
+            whole[index] = _Shard(record, covered.left_out)
     if too_many:
         raise ValueError(
             f"{out} already holds more images than are asked for; choose another --out"
@@ -293,11 +326,11 @@ def _make_shards(
     identity: dict[str, Any],
     *,
     label: str,
-) -> dict[int, ShardRecord]:
+) -> dict[int, _Shard]:
     """Synthesises and writes shards; one is encoded and written while the next is computed."""
     total = sum(map(len, missing.values()))
     done = 0
-    writing: dict[int, Future[ShardRecord]] = {}
+    writing: dict[int, Future[_Shard]] = {}
     with Progress(label, total=total, unit="images") as progress, ThreadPoolExecutor(1) as pool:
         for index, originals in zip(missing, _read_ahead(job, missing.values()), strict=True):
             rows, parts = missing[index], []
@@ -306,17 +339,22 @@ def _make_shards(
                 parts.append(part)
                 done += len(part["steps"])
                 progress.update_to(done)
-            columns = _columns(originals, targets, parts)
+            columns, left_out = _columns(originals, targets, parts)
             for earlier in writing.values():  # no more than one waits in memory
                 earlier.result()
-            writing[index] = pool.submit(_write, config, job, index, columns)
+            covered = Covered(rows, left_out)
+            writing[index] = pool.submit(_write, config, job, index, columns, covered)
     return {index: written.result() for index, written in writing.items()}
 
 
-def _write(config: SynthesizeConfig, job: _Job, index: int, columns: dict[str, Any]) -> ShardRecord:
+def _write(
+    config: SynthesizeConfig, job: _Job, index: int, columns: dict[str, Any], covered: Covered
+) -> _Shard:
     record = write_shard(config.out, job.spec, split=SPLIT, index=index, columns=columns)
-    discard_batches(_shard_path(config, job, index))
-    return record
+    path = _shard_path(config, job, index)
+    note_left_out(path, record, covered)
+    discard_batches(path)
+    return _Shard(record, covered.left_out)
 
 
 def _finished_batches(
@@ -376,37 +414,49 @@ def _batches(
 
 def _columns(
     originals: ImageData, targets: Float[np.ndarray, "n k"], parts: Sequence[Batch]
-) -> dict[str, Any]:
-    """A shard's features; an image's id is its source's with a prefix."""
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A shard's features, and the ids of originals whose images are left out, not being finite.
+
+    An image's id is its source's with a prefix.
+    """
     made = {name: np.concatenate([part[name] for part in parts]) for name in MADE}
-    broken = ~np.isfinite(made["outputs"]).all(1)
-    if broken.any():
+    finite = np.isfinite(made["outputs"]).all(1) & np.isfinite(made["kl"])
+    if not finite.any():
         raise FloatingPointError(
-            f"{broken.sum()} of {len(originals.ids)} images are not finite or have no finite "
-            f"output, first that of {originals.ids[np.argmax(broken)]}; a lower learning_rate may "
+            f"not one of the {len(finite)} images from that of {originals.ids[0]} to that of "
+            f"{originals.ids[-1]} is finite and has a finite output; a lower learning_rate may "
             "help. The shards before are kept"
         )
-    return {
-        "id": [f"synthesised_{name}" for name in originals.ids],
+    ids = np.array(originals.ids, object)
+    columns = {
         "label": originals.labels,
         "target": targets,
         "output": made.pop("outputs"),
         **made,
-        "source_id": list(originals.ids),
+        "source_id": ids,
     }
+    kept: dict[str, Any] = {name: column[finite] for name, column in columns.items()}
+    kept["id"] = [f"synthesised_{name}" for name in kept["source_id"]]
+    return kept, tuple(ids[~finite])
 
 
-def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -> Made:
+def _finish(
+    config: SynthesizeConfig, job: _Job, *, left_out: int, made: int, seconds: float
+) -> Made:
     """Summarises the whole set, on screen and beside it."""
     data = open_images(config.out)
     columns = read_extras(config.out, ("kl", "max_error", "steps"))
-    pairs = pairs_in_parts(data, job.originals, start=job.start)
-    summary = summarise(pairs, columns, job.options["pixel_map"])
+    rows = range(job.start, job.stop)
+    summary = summarise(
+        pairs_in_parts(data, job.originals, rows), columns, job.options["pixel_map"]
+    )
+    if left_out:
+        summary["left_out"] = left_out
     write_json(config.out / "summary.json", summary)
-    shown = min(SHOWN_IMAGES, len(data))
-    originals = job.originals.read(job.start, job.start + shown).images
+    first, sources = next(pairs_in_parts(data, job.originals, rows))
+    shown = slice_images(first, 0, SHOWN_IMAGES)
     write_set_report(
-        config.out / "report.html", data.read(0, shown), columns["kl"], originals, summary
+        config.out / "report.html", shown, columns["kl"], sources.images[:SHOWN_IMAGES], summary
     )
     print_summary(summary, made=made, seconds=seconds)
     print(f"image set: {config.out}")

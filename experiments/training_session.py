@@ -1,7 +1,7 @@
 """Training in a run's directory, from the last good checkpoint on, with progress shown."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxtyping import Array, Int, Key
 from experiments.progress import Progress
 from experiments.stopping import deferred, is_asked, stopped
 from train.checkpoints import latest_checkpoint, save_checkpoint
-from train.loop import Budget, EpochResult, Learner, Paused, Snapshot, TrainState, fit
+from train.loop import Budget, EpochResult, Learner, NotFinite, Paused, Snapshot, TrainState, fit
 from train.processes import in_any_process, is_first_process
 from train.runs import keep_metrics
 
@@ -36,7 +36,9 @@ def restore(checkpoints: Path, learner: Learner) -> Snapshot | None:
     saved = checkpoint.state
     opt_state = jax.tree.unflatten(jax.tree.structure(empty.opt_state), saved["opt_state"])
     state = jax.tree.map(jnp.asarray, TrainState(saved["variables"], opt_state))
-    return Snapshot(int(saved["step"]), state, saved.get("scalars", {}))
+    return Snapshot(
+        int(saved["step"]), state, saved.get("scalars", {}), int(saved.get("skipped", 0))
+    )
 
 
 def train_epochs(
@@ -48,7 +50,9 @@ def train_epochs(
     *,
     checkpoints: Path,
     label: str,
+    ids: Sequence[str],
     resume: Snapshot | None = None,
+    max_skipped: int | None = None,
     should_stop: Callable[[], bool] = is_asked,
     stage: str | None = None,
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
@@ -72,7 +76,9 @@ def train_epochs(
         budget: ditto.
         checkpoints: their directory.
         label: in front of the progress.
+        ids: of the training set's examples, to name those of a batch that is not finite.
         resume: see `restore`.
+        max_skipped: see `train.fit`.
         should_stop: whether to stop, asked between calls to the device and after an epoch's line.
         stage: of the run, which its lines of metrics name; None: it has no stages.
         groups: ditto.
@@ -84,6 +90,7 @@ def train_epochs(
 
     Raises:
         Stopped: it should; the checkpoint is saved.
+        FloatingPointError: as `train.fit`; the message names the examples of the batch.
     """
     count = min(map(len, groups.values())) if groups else len(jax.tree.leaves(data)[0])
     total = budget.total_steps(count)
@@ -103,19 +110,23 @@ def train_epochs(
             for result in fit(
                 key, learner, data, budget, groups=groups, constants=constants, resume=resume,
                 on_progress=lambda done, _: progress.update_to(done),
-                should_stop=stops_everywhere, devices=devices,
+                should_stop=stops_everywhere, max_skipped=max_skipped, devices=devices,
             ):  # fmt: skip
                 yield result
                 stops = stops_everywhere()
                 is_due = time.monotonic() - last_saved > CHECKPOINT_EVERY_SECONDS
                 if stops or is_due or result.step == total:
-                    _save(checkpoints, Snapshot(result.step, result.state))
+                    skipped = result.skipped or 0
+                    _save(checkpoints, Snapshot(result.step, result.state, skipped=skipped))
                     last_saved = time.monotonic()
                 if stops:
                     raise stopped(after=f"step {result.step:,}")
         except Paused as paused:
             _save(checkpoints, paused.snapshot)
             raise stopped(after=f"step {paused.snapshot.step:,}") from None
+        except NotFinite as error:
+            batch = ", ".join(ids[row] for row in error.rows.tolist())
+            raise FloatingPointError(f"{error}. The examples of its batch: {batch}") from error
 
 
 def _save(checkpoints: Path, snapshot: Snapshot) -> None:
@@ -126,5 +137,6 @@ def _save(checkpoints: Path, snapshot: Snapshot) -> None:
         "opt_state": jax.tree.leaves(snapshot.state.opt_state),
         "step": np.int64(snapshot.step),
         **({"scalars": dict(snapshot.scalars)} if snapshot.scalars else {}),
+        **({"skipped": np.int64(snapshot.skipped)} if snapshot.skipped else {}),
     }
     save_checkpoint(checkpoints, snapshot.step, tree)

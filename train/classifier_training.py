@@ -1,7 +1,7 @@
 """Training a classifier: its configuration, its training set and its step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,8 +14,9 @@ from imgopt import to_float
 from train.augmentation import flip_and_crop
 from train.classifiers import ClassifierSpec, Precision, normalise
 from train.datasets import ImageData
-from train.loop import Budget, TrainState
+from train.loop import Budget, NonFiniteConfig, TrainState
 from train.losses import KlDirection, cross_entropy, mixed_soft_label_loss
+from train.runs import ADDED_LATER
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class TrainConfig:
     """Pad by this much and cut a random window of the image's size; 0 for no cut."""
     precision: Precision = "float32"
     """Of the computation; parameters are always float32."""
+    nonfinite: NonFiniteConfig = field(default_factory=NonFiniteConfig, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number outside its range."""

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int, Int32, UInt8
 
 PART_IMAGES = 1024
 """Images read at once unless told otherwise: 3 MiB of CIFAR-10, 150 MiB at 224×224."""
@@ -84,6 +84,20 @@ def slice_images(data: ImageData, start: int, stop: int) -> ImageData:
     names = data.class_names
     part = {name: column[start:stop] for name, column in _columns(data).items()}
     return ImageData(class_names=names, **part)
+
+
+def take_images(data: ImageData, rows: Int[np.ndarray, " m"]) -> ImageData:
+    """Gives the images of some rows, with all that is known of them.
+
+    Args:
+        data: the images.
+        rows: their numbers.
+    """
+    taken: dict[str, Any] = {
+        name: column[rows] if isinstance(column, np.ndarray) else tuple(column[r] for r in rows)
+        for name, column in _columns(data).items()
+    }
+    return ImageData(class_names=data.class_names, **taken)
 
 
 def join_images(parts: Sequence[ImageData]) -> ImageData:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,9 @@ STEPS_PER_CALL = 20
 
 SECONDS_PER_CALL = 1.0
 """About how long a call may take: so long a request to stop waits."""
+
+SKIPPED = "skipped"
+"""Among a step's scalars: whether it was skipped because it was not finite."""
 
 
 class TrainState(NamedTuple):
@@ -105,6 +108,38 @@ class Budget:
         return self.steps or self.steps_per_epoch(count) * self.epochs
 
 
+@dataclass(frozen=True)
+class NonFiniteConfig:
+    """What is done about a step whose loss, gradient or new state is not finite."""
+
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """At a step that is not finite: stop, or leave its update out and go on."""
+    max_skipped: int = 10
+    """With --on-nonfinite skip, how many steps to skip in all before it stops after all."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number outside its range."""
+        if self.max_skipped < 1:
+            raise ValueError(f"max_skipped must be at least 1, got {self.max_skipped}")
+
+    @property
+    def allowed(self) -> int | None:
+        """How many steps `fit` may skip; None: it stops at the first."""
+        return self.max_skipped if self.on_nonfinite == "skip" else None
+
+
+class NotFinite(FloatingPointError):  # noqa: N818 -- as FloatingPointError itself
+    """A step that is not finite; the message names it.
+
+    Attributes:
+        rows: of the training set, the examples of its batch.
+    """
+
+    def __init__(self, message: str, rows: Int[np.ndarray, " n"]) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
 class Snapshot(NamedTuple):
     """All that training needs to go on with the same bits, within an epoch too.
 
@@ -113,11 +148,13 @@ class Snapshot(NamedTuple):
         state: after the last of them.
         scalars: the learner's, of the steps so far of an epoch that is not at its end: one row a
             step, in float32 or int32 as they came.
+        skipped: steps in all that were skipped because they were not finite.
     """
 
     step: int
     state: TrainState
     scalars: Mapping[str, np.ndarray] = MappingProxyType({})
+    skipped: int = 0
 
 
 class Paused(Exception):  # noqa: N818 -- no error
@@ -141,13 +178,16 @@ class EpochResult(NamedTuple):
         epoch: its number, from 1.
         step: updates made in all.
         state: after the last of them.
-        means: of the learner's scalars over the epoch's steps; one a group, where there are groups.
+        means: of the learner's scalars over the epoch's steps but skipped ones; one a group, where
+            there are groups.
+        skipped: steps so far, in all epochs, that were skipped; None where none may be.
     """
 
     epoch: int
     step: int
     state: TrainState
     means: dict[str, np.ndarray]
+    skipped: int | None = None
 
 
 def fit(
@@ -159,6 +199,7 @@ def fit(
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
     constants: Any = None,
     resume: Snapshot | None = None,
+    max_skipped: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     steps_per_call: int = STEPS_PER_CALL,
@@ -174,6 +215,8 @@ def fit(
         groups: rows of each group, by its name; none: all rows are one, without an axis of groups.
         constants: passed on to the learner's update.
         resume: where the same training came to; None to begin.
+        max_skipped: how many steps may be skipped that are not finite. A skipped step leaves the
+            state as it is, that of its group where there are groups. None: it stops at the first.
         on_progress: called with (steps done, steps in all) after every call to the device.
         should_stop: asked after every call but an epoch's last one, where the caller has its say.
             Several processes that train together must be told the same.
@@ -188,7 +231,9 @@ def fit(
     Raises:
         ValueError: the training set, or a group of it, is smaller than a batch; or the devices are
             too many, or do not share a batch evenly.
-        FloatingPointError: a scalar or a variable is no longer finite; the message names the step.
+        NotFinite: a scalar of a step is not finite, or with `max_skipped` more steps than that are
+            not, be it in what they would make of the state.
+        FloatingPointError: a variable is no longer finite; the message names the step.
         Paused: it was asked to stop.
         LostProcessError: another process of the job has ended.
     """
@@ -197,37 +242,51 @@ def fit(
     steps, total = budget.steps_per_epoch(smallest), budget.total_steps(smallest)
     mesh = make_training_mesh(devices, batch_size=budget.batch_size)
     run_steps = _make_run_steps(
-        learner, budget.batch_size, groups is not None, steps_per_call, mesh
+        learner,
+        budget.batch_size,
+        groups is not None,
+        steps_per_call,
+        max_skipped is not None,
+        mesh,
     )
     if groups is not None:
         key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(groups)))
-    step, state, before = resume or Snapshot(0, initial_state(key, learner))
+    step, state, before, skipped = resume or Snapshot(0, initial_state(key, learner))
     state, data, constants, steps_key = on_every_device((state, data, constants, key), mesh)
     pace = _Pace(steps_per_call)
     while step < total:
         epoch = step // steps
         first, end = epoch * steps, min((epoch + 1) * steps, total)
         order = _epoch_order(key, epoch, rows, count=steps * budget.batch_size)
-        order = on_every_device(order, mesh)
+        placed_order = on_every_device(order, mesh)
         found = [before] if before else []
         while step < end:
             stop = min(step + pace.steps, end)
             with lost_processes_named(), pace.measured(stop - step):
                 state, scalars = run_steps(
-                    state, data, constants, steps_key, order, first, step, stop
+                    state, data, constants, steps_key, placed_order, first, step, stop
                 )
                 scalars = jax.device_get(scalars)
             found.append({name: value[: stop - step] for name, value in scalars.items()})
-            _check_finite(found[-1], groups, step=step, epoch=epoch)
+            broken = np.flatnonzero(_broken(found[-1]).reshape(stop - step, -1).any(1))
+            left = (max_skipped or 0) - skipped
+            if len(broken) > left:
+                raise _not_finite(
+                    found[-1], int(broken[left]), order[..., (step - first) * budget.batch_size :],
+                    groups, budget.batch_size, step=step, epoch=epoch, skipped=max_skipped,
+                )  # fmt: skip
+            skipped += len(broken)
             step = stop
             if on_progress:
                 on_progress(step, total)
             if step < end and should_stop():
                 _check_parameters(state, step=step, epoch=epoch)
-                raise Paused(Snapshot(step, as_local(state, mesh), _joined(found)))
+                raise Paused(Snapshot(step, as_local(state, mesh), _joined(found), skipped))
         _check_parameters(state, step=step, epoch=epoch)
         before = {}
-        yield EpochResult(epoch + 1, step, as_local(state, mesh), _means(_joined(found)))
+        count = skipped if skips else None
+        means = _means(_joined(found), epoch)
+        yield EpochResult(epoch + 1, step, as_local(state, mesh), means, count)
 
 
 class _Pace:
@@ -260,6 +319,7 @@ def compile_steps(
     *,
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
     constants: Any = None,
+    max_skipped: int | None = None,
     steps_per_call: int = STEPS_PER_CALL,
     devices: int = 1,
 ) -> jax.stages.Compiled:
@@ -273,6 +333,7 @@ def compile_steps(
         budget: ditto.
         groups: ditto.
         constants: ditto.
+        max_skipped: ditto.
         steps_per_call: ditto.
         devices: ditto.
 
@@ -286,7 +347,9 @@ def compile_steps(
     order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
     state = jax.eval_shape(_make_initial(learner, bool(shape)), key)
     mesh = make_training_mesh(devices, batch_size=budget.batch_size)
-    run_steps: Any = _make_run_steps(learner, budget.batch_size, bool(shape), steps_per_call, mesh)
+    run_steps: Any = _make_run_steps(
+        learner, budget.batch_size, bool(shape), steps_per_call, max_skipped is not None, mesh
+    )
     data, constants = jax.eval_shape(lambda *trees: trees, data, constants)
     return run_steps.lower(state, data, constants, key, order, 0, 0, 0).compile()
 
@@ -296,9 +359,19 @@ def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
-def _means(scalars: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _means(scalars: Mapping[str, np.ndarray], epoch: int) -> dict[str, np.ndarray]:
     """Means over all steps; in float64, so that they do not depend on the steps of a call."""
-    return {name: np.asarray(value.mean(0, dtype=np.float64)) for name, value in scalars.items()}
+    used = ~scalars[SKIPPED] if SKIPPED in scalars else np.True_
+    if not np.any(used, axis=0).all():
+        raise FloatingPointError(
+            f"not a single step of epoch {epoch + 1} was finite; a lower --learning-rate may help. "
+            "The last checkpoint is kept"
+        )
+    return {
+        name: np.asarray(value.mean(0, dtype=np.float64, where=used))
+        for name, value in scalars.items()
+        if name != SKIPPED
+    }
 
 
 def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
@@ -324,23 +397,39 @@ def _is_finite(tree: Any) -> Bool[Array, ""]:
     )
 
 
-def _check_finite(
-    found: dict[str, np.ndarray], groups: Mapping[str, Any] | None, *, step: int, epoch: int
-) -> None:
-    """Raises FloatingPointError where a scalar of a step, counted from `step`, is not finite."""
-    broken = {name: ~np.isfinite(value) for name, value in found.items()}
-    bad_steps = np.any([value.reshape(len(value), -1).any(1) for value in broken.values()], axis=0)
-    if not bad_steps.any():
-        return
-    first = int(bad_steps.argmax())
-    names = [name.replace("_", " ") for name, value in broken.items() if value[first].any()]
-    where = ""
-    if groups is not None:
-        which = np.any([value[first] for value in broken.values()], axis=0)
-        where = f" of {', '.join(np.array(list(groups))[which])}"
-    raise FloatingPointError(
-        f"not finite at step {step + first} (epoch {epoch + 1}): the {' and the '.join(names)}"
-        f"{where}; a lower --learning-rate may help. The last checkpoint is kept"
+def _broken(found: Mapping[str, np.ndarray]) -> Bool[np.ndarray, "steps *groups"]:
+    """Which steps are not finite, as far as the scalars or the program itself tell."""
+    if SKIPPED in found:
+        return found[SKIPPED]
+    return np.any([~np.isfinite(value) for value in found.values()], axis=0)
+
+
+def _not_finite(
+    found: Mapping[str, np.ndarray],
+    index: int,
+    order: Int[Array, "*groups n"],
+    groups: Mapping[str, Any] | None,
+    batch_size: int,
+    *,
+    step: int,
+    epoch: int,
+    skipped: int | None,
+) -> NotFinite:
+    """What to raise of one of a call's steps, counted from `step`, as `order` is."""
+    names = [
+        name.replace("_", " ")
+        for name, value in found.items()
+        if name != SKIPPED and not np.isfinite(value[index]).all()
+    ]
+    which = _broken(found)[index]
+    whose = "" if groups is None else f" of {', '.join(np.array(list(groups))[which])}"
+    more = "" if skipped is None else f" (skipped before it: {skipped})"
+    rows = np.asarray(order)[which, ..., index * batch_size : (index + 1) * batch_size]
+    return NotFinite(
+        f"not finite at step {step + index} (epoch {epoch + 1}): the "
+        f"{' and the '.join(names or ['update'])}{whose}{more}; a lower --learning-rate may help. "
+        "The last checkpoint is kept",
+        rows.ravel(),
     )
 
 
@@ -372,7 +461,12 @@ def _permutation(key: Key[Array, ""], count: int) -> Int[Array, " n"]:
 
 @functools.lru_cache(maxsize=8)  # several seeds of one configuration share the compiled program
 def _make_run_steps(
-    learner: Learner, batch_size: int, grouped: bool, at_most: int, mesh: Mesh | None
+    learner: Learner,
+    batch_size: int,
+    grouped: bool,
+    at_most: int,
+    skips: bool,
+    mesh: Mesh | None,
 ) -> Callable:
     """The compiled program: steps `start` to `stop` of an epoch that began with step `first`.
 
@@ -390,7 +484,8 @@ def _make_run_steps(
             rows = jax.lax.dynamic_slice_in_dim(order, begin, batch_size, axis=-1)
             batch = jax.tree.map(lambda column: column[rows], data)
             batch = dealt_out(batch, mesh, axis=int(grouped))
-            return update(_fold(key, step), state, batch, constants)
+            after, found = update(_fold(key, step), state, batch, constants)
+            return _skipping(state, after, found, grouped) if skips else (after, found)
 
         def body(step, carry):
             state, kept = carry
@@ -403,3 +498,24 @@ def _make_run_steps(
         return jax.lax.fori_loop(start, stop, body, (state, empty))
 
     return run_steps
+
+
+def _skipping(
+    before: TrainState, after: TrainState, found: dict[str, Array], grouped: bool
+) -> tuple[TrainState, dict[str, Array]]:
+    """A step's result; where it is not finite, the state before it. `SKIPPED` tells.
+
+    The gradient shows in the state: what is not finite in it makes a parameter so.
+    """
+    finite = [
+        jnp.isfinite(leaf).all(tuple(range(int(grouped), leaf.ndim)))
+        for leaf in jax.tree.leaves((after, found))
+    ]
+    is_good = functools.reduce(jnp.logical_and, finite)
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(
+            is_good.reshape(is_good.shape + (1,) * (new.ndim - is_good.ndim)), new, old
+        )
+
+    return jax.tree.map(choose, after, before), {**found, SKIPPED: ~is_good}

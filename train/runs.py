@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -22,15 +23,29 @@ METRICS_FILE = "metrics.jsonl"
 RESULT_FILE = "result.json"
 
 
+ADDED_LATER = MappingProxyType({"added later": True})
+"""Metadata of a dataclass's field that configurations on disk do not know: `as_json` leaves it out
+where it is at its default, so digests over what was made without it stay what they are."""
+
+
 def as_json(value: Any) -> Any:
     """A configuration as JSON's own types: dataclasses become objects, paths text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        found = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {f.name: as_json(item) for f, item in found.items() if not _is_left_out(f, item)}
     if isinstance(value, dict):
         return {str(name): as_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
+    if not field.metadata.keys() & ADDED_LATER.keys():
+        return False
+    if field.default_factory is dataclasses.MISSING:
+        return value == field.default
+    return value == field.default_factory()
 
 
 def open_run(

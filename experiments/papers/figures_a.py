@@ -7,13 +7,12 @@ numbers: noise is high-frequency energy, rainbows are a rise in saturation. Figu
 for and what the classifier says, is drawn for each rule.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
 from experiments.figures import rules_grid
 from experiments.papers.experiment import (
@@ -30,7 +29,7 @@ from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
 from experiments.report import Section, Table
 from experiments.synthesis_options import RuleConfig
-from experiments.synthesis_summary import synthesis_pairs
+from experiments.synthesis_summary import Pair, pairs_in_parts, synthesis_pairs
 from experiments.synthesize import SynthesizeConfig
 from train.classifiers import Precision
 from train.datasets import open_images
@@ -157,18 +156,18 @@ def _record(directory: Path) -> dict[str, Any]:
 
 def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
     """Draws the rules side by side (figures 3 to 5), and for each one figure 1."""
-    originals, by_rule, captions = None, {}, {}
-    for slug, config in _sets(pieces).items():
-        if originals is None:
-            originals = _first_originals(config)
-        made = open_images(config.out).read(0, len(originals))
-        pairs = synthesis_pairs(made, originals, np.arange(len(originals)))
-        save_sheet(out, _pairs_name(slug), pairs)
-        record, name = synthesis_record(config.out), RULES[slug].name
-        by_rule[name] = made.images
+    sets = _sets(pieces)
+    found = {slug: next(_pairs(config)) for slug, config in sets.items()}
+    common = set.intersection(*(set(originals.ids) for _, originals in found.values()))
+    shown, by_rule, captions = None, {}, {}
+    for slug, (made, originals) in found.items():
+        rows = np.flatnonzero(np.isin(originals.ids, list(common)))[:SHOWN_IMAGES]
+        save_sheet(out, _pairs_name(slug), synthesis_pairs(made, originals.images, rows))
+        record, name = synthesis_record(sets[slug].out), RULES[slug].name
+        by_rule[name], shown = made.images[rows], originals.images[rows]
         captions[name] = f"KL {record['kl_mean']:.3f}, change {record['mean_change_levels']:.1f}"
-    if originals is not None:
-        grid = rules_grid(originals, by_rule, captions=captions, difference_gain=DIFFERENCE_GAIN)
+    if shown is not None:
+        grid = rules_grid(shown, by_rule, captions=captions, difference_gain=DIFFERENCE_GAIN)
         save_sheet(out, "rules", grid)
 
 
@@ -178,10 +177,11 @@ def _sets(pieces: Mapping[str, Piece]) -> dict[str, SynthesizeConfig]:
     return {s: config for s, config in found.items() if isinstance(config, SynthesizeConfig)}
 
 
-def _first_originals(config: SynthesizeConfig) -> UInt8[np.ndarray, "n h w c"]:
-    """The images that the first ones of a set were made from, at most `SHOWN_IMAGES`."""
-    reader = open_images(config.dataset, config.split, data_dir=config.data_dir)
-    return reader.read(0, min(SHOWN_IMAGES, config.stop or len(reader))).images
+def _pairs(config: SynthesizeConfig) -> Iterator[Pair]:
+    """A set's images and those that they were made from."""
+    originals = open_images(config.dataset, config.split, data_dir=config.data_dir)
+    rows = range(config.start, len(originals) if config.stop is None else config.stop)
+    return pairs_in_parts(open_images(config.out), originals, rows)
 
 
 def _pairs_name(slug: str) -> str:

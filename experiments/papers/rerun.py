@@ -33,7 +33,7 @@ from gans.sampling import image_keys, load_gan, sample
 from train.datasets import open_images
 from train.files import read_json
 from train.image_data import join_images
-from train.image_sets import read_extras
+from train.image_sets import read_extras, read_manifest
 from train.runs import CONFIG_FILE, differences, read_metrics
 
 SAMPLES = 8
@@ -212,8 +212,8 @@ def _difference(stored: Any, repeated: Any) -> _Difference | None:
 
 
 def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Part:
-    """One batch of a synthesised set: the command itself on that batch's range of images."""
-    count = len(open_images(config.out))
+    """One batch of a synthesised set: the command itself on that batch's range of originals."""
+    count = (read_manifest(config.out) or {})["stop"] - config.start
     first = int(draw.integers(-(-count // config.batch_size))) * config.batch_size
     last = min(first + config.batch_size, count)
     what = f"the batch of images {first:,} to {last - 1:,} of {count:,}"
@@ -225,12 +225,18 @@ def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Part:
             stop=config.start + last,
         )
         synthesize_set(again, label=config.out.name)
-        return Part(what, _columns(config.out, first, last), _columns(again.out, 0, last - first))
+        repeated = _columns(again.out, 0, len(open_images(again.out)))
+    ids = list(open_images(config.out).iter_ids())
+    # Either may lack images that were not finite, so they are not where they are in the split.
+    begin = ids.index(repeated["id"][0]) if repeated["id"][0] in ids else 0
+    return Part(what, _columns(config.out, begin, begin + len(repeated["id"])), repeated)
 
 
 def _columns(directory: Path, first: int, last: int) -> dict[str, Any]:
-    """What a synthesised set holds of a range of its images."""
-    data = open_images(directory).read(first, last)
+    """What a synthesised set holds of a range of its images, as far as it has them."""
+    stored = open_images(directory)
+    last = min(last, len(stored))
+    data = stored.read(first, last)
     measures = read_extras(directory, ("kl", "max_error", "steps"))
     return {
         "id": data.ids,

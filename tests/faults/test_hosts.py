@@ -30,8 +30,29 @@ NETWORKS["vgg-small"] = _Architecture((6, "M"))  # compiles in no time
 sys.exit(experiments.cli.main(sys.argv[1:]))
 """
 
-TRAINING = ["classifier", "train", "--model", "vgg-small", "--epochs", "6", "--batch-size", "12", "--learning-rate", "0.02"]
-SYNTHESIS = ["synthesize", "--classifier", "slow_classifiers:linear", "--batch-size", "2", "--batches-per-shard", "2", "--steps", "5"]
+TRAINING = [
+    "classifier",
+    "train",
+    "--model",
+    "vgg-small",
+    "--epochs",
+    "6",
+    "--batch-size",
+    "12",
+    "--learning-rate",
+    "0.02",
+]
+SYNTHESIS = [
+    "synthesize",
+    "--classifier",
+    "slow_classifiers:linear",
+    "--batch-size",
+    "2",
+    "--batches-per-shard",
+    "2",
+    "--steps",
+    "5",
+]
 LONGEST_SECONDS = 240
 """Of a job; and so long a process may take to notice that another one has ended."""
 

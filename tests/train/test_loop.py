@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from train import loop
-from train.loop import Budget, Paused, Snapshot, TrainState, fit
+from train.loop import (
+    Budget,
+    NonFiniteConfig,
+    NotFinite,
+    Paused,
+    Snapshot,
+    TrainState,
+    fit,
+)
 
 KEY = jax.random.key(3)
 RANDOM = np.random.default_rng(1)
@@ -92,11 +100,11 @@ def test_resumed_after_an_epoch_it_ends_with_the_same_bits(groups, budget):
         assert_same_bits(resumed, undisturbed[index + 1 :])
 
 
-def paused(step, *, budget=BUDGET, **options):
+def paused(step, *, budget=BUDGET, data=DATA, **options):
     """The results before the first call that ends at or after `step`, and where it was paused."""
     done, found = [], []
     epochs = fit(
-        KEY, Walker(), DATA, budget, on_progress=lambda step, _: done.append(step),
+        KEY, Walker(), data, budget, on_progress=lambda step, _: done.append(step),
         should_stop=lambda: done[-1] >= step, **options,
     )  # fmt: skip
     with pytest.raises(Paused, match="paused after step") as caught:
@@ -189,6 +197,109 @@ def test_what_is_not_finite_is_named_with_step_and_group():
         run(groups=GROUPS, data={**DATA, "x": x})
     with pytest.raises(FloatingPointError, match=r"not finite at step \d \(epoch 1\): the w0;"):
         run(data={**DATA, "x": x})
+
+
+def broken_data(row=5):
+    x = DATA["x"].copy()
+    x[row] = np.inf
+    return {**DATA, "x": x}
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["one", "groups"])
+def test_the_rows_of_the_batch_come_with_it(groups):
+    with pytest.raises(NotFinite, match="not finite at step") as caught:
+        run(groups=groups, data=broken_data())
+    assert 5 in caught.value.rows
+    assert len(set(caught.value.rows.tolist())) == 4
+    assert groups is None or set(caught.value.rows.tolist()) <= set(GROUPS["odd"].tolist())
+
+
+def by_hand():
+    """The walk in plain Python, without the steps in which row 5 comes."""
+    learner, state = Walker(), Walker().initial(jax.random.fold_in(KEY, 0))
+    for step in range(15):
+        order = jax.random.permutation(
+            jax.random.fold_in(jax.random.fold_in(KEY, 1), step // 5), 23
+        )
+        rows = np.asarray(order)[(step % 5) * 4 : (step % 5 + 1) * 4]
+        if 5 not in rows:
+            batch = {name: column[rows] for name, column in DATA.items()}
+            key = jax.random.fold_in(jax.random.fold_in(KEY, 2), step)
+            state, _ = jax.jit(learner.update)(key, state, batch, None)
+    return state
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 20])
+def test_a_skipped_step_leaves_no_trace_in_the_state(steps_per_call):
+    results = run(data=broken_data(), max_skipped=3, steps_per_call=steps_per_call)
+    assert [result.skipped for result in results] == [1, 2, 3]
+    last = results[-1]
+    assert int(last.state.opt_state) == 12  # 15 steps but three
+    assert last.state.variables["seen"][5] == 0
+    assert last.state.variables["seen"].sum() == 12 * 4
+    np.testing.assert_allclose(last.state.variables["w"], by_hand().variables["w"], rtol=1e-6)
+    assert np.isfinite([float(result.means["w0"]) for result in results]).all()
+    assert "skipped" not in last.means
+
+
+def test_where_nothing_is_skipped_the_bits_are_those_of_the_plain_loop():
+    plain, skipping = run(), run(max_skipped=1)
+    assert [result.skipped for result in skipping] == [0, 0, 0]
+    assert_same_bits([r._replace(skipped=None) for r in skipping], plain)
+
+
+def test_only_the_group_that_is_not_finite_skips_the_step():
+    plain = run(groups=GROUPS)[-1].state.variables
+    found = run(groups=GROUPS, data=broken_data(), max_skipped=3)[-1].state.variables
+    assert_same_bits(*(jax.tree.map(lambda leaf: leaf[0], each) for each in (found, plain)))
+    assert found["seen"][1, 5] == 0
+    assert 0 < plain["seen"][1].sum() - found["seen"][1].sum() <= 3 * 4
+    assert np.isfinite(found["w"]).all()
+
+
+def test_one_step_too_many_stops_it():
+    with pytest.raises(NotFinite, match=r"\(epoch 3\): the w0 \(skipped before it: 2\);") as caught:
+        run(data=broken_data(), max_skipped=2)
+    assert 5 in caught.value.rows
+
+
+@dataclass(frozen=True)
+class Jumper(Walker):
+    """Its state breaks at an example; its scalars show it a step later."""
+
+    def update(self, key, state, batch, constants):
+        after, found = super().update(key, state, batch, constants)
+        return after, {"w0": state.variables["w"][0], "step": found["step"]}
+
+
+def test_a_state_that_breaks_is_a_broken_step_too():
+    found = run(learner=Jumper(), data=broken_data(), max_skipped=3)[-1]
+    assert found.skipped == 3
+    np.testing.assert_allclose(found.state.variables["w"], by_hand().variables["w"], rtol=1e-6)
+    with pytest.raises(NotFinite, match=r"the update \(skipped before it: 1\);"):
+        run(learner=Jumper(), data=broken_data(), max_skipped=1)
+
+
+@pytest.mark.parametrize("step", [3, 7, 8])
+def test_paused_it_goes_on_counting_what_it_skipped(step):
+    options = {"data": broken_data(), "max_skipped": 3}
+    undisturbed = run(**options)
+    found, snapshot = paused(step, steps_per_call=1, **options)
+    assert_same_bits([*found, *run(resume=snapshot, **options)], undisturbed)
+    with pytest.raises(NotFinite, match="skipped before it: 2"):
+        run(resume=snapshot, data=broken_data(), max_skipped=2)
+
+
+def test_an_epoch_without_a_finite_step_stops_it():
+    with pytest.raises(FloatingPointError, match="not a single step of epoch 1 was finite"):
+        run(data={**DATA, "x": DATA["x"] * np.inf}, max_skipped=100)
+
+
+def test_the_number_of_steps_to_skip_is_at_least_1():
+    with pytest.raises(ValueError, match="max_skipped must be at least 1, got 0"):
+        NonFiniteConfig(max_skipped=0)
+    assert NonFiniteConfig().allowed is None
+    assert NonFiniteConfig("skip", 4).allowed == 4
 
 
 def test_a_group_smaller_than_a_batch_is_refused():

@@ -1,7 +1,7 @@
 """Run directories: what may go on, and what a run leaves behind."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jax
@@ -9,6 +9,7 @@ import pytest
 
 from train.files import write_json
 from train.runs import (
+    ADDED_LATER,
     append_metrics,
     as_json,
     differences,
@@ -124,3 +125,21 @@ def test_the_environment_names_device_versions_and_command(monkeypatch):
     assert found["command"] == "elicit synthesize --steps 3"
     assert found["versions"]["jax"] == jax.__version__
     assert jax.devices()[0].platform in found["device"]
+
+
+@dataclass(frozen=True)
+class Grown(Config):
+    """As Config after two options were added."""
+
+    tolerance: float = field(default=0.5, metadata=ADDED_LATER)
+    added: Inner = field(default_factory=Inner, metadata=ADDED_LATER)
+
+
+def test_an_option_added_later_is_left_out_at_its_default(tmp_path):
+    assert as_json(Grown()) == as_json(Config())
+    open_run(tmp_path, Config())
+    assert open_run(tmp_path, Grown()) is None
+    with pytest.raises(ValueError, match=r"another configuration: tolerance was None, now 0\.25"):
+        open_run(tmp_path, Grown(tolerance=0.25))
+    changed = replace(Grown(), added=Inner(99))
+    assert as_json(changed)["added"] == as_json(Inner(99))
