@@ -32,7 +32,7 @@ def keep_batch(shard: Path, number: int, batch: Mapping[str, np.ndarray], identi
         identity: what its bytes depend on, as JSON's own types.
     """
     buffer = io.BytesIO()
-    np.savez(buffer, **batch)
+    np.savez(buffer, allow_pickle=False, **batch)
     content = buffer.getvalue()
     path = _path(shard, number)
     atomic_write(path, _digest(path, content, identity) + content)

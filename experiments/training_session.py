@@ -125,7 +125,7 @@ def train_epochs(
             _save(checkpoints, paused.snapshot)
             raise stopped(after=f"step {paused.snapshot.step:,}") from None
         except NotFinite as error:
-            batch = ", ".join(ids[row] for row in error.rows.tolist())
+            batch = ", ".join(ids[int(row)] for row in error.rows)
             raise FloatingPointError(f"{error}. The examples of its batch: {batch}") from error
 
 

@@ -9,7 +9,6 @@ its arrays then have an axis of groups in front, and its step is mapped over it 
 g is trained as it would be alone with the key fold_in(key, g).
 """
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -241,19 +240,13 @@ def fit(
     smallest = min(map(len, rows))
     steps, total = budget.steps_per_epoch(smallest), budget.total_steps(smallest)
     mesh = make_training_mesh(devices, batch_size=budget.batch_size)
-    run_steps = _make_run_steps(
-        learner,
-        budget.batch_size,
-        groups is not None,
-        steps_per_call,
-        max_skipped is not None,
-        mesh,
-    )
+    skips, grouped = max_skipped is not None, groups is not None
+    program = _make_run_steps(learner, budget.batch_size, grouped, steps_per_call, skips, mesh)
     if groups is not None:
         key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(groups)))
     step, state, before, skipped = resume or Snapshot(0, initial_state(key, learner))
-    state, data, constants, steps_key = on_every_device((state, data, constants, key), mesh)
-    pace = _Pace(steps_per_call)
+    state, *shared = on_every_device((state, data, constants, key), mesh)
+    caller = _Caller(functools.partial(program, *shared), at_most=steps_per_call)
     while step < total:
         epoch = step // steps
         first, end = epoch * steps, min((epoch + 1) * steps, total)
@@ -261,18 +254,14 @@ def fit(
         placed_order = on_every_device(order, mesh)
         found = [before] if before else []
         while step < end:
-            stop = min(step + pace.steps, end)
-            with lost_processes_named(), pace.measured(stop - step):
-                state, scalars = run_steps(
-                    state, data, constants, steps_key, placed_order, first, step, stop
-                )
-                scalars = jax.device_get(scalars)
-            found.append({name: value[: stop - step] for name, value in scalars.items()})
-            broken = np.flatnonzero(_broken(found[-1]).reshape(stop - step, -1).any(1))
+            stop = min(step + caller.steps, end)
+            state, scalars = caller.take_steps(state, placed_order, first, step, stop)
+            found.append(scalars)
+            broken = np.flatnonzero(_broken(scalars).reshape(stop - step, -1).any(1))
             left = (max_skipped or 0) - skipped
             if len(broken) > left:
                 raise _not_finite(
-                    found[-1], int(broken[left]), order[..., (step - first) * budget.batch_size :],
+                    scalars, int(broken[left]), order[..., (step - first) * budget.batch_size :],
                     groups, budget.batch_size, step=step, epoch=epoch, skipped=max_skipped,
                 )  # fmt: skip
             skipped += len(broken)
@@ -289,27 +278,32 @@ def fit(
         yield EpochResult(epoch + 1, step, as_local(state, mesh), means, count)
 
 
-class _Pace:
-    """How many steps to take in a call to the device.
+class _Caller:
+    """Has the device take steps, several in a call.
 
     Attributes:
-        steps: as many as take about a second, by the last call.
+        steps: to take in the next call: as many as take about a second, by the last one.
     """
 
-    def __init__(self, at_most: int) -> None:
-        self._at_most = at_most
-        # Several processes run each call together, and their clocks differ.
+    def __init__(self, program: Callable, *, at_most: int) -> None:
+        self._program, self._at_most = program, at_most
+        # Several processes make each call together, and their clocks differ.
         self._is_fixed = jax.process_count() > 1
         self.steps = at_most if self._is_fixed else 1
 
-    @contextlib.contextmanager
-    def measured(self, steps: int) -> Iterator[None]:
-        """Takes the time of a call of so many steps."""
+    def take_steps(
+        self, state: TrainState, order: Any, first: int, start: int, stop: int
+    ) -> tuple[TrainState, dict[str, np.ndarray]]:
+        """The state after a call, and the learner's scalars of each of its steps."""
         began = time.monotonic()
-        yield
+        with lost_processes_named():
+            state, scalars = self._program(state, order, first, start, stop)
+            scalars = jax.device_get(scalars)
         if not self._is_fixed:
-            per_call = steps * SECONDS_PER_CALL / max(time.monotonic() - began, 1e-9)
-            self.steps = int(min(max(per_call, 1), self._at_most))
+            seconds = max(time.monotonic() - began, 1e-9)
+            fitting = (stop - start) * SECONDS_PER_CALL / seconds
+            self.steps = int(min(max(fitting, 1), self._at_most))
+        return state, {name: value[: stop - start] for name, value in scalars.items()}
 
 
 def compile_steps(
@@ -351,7 +345,7 @@ def compile_steps(
         learner, budget.batch_size, bool(shape), steps_per_call, max_skipped is not None, mesh
     )
     data, constants = jax.eval_shape(lambda *trees: trees, data, constants)
-    return run_steps.lower(state, data, constants, key, order, 0, 0, 0).compile()
+    return run_steps.lower(data, constants, key, state, order, 0, 0, 0).compile()
 
 
 def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -475,8 +469,8 @@ def _make_run_steps(
     """
     update = jax.vmap(learner.update, (0, 0, 0, None)) if grouped else learner.update
 
-    @functools.partial(jax.jit, donate_argnums=0, out_shardings=mesh and whole(mesh))
-    def run_steps(state, data, constants, key, order, first, start, stop):
+    @functools.partial(jax.jit, donate_argnums=3, out_shardings=mesh and whole(mesh))
+    def run_steps(data, constants, key, state, order, first, start, stop):
         key = _fold(key, 2)
 
         def take_step(step, state):

@@ -141,26 +141,25 @@ def test_at_an_epoch_s_end_the_caller_has_its_say():
 
 def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
     now, costs = [0.0], iter([9.0, 0.1, 0.5, 40.0, 1e-9, 0.0])
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
 
-    def clock():
-        return now[0]
+    def program(state, *_):
+        now[0] += next(costs)
+        return state, {}
 
-    monkeypatch.setattr(loop.time, "monotonic", clock)
-    pace, taken = loop._Pace(20), []
-    for cost in costs:
-        taken.append(pace.steps)
-        with pace.measured(pace.steps):
-            now[0] += cost
+    caller, taken = loop._Caller(program, at_most=20), []
+    for _ in range(6):
+        taken.append(caller.steps)
+        caller.take_steps(None, None, 0, 0, caller.steps)
     # Compilation is in the first one: 9 s; then 1 in 0.1 s, 10 in 0.5 s, 20 in 40 s.
     assert taken == [1, 1, 10, 20, 1, 20]
 
 
 def test_several_processes_take_the_same_steps_whatever_their_clocks_say(monkeypatch):
     monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
-    pace = loop._Pace(20)
-    with pace.measured(20):
-        pass
-    assert pace.steps == 20
+    caller = loop._Caller(lambda state, *_: (state, {}), at_most=20)
+    caller.take_steps(None, None, 0, 0, 20)
+    assert caller.steps == 20
 
 
 def test_each_group_is_trained_as_it_would_be_alone():
