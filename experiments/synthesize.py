@@ -3,6 +3,7 @@
 The result is an image set, written shard by shard. A shard holds a fixed range of the split's
 images, so the same command goes on where it stopped, and a larger --stop extends a finished set;
 either way the bytes are those of one undisturbed run. What is lost is at most the batch at hand.
+Several processes deal the shards out among them, and the first one commits the set.
 
 An image that does not stay finite is left out of the set, and disturbs no other.
 
@@ -55,6 +56,14 @@ from train.image_sets import (
     write_shard,
 )
 from train.memory import Footprint, check_fits, explained, footprint
+from train.processes import (
+    START_AGAIN,
+    LostProcessError,
+    first_process_first,
+    is_first_process,
+    meet,
+    wait_for_all,
+)
 from train.runs import check_key, open_run
 
 SPLIT = "train"
@@ -90,13 +99,13 @@ class SynthesizeConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     batch_size: int = 256
-    """Images in one compiled batch."""
+    """Images that a device computes at a time."""
     batches_per_shard: int = 4
-    """Batches in a file of the set."""
+    """Batches in a file of the set; with several devices best a multiple of their number."""
     precision: Precision = "float32"
     """Of the classifier's computation; pixel weights and the measured outputs are float32."""
     devices: int = 1
-    """How many devices of this machine share a batch; another number is another set of bits."""
+    """How many devices of each process work side by side; the result does not depend on it."""
     key: int = 0
     """Seed of the random targets."""
 
@@ -124,8 +133,8 @@ class Made(NamedTuple):
     """What a call of the command did; times are not in the set, whose bytes never differ.
 
     Attributes:
-        summary: of the whole set, as in its `summary.json`.
-        images: made by this call; the others were there already.
+        summary: of the whole set, as in its `summary.json`; in the first process alone.
+        images: made by this call; the others were there already, or are other processes'.
         seconds: that took, compilation included.
     """
 
@@ -144,6 +153,7 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Mad
     Raises:
         ValueError: something does not fit, found before anything is compiled or written.
         FloatingPointError: of some shard not one image and its output is finite.
+        LostProcessError: another process of the job has ended before its shards were made.
 
     Warns:
         UserWarning: some images are not, and are left out; their number and originals stand in the
@@ -153,7 +163,8 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Mad
     identity = _identity(config, job)
     estimate = functools.partial(_footprint, config, job)
     with counted_compilations() as compiled, explained(estimate):
-        open_run(config.out, identity, check=functools.partial(check_fits, estimate))
+        with first_process_first():
+            open_run(config.out, identity, check=functools.partial(check_fits, estimate))
         made = _make_what_is_missing(config, job, identity, label=label)
     if compiled.programs:
         print(f"compilation: {compiled.programs} programs, {compiled.seconds:.1f} s")
@@ -166,12 +177,22 @@ def _make_what_is_missing(
     shards = _shard_ranges(config, job)
     whole = _whole_shards(config.out, job.spec, shards)
     missing = {index: rows for index, rows in shards.items() if index not in whole}
+    wait_for_all()  # until every process has seen what is missing
+    own = _own_share(missing)
     seconds = 0.0
     if missing:
-        uncommit(config.out)
+        if is_first_process():
+            uncommit(config.out)
         began = time.monotonic()
-        whole |= _make_shards(config, job, missing, identity, label=label)
+        whole |= _make_shards(config, job, own, identity, label=label)
         seconds = time.monotonic() - began
+    made = sum(map(len, own.values()))
+    if jax.process_count() > 1:
+        print(f"process {jax.process_index()} made {len(own)} shards")
+        _check_complete(meet(), [_shard_path(config, job, index) for index in missing])
+        if not is_first_process():
+            return Made({}, made, seconds)
+        whole = _whole_shards(config.out, job.spec, shards)
     for index in shards:  # what a call left that was killed after writing a shard
         discard_batches(_shard_path(config, job, index))
     left_out = [name for index in shards for name in whole[index].left_out]
@@ -181,8 +202,23 @@ def _make_what_is_missing(
         manifest["left_out"] = {"images": len(left_out), "source_ids": left_out}
     records = [whole[index].record for index in shards]
     commit(config.out, job.spec, {SPLIT: records}, manifest=manifest)
-    made = sum(len(rows) for rows in missing.values())
     return _finish(config, job, left_out=len(left_out), made=made, seconds=seconds)
+
+
+def _own_share(missing: dict[int, range]) -> dict[int, range]:
+    """The shards that this process makes."""
+    return dict(list(missing.items())[jax.process_index() :: jax.process_count()])
+
+
+def _check_complete(lost: Sequence[int], shards: Sequence[Path]) -> None:
+    """Raises LostProcessError if a process has ended before all of its shards were there."""
+    absent = sum(not shard.is_file() for shard in shards)
+    if absent:
+        names = ", ".join(f"process {number}" for number in lost)
+        raise LostProcessError(
+            f"{names or 'another process'} ended before its work was done: {absent} of "
+            f"{len(shards)} shards are not there. {START_AGAIN}"
+        )
 
 
 def _warn_of(left_out: Sequence[str], *, of: int) -> None:
@@ -197,7 +233,7 @@ def _warn_of(left_out: Sequence[str], *, of: int) -> None:
 
 def _check(config: SynthesizeConfig) -> _Job:
     """Finds and checks everything that the job needs."""
-    imgopt.check_devices(config.devices, batch_size=config.batch_size)
+    imgopt.check_device_count(config.devices)
     check_precision(config.precision)
     source = find_classifier(config.classifier, precision=config.precision)
     originals = open_images(config.dataset, config.split, data_dir=config.data_dir)
@@ -227,7 +263,7 @@ def _footprint(config: SynthesizeConfig, job: _Job) -> Footprint:
     compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion")
     program = imgopt.compile_updates(
         job.source.classify,
-        (config.batch_size, *job.originals.image_shape),
+        (config.batch_size * config.devices, *job.originals.image_shape),
         devices=config.devices,
         **{name: job.options[name] for name in compiled_in},
     )
@@ -254,7 +290,6 @@ def _identity(config: SynthesizeConfig, job: _Job) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "batches_per_shard": config.batches_per_shard,
         "precision": config.precision,
-        **({"devices": config.devices} if config.devices > 1 else {}),
         "key": config.key,
         "device_kind": jax.devices()[0].device_kind,
         "jax": jax.__version__,

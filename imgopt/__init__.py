@@ -10,7 +10,7 @@ Method: Hirano, Iwamura, Kise, "Image generation that elicits an arbitrary outpu
 model, and training with it" (paper A; equations are quoted as "A, eq. 2").
 """
 
-from imgopt.devices import check_devices
+from imgopt.devices import check_device_count
 from imgopt.filters import ImageFilter, gaussian_low_pass, low_pass
 from imgopt.jobs import synthesize_in_batches
 from imgopt.measures import (
@@ -30,7 +30,7 @@ __all__ = [
     "PixelMap",
     "Synthesis",
     "arctan_map",
-    "check_devices",
+    "check_device_count",
     "check_inputs",
     "check_targets",
     "compile_updates",

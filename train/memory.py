@@ -28,8 +28,9 @@ class Footprint(NamedTuple):
         needed_bytes: arguments, results and everything in between.
         fixed_bytes: the part of it that does not depend on the batch; the rest is taken to grow in
             proportion to the batch.
-        batch_size: that the program is compiled for, over all devices.
-        devices: that share the batch.
+        batch_size: that the program is compiled for, as the option counts it: what is to be lowered
+            where it does not fit.
+        devices: that run the program.
     """
 
     needed_bytes: int
@@ -45,9 +46,9 @@ def footprint(
 
     Args:
         program: compiled.
-        batch_size: that it is compiled for.
+        batch_size: that it is compiled for; see `Footprint`.
         fixed: those of its arguments that do not grow with the batch, as arrays or their shapes.
-        devices: that share the batch.
+        devices: that run it.
     """
     planned: Any = program.memory_analysis()
     needed = (

@@ -272,7 +272,7 @@ def test_parameters_that_are_no_longer_finite_stop_an_epoch_too(
     """The loss is that before the update, so the last update of an epoch shows in it no more."""
 
     def make_broken_steps(*_):
-        def run_steps(data, constants, key, state, *_):
+        def run_steps(_data, _constants, _key, state, *_):
             broken = jax.tree.map(lambda leaf: leaf * jnp.nan, state.variables)
             return state._replace(variables=broken), {"loss": jnp.ones(20)}
 

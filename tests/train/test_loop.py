@@ -150,7 +150,7 @@ def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
     caller, taken = loop._Caller(program, at_most=20), []
     for _ in range(6):
         taken.append(caller.steps)
-        caller.take_steps(None, None, 0, 0, caller.steps)
+        caller.take_steps(loop.TrainState({}, ()), None, 0, 0, caller.steps)
     # Compilation is in the first one: 9 s; then 1 in 0.1 s, 10 in 0.5 s, 20 in 40 s.
     assert taken == [1, 1, 10, 20, 1, 20]
 
@@ -158,7 +158,7 @@ def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
 def test_several_processes_take_the_same_steps_whatever_their_clocks_say(monkeypatch):
     monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
     caller = loop._Caller(lambda state, *_: (state, {}), at_most=20)
-    caller.take_steps(None, None, 0, 0, 20)
+    caller.take_steps(loop.TrainState({}, ()), None, 0, 0, 20)
     assert caller.steps == 20
 
 
