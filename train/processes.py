@@ -94,6 +94,9 @@ def on_every_device(tree: Tree, mesh: Mesh | None) -> Tree:
     Args:
         tree: of arrays of this process, keys among them.
         mesh: the devices; None is this process's first one.
+
+    Raises:
+        LostProcessError: another process of the job has ended.
     """
     if mesh is None:
         return jax.device_put(tree)
@@ -105,7 +108,8 @@ def on_every_device(tree: Tree, mesh: Mesh | None) -> Tree:
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return jax.device_put(np.asarray(leaf), placed)
 
-    return jax.tree.map(put, tree)
+    with lost_processes_named():  # JAX has the processes compare what they put there
+        return jax.tree.map(put, tree)
 
 
 def as_local(tree: Tree, mesh: Mesh | None) -> Tree:

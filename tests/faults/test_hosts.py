@@ -160,7 +160,7 @@ def test_a_training_that_lost_a_process_goes_on_with_the_same_bits(
         wait_for("run/checkpoints/*.json", tmp_path)
         second.kill()
         (status, printed), _ = ends([first, second])
-    assert status == 1
+    assert status == 1, printed
     assert "process 0 of 2 has lost another one" in printed
     assert "Start all of them again with the same command" in printed
     assert "Traceback" not in printed
@@ -200,14 +200,10 @@ def by_one(tmp_path_factory, data, own) -> Path:
     return out
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_processes_make_the_set_that_one_makes(count, by_one, data, own, contents, tmp_path):
-    printed = run([*SYNTHESIS, "--dataset", data, "--out", tmp_path / "set"], own, count=count)
+def test_four_processes_make_the_set_that_one_makes(by_one, data, own, contents, tmp_path):
+    printed = run([*SYNTHESIS, "--dataset", data, "--out", tmp_path / "set"], own, count=4)
     assert contents(tmp_path / "set") == contents(by_one)
-    made = 12 // count
-    assert all(
-        f"process {number} made {made} shards" in text for number, text in enumerate(printed)
-    )
+    assert all(f"process {number} made 3 shards" in text for number, text in enumerate(printed))
 
 
 def test_a_synthesis_that_lost_a_process_is_finished_with_the_same_bytes(
@@ -218,7 +214,7 @@ def test_a_synthesis_that_lost_a_process_is_finished_with_the_same_bytes(
         wait_for("set/*-00001", tmp_path)
         second.kill()
         (status, printed), _ = ends([first, second])
-    assert status == 1
+    assert status == 1, printed
     assert "process 1 ended before its work was done" in printed
     assert "Traceback" not in printed
     assert all(any((tmp_path / "set").glob(f"*-{index:05d}")) for index in range(0, 12, 2))
