@@ -1,5 +1,6 @@
 """Training in a run's directory, from the last good checkpoint on, with progress shown."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -92,11 +93,13 @@ def train_epochs(
     total = budget.total_steps(count)
     done = resume.step if resume else 0
     steps = budget.steps_per_epoch(count)
-    keep_metrics(out, -(-total // steps) if done == total else done // steps, stage=stage)
-    if done == total:
-        return
-    last_saved = time.monotonic()
-    with deferred(), Progress(label, total=total, unit="steps", done=done) as progress:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(deferred())
+        keep_metrics(out, -(-total // steps) if done == total else done // steps, stage=stage)
+        if done == total:
+            return
+        progress = stack.enter_context(Progress(label, total=total, unit="steps", done=done))
+        last_saved = time.monotonic()
         try:
             for result in fit(
                 key, learner, data, budget, groups=groups, constants=constants, resume=resume,
