@@ -260,10 +260,27 @@ def test_a_diverging_training_stops_and_keeps_the_last_checkpoint(
     assert epoch > 1
     assert ": the loss; a lower --learning-rate" in complaint
     assert "Traceback" not in complaint
+    batch = re.search(r"The examples of its batch: (.*)\n", complaint).group(1).split(", ")
+    assert len(set(batch)) == 12
+    assert set(batch) <= {f"train_{row:03d}" for row in range(48)}
     assert latest_checkpoint(out / "checkpoints").step == (epoch - 1) * STEPS
     assert len((out / "metrics.jsonl").read_text().splitlines()) == epoch - 1
     assert load_classifier(out).spec.class_names == ("ant", "bee", "cow")
     assert not (out / "result.json").exists()
+
+
+def test_so_many_steps_are_skipped_and_no_more(training, tmp_path, elicit, capsys):
+    out = tmp_path / "run"
+    words = ["--weight-decay", 300, "--warmup-fraction", 0.5]
+    words += ["--on-nonfinite", "skip", "--max-skipped", 2]
+    assert elicit(*training, *words, "--out", out) == 1
+    assert "(skipped before it: 2); a lower --learning-rate" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) >= 1
+    assert all(0 <= line["skipped"] <= 2 for line in lines)
+    assert np.isfinite([line["train_loss"] for line in lines]).all()
+    asked = {"on_nonfinite": "skip", "max_skipped": 2}
+    assert read(out, "config.json")["train"]["nonfinite"] == asked
 
 
 def test_parameters_that_are_no_longer_finite_stop_an_epoch_too(

@@ -1,6 +1,5 @@
 """SIGTERM and SIGINT as real processes get them: what is saved, what is said, the exit status."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,14 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ELICIT = (sys.executable, "-m", "experiments.cli")
 TRAIN = (
-    *("classifier", "train", "--dataset", "digits", "--model", "vgg-small", "--width", 0.02),
+    *("classifier", "train", "--dataset", "digits", "--model", "kono-cnn", "--width", 0.02),
     *("--batch-size", 16, "--steps", 6, "--no-flip", "--test-split", ""),
 )
 SYNTHESIZE = (
-    *("synthesize", "--classifier", "means:classify", "--dataset", "digits", "--stop", 24),
-    *("--batch-size", 4, "--batches-per-shard", 3, "--steps", 300),
+    *("synthesize", "--classifier", "pixels:classify", "--dataset", "digits", "--stop", 24),
+    *("--batch-size", 4, "--batches-per-shard", 3, "--steps", 3000),
 )
-MEANS = "classify = lambda images: 9 * images.mean((1, 3))\n"
+TEN_PIXELS = "classify = lambda images: 9 * images.reshape(len(images), -1)[:, 300:310]\n"
 AT_MOST_SECONDS = 300
 
 
@@ -108,7 +107,8 @@ def compiled_once(tmp_path_factory):
         yield
 
 
-def test_a_training_stops_after_the_steps_at_hand_and_goes_on(tmp_path):
+def test_a_training_stops_after_the_steps_at_hand(tmp_path):
+    """How it goes on is tried step by step in `tests/experiments/test_stopping.py`."""
     out = tmp_path / "run"
     process = start(*ELICIT, *TRAIN, "--out", out, directory=tmp_path)
     wait_for(process, out, "metrics.jsonl")  # training begins
@@ -117,20 +117,18 @@ def test_a_training_stops_after_the_steps_at_hand_and_goes_on(tmp_path):
     assert process.returncode == 128 + signal.SIGTERM, complaint
     *_, last = complaint.splitlines()
     (step,) = (int(path.stem) for path in (out / "checkpoints").glob("*.json"))
+    assert step < 6
     assert last == (
         f"elicit classifier train: stopped by SIGTERM after step {step:,}; the same command goes "
         "on from there"
     )
     assert "Traceback" not in complaint
     assert not (out / "result.json").exists()
-    process = start(*ELICIT, *TRAIN, "--out", out, directory=tmp_path)
-    _, complaint = finish(process)
-    assert process.returncode == 0, complaint
-    assert json.loads((out / "result.json").read_text())["step"] == 6 > step
 
 
 def test_a_synthesis_stops_at_once_and_keeps_its_finished_batches(tmp_path):
-    (tmp_path / "means.py").write_text(MEANS)
+    """How it goes on is tried batch by batch in `tests/experiments/test_kept_batches.py`."""
+    (tmp_path / "pixels.py").write_text(TEN_PIXELS)
     out = tmp_path / "set"
     process = start(*ELICIT, *SYNTHESIZE, "--out", out, directory=tmp_path)
     wait_for(process, out, ".*.batch-*1")  # of the first shard's three the second
@@ -141,12 +139,6 @@ def test_a_synthesis_stops_at_once_and_keeps_its_finished_batches(tmp_path):
         "elicit synthesize: stopped by SIGINT; the same command goes on from there\n"
     )
     assert "Traceback" not in complaint
-    for place in (out, tmp_path / "whole"):
-        process = start(*ELICIT, *SYNTHESIZE, "--out", place, directory=tmp_path)
-        _, complaint = finish(process)
-        assert process.returncode == 0, complaint
-    found, wanted = (
-        {path.name: path.read_bytes() for path in place.iterdir()}
-        for place in (out, tmp_path / "whole")
-    )
-    assert found == wanted
+    assert {path.name for path in out.glob(".*")} == {
+        f".synthesised-train.array_record-00000.batch-{i:05d}" for i in range(2)
+    }
