@@ -134,8 +134,9 @@ def _read_note(directory: Path) -> tuple[list[ShardRecord], Any, int]:
     try:
         note = read_json(_note_path(directory))
         shards = [ShardRecord(**record) for record in note["shards"]]
+        check_shards(_note_path(directory), note)
         whole = [describe_shard(directory / shard.file) for shard in shards]
-    except ValueError:
+    except (ValueError, KeyError, TypeError):
         return nothing
     return (shards, note["before"], note["used"]) if whole == shards else nothing
 
