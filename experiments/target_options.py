@@ -89,11 +89,14 @@ def _read_targets(
         raise ValueError("--targets file needs --targets-file MATRIX.npy")
     if not path.is_file():
         raise ValueError(f"there is no targets file {path}")
-    try:
-        with path.open("rb") as file:  # numpy itself leaves a broken archive open
-            matrix = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a NumPy .npy file of numbers: {error}") from error
-    if not isinstance(matrix, np.ndarray):
+    if zipfile.is_zipfile(path):
         raise ValueError(f"{path} holds several arrays; expected one .npy matrix")
-    return matrix[start:stop] if matrix.ndim == 2 and len(matrix) == split_count else matrix
+    try:
+        # Read where they are needed: a file that claims more than it has is refused so.
+        matrix = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy's parser of headers raises what Python's own does
+        raise ValueError(f"{path} is not a NumPy .npy file of numbers: {error}") from error
+    if matrix.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds {matrix.dtype}; expected numbers")
+    is_of_split = matrix.ndim == 2 and len(matrix) == split_count
+    return np.array(matrix[start:stop] if is_of_split else matrix)
