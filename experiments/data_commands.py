@@ -279,7 +279,7 @@ def _read_members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
     return found
 
 
-def _open_tar(unpacked: gzip.GzipFile) -> tarfile.TarFile:
+def _open_tar(unpacked: gzip.GzipFile) -> Any:
     source: Any = _Counted(unpacked)
     return tarfile.open(fileobj=source, mode="r|")
 

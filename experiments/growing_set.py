@@ -134,7 +134,6 @@ def _read_note(directory: Path) -> tuple[list[ShardRecord], Any, int]:
     try:
         note = read_json(_note_path(directory))
         shards = [ShardRecord(**record) for record in note["shards"]]
-        check_shards(_note_path(directory), note)
         whole = [describe_shard(directory / shard.file) for shard in shards]
     except (ValueError, KeyError, TypeError):
         return nothing

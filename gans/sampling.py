@@ -101,20 +101,21 @@ def load_gan(run: str | Path) -> Gan:
 
 def _read_spec(path: Path) -> GanSpec:
     fields = read_json(path)
-    if not (isinstance(fields, dict) and fields.get("model") in tuple(CONFIGS)):
-        raise ValueError(
-            f"{path} does not describe a GAN: expected a model among {list(CONFIGS)}, got "
-            f"{fields!r:.60}"
-        )
-    config = from_json(CONFIGS[fields["model"]], fields.get("config"), path=path)
+    try:
+        return _parse_spec(fields)
+    except ValueError as error:
+        raise ValueError(f"{path} does not describe a GAN: {error}") from error
+
+
+def _parse_spec(fields: Any) -> GanSpec:
+    if not isinstance(fields, dict) or fields.get("model") not in tuple(CONFIGS):
+        raise ValueError(f"expected a model among {tuple(CONFIGS)}, got {fields!r:.60}")
+    config = from_json(CONFIGS[fields["model"]], fields.get("config"))
     names = fields.get("class_names")
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"{path} does not describe a GAN: expected class_names, got {names!r:.60}")
+        raise ValueError(f"expected class_names, got {names!r:.60}")
     if config.num_classes not in (None, len(names)):
-        raise ValueError(
-            f"{path} does not describe a GAN: expected {config.num_classes} names of classes, got "
-            f"{len(names)}"
-        )
+        raise ValueError(f"expected {config.num_classes} class_names, got {len(names)}")
     return GanSpec(fields["model"], tuple(names), config)
 
 

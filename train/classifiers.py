@@ -172,8 +172,9 @@ def load_spec(run: str | Path) -> ClassifierSpec:
             f"{run} is not a classifier's run (it has no {SPEC_FILE}); make one with: elicit "
             "classifier train --out RUN"
         )
-    spec = from_json(ClassifierSpec, read_json(path), path=path)
+    fields = read_json(path)
     try:
+        spec = from_json(ClassifierSpec, fields)
         _check_spec(spec)
     except ValueError as error:
         raise ValueError(f"{path} does not describe a classifier: {error}") from error

@@ -193,7 +193,7 @@ def _check_features(builder: Any) -> None:
                 f"expected a feature {name} of type {kind.__name__}, got {sorted(features)} in "
                 f"{builder.data_dir}; choose a data set of labelled images"
             )
-    image = features["image"]
+    image: Any = features["image"]
     is_usual = len(image.shape) == 3 and image.shape[-1] in PILLOW_MODES
     if image.np_dtype != np.uint8 or not is_usual:
         raise ValueError(

@@ -99,11 +99,12 @@ def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]
     count = opened.pieces[-1].stop
     labels = np.concatenate([_labels(part, opened) for part in _parts(opened, 0, count)])
     first = next(_parts(opened, 0, 1))
-    opened = opened._replace(image_shape=_decode(first, opened)[0].shape)
+    shape = _decode(first, opened)[0].shape
+    opened = opened._replace(image_shape=shape)
     return ImageReader(
         labels=labels,
         class_names=opened.class_names,
-        image_shape=opened.image_shape,
+        image_shape=shape,
         read=lambda start, stop: _read(opened, start, stop),
         iter_ids=lambda: chain.from_iterable(
             _ids(part, opened) for part in _parts(opened, 0, count)

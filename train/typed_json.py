@@ -4,37 +4,31 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 Configuration = TypeVar("Configuration")
 
 
-def from_json(kind: type[Configuration], fields: Any, *, path: Path) -> Configuration:
+def from_json(kind: type[Configuration], fields: Any) -> Configuration:
     """Makes a dataclass or NamedTuple of a JSON object; arrays become tuples.
 
     Args:
         kind: whose fields are numbers, text, `Literal`s, None, and tuples of these.
         fields: the object, as `train.files.read_json` gives it.
-        path: its file, for messages.
 
     Raises:
-        ValueError: a field is missing, unknown, or of another type, or the class refuses it; the
-            message names the file.
+        ValueError: a field is missing, unknown, or of another type, or the class refuses it.
     """
     hints = typing.get_type_hints(kind)
     parameters = inspect.signature(kind).parameters
     required = {name for name, each in parameters.items() if each.default is each.empty}
     if not (isinstance(fields, Mapping) and required <= fields.keys() <= hints.keys()):
-        raise ValueError(f"expected the fields {sorted(hints)} in {path}, got {fields!r:.200}")
+        raise ValueError(f"expected the fields {sorted(hints)}, got {fields!r:.200}")
     for name, value in fields.items():
         if not _conforms(value, hints[name]):
-            raise ValueError(f"expected {hints[name]} as {name} in {path}, got {value!r:.60}")
+            raise ValueError(f"expected {hints[name]} as {name}, got {value!r:.60}")
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return kind(**values)
 
 
 def _conforms(value: Any, hint: Any) -> bool:

@@ -161,8 +161,8 @@ def lose_checkpoint(run):
     [
         (forget_spec, r"is not a classifier's run .*elicit classifier train"),
         (damage_spec, r"classifier\.json"),
-        (shorten_spec, r"expected the fields.*classifier\.json, got {"),
-        (list_for_spec, r"expected the fields.*classifier\.json, got \["),
+        (shorten_spec, r"classifier\.json does not describe a classifier: expected.*, got {"),
+        (list_for_spec, r"classifier\.json does not describe a classifier: expected.*, got \["),
         (lose_checkpoint, "holds no undamaged checkpoint; train it again"),
     ],
 )
