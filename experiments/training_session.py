@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from experiments.progress import Progress
-from train.checkpoints import latest_checkpoint, save_checkpoint
+from train.checkpoints import check_layout, latest_checkpoint, save_checkpoint
 from train.loop import Budget, EpochResult, Learner, TrainState, fit
-from train.runs import keep_metrics
+from train.runs import CONFIG_FILE, keep_metrics
 
 CHECKPOINT_EVERY_SECONDS = 60.0
 """At the end of the first epoch after this long, and of the last one."""
@@ -26,16 +26,26 @@ def restore(checkpoints: Path, learner: Learner) -> tuple[int, TrainState] | Non
     Args:
         checkpoints: where `train_epochs` saves them.
         learner: what is trained.
+
+    Raises:
+        ValueError: the checkpoint is of another network or optimiser.
     """
     checkpoint = latest_checkpoint(checkpoints)
     if checkpoint is None:
         return None
     # An optimiser's own types are a list of arrays on disk; groups do not change their structure.
     empty = jax.eval_shape(learner.initial, jax.random.key(0))
-    saved = checkpoint.state
-    opt_state = jax.tree.unflatten(jax.tree.structure(empty.opt_state), saved["opt_state"])
-    state = jax.tree.map(jnp.asarray, TrainState(saved["variables"], opt_state))
-    return int(saved["step"]), state
+    saved: Any = checkpoint.state
+    try:
+        opt_state = jax.tree.unflatten(jax.tree.structure(empty.opt_state), saved["opt_state"])
+        state, step = TrainState(saved["variables"], opt_state), int(saved["step"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected a checkpoint of this training in {checkpoints}, got another; choose another "
+            "--out"
+        ) from error
+    check_layout(checkpoints.parent, state, lambda: empty, spec_file=CONFIG_FILE)
+    return step, jax.tree.map(jnp.asarray, state)
 
 
 def train_epochs(

@@ -279,16 +279,24 @@ def read_extras(
 
     Returns:
         An array for each name, one row an image.
+
+    Raises:
+        ValueError: the set is damaged or has no such feature or split; the message names it.
     """
-    source = open_builder(directory).as_data_source(
-        split, decoders={"image": tfds.decode.SkipDecoding()}
-    )
+    builder = open_builder(directory)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for start in range(0, len(source), RECORDS_AT_ONCE):
-        rows = source.__getitems__(range(start, min(start + RECORDS_AT_ONCE, len(source))))
-        for name, column in parts.items():
-            column.append(np.stack([row[name] for row in rows]))
-    return {name: np.concatenate(column) for name, column in parts.items()}
+    try:
+        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        for start in range(0, len(source), RECORDS_AT_ONCE):
+            rows = source.__getitems__(range(start, min(start + RECORDS_AT_ONCE, len(source))))
+            for name, column in parts.items():
+                column.append(np.stack([row[name] for row in rows]))
+        return {name: np.concatenate(column) for name, column in parts.items()}
+    except Exception as error:  # TFDS reports damage in exceptions of many kinds
+        raise ValueError(
+            f"expected {', '.join(names)} of every image in {split!r} of {directory}, got "
+            f"{type(error).__name__}: {error}; make the set again"
+        ) from error
 
 
 def commit(

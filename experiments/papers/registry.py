@@ -55,6 +55,11 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
     result = read_json(path)
     if not isinstance(result, dict) or "experiment" not in result:
         raise ValueError(f"expected results of an experiment, got others in {path}")
+    if result["experiment"] not in NAMES:
+        raise ValueError(
+            f"expected an experiment among {', '.join(NAMES)}, got {result['experiment']!r:.60} "
+            f"in {path}"
+        )
     return find_experiment(result["experiment"]), result
 
 
