@@ -7,6 +7,7 @@ takes memory in proportion to the pickle, whatever it says.
 
 import math
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -81,17 +82,24 @@ def read_plain_pickle(content: bytes) -> Any:
     Raises:
         ValueError: the pickle is damaged, or does something else than to describe such a value.
     """
-    machine = _Machine()
     try:
-        for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
-            if number >= OPERATIONS_LIMIT:
-                raise ValueError(f"it has more than {OPERATIONS_LIMIT:,} operations")
-            if operation.name == "STOP":
-                return _finished(machine.pop())
-            machine.step(operation.name, argument)
+        with warnings.catch_warnings():
+            # Python 2's text is written with escapes, and damaged ones are warned of.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _run(content)
     except (LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"a damaged pickle ({error})") from error
-    raise ValueError("a pickle without an end")
+
+
+def _run(content: bytes) -> Any:
+    machine = _Machine()
+    for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        if number >= OPERATIONS_LIMIT:
+            raise ValueError(f"it has more than {OPERATIONS_LIMIT:,} operations")
+        if operation.name == "STOP":
+            break
+        machine.step(operation.name, argument)
+    return _finished(machine.pop())
 
 
 class _Machine:

@@ -111,7 +111,7 @@ def parse_json(content: bytes) -> Any:
     level = [value]
     for _ in range(JSON_LIMIT_LEVELS):
         level = [inner for item in level for inner in _inside(item)]
-    if level:
+    if any(isinstance(item, dict | list) for item in level):
         raise ValueError(f"it has more than {JSON_LIMIT_LEVELS} levels")
     return value
 

@@ -140,7 +140,7 @@ def changed(draw: Any, value: Any) -> Any:
         if draw(st.booleans()) and last != "root":
             del target[last]
         else:
-            target[last] = draw(HOSTILE)
+            target[last] = copy.deepcopy(draw(HOSTILE))
     return root.get("root")
 
 
