@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.figures import class_shares, comparison
+from experiments.markdown import as_code, as_words
 from experiments.report import Picture, Section, Table, provenance, write_report
 from experiments.selection_report import GRID_FILE, KIND_NAMES
 from experiments.statistics import PairedDifference, difference_words, mean_words
@@ -167,9 +168,9 @@ def markdown_table(result: Mapping[str, Any]) -> str:
         "",
         Table(header, rows).markdown,
         "",
-        f"{result['device']}; {versions}",
+        as_words(f"{result['device']}; {versions}"),
         "",
-        f"`{result['command']}`",
+        as_code(result["command"]),
     ]
     return "\n".join(lines) + "\n"
 

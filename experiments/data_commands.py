@@ -1,10 +1,10 @@
 """The commands `elicit data prepare`, `elicit data show` and `elicit data import`."""
 
 import contextlib
+import gzip
 import hashlib
 import http.client
 import io
-import pickle
 import re
 import sys
 import tarfile
@@ -24,6 +24,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tyro.conf import Positional
 
+from experiments.plain_pickle import read_plain_pickle
 from train.datasets import ImageData, list_splits, load_images
 from train.files import atomic_write, building_directory, sha256_of
 from train.image_sets import ImageSetSpec, write_splits
@@ -39,6 +40,8 @@ CIFAR10_MEMBERS = {
     "test": (f"{CIFAR10_FOLDER}/test_batch",),
 }
 CIFAR10_META = f"{CIFAR10_FOLDER}/batches.meta"
+BATCH_FIELDS = (b"data", b"labels")
+ARCHIVE_LIMIT_BYTES = 256 * 2**20  # CIFAR-10 has 178 MiB
 MEMBER_LIMIT_BYTES = 64 * 2**20  # a batch of CIFAR-10 has 31 MB
 DOWNLOAD_TIMEOUT_SECONDS = 30
 DOWNLOAD_BLOCK_BYTES = 2**20
@@ -111,15 +114,7 @@ def prepare(config: PrepareConfig) -> None:
     """
     with building_directory(config.target) as partial, _archive(config) as archive:
         digest = _verified_digest(archive, config.verify)
-        splits, class_names = _read_cifar10(archive)
-        spec = ImageSetSpec(
-            name=config.name,
-            class_names=class_names,
-            image_shape=(CIFAR10_SIZE_PX, CIFAR10_SIZE_PX, 3),
-            splits=tuple(splits),
-            description="CIFAR-10: 60,000 colour images of 32 x 32 pixels in 10 classes.",
-            version=CIFAR10_VERSION,
-        )
+        splits, spec = _read_cifar10(archive)
         source = {"source": CIFAR10_URL, "archive_sha256": digest, "verified": config.verify}
         whole = {split: [columns] for split, columns in splits.items()}
         write_splits(partial, spec, whole, manifest=source)
@@ -237,36 +232,45 @@ def _verified_digest(archive: Path, verify: bool) -> str:
     return digest
 
 
-def _read_cifar10(archive: Path) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
-    """Reads the archive: the columns of each split, in TFDS's order, and the classes' names."""
+def _read_cifar10(archive: Path) -> tuple[dict[str, dict[str, Any]], ImageSetSpec]:
+    """Reads the archive: the columns of each split, in TFDS's order, and what they are."""
     wanted = {CIFAR10_META, *CIFAR10_MEMBERS["train"], *CIFAR10_MEMBERS["test"]}
     members = _read_members(archive, wanted)
     try:
-        meta = _unpickle(members[CIFAR10_META])
-        class_names = tuple(name.decode() for name in meta[b"label_names"])
+        meta = read_plain_pickle(members[CIFAR10_META])
+        spec = ImageSetSpec(
+            name="cifar10",
+            class_names=tuple(name.decode() for name in meta[b"label_names"]),
+            image_shape=(CIFAR10_SIZE_PX, CIFAR10_SIZE_PX, 3),
+            splits=tuple(CIFAR10_MEMBERS),
+            description="CIFAR-10: 60,000 colour images of 32 x 32 pixels in 10 classes.",
+            version=CIFAR10_VERSION,
+        )
         splits = {
-            split: _cifar10_columns(split, [_unpickle(members[name]) for name in names])
+            split: _cifar10_columns(spec, split, [members[name] for name in names])
             for split, names in CIFAR10_MEMBERS.items()
         }
-    except Exception as error:  # a broken pickle raises whatever its bytes happen to ask for
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"expected the batches of CIFAR-10 in {archive}, got {type(error).__name__}: {error}; "
             f"download it again from {CIFAR10_URL}"
         ) from error
-    return splits, class_names
+    return splits, spec
 
 
 def _read_members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
     """Reads the members wanted into memory; nothing of an archive is ever extracted."""
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        # As a stream, which is never sought in: all that is unpacked is counted.
+        with gzip.open(archive) as unpacked, _open_tar(unpacked) as tar:
             for member in tar:
                 small = member.isfile() and member.size <= MEMBER_LIMIT_BYTES
                 file = tar.extractfile(member) if member.name in wanted and small else None
                 if file is not None:
                     found[member.name] = file.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+                tar.members.clear()  # it would keep those of any archive, however many
+    except Exception as error:  # a damaged header raises whatever its bytes happen to mean
         raise ValueError(
             f"expected a whole .tar.gz archive, got {archive} ({error}); download it again from "
             f"{CIFAR10_URL}"
@@ -279,43 +283,31 @@ def _read_members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
     return found
 
 
-def _latin1_encode(text: str, encoding: str) -> bytes:
-    """Stands for `_codecs.encode`, by which Python 3 pickles bytes for Python 2."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"the encoding {encoding!r} is not admitted")
-    return text.encode("latin1")
+def _open_tar(unpacked: gzip.GzipFile) -> Any:
+    source: Any = _Counted(unpacked)
+    return tarfile.open(fileobj=source, mode="r|")
 
 
-# The function that makes an empty array to be filled; numpy renamed its core, so it has two names.
-_RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
-ADMITTED_GLOBALS: Mapping[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1_encode,
-}
+class _Counted:
+    """A file that refuses to give more than `ARCHIVE_LIMIT_BYTES`."""
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        self._file, self._left = file, ARCHIVE_LIMIT_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Reads at most `size` bytes."""
+        content = self._file.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"it holds more than {ARCHIVE_LIMIT_BYTES // 2**20} MiB")
+        return content
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles plain values and numpy arrays; a pickle can name nothing else to be called."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if (module_name, global_name) not in ADMITTED_GLOBALS:
-            raise pickle.UnpicklingError(f"{module_name}.{global_name} is not admitted")
-        return ADMITTED_GLOBALS[module_name, global_name]
-
-
-def _unpickle(content: bytes) -> Any:
-    return _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
-
-
-def _cifar10_columns(split: str, batches: Sequence[Mapping[bytes, Any]]) -> dict[str, Any]:
+def _cifar10_columns(spec: ImageSetSpec, split: str, pickles: Sequence[bytes]) -> dict[str, Any]:
     """Makes columns of the batches, ordered as TFDS orders them."""
-    flat = np.concatenate([np.asarray(batch[b"data"]) for batch in batches])
-    labels = np.concatenate([np.asarray(batch[b"labels"]) for batch in batches])
-    if len(flat) != len(labels):
-        raise ValueError(f"{len(flat)} images and {len(labels)} labels")
+    batches = [_read_batch(content, len(spec.class_names)) for content in pickles]
+    flat = np.concatenate([data for data, _ in batches])
+    labels = np.concatenate([labels for _, labels in batches])
     planes = flat.reshape(-1, 3, CIFAR10_SIZE_PX, CIFAR10_SIZE_PX)
     order = _tfds_order(split, len(labels))
     return {
@@ -323,6 +315,26 @@ def _cifar10_columns(split: str, batches: Sequence[Mapping[bytes, Any]]) -> dict
         "image": np.ascontiguousarray(planes.transpose(0, 2, 3, 1)[order]),
         "label": labels[order],
     }
+
+
+def _read_batch(
+    content: bytes, num_classes: int
+) -> tuple[UInt8[np.ndarray, "n 3072"], Int64[np.ndarray, " n"]]:
+    """Images and labels of a batch.
+
+    Raises:
+        ValueError: there are none, or not as many of both, or a label is outside its range.
+    """
+    batch = read_plain_pickle(content)
+    data, labels = (batch.get(name) if isinstance(batch, dict) else None for name in BATCH_FIELDS)
+    if not isinstance(data, np.ndarray) or data.shape[1:] != (3 * CIFAR10_SIZE_PX**2,):
+        raise ValueError("a batch without images")
+    known = range(num_classes)
+    if not isinstance(labels, list) or not all(type(n) is int and n in known for n in labels):
+        raise ValueError(f"a batch without labels in [0, {num_classes})")
+    if len(data) != len(labels):
+        raise ValueError(f"{len(data)} images and {len(labels)} labels")
+    return data, np.array(labels, np.int64)
 
 
 def _tfds_order(split: str, size: int) -> Int64[np.ndarray, " size"]:

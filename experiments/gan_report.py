@@ -91,7 +91,7 @@ def strip(sheets: Sequence[Path]) -> bytes:
     """
     columns = []
     for path in sheets:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             pixels = np.asarray(image)
         columns.append(pixels[:, : -(-pixels.shape[1] // SHEET_COLUMNS)])
     buffer = io.BytesIO()

@@ -91,7 +91,8 @@ class Stages:
         """
         key = jax.random.fold_in(self._key, len(self._done))
         checkpoints = self._out / CHECKPOINTS / name
-        resume = restore(checkpoints, learner) or (begin and Snapshot(0, begin))
+        groups = len(self._groups) if self._groups else None
+        resume = restore(checkpoints, learner, groups=groups) or (begin and Snapshot(0, begin))
         state = resume.state if resume else None
         count = min(map(len, self._groups.values())) if self._groups else len(self._data.labels)
         total = budget.total_steps(count)

@@ -135,7 +135,7 @@ def _read_note(directory: Path) -> tuple[list[ShardRecord], Any, int]:
         note = read_json(_note_path(directory))
         shards = [ShardRecord(**record) for record in note["shards"]]
         whole = [describe_shard(directory / shard.file) for shard in shards]
-    except ValueError:
+    except (ValueError, KeyError, TypeError):
         return nothing
     return (shards, note["before"], note["used"]) if whole == shards else nothing
 

@@ -15,7 +15,9 @@ from typing import Any
 import jinja2
 import PIL.Image
 
+from experiments.markdown import as_words
 from train.files import atomic_write
+from train.manifests import PLAIN_NAME
 
 SECTIONS_WITHOUT_CONTENTS = 4  # a page with more sections than this gets a table of contents
 CSS_PX_PER_INCH = 96
@@ -56,7 +58,8 @@ class Table:
     def markdown(self) -> str:
         """The table in Markdown, without its caption and a final newline."""
         rule = ["---"] * len(self.header)
-        return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))
+        rows = (self.header, rule, *self.rows)
+        return "\n".join(f"| {' | '.join(map(as_words, row))} |" for row in rows)
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -77,7 +80,7 @@ class Picture:
             none if empty.
 
     Raises:
-        ValueError: the bytes are neither.
+        ValueError: the bytes are neither, or the name leads into another directory.
     """
 
     data: bytes
@@ -86,7 +89,9 @@ class Picture:
     name: str = ""
 
     def __post_init__(self) -> None:
-        _ = self.media_type  # refused here, and not halfway through a report
+        _ = self.size_px  # refused here, and not halfway through a report
+        if self.name and not PLAIN_NAME.fullmatch(self.name):
+            raise ValueError(f"expected a plain name of a picture, got {self.name!r:.60}")
 
     @property
     def media_type(self) -> str:
@@ -116,11 +121,14 @@ class Picture:
         """
         if self.media_type != "image/png":
             return None
-        with PIL.Image.open(io.BytesIO(self.data)) as image:
-            dpi = image.info.get("dpi", (CSS_PX_PER_INCH, CSS_PX_PER_INCH))
-            width, height = (
-                round(n * CSS_PX_PER_INCH / d) for n, d in zip(image.size, dpi, strict=True)
-            )
+        try:
+            with PIL.Image.open(io.BytesIO(self.data), formats=("PNG",)) as image:
+                dpi = image.info.get("dpi", (CSS_PX_PER_INCH, CSS_PX_PER_INCH))
+                width, height = (
+                    round(n * CSS_PX_PER_INCH / d) for n, d in zip(image.size, dpi, strict=True)
+                )
+        except Exception as error:  # Pillow has no class of its own; a resolution may be 0
+            raise ValueError(f"expected a whole PNG, got a damaged one ({error})") from error
         return width, height
 
 

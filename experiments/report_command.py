@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import scipy.stats
 from tyro.conf import Positional
 
-from experiments.papers.registry import read_results
+from experiments.markdown import as_code, as_words
+from experiments.papers.registry import read_results, results_expected
 from experiments.papers.tables import RowResult, row_results
 from experiments.report import Table
 from experiments.statistics import mean_and_deviation, mean_words
@@ -65,11 +66,13 @@ def report(config: ReportConfig) -> None:
     """
     experiment, result = read_results(config.results)
     if config.other is None:
-        experiment.write_pages(config.results, result)
+        with results_expected(config.results):
+            experiment.write_pages(config.results, result)
         print(config.results / "report.html")
         return
     _, other = read_results(config.other)
-    page = compare(result, other, names=(str(config.results), str(config.other)))
+    with results_expected(config.results, config.other):
+        page = compare(result, other, names=(str(config.results), str(config.other)))
     if config.out is not None:
         atomic_write(config.out, page.encode())
     print(page, end="")
@@ -89,9 +92,10 @@ def compare(a: dict[str, Any], b: dict[str, Any], *, names: tuple[str, str]) -> 
     _check_comparable(a, b, names)
     parts = [f"# {a['experiment']}: A and B"]
     for letter, result, name in zip("AB", (a, b), names, strict=True):
-        parts.append(f"{letter}: {name}. {result['device']}. `{result['command']}`")
+        device, command = as_words(result["device"]), as_code(result["command"])
+        parts.append(f"{letter}: {as_words(name)}. {device}. {command}")
     lines = differences(*({name: result[name] for name in IDENTITY} for result in (a, b)))
-    differing = [f"- {line}" for line in lines] or ["- nothing"]
+    differing = [f"- {as_words(line)}" for line in lines] or ["- nothing"]
     parts += ["What differs, from A to B:", "\n".join(differing), CAUTION]
     parts.append(Table(*_table(row_results(a), row_results(b))).markdown)
     return "\n\n".join(parts) + "\n"

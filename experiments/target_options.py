@@ -54,7 +54,7 @@ def make_targets(
         ranking = [class_number(name, data.class_names) for name in config.ranking]
         made = ranked_targets(count, ranking=ranking, masses=config.masses, num_classes=num_classes)
     else:
-        made = _read_targets(config.targets_file, len(data.labels), start=start, stop=stop)
+        return _read_targets(config.targets_file, data, start=start, stop=stop)
     return check_targets(made, count=count, num_classes=num_classes)
 
 
@@ -83,17 +83,25 @@ def class_number(name: str, class_names: tuple[str, ...]) -> int:
 
 
 def _read_targets(
-    path: Path | None, split_count: int, *, start: int, stop: int
+    path: Path | None, data: ImageReader, *, start: int, stop: int
 ) -> Float[np.ndarray, "n k"]:
     if path is None:
         raise ValueError("--targets file needs --targets-file MATRIX.npy")
     if not path.is_file():
         raise ValueError(f"there is no targets file {path}")
-    try:
-        with path.open("rb") as file:  # numpy itself leaves a broken archive open
-            matrix = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a NumPy .npy file of numbers: {error}") from error
-    if not isinstance(matrix, np.ndarray):
+    if zipfile.is_zipfile(path):
         raise ValueError(f"{path} holds several arrays; expected one .npy matrix")
-    return matrix[start:stop] if matrix.ndim == 2 and len(matrix) == split_count else matrix
+    try:
+        # Read where they are needed: a file that claims more than it has is refused so.
+        matrix = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy's parser of headers raises what Python's own does
+        raise ValueError(f"{path} is not a NumPy .npy file of numbers: {error}") from error
+    if matrix.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds {matrix.dtype}; expected numbers")
+    is_of_split = matrix.ndim == 2 and len(matrix) == len(data)
+    rows = np.asarray(matrix[start:stop] if is_of_split else matrix)
+    try:
+        with np.errstate(over="ignore"):  # of a sum that is refused
+            return check_targets(rows, count=stop - start, num_classes=len(data.class_names))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -12,33 +12,58 @@ from jaxtyping import Array, Int, Key
 
 from experiments.progress import Progress
 from experiments.stopping import deferred, is_asked, stopped
-from train.checkpoints import latest_checkpoint, save_checkpoint
-from train.loop import Budget, EpochResult, Learner, NotFinite, Paused, Snapshot, TrainState, fit
+from train.checkpoints import check_layout, latest_checkpoint, save_checkpoint
+from train.loop import (
+    Budget,
+    EpochResult,
+    Learner,
+    NotFinite,
+    Paused,
+    Snapshot,
+    TrainState,
+    fit,
+    initial_state,
+)
 from train.processes import in_any_process, is_first_process
-from train.runs import keep_metrics
+from train.runs import CONFIG_FILE, keep_metrics
 
 CHECKPOINT_EVERY_SECONDS = 60.0
 """At the end of the first epoch after this long, and of the last one."""
 
 
-def restore(checkpoints: Path, learner: Learner) -> Snapshot | None:
+def restore(checkpoints: Path, learner: Learner, *, groups: int | None = None) -> Snapshot | None:
     """Where the last good checkpoint lets training go on, or None where there is none.
 
     Args:
         checkpoints: where `train_epochs` saves them.
         learner: what is trained.
+        groups: of examples, on each of which it is; None where they are one.
+
+    Raises:
+        ValueError: the checkpoint is of another network or optimiser.
     """
     checkpoint = latest_checkpoint(checkpoints)
     if checkpoint is None:
         return None
-    # An optimiser's own types are a list of arrays on disk; groups do not change their structure.
-    empty = jax.eval_shape(learner.initial, jax.random.key(0))
-    saved = checkpoint.state
-    opt_state = jax.tree.unflatten(jax.tree.structure(empty.opt_state), saved["opt_state"])
-    state = jax.tree.map(jnp.asarray, TrainState(saved["variables"], opt_state))
-    return Snapshot(
-        int(saved["step"]), state, saved.get("scalars", {}), int(saved.get("skipped", 0))
-    )
+    # An optimiser's own types are a list of arrays on disk.
+    keys = jax.random.split(jax.random.key(0), groups or ())
+    empty = jax.eval_shape(lambda keys: initial_state(keys, learner), keys)
+    saved: Any = checkpoint.state
+    try:
+        opt_state = jax.tree.unflatten(jax.tree.structure(empty.opt_state), saved["opt_state"])
+        snapshot = Snapshot(
+            int(saved["step"]),
+            TrainState(saved["variables"], opt_state),
+            saved.get("scalars", {}),
+            int(saved.get("skipped", 0)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected a checkpoint of this training in {checkpoints}, got another; choose another "
+            "--out"
+        ) from error
+    check_layout(checkpoints.parent, snapshot.state, lambda: empty, spec_file=CONFIG_FILE)
+    return snapshot._replace(state=jax.tree.map(jnp.asarray, snapshot.state))
 
 
 def train_epochs(

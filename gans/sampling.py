@@ -17,10 +17,11 @@ from jaxtyping import Array, Int, Key, UInt8
 from gans import dcgan, stacked
 from gans.blocks import from_signed
 from gans.dcgan import DcganConfig
-from gans.stacked import StackConfig, build_generator, stack_levels
+from gans.stacked import Level, StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
-from train.checkpoints import digest_of, latest_checkpoint
+from train.checkpoints import check_layout, digest_of, latest_checkpoint
 from train.files import read_json
+from train.typed_json import from_json
 
 SPEC_FILE = "gan.json"
 GENERATOR = "generator"
@@ -94,20 +95,55 @@ def load_gan(run: str | Path) -> Gan:
             f"{run} holds no undamaged generator: its training is not finished, or the files are "
             "damaged; repeat the command that made it"
         )
+    check_layout(run, checkpoint.state, lambda: _expected_variables(spec), spec_file=SPEC_FILE)
     return Gan(spec, jax.tree.map(jnp.asarray, checkpoint.state))
 
 
 def _read_spec(path: Path) -> GanSpec:
     fields = read_json(path)
     try:
-        sizes: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in fields["config"].items()
-        }
-        config = CONFIGS[fields["model"]](**sizes)
-        return GanSpec(fields["model"], tuple(fields["class_names"]), config)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} does not describe a GAN: {error!r}") from error
+        return _parse_spec(fields)
+    except ValueError as error:
+        raise ValueError(f"{path} does not describe a GAN: {error}") from error
+
+
+def _parse_spec(fields: Any) -> GanSpec:
+    if not isinstance(fields, dict) or fields.get("model") not in tuple(CONFIGS):
+        raise ValueError(f"expected a model among {tuple(CONFIGS)}, got {fields!r:.60}")
+    config = from_json(CONFIGS[fields["model"]], fields.get("config"))
+    names = fields.get("class_names")
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"expected class_names, got {names!r:.60}")
+    if config.num_classes not in (None, len(names)):
+        raise ValueError(f"expected {config.num_classes} class_names, got {len(names)}")
+    return GanSpec(fields["model"], tuple(names), config)
+
+
+def _expected_variables(spec: GanSpec) -> dict[str, Any]:
+    """The shapes that the generators' variables must have; nothing is computed."""
+    if not isinstance(spec.config, DcganConfig):
+        levels = stack_levels(spec.config)
+        return {level.target: _expected_of_level(spec.config, level) for level in levels}
+    noise = jax.ShapeDtypeStruct((1, spec.config.noise_dim), jnp.float32)
+    labels = None if spec.is_per_class else jax.ShapeDtypeStruct((1,), jnp.int32)
+    generator = dcgan.Generator(spec.config)
+    expected = jax.eval_shape(
+        functools.partial(generator.init, train=False), jax.random.key(0), noise, labels
+    )
+    if spec.is_per_class:
+        expected = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((spec.num_classes, *leaf.shape), leaf.dtype), expected
+        )
+    return {"image": expected}
+
+
+def _expected_of_level(config: StackConfig, level: Level) -> dict[str, Any]:
+    condition = jax.ShapeDtypeStruct((1, *level.condition_shape), jnp.float32)
+    noise = jax.ShapeDtypeStruct((1, level.noise_dim), jnp.float32)
+    generator = build_generator(level, width=config.width)
+    return jax.eval_shape(
+        functools.partial(generator.init, train=False), jax.random.key(0), condition, noise
+    )
 
 
 def gan_digest(gan: Gan) -> str:

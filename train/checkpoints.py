@@ -6,8 +6,11 @@ commit. What has none, or does not agree with them, is not a checkpoint.
 """
 
 import hashlib
+import math
+import re
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +19,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from train.files import read_json, sha256_of, write_json
+from train.memory import check_host_room
 
 CHECKPOINTS = "checkpoints"
 """Name of their directory in a run's."""
+
+STEP = re.compile("0|[1-9][0-9]*")
+"""As a checkpoint's name has it."""
 
 
 class Checkpoint(NamedTuple):
@@ -48,6 +55,9 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
     """Restores the newest undamaged checkpoint, or None where there is none.
 
+    Raises:
+        ValueError: the newest undamaged one is not as Orbax writes them, or larger than memory.
+
     Warns:
         UserWarning: for every newer one that is damaged, naming the file.
     """
@@ -55,9 +65,7 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
         path = directory / str(step)
         damaged = _first_damaged(path)
         if damaged is None:
-            with _checkpointer() as checkpointer:
-                restored = checkpointer.restore(path.absolute())
-            return Checkpoint(step, jax.tree.map(np.asarray, restored))
+            return Checkpoint(step, _restore(path))
         warnings.warn(
             f"checkpoint {path} is damaged ({damaged}); trying the one before", stacklevel=2
         )
@@ -92,10 +100,61 @@ def digest_of(description: str, variables: Any) -> str:
     return total.hexdigest()
 
 
+def check_layout(
+    run: str | Path, variables: Any, expected: Callable[[], Any], *, spec_file: str
+) -> None:
+    """Raises ValueError unless restored arrays are those of the network that a run describes.
+
+    Args:
+        run: its directory, for the message.
+        variables: restored.
+        expected: gives the shapes and types that the arrays must have, in the same tree.
+        spec_file: name of the file that describes the network.
+    """
+    try:
+        wanted = _layout(expected())
+    except (TypeError, OverflowError) as error:  # numbers of more than 64 bits
+        raise ValueError(f"{run}: {spec_file} is of a network of impossible size") from error
+    if _layout(variables) != wanted:
+        raise ValueError(f"{run}: {spec_file} and the checkpoint are of different networks")
+
+
+def _layout(variables: Any) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Shape and type of every array in a tree, by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
+
+
+def _restore(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint, which may be anyone's; what it claims to hold is looked at first."""
+    try:
+        with _checkpointer() as checkpointer:
+            arrays = jax.tree.leaves(checkpointer.metadata(path.absolute()).item_metadata.tree)
+            check_host_room(
+                sum(map(_claimed_bytes, arrays)), of="it", remedy="its run has to be made again"
+            )
+            state = jax.tree.map(np.asarray, checkpointer.restore(path.absolute()))
+    except Exception as error:  # what Orbax makes of files of others may be anything
+        reason = str(error).strip().splitlines() or [""]
+        raise ValueError(
+            f"expected a checkpoint of Orbax's, got {path}, which cannot be read "
+            f"({type(error).__name__}: {reason[0]})"
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"expected names of arrays in the checkpoint {path}, got {type(state)}")
+    return state
+
+
+def _claimed_bytes(array: Any) -> int:
+    """Memory that reading an array takes: at least one chunk, however small the array."""
+    chunk = array.storage.chunk_shape if array.storage else ()
+    return np.dtype(array.dtype).itemsize * max(math.prod(array.shape), math.prod(chunk))
+
+
 def _steps(directory: Path) -> list[int]:
     """Steps of all committed checkpoints, the newest first."""
     stems = (path.stem for path in directory.glob("[0-9]*.json"))
-    return sorted((int(stem) for stem in stems if stem.isdecimal()), reverse=True)
+    return sorted((int(stem) for stem in stems if STEP.fullmatch(stem)), reverse=True)
 
 
 def _remove_all_but(directory: Path, steps: list[int]) -> None:
@@ -127,5 +186,8 @@ def _first_damaged(checkpoint: Path) -> str | None:
         return str(error)
     if not isinstance(expected, dict):
         return f"{_digest_file(checkpoint)} holds no digests"
+    for path in sorted(checkpoint.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            return f"{path.relative_to(checkpoint)} is no file of its own"
     found = _digests(checkpoint)
     return next((f for f in sorted({*expected, *found}) if expected.get(f) != found.get(f)), None)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from train.checkpoints import CHECKPOINTS, digest_of, latest_checkpoint
+from train.checkpoints import CHECKPOINTS, check_layout, digest_of, latest_checkpoint
 from train.files import read_json
-from train.networks import ConvNet, build_network
+from train.networks import ConvNet, build_network, check_image_shape
+from train.typed_json import from_json
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -173,16 +174,25 @@ def load_spec(run: str | Path) -> ClassifierSpec:
         )
     fields = read_json(path)
     try:
-        return ClassifierSpec(
-            network=fields["network"],
-            width=float(fields["width"]),
-            class_names=tuple(fields["class_names"]),
-            image_shape=tuple(fields["image_shape"]),
-            mean=tuple(fields["mean"]),
-            std=tuple(fields["std"]),
+        spec = from_json(ClassifierSpec, fields)
+        _check_spec(spec)
+    except ValueError as error:
+        raise ValueError(f"{path} does not describe a classifier: {error}") from error
+    return spec._replace(width=float(spec.width))
+
+
+def _check_spec(spec: ClassifierSpec) -> None:
+    """Raises ValueError for what no network could be built of."""
+    spec.build()
+    if min(spec.image_shape) < 1:
+        raise ValueError(f"image_shape must be of numbers above 0, got {spec.image_shape}")
+    check_image_shape(spec.network, spec.image_shape)
+    channels = spec.image_shape[2]
+    if not len(spec.mean) == len(spec.std) == channels or min(spec.std) <= 0:
+        raise ValueError(
+            f"mean and std must have {channels} numbers, those of std above 0, got {spec.mean} "
+            f"and {spec.std}"
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not describe a classifier: {error!r}") from error
 
 
 def load_classifier(run: str | Path) -> Classifier:
@@ -199,9 +209,8 @@ def load_classifier(run: str | Path) -> Classifier:
     checkpoint = latest_checkpoint(Path(run) / CHECKPOINTS)
     if checkpoint is None:
         raise ValueError(f"{run} holds no undamaged checkpoint; train it again")
-    variables = checkpoint.state["variables"]
-    if _shapes(variables) != _shapes(_expected_variables(spec)):
-        raise ValueError(f"{run}: {SPEC_FILE} and the checkpoint are of different networks")
+    variables: Any = checkpoint.state.get("variables")
+    check_layout(run, variables, lambda: _expected_variables(spec), spec_file=SPEC_FILE)
     return Classifier(spec, jax.tree.map(jnp.asarray, variables))
 
 
@@ -210,8 +219,3 @@ def _expected_variables(spec: ClassifierSpec) -> dict[str, Any]:
     images = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
     initialise = functools.partial(spec.build().init, train=False)
     return jax.eval_shape(initialise, jax.random.key(0), images)
-
-
-def _shapes(variables: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}

@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from PIL import Image
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
-from train.files import read_json
 from train.image_data import ImageData, ImageReader, iter_parts, reader_of
-from train.image_sets import INFO_FILE, read_manifest, shard_problem
+from train.image_sets import read_manifest, shard_problem
+from train.set_metadata import INFO_FILE, check_class_names, open_builder
 from train.split_reading import PILLOW_MODES, open_split
 
 DIGITS = "digits"
@@ -68,7 +68,7 @@ def open_images(
     """
     if str(name_or_directory) == DIGITS:
         return reader_of(_load_digits(split))
-    builder = _builder(find_directory(name_or_directory, data_dir=data_dir))
+    builder = open_builder(find_directory(name_or_directory, data_dir=data_dir))
     _check_features(builder)
     instructions = _file_instructions(builder, split)
     _check_digests(Path(builder.data_dir), instructions)
@@ -128,7 +128,7 @@ def list_splits(
     """
     if str(name_or_directory) == DIGITS:
         return dict(DIGITS_SPLITS)
-    builder = _builder(find_directory(name_or_directory, data_dir=data_dir))
+    builder = open_builder(find_directory(name_or_directory, data_dir=data_dir))
     return {name: info.num_examples for name, info in builder.info.splits.items()}
 
 
@@ -182,33 +182,10 @@ def _version_key(directory: Path) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else -1 for part in directory.name.split("."))
 
 
-def _builder(directory: Path) -> Any:
-    """Opens a set with TFDS, which reports damage in exceptions of many kinds."""
-    read_json(directory / INFO_FILE)  # first, for a message that names the file
-    if not (directory / "features.json").is_file():
-        raise ValueError(
-            f"expected features.json in {directory}, got none; the set is damaged: make it again"
-        )
-    read_json(directory / "features.json")
-    try:
-        builder: Any = tfds.builder_from_directory(directory)
-        suffix = builder.info.file_format.file_suffix
-    except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise ValueError(
-            f"expected a TFDS data set, got {directory}, which TFDS cannot read "
-            f"({type(error).__name__}: {reason[0] if reason else ''}); make the set again"
-        ) from error
-    if suffix != "array_record":
-        raise ValueError(
-            f"expected a data set in array_record, got {directory} in {suffix}; "
-            "write it again with TFDS's file_format='array_record'"
-        )
-    return builder
-
-
 def _check_features(builder: Any) -> None:
     features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        features = {}
     wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
     for name, kind in wanted.items():
         if name not in features or not isinstance(features[name], kind):
@@ -216,11 +193,14 @@ def _check_features(builder: Any) -> None:
                 f"expected a feature {name} of type {kind.__name__}, got {sorted(features)} in "
                 f"{builder.data_dir}; choose a data set of labelled images"
             )
-    if features["image"].np_dtype != np.uint8 or features["image"].shape[-1] not in PILLOW_MODES:
+    image: Any = features["image"]
+    is_usual = len(image.shape) == 3 and image.shape[-1] in PILLOW_MODES
+    if image.np_dtype != np.uint8 or not is_usual:
         raise ValueError(
-            f"expected uint8 images of 1, 3 or 4 channels, got {features['image']} in "
+            f"expected uint8 images of 1, 3 or 4 channels, got {image} in "
             f"{builder.data_dir}; choose another data set"
         )
+    check_class_names(builder)
 
 
 def _file_instructions(builder: Any, split: str) -> list[FileInstruction]:

@@ -29,11 +29,12 @@ from tensorflow_datasets.core import dataset_info, splits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from train.files import atomic_write, read_json, replacing, sha256_of, write_json
+from train.manifests import check_shards
+from train.set_metadata import FEATURES_FILE, INFO_FILE, open_builder
 
-INFO_FILE = "dataset_info.json"
 MANIFEST_FILE = "manifest.json"
 # In the order of writing: the manifest is the last, and the first to go.
-METADATA_FILES = ("label.labels.txt", "features.json", INFO_FILE, MANIFEST_FILE)
+METADATA_FILES = ("label.labels.txt", FEATURES_FILE, INFO_FILE, MANIFEST_FILE)
 # The number of shards stands in TFDS's usual names; a set that grows would have to rename them all.
 GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -278,15 +279,24 @@ def read_extras(
 
     Returns:
         An array for each name, one row an image.
+
+    Raises:
+        ValueError: the set is damaged or has no such feature or split; the message names it.
     """
-    builder: Any = tfds.builder_from_directory(directory)
-    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    builder = open_builder(directory)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for start in range(0, len(source), RECORDS_AT_ONCE):
-        rows = source.__getitems__(range(start, min(start + RECORDS_AT_ONCE, len(source))))
-        for name, column in parts.items():
-            column.append(np.stack([row[name] for row in rows]))
-    return {name: np.concatenate(column) for name, column in parts.items()}
+    try:
+        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        for start in range(0, len(source), RECORDS_AT_ONCE):
+            rows = source.__getitems__(range(start, min(start + RECORDS_AT_ONCE, len(source))))
+            for name, column in parts.items():
+                column.append(np.stack([row[name] for row in rows]))
+        return {name: np.concatenate(column) for name, column in parts.items()}
+    except Exception as error:  # TFDS reports damage in exceptions of many kinds
+        raise ValueError(
+            f"expected {', '.join(names)} of every image in {split!r} of {directory}, got "
+            f"{type(error).__name__}: {error}; make the set again"
+        ) from error
 
 
 def commit(
@@ -385,20 +395,13 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         Its fields, or None where there is no manifest.
 
     Raises:
-        ValueError: the manifest is damaged.
+        ValueError: the manifest is damaged, or names a file outside the directory.
     """
     path = directory / MANIFEST_FILE
     if not path.is_file():
         return None
     manifest = read_json(path)
-    shards = manifest.get("shards") if isinstance(manifest, dict) else None
-    fields = {"split", *ShardRecord._fields}
-    if not isinstance(shards, list) or not all(
-        isinstance(shard, dict) and fields <= shard.keys() for shard in shards
-    ):
-        raise ValueError(
-            f"expected a list of shards in {path}, got none or a broken one; make the set again"
-        )
+    check_shards(path, manifest)
     return manifest
 
 

@@ -69,8 +69,11 @@ def _size_of(tree: Any) -> int:
 def room_bytes() -> int:
     """Memory that a program may use on a device, or on this machine if the device is its CPU."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"]
+    return stats["bytes_limit"] if "bytes_limit" in stats else host_room_bytes()
+
+
+def host_room_bytes() -> int:
+    """Memory of this machine that a program may use."""
     if MEMINFO.is_file():
         fields = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024
@@ -96,6 +99,22 @@ def check_fits(estimate: Callable[[], Footprint]) -> None:
     found = estimate()
     if _needed_here(found) > room_bytes():
         raise ValueError(_advice(found, at_most=found.batch_size - 1))
+
+
+def check_host_room(needed_bytes: int, *, of: str, remedy: str) -> None:
+    """Raises ValueError if something does not fit into the memory of this machine.
+
+    Args:
+        needed_bytes: how much it will take at least.
+        of: what it is, for the message.
+        remedy: what to do.
+    """
+    room = host_room_bytes()
+    if needed_bytes > room:
+        raise ValueError(
+            f"{of} would take {_readable(needed_bytes)} of memory, and this machine has "
+            f"{_readable(room)} left; {remedy}"
+        )
 
 
 @contextlib.contextmanager

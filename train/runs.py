@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from train.files import atomic_write, read_json, write_json
+from train.files import atomic_write, parse_json, read_json, write_json
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -125,12 +125,28 @@ def append_metrics(directory: Path, line: dict[str, Any]) -> None:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's metrics; a last line cut off by a kill is left out."""
+    """All whole lines of a run's metrics; a last line cut off by a kill is left out.
+
+    Raises:
+        ValueError: a line is no JSON object; the message names the file and the line.
+    """
     path = directory / METRICS_FILE
     if not path.is_file():
         return []
-    whole, _, _ = path.read_text().rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    *whole, _ = path.read_bytes().split(b"\n")
+    return [_parse_line(path, number, line) for number, line in enumerate(whole, 1)]
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        value = parse_json(line)
+    except ValueError as error:
+        raise ValueError(
+            f"expected JSON in line {number} of {path}, got other ({error})"
+        ) from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object in line {number} of {path}, got {value!r:.60}")
+    return value
 
 
 def keep_metrics(directory: Path, count: int, *, stage: str | None = None) -> None:

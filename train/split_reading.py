@@ -5,6 +5,7 @@ TFDS's own data source decodes one image after the other, and advises against Pi
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -20,8 +21,11 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from train.image_data import ImageData, ImageReader, join_images
 from train.image_sets import count_records, iter_records
+from train.memory import check_host_room
 
 DECODING_THREADS = 4
+PIXELS_LIMIT = 2**26
+"""Of an image; Pillow itself warns above 4/3 of that."""
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
 
 
@@ -67,6 +71,7 @@ class _Split(NamedTuple):
     class_names: tuple[str, ...]
     pillow_mode: str
     where: str
+    image_shape: tuple[int | None, ...]
 
 
 def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]) -> ImageReader:
@@ -89,15 +94,18 @@ def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]
         class_names=tuple(features["label"].names),
         pillow_mode=PILLOW_MODES[features["image"].shape[-1]],
         where=f"in {split!r} of {builder.data_dir}",
+        image_shape=features["image"].shape,
     )
     count = opened.pieces[-1].stop
     labels = np.concatenate([_labels(part, opened) for part in _parts(opened, 0, count)])
-    shape = _decode(next(_parts(opened, 0, 1)), opened.pillow_mode)[0].shape
+    first = next(_parts(opened, 0, 1))
+    shape = _decode(first, opened)[0].shape
+    opened = opened._replace(image_shape=shape)
     return ImageReader(
         labels=labels,
         class_names=opened.class_names,
         image_shape=shape,
-        read=lambda start, stop: _read(opened, shape, start, stop),
+        read=lambda start, stop: _read(opened, start, stop),
         iter_ids=lambda: chain.from_iterable(
             _ids(part, opened) for part in _parts(opened, 0, count)
         ),
@@ -150,23 +158,21 @@ def _parse(path: Path, records: Sequence[bytes]) -> list[Any]:
         ) from error
 
 
-def _read(split: _Split, shape: tuple[int, ...], start: int, stop: int) -> ImageData:
+def _read(split: _Split, start: int, stop: int) -> ImageData:
     """Reads the images from `start` to `stop`; several parts are decoded at a time."""
+    check_host_room(
+        (stop - start) * math.prod(map(int, filter(None, split.image_shape))),
+        of=f"{stop - start:,} images of shape {split.image_shape} {split.where}",
+        remedy="take a part, such as train[:10%]",
+    )
     with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        parts = pool.map(lambda part: _as_data(part, split, shape), _parts(split, start, stop))
+        parts = pool.map(lambda part: _as_data(part, split), _parts(split, start, stop))
     return join_images(list(parts))
 
 
-def _as_data(part: _Part, split: _Split, shape: tuple[int, ...]) -> ImageData:
-    images = _decode(part, split.pillow_mode)
-    other = next((image.shape for image in images if image.shape != shape), None)
-    if other is not None:
-        raise ValueError(
-            f"expected images of one size, got {shape} and {other} {split.where}; "
-            "bring them to one size, as elicit data import does"
-        )
+def _as_data(part: _Part, split: _Split) -> ImageData:
     return ImageData(
-        images=np.stack(images),
+        images=np.stack(_decode(part, split)),
         labels=_labels(part, split),
         ids=_ids(part, split),
         class_names=split.class_names,
@@ -176,16 +182,38 @@ def _as_data(part: _Part, split: _Split, shape: tuple[int, ...]) -> ImageData:
     )
 
 
-def _decode(part: _Part, mode: str) -> list[np.ndarray]:
-    """Decodes PNG or JPEG."""
+def _decode(part: _Part, split: _Split) -> list[np.ndarray]:
+    """Decodes PNG or JPEG, of an image of another size not one pixel."""
     with _broken_examples_named(part.path):
-        return [_decode_one(_values(example["image"])[0], mode) for example in part.examples]
+        encoded = [bytes(_values(example["image"])[0]) for example in part.examples]
+    return [_decode_one(each, part.path, split) for each in encoded]
 
 
-def _decode_one(encoded: bytes, mode: str) -> np.ndarray:
-    with Image.open(io.BytesIO(encoded)) as image:
-        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+def _decode_one(encoded: bytes, path: Path, split: _Split) -> np.ndarray:
+    with _broken_examples_named(path):
+        image = Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG"))
+    with image:
+        _check_size(image.height, image.width, path, split)
+        mode = split.pillow_mode
+        with _broken_examples_named(path):
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _check_size(height: int, width: int, path: Path, split: _Split) -> None:
+    """Raises ValueError for another size than the set's, or for one that is huge."""
+    *sides, channels = split.image_shape
+    if any(side not in (None, own) for side, own in zip(sides, (height, width), strict=True)):
+        raise ValueError(
+            f"expected images of one size, got {split.image_shape} and "
+            f"{(height, width, channels)} {split.where}, in {path.name}; bring them to one size, "
+            "as elicit data import does"
+        )
+    if height * width > PIXELS_LIMIT:
+        raise ValueError(
+            f"expected images of at most {PIXELS_LIMIT:,} pixels, got {height}×{width} "
+            f"{split.where}, in {path.name}; scale them down"
+        )
 
 
 def _labels(part: _Part, split: _Split) -> Int32[np.ndarray, " n"]:
@@ -208,20 +236,27 @@ def _ids(part: _Part, split: _Split) -> tuple[str, ...]:
 def _texts(part: _Part, name: str) -> tuple[str, ...]:
     with _broken_examples_named(part.path):
         firsts = [_values(example[name])[0] for example in part.examples]
-    return tuple(text.decode() if isinstance(text, bytes) else str(text) for text in firsts)
+        return tuple(text.decode() if isinstance(text, bytes) else str(text) for text in firsts)
 
 
 def _distributions(part: _Part, split: _Split, name: str) -> Float32[np.ndarray, "n k"] | None:
     if name not in split.features:
         return None
-    rows = [np.array(_values(example[name]), np.float32) for example in part.examples]
+    with _broken_examples_named(part.path):
+        rows = [np.array(_values(example[name]), np.float32) for example in part.examples]
     count, lengths = len(split.class_names), {row.shape for row in rows}
     if lengths != {(count,)}:
         raise ValueError(
             f"expected {count} numbers a {name}, got {sorted(lengths)} {split.where}; "
             "make the set again"
         )
-    return np.stack(rows)
+    numbers = np.stack(rows)
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            f"expected finite numbers as {name}, got others {split.where}, in {part.path.name}; "
+            "make the set again"
+        )
+    return numbers
 
 
 def _values(feature: Any) -> Any:
@@ -234,7 +269,7 @@ def _values(feature: Any) -> Any:
 def _broken_examples_named(path: Path) -> Iterator[None]:
     try:
         yield
-    except (IndexError, OSError, ValueError) as error:
+    except Exception as error:  # Pillow has no class of its own for what damaged bytes run into
         raise ValueError(
             f"expected an image and a label in every example, got a broken one in {path} "
             f"({error}); make the set again"

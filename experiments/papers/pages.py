@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.markdown import as_code, as_words
 from experiments.report import Picture, Section, provenance, write_report
 from train.files import atomic_write
 
@@ -89,20 +90,20 @@ def write_pages(
         sections=[*sections, *details],
         footer=footer,
     )
-    parts = [f"# {title}", lead]
-    parts.append("\n".join(f"- {label}: {value}" for label, value in facts.items()))
+    parts = [f"# {as_words(title)}", as_words(lead)]
+    parts.append("\n".join(as_words(f"- {label}: {value}") for label, value in facts.items()))
     parts += [part for section in sections for part in _markdown_parts(section)]
-    parts.append(f"{footer['device']}; {footer['versions']}; key {footer['key']}")
-    parts.append(f"`{footer['command']}`")
+    parts.append(as_words(f"{footer['device']}; {footer['versions']}; key {footer['key']}"))
+    parts.append(as_code(footer["command"]))
     atomic_write(out / file, ("\n\n".join(parts) + "\n").encode())
 
 
 def _markdown_parts(section: Section) -> Iterator[str]:
-    yield f"## {section.title}"
-    yield from section.paragraphs
+    yield f"## {as_words(section.title)}"
+    yield from map(as_words, section.paragraphs)
     for picture in section.pictures:
-        yield f"![{picture.caption}]({FIGURES}/{picture.name}{picture.suffix})"
+        yield f"![{as_words(picture.caption)}]({FIGURES}/{picture.name}{picture.suffix})"
     for table in section.tables:
         if table.caption:
-            yield table.caption
+            yield as_words(table.caption)
         yield table.markdown

@@ -1,6 +1,8 @@
 """The experiments by name; each one's module is imported when it is asked for."""
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ def find_experiment(name: str) -> Experiment:
     Raises:
         ValueError: there is none of that name.
     """
-    if name not in _PLACES:
+    if name not in NAMES:
         raise ValueError(f"expected an experiment among {', '.join(_PLACES)}, got {name!r}")
     module, constant = _PLACES[name]
     return getattr(importlib.import_module(module), constant)
@@ -53,4 +55,29 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
     result = read_json(path)
     if not isinstance(result, dict) or "experiment" not in result:
         raise ValueError(f"expected results of an experiment, got others in {path}")
+    if result["experiment"] not in NAMES:
+        raise ValueError(
+            f"expected an experiment among {', '.join(NAMES)}, got {result['experiment']!r:.60} "
+            f"in {path}"
+        )
     return find_experiment(result["experiment"]), result
+
+
+@contextlib.contextmanager
+def results_expected(*directories: Path) -> Iterator[None]:
+    """Names the results whose fields are not those that `elicit experiment` writes.
+
+    Args:
+        directories: of the results that are used inside.
+
+    Raises:
+        ValueError: a field is missing or of another type.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        paths = " or ".join(str(directory / RESULT_FILE) for directory in directories)
+        raise ValueError(
+            f"expected results as elicit experiment writes them, got a missing or another field in "
+            f"{paths} ({type(error).__name__}: {error})"
+        ) from error

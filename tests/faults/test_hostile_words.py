@@ -1,0 +1,188 @@
+"""Names of classes, ids, commands and options of others in reports: words, and nothing else."""
+
+import json
+import re
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.classifier_report import write_run_report
+from experiments.cli import main
+from experiments.gan_report import write_gan_report
+from experiments.markdown import as_code, as_words
+from experiments.report import Picture, Table
+from experiments.sample_grid import sample_grid
+from experiments.synthesis_summary import write_set_report
+from train.evaluation import Evaluation
+from train.image_data import ImageData
+
+SCRIPT = "<script>alert(1)</script>"
+WORDS = f"{SCRIPT}\"'><img src=x onerror='alert(1)'>|`$x$ \\frac {{{{ 7 * 7 }}}} &amp;"
+CLASSES = (SCRIPT, "\"'><svg onload=alert(1)>", "]]><!--|&amp;$\\frac")
+RESULT = {
+    "parameters": 9, "device": WORDS, "versions": {WORDS: WORDS}, "command": WORDS, "key": WORDS,
+    "training_images": 9, "parameters_of_generators": 9,
+}  # fmt: skip
+
+
+class Tags(HTMLParser):
+    """Tags and attributes of a page, and the words between them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def check_page(directory: Path, *, words: str = WORDS) -> None:
+    """A page and its drawings hold no tag that others could have brought."""
+    page = Tags((directory / "report.html").read_text())
+    assert words in "\n".join(page.words)
+    assert not {"script", "svg", "iframe", "object", "embed", "base", "link"} & set(page.tags)
+    assert not [name for name in page.attributes if name.startswith("on")]
+    for path in directory.glob("figures/*.svg"):
+        drawing = Tags(path.read_text())
+        assert not {"script", "img", "foreignobject", "iframe"} & set(drawing.tags)
+        assert drawing.tags.count("svg") == 1
+        assert not [name for name in drawing.attributes if name.startswith("on")]
+
+
+def test_a_classifier_s_report(tmp_path):
+    empty = np.full(15, 0.5)
+    write_run_report(
+        tmp_path / "report.html",
+        title=WORDS,
+        class_names=CLASSES,
+        metrics=[{"epoch": 1, "train_accuracy": 0.5, "test_accuracy": 0.25}] * 2,
+        result=RESULT,
+        evaluation=Evaluation(
+            0.5, 1.0, np.eye(3, dtype=np.int64), empty, empty, np.ones(15, np.int64), 0.1
+        ),
+    )
+    check_page(tmp_path)
+    drawn = (tmp_path / "figures" / "test-confusion.svg").read_text()
+    assert SCRIPT not in drawn
+
+
+def test_a_set_s_report(tmp_path):
+    shares = np.full((2, 3), 1 / 3, np.float32)
+    images = np.zeros((2, 8, 6, 3), np.uint8)
+    data = ImageData(
+        images, np.zeros(2, np.int32), CLASSES[:2], CLASSES, shares, shares, CLASSES[:2]
+    )
+    summary = {"images": 2, "kl_mean": 0.1, "ranking_as_asked": 1.0, "mean_change_levels": 0.5}
+    write_set_report(
+        tmp_path / "report.html",
+        data,
+        np.ones(2, np.float32),
+        images,
+        summary,
+    )
+    check_page(tmp_path, words="Synthesised images")
+
+
+def test_a_gan_s_report(tmp_path):
+    (tmp_path / "samples").mkdir()
+    sheet = sample_grid(np.zeros((1, 8, 4, 4, 3), np.uint8))
+    (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet)
+    line = {"stage": "gan", "epoch": 1, "step": 3, "loss": 1.0, f"loss_{SCRIPT}": 2.0}
+    write_gan_report(tmp_path, "dcgan", [line, line], RESULT)
+    check_page(tmp_path)
+
+
+ARM = {
+    "row": "0", "seed": 1, "budget": "epochs", "piece": "p", "classifier_sha256": WORDS,
+    "device": WORDS, "epoch": 2, "step": 20, "test_accuracy": 0.5, "test_images": 360,
+    "train_images": 1437, "timing": {"seconds_of_last_session": 1.0, "peak_memory_mib": 100.0},
+}  # fmt: skip
+TABLE: dict[str, Any] = {
+    "experiment": "table-a", "preset": "smoke", "key": WORDS, "missing": [WORDS], "pieces": {},
+    "rows": [{"slug": "0", "name": WORDS, "paper": None, "is_control": False}], "arms": [ARM],
+    "settings": {"model": WORDS, "width": 0.25, "train": {"epochs": 2}},
+    "data": {"name": WORDS, "sha256": {"train": "1", "test": "2"}},
+    "device": WORDS, "device_kind": WORDS, "versions": {WORDS: WORDS}, "command": WORDS,
+}  # fmt: skip
+
+
+def test_a_table_of_others(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps(TABLE))
+    assert main(["report", str(tmp_path)]) == 0
+    check_page(tmp_path)
+    check_markdown((tmp_path / "table.md").read_text())
+
+
+def test_two_tables_of_others(tmp_path, capsys):
+    for name, key in (("a", WORDS), ("b", "another")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps({**TABLE, "key": key}))
+    out = tmp_path / "both.md"
+    assert main(["report", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]) == 0
+    assert out.read_text() == capsys.readouterr().out
+    check_markdown(out.read_text())
+
+
+def check_markdown(page: str) -> None:
+    """No tag outside of code, and rows of as many cells as the header."""
+    assert SCRIPT in page  # in the command, which is code
+    prose = re.sub(r"(?m)(`+) .*? \1$", "", page)
+    assert "<" not in prose
+    tables = re.findall(r"(?m)^\|.*\|$", page)
+    assert len(tables) >= 3
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in tables}) == 1
+
+
+def test_a_cell_stays_a_cell():
+    table = Table(["a|b", "n"], [["x\ny\u2028z", "<i>&\\|"]])
+    assert table.markdown == "| a\\|b | n |\n| --- | --- |\n| x y z | &lt;i>&amp;\\\\\\| |"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("elicit list", "`elicit list`"),
+        ("a`b", "`` a`b ``"),
+        ("a``` b\n# c", "```` a``` b # c ````"),
+        ("", "``"),
+    ],
+)
+def test_a_command_stays_code(command, code):
+    assert as_code(command) == code
+
+
+def test_plain_words_stay_as_they_are():
+    text = "97.8 ± 0.2 % (n = 3) [+0.1, +0.4], train_loss, 32×32; key 0"
+    assert as_words(text) == text
+
+
+@pytest.mark.parametrize("name", ["../up", "/up", "a/b", "..", ".hidden", "a\n"])
+def test_a_picture_s_name_stays_in_its_directory(name):
+    with pytest.raises(ValueError, match="plain name of a picture"):
+        Picture(b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", "", name=name)
+
+
+@pytest.mark.parametrize("cut", [9, 30])
+def test_a_damaged_png_is_no_picture(cut):
+    sheet = sample_grid(np.zeros((1, 1, 4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="expected a whole PNG"):
+        Picture(sheet[:cut], "")
+
+
+def test_a_resolution_of_zero_is_refused():
+    sheet = sample_grid(np.zeros((1, 1, 4, 4, 3), np.uint8))
+    physical = b"\0\0\0\x09pHYs" + b"\0" * 8 + b"\x01"
+    physical += zlib.crc32(physical[4:]).to_bytes(4, "big")
+    with pytest.raises(ValueError, match="expected a whole PNG"):
+        _ = Picture(sheet[:33] + physical + sheet[33:], "")

@@ -1,0 +1,278 @@
+"""Files of others: nothing of theirs is executed, nothing outside their place is read."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import train.files
+import train.memory
+from train.datasets import list_splits, load_images
+from train.files import parse_json, read_json
+from train.image_sets import ImageSetSpec, commit, read_extras, verify, write_shard
+from train.runs import read_metrics
+
+SHAPE = (7, 5, 3)
+SHARD = "tiny-train.array_record-00000"
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    directory = tmp_path / "tiny"
+    spec = ImageSetSpec("tiny", ("ant", "bee", "cow"), SHAPE, extras=("kl",))
+    columns = {
+        "id": ["a", "b", "c"],
+        "image": np.arange(3 * 105, dtype=np.uint8).reshape(3, *SHAPE),
+        "label": np.arange(3),
+        "kl": np.ones(3, np.float32),
+    }
+    shard = write_shard(directory, spec, split="train", index=0, columns=columns)
+    commit(directory, spec, {"train": [shard]}, manifest={})
+    return directory
+
+
+def rewrite(path: Path, change: Any) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": NaN}', "NaN is no number"),
+        (b"[-Infinity]", "-Infinity is no number"),
+        (b"1e999", "1e999 is beyond a float's range"),
+        (b"18446744073709551616", "beyond 64 bits"),
+        (b"-9223372036854775809", "beyond 64 bits"),
+        (b"1" * 5000, "beyond 64 bits"),
+        (b'{"a": 1, "b": 2, "a": 3}', "the name 'a' more than once"),
+        (b"[" * 51 + b"]" * 51, "more than 50 levels"),
+        (b"[" * 100_000 + b"]" * 100_000, "more than 50 levels"),
+        (b'{"a":' * 2000, "more than 50 levels|Expecting"),
+        ('{"a": 1}'.encode("utf-16"), "utf-8"),
+        (b'"\xff"', "utf-8"),
+        (b"", "Expecting value"),
+    ],
+)
+def test_json_beyond_the_limits_is_refused(content, message, tmp_path):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=f"expected JSON in .*/a.json, got.*({message})"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_within_the_limits_is_read():
+    content = b"[" * 50 + b"18446744073709551615, -9223372036854775808, 1e308" + b"]" * 50
+    value = parse_json(content)
+    for _ in range(49):
+        (value,) = value
+    assert value == [2**64 - 1, -(2**63), 1e308]
+
+
+def test_a_large_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(train.files, "JSON_LIMIT_BYTES", 2**20)
+    (tmp_path / "a.json").write_bytes(b" " * 2**20 + b"1")
+    with pytest.raises(ValueError, match=r"a\.json.*larger than 1 MiB"):
+        read_json(tmp_path / "a.json")
+
+
+def test_the_limit_has_room_for_as_many_shards_as_names_can_number(tiny):
+    entry = json.loads((tiny / "manifest.json").read_text())["shards"][0]
+    size = len(json.dumps([entry], indent=2).encode()) + 4  # in an object: 2 blanks more a line
+    assert 100_000 * size < train.files.JSON_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(make, tmp_path):
+    make(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json.*it is no file"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_line_of_metrics_that_is_no_object_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n[2]\n')
+    with pytest.raises(ValueError, match=r"object in line 2 of .*metrics\.jsonl, got \[2\]"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": NaN}\n')
+    with pytest.raises(ValueError, match=r"JSON in line 1 of .*metrics\.jsonl"):
+        read_metrics(tmp_path)
+
+
+# --- metadata of sets -----------------------------------------------------------------------------
+
+EVIL = "planted_by_others.Feature"
+EVIL_FEATURE: dict[str, Any] = {"pythonClassName": EVIL, "text": {}}
+FEATURES = {
+    "protobuf's name": lambda f: f["featuresDict"]["features"].update(x=EVIL_FEATURE),
+    "its other name": lambda f: f["featuresDict"]["features"].update(
+        x={"python_class_name": EVIL, "text": {}}
+    ),
+    "the older way": lambda f: f.update(
+        type="tensorflow_datasets.core.features.features_dict.FeaturesDict",
+        content={"x": {"type": EVIL, "content": {}}},
+    ),
+    "JSON within JSON": lambda f: f["featuresDict"]["features"].update(
+        x={
+            "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+            "jsonFeature": {"json": json.dumps({"x": {"type": EVIL, "content": {}}})},
+        }
+    ),
+    "on top": lambda f: f.update(pythonClassName=EVIL),
+}  # fmt: skip
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch) -> Path:
+    """A module that leaves a trace when it is imported, where Python finds it."""
+    trace = tmp_path / "trace"
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "planted_by_others.py").write_text(f"open({str(trace)!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(modules)
+    yield trace
+    sys.modules.pop("planted_by_others", None)
+
+
+@pytest.mark.parametrize("kind", FEATURES)
+def test_no_module_is_imported_because_a_set_names_it(kind, tiny, planted):
+    rewrite(tiny / "features.json", FEATURES[kind])
+    for use in (load_images, list_splits, lambda d: read_extras(d, ["kl"])):
+        with pytest.raises(ValueError, match=rf"TFDS's own types in .*features\.json, got '{EVIL}"):
+            use(tiny)
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize("kind", FEATURES)
+def test_tfds_itself_would_import_it(kind, tiny, planted):
+    """What the test before is for; should TFDS do it no more, the check may go."""
+    rewrite(tiny / "features.json", FEATURES[kind])
+    with pytest.raises(ValueError, match="Unrecognized FeatureConnector type"):
+        tfds.builder_from_directory(tiny)
+    assert planted.exists()
+
+
+def test_features_in_the_other_file_are_looked_at_too(tiny, planted):
+    rewrite(tiny / "dataset_info.json", lambda info: info.update(features=EVIL_FEATURE))
+    with pytest.raises(ValueError, match=rf"TFDS's own types in .*dataset_info\.json.*{EVIL}"):
+        load_images(tiny)
+    assert not planted.exists()
+
+
+def change_split(name: str, value: Any):
+    return lambda info: info["splits"][0].update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (change_split("filepathTemplate", "../{DATASET}-{SPLIT}"), "template of plain names"),
+        (change_split("filepathTemplate", "/etc/passwd"), "template of plain names"),
+        (change_split("filepathTemplate", "{DATASET:>999999999}"), "template of plain names"),
+        (change_split("filepathTemplate", "{SPLIT.__class__}"), "template of plain names"),
+        (change_split("filepath_template", "a/b"), "template of plain names"),
+        (change_split("name", "../train"), "plain name of the set and of each split"),
+        (change_split("name", 3), "plain name of the set and of each split"),
+        (change_split("shardLengths", ["-3"]), "numbers of examples of at least 0"),
+        (change_split("shardLengths", ["4"]), f"expected 4 examples in .*{SHARD}, got 3"),
+        (lambda info: info.update(name="../tiny"), "plain name of the set"),
+        (lambda info: info.update(splits={"train": 3}), "list of splits"),
+    ],
+)
+def test_metadata_that_lead_elsewhere_are_refused(tiny, change, message):
+    (tiny / "manifest.json").unlink()
+    rewrite(tiny / "dataset_info.json", change)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_images(tiny)
+    assert str(tiny) in str(caught.value)
+
+
+def label_of(features: Any) -> Any:
+    return features["featuresDict"]["features"]["label"]["classLabel"]
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "message"),
+    [
+        ("ant\nbee\n", "3", "expected 3 distinct names of classes in .*labels.txt, got 2"),
+        ("ant\nbee\nbee\n", "3", "expected 3 distinct names"),
+        ("ant\n\xff", "3", "UTF-8 in .*label.labels.txt"),
+        (None, "9000000000000000000", "1 to 100,000 classes, got 9000000000000000000"),
+        (None, "-1", "1 to 100,000 classes"),
+    ],
+)
+def test_classes_and_their_names_agree(names, count, message, tiny):
+    """TFDS itself leaves names that it cannot use out without a word."""
+    path = tiny / "label.labels.txt"
+    path.unlink() if names is None else path.write_bytes(names.encode("latin1"))
+    rewrite(tiny / "features.json", lambda f: label_of(f).update(numClasses=count))
+    with pytest.raises(ValueError, match=message):
+        load_images(tiny)
+
+
+# --- manifests ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"file": "../x"}, "plain name of a file"),
+        ({"file": "/etc/passwd"}, "plain name of a file"),
+        ({"file": ".."}, "plain name of a file"),
+        ({"file": "a/b"}, "plain name of a file"),
+        ({"file": "a\0"}, "plain name of a file"),
+        ({"file": None}, "plain name of a file"),
+        ({"split": 3}, "name of a split"),
+        ({"num_examples": -1}, "at least 0 as num_examples"),
+        ({"num_examples": True}, "at least 0 as num_examples"),
+        ({"num_bytes": "3"}, "at least 0 as num_bytes"),
+        ({"num_bytes": 3.0}, "at least 0 as num_bytes"),
+        ({"sha256": "0" * 63}, "64 hexadecimal digits"),
+        ({"sha256": "g" * 64}, "64 hexadecimal digits"),
+        ({"sha256": 0}, "64 hexadecimal digits"),
+    ],
+)
+def test_entries_of_a_manifest_are_checked(fields, message, tiny):
+    rewrite(tiny / "manifest.json", lambda m: m["shards"][0].update(fields))
+    for use in (load_images, verify):
+        with pytest.raises(ValueError, match=rf"{message}.* in entry 0 .*tiny/manifest\.json"):
+            use(tiny)
+
+
+def test_a_shard_listed_twice_is_refused(tiny):
+    rewrite(tiny / "manifest.json", lambda m: m["shards"].append(m["shards"][0]))
+    with pytest.raises(ValueError, match=r"each shard once in .*manifest\.json"):
+        verify(tiny)
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_a_link_out_of_the_set_is_not_followed(has_manifest, tiny, tmp_path):
+    shutil.move(tiny / SHARD, tmp_path / "elsewhere")
+    (tiny / SHARD).symlink_to(tmp_path / "elsewhere")
+    if not has_manifest:
+        (tiny / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=rf"expected a file in .*{SHARD}, a link to .*elsewhere"):
+        load_images(tiny)
+
+
+def test_a_link_within_the_set_is(tiny):
+    (tiny / SHARD).rename(tiny / "other")
+    (tiny / SHARD).symlink_to("other")
+    assert len(load_images(tiny).labels) == 3
+    assert verify(tiny) == []
+
+
+def test_more_than_memory_holds_is_not_begun(tiny, monkeypatch):
+    monkeypatch.setattr(train.memory, "host_room_bytes", lambda: 300)
+    with pytest.raises(ValueError, match=re.escape(f"3 images of shape {SHAPE} in 'train' of ")):
+        load_images(tiny)
+    assert len(load_images(tiny, "train[:2]").labels) == 2

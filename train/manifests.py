@@ -1,0 +1,62 @@
+"""What a manifest may say of a set's shards; it may be anyone's."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SHA256 = re.compile("[0-9a-f]{64}")
+PLAIN_NAME = re.compile(r"[\w+-][\w.+-]*")
+"""Of a file in a certain directory and nowhere else."""
+
+
+def check_shards(path: Path, manifest: Any) -> Sequence[Mapping[str, Any]]:
+    """Gives the list of shards in a manifest, each entry of which can be relied on.
+
+    Args:
+        path: the manifest, for messages.
+        manifest: its content.
+
+    Raises:
+        ValueError: there is no list, or an entry lacks a field, has one of another type or range,
+            or names a file outside the manifest's directory or one that another entry names too.
+    """
+    shards = manifest.get("shards") if isinstance(manifest, dict) else None
+    if not isinstance(shards, list):
+        raise ValueError(f"expected a list of shards in {path}, got none; make the set again")
+    for number, shard in enumerate(shards):
+        problem = _problem(shard)
+        if problem is not None:
+            raise ValueError(
+                f"expected {problem} in entry {number} of the shards in {path}, got "
+                f"{repr(shard)[:300]}; make the set again"
+            )
+        check_inside(path.parent, path.parent / shard["file"])
+    if len({shard["file"] for shard in shards}) < len(shards):
+        raise ValueError(f"expected each shard once in {path}, got one twice; make the set again")
+    return shards
+
+
+def _problem(shard: Any) -> str | None:
+    """What an entry ought to have, if it has something else."""
+    if not isinstance(shard, dict):
+        return "an object"
+    if not (isinstance(shard.get("file"), str) and PLAIN_NAME.fullmatch(shard["file"])):
+        return "the plain name of a file as file"
+    if not isinstance(shard.get("split"), str):
+        return "the name of a split as split"
+    for name in ("num_examples", "num_bytes"):
+        if type(shard.get(name)) is not int or shard[name] < 0:
+            return f"a number of at least 0 as {name}"
+    if not (isinstance(shard.get("sha256"), str) and SHA256.fullmatch(shard["sha256"])):
+        return "64 hexadecimal digits as sha256"
+    return None
+
+
+def check_inside(directory: Path, path: Path) -> None:
+    """Raises ValueError if a file of a set is a link that leads out of the set's directory."""
+    if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
+        raise ValueError(
+            f"expected a file in {directory}, got {path}, a link to {path.resolve()}; copy the "
+            "file itself into the set"
+        )
