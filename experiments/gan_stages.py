@@ -9,13 +9,13 @@ import jax
 import numpy as np
 
 from experiments.sample_grid import sample_grid
-from experiments.training_session import restore, train_epochs
+from experiments.training_session import Beginning, restore, train_epochs
 from gans.game import GanData, Variables
 from gans.sampling import Gan, GanSpec, image_keys, sample
 from train.checkpoints import CHECKPOINTS
 from train.files import atomic_write
 from train.loop import Budget, EpochResult, Learner, TrainState
-from train.runs import append_metrics
+from train.runs import append_metrics, metrics_bytes, write_metrics
 
 SAMPLES = "samples"
 """Name of the directory of sheets of samples in a run's."""
@@ -57,6 +57,7 @@ class Stages:
         self._out, self._key, self._data, self._spec = out, key, data, spec
         self._groups, self._grids, self._label = groups, grids, label
         self._done: list[str] = []
+        self._metrics = b""  # of the stages done
 
     def train(
         self,
@@ -83,26 +84,34 @@ class Stages:
         """
         key = jax.random.fold_in(self._key, len(self._done))
         checkpoints = self._out / CHECKPOINTS / name
-        resume = restore(checkpoints, learner) or (begin and (0, begin))
-        state = resume[1] if resume else None
+        resume = restore(self._out, checkpoints, learner)
+        if resume is None and begin is not None:
+            resume = Beginning(0, begin, self._metrics)
+        state = resume.state if resume else None
         count = min(map(len, self._groups.values())) if self._groups else len(self._data.labels)
         total = budget.total_steps(count)
         epochs = -(-total // budget.steps_per_epoch(count))
-        if not resume or resume[0] < total:
+        is_done = resume is not None and resume.step == total
+        if not is_done:
             self._drop_later_stages(name)
         for result in train_epochs(
             self._out, key, learner, self._data, budget,
             checkpoints=checkpoints, label=f"{self._label}: {name}", resume=resume,
-            stage=name, groups=self._groups, constants=constants,
+            metrics=self._metrics, groups=self._groups, constants=constants,
         ):  # fmt: skip
             state = result.state
             append_metrics(self._out, {"stage": name, **self._line(result)})
             if preview and self._is_due(result.epoch, epochs):
                 self._keep_sheet(f"{name}-{result.epoch:05d}", preview(state.variables))
         self._done.append(name)
+        self._metrics = resume.metrics if resume and is_done else metrics_bytes(self._out)
         if state is None:
             raise RuntimeError("no epoch was trained, though there is at least one")
         return state
+
+    def finish(self) -> None:
+        """Drops what a killed session may have left in the metrics after the last stage."""
+        write_metrics(self._out, self._metrics)
 
     def _drop_later_stages(self, name: str) -> None:
         """Forgets what followed from a stage whose last checkpoint is damaged."""

@@ -25,6 +25,7 @@ from experiments.classifier_source import ClassifierSource, check_takes, find_cl
 from experiments.compilation import counted_compilations
 from experiments.progress import Progress
 from experiments.synthesis_options import RuleConfig, synthesis_options
+from experiments.synthesis_shards import SPLIT, forget_note, note_shards, whole_shards
 from experiments.synthesis_summary import (
     SHOWN_IMAGES,
     pairs_in_parts,
@@ -36,24 +37,18 @@ from experiments.target_options import TargetConfig, describe_targets, make_targ
 from imgopt.synthesis import as_partial
 from train.classifiers import Precision, check_precision
 from train.datasets import data_digest, open_images
-from train.files import write_json
+from train.files import write_sealed
 from train.image_data import ImageData, ImageReader
 from train.image_sets import (
     ImageSetSpec,
     ShardRecord,
     commit,
-    describe_shard,
     read_extras,
-    read_manifest,
-    shard_path,
     uncommit,
     write_shard,
 )
 from train.memory import Footprint, check_fits, explained, footprint
 from train.runs import check_key, open_run
-
-SPLIT = "train"
-"""Of the new set: what it holds is meant for training, whatever it was made from."""
 
 EXTRAS = ("target", "output", "kl", "max_error", "steps", "source_id")
 
@@ -149,16 +144,18 @@ def _make_what_is_missing(
     config: SynthesizeConfig, job: _Job, identity: dict[str, Any], *, label: str
 ) -> Made:
     shards = _shard_ranges(config, job)
-    whole = _whole_shards(config.out, job.spec, shards)
+    whole = whole_shards(config.out, job.spec, {i: len(rows) for i, rows in shards.items()})
     missing = {index: rows for index, rows in shards.items() if index not in whole}
     seconds = 0.0
     if missing:
+        note_shards(config.out, whole.values())
         uncommit(config.out)
         began = time.monotonic()
-        whole |= _make_shards(config, job, missing, label=label)
+        _make_shards(config, job, missing, whole, label=label)
         seconds = time.monotonic() - began
     records = [whole[index] for index in shards]
     commit(config.out, job.spec, {SPLIT: records}, manifest={**identity, "stop": job.stop})
+    forget_note(config.out)
     made = sum(len(rows) for rows in missing.values())
     return _finish(config, job, made=made, seconds=seconds)
 
@@ -236,53 +233,26 @@ def _shard_ranges(config: SynthesizeConfig, job: _Job) -> dict[int, range]:
     return {i: range(first, min(first + size, job.stop)) for i, first in enumerate(starts)}
 
 
-def _whole_shards(
-    out: Path, spec: ImageSetSpec, shards: dict[int, range]
-) -> dict[int, ShardRecord]:
-    """The shards on disk that need not be made again.
-
-    Not whole are those that cannot be read, those that are too short because the set has grown,
-    and those that differ from their digest in the manifest, where the set was committed before:
-    ArrayRecord's own checks do not cover every byte.
-
-    Raises:
-        ValueError: the set on disk holds more images than are asked for.
-    """
-    whole = {}
-    committed = _committed_digests(out)
-    too_many = shard_path(out, spec, split=SPLIT, index=len(shards)).exists()
-    for index, rows in shards.items():
-        try:
-            record = describe_shard(shard_path(out, spec, split=SPLIT, index=index))
-        except ValueError:
-            continue
-        too_many |= record.num_examples > len(rows)
-        is_as_committed = committed.get(record.file, record.sha256) == record.sha256
-        if record.num_examples == len(rows) and is_as_committed:
-            whole[index] = record
-    if too_many:
-        raise ValueError(
-            f"{out} already holds more images than are asked for; choose another --out"
-        )
-    return whole
-
-
-def _committed_digests(out: Path) -> dict[str, str]:
-    """Digests by file name; none where the manifest is missing or itself damaged."""
-    try:
-        manifest = read_manifest(out) or {"shards": []}
-    except ValueError:
-        return {}
-    return {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
-
-
 def _make_shards(
-    config: SynthesizeConfig, job: _Job, missing: dict[int, range], *, label: str
-) -> dict[int, ShardRecord]:
-    """Synthesises and writes shards; one is encoded and written while the next is computed."""
+    config: SynthesizeConfig,
+    job: _Job,
+    missing: dict[int, range],
+    whole: dict[int, ShardRecord],
+    *,
+    label: str,
+) -> None:
+    """Synthesises and writes shards; one is encoded and written while the next is computed.
+
+    Each is added to those that are whole.
+    """
+
+    def write(index: int, columns: dict[str, Any]) -> None:
+        whole[index] = write_shard(config.out, job.spec, split=SPLIT, index=index, columns=columns)
+        note_shards(config.out, whole.values())
+
     total = sum(map(len, missing.values()))
     done = 0
-    writing: dict[int, Future[ShardRecord]] = {}
+    writing: list[Future[None]] = []
     with Progress(label, total=total, unit="images") as progress, ThreadPoolExecutor(1) as pool:
         for index, originals in zip(missing, _read_ahead(job, missing.values()), strict=True):
             rows, parts = missing[index], []
@@ -291,14 +261,13 @@ def _make_shards(
                 parts.append(part)
                 done += len(part.steps)
                 progress.update_to(done)
-            whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-            columns = _columns(originals, targets, whole)
-            for earlier in writing.values():  # no more than one waits in memory
+            made = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+            columns = _columns(originals, targets, made)
+            for earlier in writing:  # no more than one waits in memory
                 earlier.result()
-            writing[index] = pool.submit(
-                write_shard, config.out, job.spec, split=SPLIT, index=index, columns=columns
-            )
-    return {index: written.result() for index, written in writing.items()}
+            writing = [pool.submit(write, index, columns)]
+    for last in writing:
+        last.result()
 
 
 def _read_ahead(job: _Job, ranges: Collection[range]) -> Iterator[ImageData]:
@@ -358,7 +327,7 @@ def _finish(config: SynthesizeConfig, job: _Job, *, made: int, seconds: float) -
     columns = read_extras(config.out, ("kl", "max_error", "steps"))
     pairs = pairs_in_parts(data, job.originals, start=job.start)
     summary = summarise(pairs, columns, job.options["pixel_map"])
-    write_json(config.out / "summary.json", summary)
+    write_sealed(config.out / "summary.json", summary)
     shown = min(SHOWN_IMAGES, len(data))
     originals = job.originals.read(job.start, job.start + shown).images
     write_set_report(

@@ -13,7 +13,7 @@ from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
 from train.files import read_json
 from train.image_data import ImageData, ImageReader, iter_parts, reader_of
-from train.image_sets import INFO_FILE, read_manifest, shard_problem
+from train.image_sets import INFO_FILE, description_problems, read_manifest, shard_problem
 from train.split_reading import PILLOW_MODES, open_split
 
 DIGITS = "digits"
@@ -184,6 +184,12 @@ def _version_key(directory: Path) -> tuple[int, ...]:
 
 def _builder(directory: Path) -> Any:
     """Opens a set with TFDS, which reports damage in exceptions of many kinds."""
+    problems = description_problems(directory, read_manifest(directory) or {})
+    if problems:
+        raise ValueError(
+            f"expected a whole data set, got in {directory} {'; '.join(problems)}; make the set "
+            "again"
+        )
     read_json(directory / INFO_FILE)  # first, for a message that names the file
     if not (directory / "features.json").is_file():
         raise ValueError(

@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+SEAL = "sha256"
+"""Field of a JSON object: the digest of all others."""
 
 
 @contextlib.contextmanager
@@ -81,6 +84,64 @@ def read_json(path: Path) -> Any:
             f"expected JSON in {path}, got something else ({error}); "
             "the file is damaged: restore it or make its directory again"
         ) from error
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object together with a digest of all that is in it, as its field `sha256`.
+
+    Args:
+        path: the file, in an existing directory.
+        value: what `json.dumps` takes; without that field.
+
+    Raises:
+        ValueError: `value` holds a NaN or an infinity, which JSON does not know.
+    """
+    plain = json.loads(json.dumps(value, allow_nan=False))  # as it will be read
+    write_json(path, {**plain, SEAL: _seal(plain)})
+
+
+def read_sealed(path: Path) -> Any:
+    """Reads what `write_sealed` wrote, if nothing of it has changed; the digest is left out.
+
+    JSON of another hand, which has no digest, is read as it is.
+
+    Args:
+        path: an existing file.
+
+    Raises:
+        ValueError: the file is not valid JSON, or differs from its digest; the message names it.
+        FileNotFoundError: there is no such file.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or SEAL not in value:
+        return value
+    found = value.pop(SEAL)
+    if found != _seal(value):
+        raise ValueError(
+            f"{path} is damaged: its content differs from the sha256 in it; restore it, or make "
+            "its directory again"
+        )
+    return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_problem(path: Path, digest: str) -> str | None:
+    """Compares a file with its digest.
+
+    Args:
+        path: where the file should be.
+        digest: SHA-256 of its content, in hexadecimal.
+
+    Returns:
+        "missing" or "damaged", with a reason; None where all is well.
+    """
+    if not path.is_file():
+        return "missing"
+    return None if sha256_of(path) == digest else "damaged (its sha256 differs from the one kept)"
 
 
 def sha256_of(path: Path) -> str:
