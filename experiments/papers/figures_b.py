@@ -21,6 +21,8 @@ from experiments.papers.table_b import GANS, GEOMETRIC, PRESETS, TABLE_B, TableB
 from experiments.report import Picture, Section, Table
 from experiments.selection_report import SELECTION_FILE
 from train.datasets import load_images, open_images
+from train.files import read_sealed
+from train.image_sets import read_manifest
 
 SETS = {
     GEOMETRIC: "geometric",
