@@ -11,7 +11,7 @@ from experiments.classifier_source import check_fits, find_classifier
 from experiments.report import write_report
 from train.datasets import load_images
 from train.evaluation import Evaluation, evaluate
-from train.files import read_json, write_json
+from train.files import read_json, write_sealed
 from train.runs import CONFIG_FILE, environment
 
 
@@ -49,7 +49,9 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
     result = evaluate(source.classify, data.images, data.labels, batch_size=config.batch_size)
     stem = f"evaluation-{Path(name).name}-{config.split}"
     fields = {field: _plain(value) for field, value in result._asdict().items()}
-    write_json(config.run / f"{stem}.json", {**fields, "images": len(data.labels), **environment()})
+    write_sealed(
+        config.run / f"{stem}.json", {**fields, "images": len(data.labels), **environment()}
+    )
     write_report(
         config.run / f"{stem}.html",
         title=f"{config.run.name} on {Path(name).name}",

@@ -34,7 +34,7 @@ from train.classifiers import (
 from train.combining import add_images, check_alike, count_sources
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import Evaluation, evaluate
-from train.files import write_json
+from train.files import write_sealed
 from train.loop import EpochResult, TrainState, compile_steps, fit
 from train.memory import Footprint, check_fits, explained, footprint
 from train.networks import NetworkName, build_network, check_image_shape
@@ -47,17 +47,23 @@ from train.processes import (
 from train.replacement import replace_images
 from train.runs import (
     ADDED_LATER,
-    RESULT_FILE,
+    CONFIG_FILE,
+    METRICS_FILE,
     append_metrics,
     as_json,
     check_key,
     environment,
     open_run,
     read_metrics,
+    write_metrics,
+    write_result,
 )
 
 REPLACEMENT_STREAM = 3
 """Folded into the key for the draw of replaced images; training itself uses 0 to 2."""
+
+PARTS = (CONFIG_FILE, SPEC_FILE, METRICS_FILE, CHECKPOINTS, "report.html")
+"""What belongs to a run beside its result."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
             print(f"{config.out} is complete; nothing to do")
             return result
         if is_first_process():
-            write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+            write_sealed(config.out / SPEC_FILE, as_json(spec._asdict()))
         state, evaluation = _train(config, spec, data, sets, label=label)
     if not is_first_process():
         return {}
@@ -287,8 +293,8 @@ def _train(
     learner = _learner(config, spec, data)
     key = jax.random.key(config.key)
     checkpoints = config.out / CHECKPOINTS
-    resume = restore(checkpoints, learner)
-    state, evaluation = resume.state if resume else None, None
+    resume = restore(config.out, checkpoints, learner)
+    state, evaluation = resume.snapshot.state if resume else None, None
     for result in train_epochs(
         config.out, key, learner, data, budget,
         checkpoints=checkpoints, label=label, ids=_ids(sets), resume=resume,
@@ -298,6 +304,8 @@ def _train(
         if is_first_process():
             evaluation = _evaluate(spec, state, sets.test)
             append_metrics(config.out, _metrics(result, evaluation))
+    if resume is not None and state is resume.snapshot.state and is_first_process():
+        write_metrics(config.out, resume.metrics)  # without what a killed session has left
     if state is None:
         raise RuntimeError("no epoch was trained, though there is at least one")
     return state, evaluation or _evaluate(spec, state, sets.test)
@@ -354,7 +362,7 @@ def _finish(
         result={**result, "key": config.key},
         evaluation=evaluation,
     )
-    write_json(config.out / RESULT_FILE, result)
+    write_result(config.out, result, of=PARTS)
     if evaluation:
         print(
             f"test accuracy {evaluation.accuracy:.2%} on {result['test_images']} images "

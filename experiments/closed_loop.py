@@ -34,9 +34,17 @@ from train.augmentation import check_crop
 from train.classifier_training import TrainConfig
 from train.combining import check_alike
 from train.datasets import ImageData, data_digest, list_splits, load_images
-from train.files import atomic_write, read_json, write_json
+from train.files import atomic_write, read_sealed
 from train.networks import NetworkName, check_image_shape
-from train.runs import RESULT_FILE, as_json, check_key, environment, open_run
+from train.runs import (
+    CONFIG_FILE,
+    as_json,
+    check_key,
+    environment,
+    open_run,
+    read_result,
+    write_result,
+)
 
 Kind = Literal["tp", "fp"]
 KINDS: tuple[Kind, ...] = ("tp", "fp")
@@ -176,7 +184,7 @@ def closed_loop(config: ClosedLoopConfig) -> dict[str, Any]:
     result = _result(config, job, _train_arms(config))
     write_loop_report(config.out, result)
     atomic_write(config.out / TABLE_FILE, markdown_table(result).encode())
-    write_json(config.out / RESULT_FILE, result)
+    write_result(config.out, result, of=(CONFIG_FILE, TABLE_FILE, "report.html"))
     print_table(result)
     print(config.out / "report.html")
     return result
@@ -265,8 +273,7 @@ def _train_arms(config: ClosedLoopConfig) -> dict[str, list[Path]]:
 
 def _result(config: ClosedLoopConfig, job: _Job, runs: dict[str, list[Path]]) -> dict[str, Any]:
     accuracies = {
-        name: [read_json(run / RESULT_FILE)["test_accuracy"] for run in own]
-        for name, own in runs.items()
+        name: [read_result(run)["test_accuracy"] for run in own] for name, own in runs.items()
     }
     trained = job.selector is None
     return {
@@ -282,9 +289,9 @@ def _result(config: ClosedLoopConfig, job: _Job, runs: dict[str, list[Path]]) ->
         "steps": config.train.steps,
         "test_images": len(job.test.labels),
         "selection": {
-            name: read_json(config.out / name / SELECTION_FILE) for name in (UNSORTED, *KINDS)
+            name: read_sealed(config.out / name / SELECTION_FILE) for name in (UNSORTED, *KINDS)
         },
-        "selector": read_json(config.out / SELECTOR / RESULT_FILE) if trained else None,
+        "selector": read_result(config.out / SELECTOR) if trained else None,
         "gan_sha256": gan_digest(job.gan),
         "key": config.key,
         **environment(),

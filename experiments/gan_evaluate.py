@@ -36,9 +36,8 @@ from train.classifiers import (
 from train.combining import check_alike
 from train.datasets import ImageData, data_digest, load_images
 from train.evaluation import evaluate, extract_features
-from train.files import write_json
 from train.networks import NetworkName
-from train.runs import RESULT_FILE, as_json, check_key, environment, open_run
+from train.runs import CONFIG_FILE, as_json, check_key, environment, open_run, write_result
 
 REAL, GENERATED, TEST = "real_train", "generated", "real_test"
 """The real images to be like, those to measure, and other real ones, to be measured beside them."""
@@ -114,7 +113,7 @@ def evaluate_gan(config: GanEvaluateConfig) -> dict[str, Any]:
         accuracy = {"gan_train": trained["test_accuracy"]}
         result[GENERATED]["measures"] |= _named(accuracy, classifier, len(sets[GENERATED].labels))
     write_quality_report(config.out / "report.html", result, _nearest(sets, features, relative))
-    write_json(config.out / RESULT_FILE, result)
+    write_result(config.out, result, of=(CONFIG_FILE, "report.html"))
     print_table(result)
     print(f"report: {config.out / 'report.html'}")
     return result

@@ -23,6 +23,7 @@ from experiments.judging import Judge, Judged, check_references, find_judge, jud
 from experiments.new_set import is_complete
 from experiments.progress import Progress
 from experiments.selection_report import (
+    SELECTION_FILE,
     Outcome,
     check_classes,
     print_outcome,
@@ -151,7 +152,8 @@ def sample_gan(config: GanSampleConfig) -> None:
     """
     job = _check(config)
     identity = _identity(config, job)
-    if is_complete(config.out, identity):
+    judged = () if job.judge is None else (SELECTION_FILE,)
+    if is_complete(config.out, identity, also=(*judged, "report.html")):
         discard_work(config.out)
         return
     spec = _spec(job)

@@ -9,14 +9,14 @@ import jax
 import numpy as np
 
 from experiments.sample_grid import sample_grid
-from experiments.training_session import restore, train_epochs
+from experiments.training_session import Beginning, restore, train_epochs
 from gans.game import GanData, Variables
 from gans.sampling import Gan, GanSpec, image_keys, sample
 from train.checkpoints import CHECKPOINTS
 from train.files import atomic_write
 from train.loop import Budget, EpochResult, Learner, Snapshot, TrainState
 from train.processes import is_first_process
-from train.runs import append_metrics
+from train.runs import append_metrics, metrics_bytes, write_metrics
 
 SAMPLES = "samples"
 """Name of the directory of sheets of samples in a run's."""
@@ -65,6 +65,7 @@ class Stages:
         self._groups, self._grids, self._label = groups, grids, label
         self._devices, self._ids, self._max_skipped = devices, ids, max_skipped
         self._done: list[str] = []
+        self._metrics = b""  # of the stages done
 
     def train(
         self,
@@ -92,17 +93,20 @@ class Stages:
         key = jax.random.fold_in(self._key, len(self._done))
         checkpoints = self._out / CHECKPOINTS / name
         groups = len(self._groups) if self._groups else None
-        resume = restore(checkpoints, learner, groups=groups) or (begin and Snapshot(0, begin))
-        state = resume.state if resume else None
+        resume = restore(self._out, checkpoints, learner, groups=groups)
+        if resume is None and begin is not None:
+            resume = Beginning(Snapshot(0, begin), self._metrics)
+        state = resume.snapshot.state if resume else None
         count = min(map(len, self._groups.values())) if self._groups else len(self._data.labels)
         total = budget.total_steps(count)
         epochs = -(-total // budget.steps_per_epoch(count))
-        if is_first_process() and (not resume or resume.step < total):
+        is_done = resume is not None and resume.snapshot.step == total
+        if is_first_process() and not is_done:
             self._drop_later_stages(name)
         for result in train_epochs(
             self._out, key, learner, self._data, budget,
             checkpoints=checkpoints, label=f"{self._label}: {name}", resume=resume,
-            stage=name, groups=self._groups, constants=constants,
+            metrics=self._metrics, groups=self._groups, constants=constants,
             ids=self._ids, max_skipped=self._max_skipped, devices=self._devices,
         ):  # fmt: skip
             state, line = result.state, self._line(result)
@@ -112,9 +116,15 @@ class Stages:
             if preview and self._is_due(result.epoch, epochs):
                 self._keep_sheet(f"{name}-{result.epoch:05d}", preview(state.variables))
         self._done.append(name)
+        self._metrics = resume.metrics if resume and is_done else metrics_bytes(self._out)
         if state is None:
             raise RuntimeError("no epoch was trained, though there is at least one")
         return state
+
+    def finish(self) -> None:
+        """Drops what a killed session may have left in the metrics after the last stage."""
+        if is_first_process():
+            write_metrics(self._out, self._metrics)
 
     def _drop_later_stages(self, name: str) -> None:
         """Forgets what followed from a stage whose last checkpoint is damaged."""

@@ -26,10 +26,10 @@ from gans.losses import LossWeights
 from gans.pairs import DcganPair, LevelPair
 from gans.sampling import GENERATOR, SPEC_FILE, Gan, GanSpec, Model, gan_digest
 from gans.stacked import PRESETS, CutPoint, StackConfig, stack_levels
-from train.checkpoints import save_checkpoint
+from train.checkpoints import CHECKPOINTS, save_checkpoint
 from train.classifiers import Precision, check_precision
 from train.datasets import ImageData, data_digest, load_images
-from train.files import write_json
+from train.files import write_sealed
 from train.loop import Budget, NonFiniteConfig, compile_steps
 from train.memory import Footprint, check_fits, explained, footprint
 from train.processes import (
@@ -40,12 +40,14 @@ from train.processes import (
 )
 from train.runs import (
     ADDED_LATER,
-    RESULT_FILE,
+    CONFIG_FILE,
+    METRICS_FILE,
     as_json,
     check_key,
     environment,
     open_run,
     read_metrics,
+    write_result,
 )
 
 
@@ -66,6 +68,10 @@ a DCGAN's batch is half of theirs: 500 images are then seven steps an epoch, and
 
 STACK_OPTIONS = ("preset", "cut_points", "encoder_width", "joint_epochs", "weights", "encoder")
 """What a DCGAN has no use for."""
+
+PARTS = (CONFIG_FILE, SPEC_FILE, METRICS_FILE, CHECKPOINTS, GENERATOR, "report.html")
+"""What belongs to a run beside its result. The sheets of samples do not: a lost one could only be
+drawn again by training from the beginning, and nothing is read from them but the report."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,7 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
             print(f"{config.out} is complete; nothing to do")
             return result
         if is_first_process():
-            write_json(config.out / SPEC_FILE, as_json(spec._asdict()))
+            write_sealed(config.out / SPEC_FILE, as_json(spec._asdict()))
         generators = _train(config, spec, data, groups, label=label)
     if not is_first_process():
         return {}
@@ -230,8 +236,11 @@ def _train(
         max_skipped=config.nonfinite.allowed,
     )
     if isinstance(spec.config, DcganConfig):
-        return _train_dcgan(config, spec.config, stages)
-    return _train_stack(config, spec.config, stages)
+        generators = _train_dcgan(config, spec.config, stages)
+    else:
+        generators = _train_stack(config, spec.config, stages)
+    stages.finish()
+    return generators
 
 
 def _footprint(config: GanTrainConfig, spec: GanSpec, data: ImageData, groups: Groups) -> Footprint:
@@ -392,6 +401,6 @@ def _finish(
         **environment(),
     }
     write_gan_report(config.out, config.model, metrics, result)
-    write_json(config.out / RESULT_FILE, result)
+    write_result(config.out, result, of=PARTS)
     print(f"run: {config.out}")
     return result

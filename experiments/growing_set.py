@@ -6,13 +6,14 @@ configuration and, after every shard, a note of where the next one begins.
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.shards import SHARD_IMAGES, Columns, count_rows, join_columns, split_columns
-from train.files import read_json, write_json
-from train.image_sets import ImageSetSpec, ShardRecord, describe_shard, write_shard
+from train.files import read_sealed, write_sealed
+from train.image_sets import SHARDS, ImageSetSpec, ShardRecord, shard_problem, write_shard
 from train.runs import open_run
 
 SET = "set"
@@ -100,6 +101,9 @@ def write_parts(
 
     Returns:
         The shards' records, and the last part's `after`.
+
+    Warns:
+        UserWarning: shards or the note of them are damaged; each file is named.
     """
     shards, before, used = _read_note(directory)
     rest: Columns = {}
@@ -114,12 +118,7 @@ def write_parts(
             )
             # Whatever is left is of this part: of the one before it was less than a shard.
             used_here = count_rows(part.columns) - count_rows(rest)
-            note = {
-                "shards": [s._asdict() for s in shards],
-                "before": part.before,
-                "used": used_here,
-            }
-            write_json(_note_path(directory), note)
+            write_sealed(_note_path(directory), _note(shards, part.before, used_here))
     return shards, after
 
 
@@ -128,16 +127,30 @@ def _read_note(directory: Path) -> tuple[list[ShardRecord], Any, int]:
 
     Where a shard or the note itself is damaged, all of it is made again.
     """
-    nothing = [], None, 0
-    if not _note_path(directory).is_file():
-        return nothing
+    path = _note_path(directory)
+    note = _note([], None, 0)
     try:
-        note = read_json(_note_path(directory))
+        note = read_sealed(path) if path.is_file() else note
         shards = [ShardRecord(**record) for record in note["shards"]]
-        whole = [describe_shard(directory / shard.file) for shard in shards]
-    except (ValueError, KeyError, TypeError):
-        return nothing
-    return (shards, note["before"], note["used"]) if whole == shards else nothing
+        problems = [shard_problem(directory, shard._asdict()) for shard in shards]
+        before, used = note["before"], note["used"]
+    except (ValueError, KeyError, TypeError) as error:
+        shards, before, used, problems = [], None, 0, [f"{path}: {error}"]
+    lost = [problem for problem in problems if problem is not None]
+    # A kill leaves one shard that is not noted yet.
+    if not lost and len(list(directory.glob(SHARDS))) > len(shards) + 1:
+        lost = [f"{path}: missing"]
+    if lost:
+        warnings.warn(
+            f"{directory} is damaged and is made again from the beginning: {'; '.join(lost)}",
+            stacklevel=2,
+        )
+        return [], None, 0
+    return shards, before, used
+
+
+def _note(shards: Sequence[ShardRecord], before: Any, used: int) -> dict[str, Any]:
+    return {"shards": [shard._asdict() for shard in shards], "before": before, "used": used}
 
 
 def _note_path(directory: Path) -> Path:

@@ -1,21 +1,21 @@
 """What the commands that make an image set at once have in common."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from train.image_sets import MANIFEST_FILE, read_manifest, verify
+from train.files import read_sealed
+from train.image_sets import ADDED_FIELDS, MANIFEST_FILE, read_manifest, verify
 from train.runs import as_json, differences
 
-ADDED_FIELDS = ("shards", "versions")
-"""Of a manifest: what writing adds to the configuration."""
 
-
-def is_complete(out: Path, identity: dict[str, Any]) -> bool:
+def is_complete(out: Path, identity: dict[str, Any], *, also: Sequence[str] = ()) -> bool:
     """Whether the set that is asked for lies there already, whole; says so if it does.
 
     Args:
         out: the directory asked for.
         identity: the configuration, as the manifest is to hold it.
+        also: names of JSON files that a whole one has beside what every set has.
 
     Returns:
         False where nothing lies there.
@@ -39,6 +39,9 @@ def is_complete(out: Path, identity: dict[str, Any]) -> bool:
             "--out, or repeat the command that made it"
         )
     problems = verify(out)
+    problems += [f"{name}: missing" for name in also if not (out / name).is_file()]
+    for path in sorted(out.glob("*.json")):
+        read_sealed(path)  # raises for a damaged one, which it names
     if problems:
         raise ValueError(
             f"{out} holds the set asked for, but {'; '.join(problems)}; remove it and repeat the "

@@ -23,9 +23,17 @@ from experiments.synthesis_summary import synthesis_pairs
 from experiments.synthesize import SynthesizeConfig, synthesize_set
 from train.classifier_training import TrainConfig
 from train.datasets import DIGITS, load_images
-from train.files import read_json, write_json
+from train.files import read_sealed
 from train.image_sets import read_extras
-from train.runs import RESULT_FILE, check_key, environment, open_run, read_metrics
+from train.runs import (
+    CONFIG_FILE,
+    check_key,
+    environment,
+    open_run,
+    read_metrics,
+    read_result,
+    write_result,
+)
 
 WIDTH = 0.25
 """Of vgg-small: enough for digits, and quick on two cores."""
@@ -105,7 +113,7 @@ def quickstart(config: QuickstartConfig) -> None:
     arms = _train_arms(config, teacher, images)
     result = _result(config, arms)
     _write_report(config, result, seconds=time.monotonic() - began)
-    write_json(config.directory / RESULT_FILE, result)
+    write_result(config.directory, result, of=(CONFIG_FILE, "report.html"))
     print(config.directory / "report.html")
 
 
@@ -132,17 +140,16 @@ def _train_arms(
 
 def _result(config: QuickstartConfig, arms: dict[str, list[Path]]) -> dict[str, Any]:
     accuracies = {
-        name: [read_json(run / RESULT_FILE)["test_accuracy"] for run in runs]
-        for name, runs in arms.items()
+        name: [read_result(run)["test_accuracy"] for run in runs] for name, runs in arms.items()
     }
     plain, replaced = accuracies.values()
     return {
         "accuracies": accuracies,
         "difference": paired_difference(replaced, plain)._asdict(),
         "runs": {name: [run.name for run in runs] for name, runs in arms.items()},
-        "synthesis": read_json(config.directory / "images" / "summary.json"),
+        "synthesis": read_sealed(config.directory / "images" / "summary.json"),
         "key": config.key,
-        "teacher": read_json(config.directory / "teacher" / RESULT_FILE)["test_accuracy"],
+        "teacher": read_result(config.directory / "teacher")["test_accuracy"],
         **environment(),
     }
 

@@ -19,9 +19,8 @@ from experiments.selection_report import class_grid
 from experiments.subset_command import SubsetConfig, make_subset
 from gans.game import GameConfig
 from train.datasets import DIGITS, load_images
-from train.files import write_json
 from train.networks import NetworkName
-from train.runs import RESULT_FILE, environment, open_run
+from train.runs import CONFIG_FILE, environment, open_run, write_result
 
 PER_CLASS = 60
 """Digits of each class to learn from, and as many to test on: few enough to leave room above."""
@@ -102,7 +101,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
     )
     result = {"gan": trained, "comparison": compared, "key": key, **environment()}
     _write_report(out, result, seconds=time.monotonic() - began)
-    write_json(out / RESULT_FILE, result)
+    write_result(out, result, of=(CONFIG_FILE, "report.html"))
     print(out / "report.html")
 
 

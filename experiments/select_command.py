@@ -12,6 +12,7 @@ import numpy as np
 from experiments.judging import Judged, check_references, find_judge, judging
 from experiments.new_set import is_complete
 from experiments.selection_report import (
+    SELECTION_FILE,
     Outcome,
     check_classes,
     print_outcome,
@@ -92,7 +93,7 @@ def select(config: SelectConfig) -> None:
         "device_kind": jax.devices()[0].device_kind,
         "jax": jax.__version__,
     }
-    if is_complete(config.out, identity):
+    if is_complete(config.out, identity, also=(SELECTION_FILE, "report.html")):
         return
     judge_images = judging(judge)
     parts = [judge_images(part.images) for part in iter_parts(data)]

@@ -13,7 +13,7 @@ from experiments.report import Picture, Section, Table, write_report
 from experiments.sample_grid import sample_grid
 from gans.selection import KINDS, Keep, Tally, wanted_kinds
 from train.datasets import open_images
-from train.files import atomic_write, write_json
+from train.files import atomic_write, write_sealed
 from train.image_data import PART_IMAGES, ImageReader
 
 SELECTION_FILE = "selection.json"
@@ -141,7 +141,7 @@ def write_pages(directory: Path, *, title: str, lead: str, outcome: Outcome | No
         )
     ]
     if outcome is not None:
-        write_json(directory / SELECTION_FILE, describe_outcome(outcome))
+        write_sealed(directory / SELECTION_FILE, describe_outcome(outcome))
         sections.append(_selection_section(outcome))
     write_report(
         directory / "report.html",

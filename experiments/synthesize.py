@@ -28,9 +28,9 @@ import imgopt
 from experiments.classifier_source import ClassifierSource, check_takes, find_classifier
 from experiments.compilation import counted_compilations
 from experiments.kept_batches import Batch, discard_batches, keep_batch, kept_batch
-from experiments.left_out import Covered, covered_by, note_left_out
 from experiments.progress import Progress
 from experiments.synthesis_options import RuleConfig, synthesis_options
+from experiments.synthesis_shards import SPLIT, Shard, forget_note, note_shard, whole_shards
 from experiments.synthesis_summary import (
     SHOWN_IMAGES,
     pairs_in_parts,
@@ -42,15 +42,12 @@ from experiments.target_options import TargetConfig, describe_targets, make_targ
 from imgopt.synthesis import as_partial
 from train.classifiers import Precision, check_precision
 from train.datasets import data_digest, open_images
-from train.files import write_json
+from train.files import write_sealed
 from train.image_data import ImageData, ImageReader, slice_images
 from train.image_sets import (
     ImageSetSpec,
-    ShardRecord,
     commit,
-    describe_shard,
     read_extras,
-    read_manifest,
     shard_path,
     uncommit,
     write_shard,
@@ -65,9 +62,6 @@ from train.processes import (
     wait_for_all,
 )
 from train.runs import check_key, open_run
-
-SPLIT = "train"
-"""Of the new set: what it holds is meant for training, whatever it was made from."""
 
 EXTRAS = ("target", "output", "kl", "max_error", "steps", "source_id")
 
@@ -175,13 +169,15 @@ def _make_what_is_missing(
     config: SynthesizeConfig, job: _Job, identity: dict[str, Any], *, label: str
 ) -> Made:
     shards = _shard_ranges(config, job)
-    whole = _whole_shards(config.out, job.spec, shards)
+    whole = whole_shards(config.out, job.spec, shards)
     missing = {index: rows for index, rows in shards.items() if index not in whole}
     wait_for_all()  # until every process has seen what is missing
     own = _own_share(missing)
     seconds = 0.0
     if missing:
         if is_first_process():
+            for shard in whole.values():  # the manifest, which knows them, goes
+                note_shard(config.out, shard)
             uncommit(config.out)
         began = time.monotonic()
         whole |= _make_shards(config, job, own, identity, label=label)
@@ -192,7 +188,7 @@ def _make_what_is_missing(
         _check_complete(meet(), [_shard_path(config, job, index) for index in missing])
         if not is_first_process():
             return Made({}, made, seconds)
-        whole = _whole_shards(config.out, job.spec, shards)
+        whole = whole_shards(config.out, job.spec, shards)
     for index in shards:  # what a call left that was killed after writing a shard
         discard_batches(_shard_path(config, job, index))
     left_out = [name for index in shards for name in whole[index].left_out]
@@ -202,6 +198,8 @@ def _make_what_is_missing(
         manifest["left_out"] = {"images": len(left_out), "source_ids": left_out}
     records = [whole[index].record for index in shards]
     commit(config.out, job.spec, {SPLIT: records}, manifest=manifest)
+    for shard in whole.values():
+        forget_note(config.out, shard)
     return _finish(config, job, left_out=len(left_out), made=made, seconds=seconds)
 
 
@@ -303,53 +301,6 @@ def _shard_ranges(config: SynthesizeConfig, job: _Job) -> dict[int, range]:
     return {i: range(first, min(first + size, job.stop)) for i, first in enumerate(starts)}
 
 
-class _Shard(NamedTuple):
-    """A shard on disk, and ids of the originals of which it holds no image."""
-
-    record: ShardRecord
-    left_out: tuple[str, ...]
-
-
-def _whole_shards(out: Path, spec: ImageSetSpec, shards: dict[int, range]) -> dict[int, _Shard]:
-    """The shards on disk that need not be made again.
-
-    Not whole are those that cannot be read, those that are too short because the set has grown,
-    and those that differ from their digest in the manifest, where the set was committed before:
-    ArrayRecord's own checks do not cover every byte.
-
-    Raises:
-        ValueError: the set on disk holds more images than are asked for.
-    """
-    whole = {}
-    committed = _committed_digests(out)
-    too_many = shard_path(out, spec, split=SPLIT, index=len(shards)).exists()
-    for index, rows in shards.items():
-        path = shard_path(out, spec, split=SPLIT, index=index)
-        try:
-            record = describe_shard(path)
-        except ValueError:
-            continue
-        covered = covered_by(path, record, start=rows.start)
-        too_many |= covered.rows.stop > rows.stop
-        is_as_committed = committed.get(record.file, record.sha256) == record.sha256
-        if covered.rows == rows and is_as_committed:
-            whole[index] = _Shard(record, covered.left_out)
-    if too_many:
-        raise ValueError(
-            f"{out} already holds more images than are asked for; choose another --out"
-        )
-    return whole
-
-
-def _committed_digests(out: Path) -> dict[str, str]:
-    """Digests by file name; none where the manifest is missing or itself damaged."""
-    try:
-        manifest = read_manifest(out) or {"shards": []}
-    except ValueError:
-        return {}
-    return {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
-
-
 def _shard_path(config: SynthesizeConfig, job: _Job, index: int) -> Path:
     return shard_path(config.out, job.spec, split=SPLIT, index=index)
 
@@ -361,11 +312,11 @@ def _make_shards(
     identity: dict[str, Any],
     *,
     label: str,
-) -> dict[int, _Shard]:
+) -> dict[int, Shard]:
     """Synthesises and writes shards; one is encoded and written while the next is computed."""
     total = sum(map(len, missing.values()))
     done = 0
-    writing: dict[int, Future[_Shard]] = {}
+    writing: dict[int, Future[Shard]] = {}
     with Progress(label, total=total, unit="images") as progress, ThreadPoolExecutor(1) as pool:
         for index, originals in zip(missing, _read_ahead(job, missing.values()), strict=True):
             rows, parts = missing[index], []
@@ -377,19 +328,23 @@ def _make_shards(
             columns, left_out = _columns(originals, targets, parts)
             for earlier in writing.values():  # no more than one waits in memory
                 earlier.result()
-            covered = Covered(rows, left_out)
-            writing[index] = pool.submit(_write, config, job, index, columns, covered)
+            writing[index] = pool.submit(_write, config, job, index, rows, columns, left_out)
     return {index: written.result() for index, written in writing.items()}
 
 
 def _write(
-    config: SynthesizeConfig, job: _Job, index: int, columns: dict[str, Any], covered: Covered
-) -> _Shard:
+    config: SynthesizeConfig,
+    job: _Job,
+    index: int,
+    rows: range,
+    columns: dict[str, Any],
+    left_out: tuple[str, ...],
+) -> Shard:
     record = write_shard(config.out, job.spec, split=SPLIT, index=index, columns=columns)
-    path = _shard_path(config, job, index)
-    note_left_out(path, record, covered)
-    discard_batches(path)
-    return _Shard(record, covered.left_out)
+    shard = Shard(record, rows, left_out)
+    note_shard(config.out, shard)
+    discard_batches(_shard_path(config, job, index))
+    return shard
 
 
 def _finished_batches(
@@ -487,7 +442,7 @@ def _finish(
     )
     if left_out:
         summary["left_out"] = left_out
-    write_json(config.out / "summary.json", summary)
+    write_sealed(config.out / "summary.json", summary)
     first, sources = next(pairs_in_parts(data, job.originals, rows))
     shown = slice_images(first, 0, SHOWN_IMAGES)
     write_set_report(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,22 +25,44 @@ from train.loop import (
     initial_state,
 )
 from train.processes import in_any_process, is_first_process
-from train.runs import CONFIG_FILE, keep_metrics
+from train.runs import CONFIG_FILE, metrics_bytes, restore_metrics, write_metrics
 
 CHECKPOINT_EVERY_SECONDS = 60.0
 """At the end of the first epoch after this long, and of the last one."""
 
 
-def restore(checkpoints: Path, learner: Learner, *, groups: int | None = None) -> Snapshot | None:
-    """Where the last good checkpoint lets training go on, or None where there is none.
+FIRST_BYTE = b"\n"
+"""Before the metrics in a checkpoint: Orbax does not save arrays of nothing."""
+
+
+class Beginning(NamedTuple):
+    """Where training goes on.
+
+    Attributes:
+        snapshot: updates made, and the state after them.
+        metrics: the run's metrics by then, as the file holds them.
+    """
+
+    snapshot: Snapshot
+    metrics: bytes
+
+
+def restore(
+    out: Path, checkpoints: Path, learner: Learner, *, groups: int | None = None
+) -> Beginning | None:
+    """The last good checkpoint, with whose metrics the run's file begins; None where there is none.
 
     Args:
+        out: the run's directory.
         checkpoints: where `train_epochs` saves them.
         learner: what is trained.
         groups: of examples, on each of which it is; None where they are one.
 
     Raises:
-        ValueError: the checkpoint is of another network or optimiser.
+        ValueError: the checkpoint is of another network or optimiser, or holds no metrics.
+
+    Warns:
+        UserWarning: a newer checkpoint or the metrics are damaged; the message names the file.
     """
     checkpoint = latest_checkpoint(checkpoints)
     if checkpoint is None:
@@ -57,13 +79,17 @@ def restore(checkpoints: Path, learner: Learner, *, groups: int | None = None) -
             saved.get("scalars", {}),
             int(saved.get("skipped", 0)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        metrics = saved["metrics"].tobytes().removeprefix(FIRST_BYTE)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"expected a checkpoint of this training in {checkpoints}, got another; choose another "
-            "--out"
+            f"expected a checkpoint of this training in {checkpoints / str(checkpoint.step)}, got "
+            "another, or one of another version of elicit; choose another --out"
         ) from error
-    check_layout(checkpoints.parent, snapshot.state, lambda: empty, spec_file=CONFIG_FILE)
-    return snapshot._replace(state=jax.tree.map(jnp.asarray, snapshot.state))
+    check_layout(out, snapshot.state, lambda: empty, spec_file=CONFIG_FILE)
+    if is_first_process():
+        restore_metrics(out, metrics)
+    state = jax.tree.map(jnp.asarray, snapshot.state)
+    return Beginning(snapshot._replace(state=state), metrics)
 
 
 def train_epochs(
@@ -76,10 +102,10 @@ def train_epochs(
     checkpoints: Path,
     label: str,
     ids: Sequence[str],
-    resume: Snapshot | None = None,
+    resume: Beginning | None = None,
+    metrics: bytes = b"",
     max_skipped: int | None = None,
     should_stop: Callable[[], bool] = is_asked,
-    stage: str | None = None,
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
     constants: Any = None,
     devices: int = 1,
@@ -103,9 +129,9 @@ def train_epochs(
         label: in front of the progress.
         ids: of the training set's examples, to name those of a batch that is not finite.
         resume: see `restore`.
+        metrics: the run's before the first epoch, without `resume`: those of earlier stages.
         max_skipped: see `train.fit`.
         should_stop: whether to stop, asked between calls to the device and after an epoch's line.
-        stage: of the run, which its lines of metrics name; None: it has no stages.
         groups: ditto.
         constants: ditto.
         devices: ditto.
@@ -119,12 +145,12 @@ def train_epochs(
     """
     count = min(map(len, groups.values())) if groups else len(jax.tree.leaves(data)[0])
     total = budget.total_steps(count)
-    done = resume.step if resume else 0
-    steps = budget.steps_per_epoch(count)
-    if is_first_process():
-        keep_metrics(out, -(-total // steps) if done == total else done // steps, stage=stage)
+    snapshot, metrics = resume or (None, metrics)
+    done = snapshot.step if snapshot else 0
     if done == total:
         return
+    if is_first_process():
+        write_metrics(out, metrics)
     last_saved = time.monotonic()
 
     def stops_everywhere() -> bool:
@@ -133,7 +159,7 @@ def train_epochs(
     with deferred(), Progress(label, total=total, unit="steps", done=done) as progress:
         try:
             for result in fit(
-                key, learner, data, budget, groups=groups, constants=constants, resume=resume,
+                key, learner, data, budget, groups=groups, constants=constants, resume=snapshot,
                 on_progress=lambda done, _: progress.update_to(done),
                 should_stop=stops_everywhere, max_skipped=max_skipped, devices=devices,
             ):  # fmt: skip
@@ -142,25 +168,26 @@ def train_epochs(
                 is_due = time.monotonic() - last_saved > CHECKPOINT_EVERY_SECONDS
                 if stops or is_due or result.step == total:
                     skipped = result.skipped or 0
-                    _save(checkpoints, Snapshot(result.step, result.state, skipped=skipped))
+                    _save(out, checkpoints, Snapshot(result.step, result.state, skipped=skipped))
                     last_saved = time.monotonic()
                 if stops:
                     raise stopped(after=f"step {result.step:,}")
         except Paused as paused:
-            _save(checkpoints, paused.snapshot)
+            _save(out, checkpoints, paused.snapshot)
             raise stopped(after=f"step {paused.snapshot.step:,}") from None
         except NotFinite as error:
             batch = ", ".join(ids[int(row)] for row in error.rows)
             raise FloatingPointError(f"{error}. The examples of its batch: {batch}") from error
 
 
-def _save(checkpoints: Path, snapshot: Snapshot) -> None:
+def _save(out: Path, checkpoints: Path, snapshot: Snapshot) -> None:
     if not is_first_process():
         return
     tree = {
         "variables": snapshot.state.variables,
         "opt_state": jax.tree.leaves(snapshot.state.opt_state),
         "step": np.int64(snapshot.step),
+        "metrics": np.frombuffer(FIRST_BYTE + metrics_bytes(out), np.uint8),
         **({"scalars": dict(snapshot.scalars)} if snapshot.scalars else {}),
         **({"skipped": np.int64(snapshot.skipped)} if snapshot.skipped else {}),
     }

@@ -51,7 +51,10 @@ def verify(config: VerifyConfig) -> None:
         if count:
             print(f"{kind:26} {count:6,}")
     for path in found.unchecked:
-        print(f"no digests: {path} (an unfinished image set, or one without a manifest.json)")
+        print(
+            f"no digests: {path} (an unfinished image set, one without a manifest.json, or a "
+            "result of an earlier version)"
+        )
     if found.problems:
         raise ValueError(_listed(f"{config.directory} is not as it was written", found.problems))
     print("all as it was written")

@@ -19,8 +19,9 @@ from gans.blocks import from_signed
 from gans.dcgan import DcganConfig
 from gans.stacked import Level, StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
-from train.checkpoints import check_layout, digest_of, latest_checkpoint
-from train.files import read_json
+from train.checkpoints import check_layout, digest_of, newest_checkpoint
+from train.files import read_sealed
+from train.runs import check_digest
 from train.typed_json import from_json
 
 SPEC_FILE = "gan.json"
@@ -80,7 +81,8 @@ def load_gan(run: str | Path) -> Gan:
         run: directory written by `elicit gan train`.
 
     Raises:
-        ValueError: the directory is not a GAN's run, or its training isn't finished or is damaged.
+        ValueError: the directory is not a GAN's run, or its training isn't finished; or its files
+            are damaged, or are not what the run's result says.
     """
     path = Path(run) / SPEC_FILE
     if not path.is_file():
@@ -89,18 +91,20 @@ def load_gan(run: str | Path) -> Gan:
             "--out RUN"
         )
     spec = _read_spec(path)
-    checkpoint = latest_checkpoint(Path(run) / GENERATOR)
+    checkpoint = newest_checkpoint(Path(run) / GENERATOR)
     if checkpoint is None:
         raise ValueError(
-            f"{run} holds no undamaged generator: its training is not finished, or the files are "
-            "damaged; repeat the command that made it"
+            f"{run} holds no generator: its training is not finished, or the files are gone; "
+            "repeat the command that made it"
         )
     check_layout(run, checkpoint.state, lambda: _expected_variables(spec), spec_file=SPEC_FILE)
-    return Gan(spec, jax.tree.map(jnp.asarray, checkpoint.state))
+    gan = Gan(spec, jax.tree.map(jnp.asarray, checkpoint.state))
+    check_digest(Path(run), "gan_sha256", gan_digest(gan), of=GENERATOR)
+    return gan
 
 
 def _read_spec(path: Path) -> GanSpec:
-    fields = read_json(path)
+    fields = read_sealed(path)
     try:
         return _parse_spec(fields)
     except ValueError as error:

@@ -46,14 +46,16 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / str(step)
+    _digest_file(path).unlink(missing_ok=True)  # one saved again is none until it is whole
     with _checkpointer() as checkpointer:
         checkpointer.save(path.absolute(), jax.tree.map(np.asarray, state), force=True)
     write_json(_digest_file(path), _digests(path))
-    _remove_all_but(directory, _steps(directory)[:keep])
+    # Any later one was damaged, or training would have gone on from there.
+    _remove_all_but(directory, [saved for saved in _steps(directory) if saved <= step][:keep])
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
-    """Restores the newest undamaged checkpoint, or None where there is none.
+    """Restores the newest undamaged checkpoint, or None where there is none: to go on from.
 
     Raises:
         ValueError: the newest undamaged one is not as Orbax writes them, or larger than memory.
@@ -69,6 +71,24 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
         warnings.warn(
             f"checkpoint {path} is damaged ({damaged}); trying the one before", stacklevel=2
         )
+    return None
+
+
+def newest_checkpoint(directory: Path) -> Checkpoint | None:
+    """Restores the newest checkpoint, or None where there is none: to use what was trained.
+
+    Raises:
+        ValueError: it is damaged; the message names the file. An older one is something else.
+    """
+    for step in _steps(directory)[:1]:
+        path = directory / str(step)
+        damaged = _first_damaged(path)
+        if damaged is not None:
+            raise ValueError(
+                f"checkpoint {path} is damaged ({damaged}); repeat the command that made it, which "
+                "makes again what is lost"
+            )
+        return Checkpoint(step, _restore(path))
     return None
 
 
@@ -182,7 +202,7 @@ def _first_damaged(checkpoint: Path) -> str | None:
     """Names the first file that is missing, too many or of another content."""
     try:
         expected = read_json(_digest_file(checkpoint))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return str(error)
     if not isinstance(expected, dict):
         return f"{_digest_file(checkpoint)} holds no digests"

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from train.checkpoints import CHECKPOINTS, check_layout, digest_of, latest_checkpoint
-from train.files import read_json
+from train.checkpoints import CHECKPOINTS, check_layout, digest_of, newest_checkpoint
+from train.files import read_sealed
 from train.networks import ConvNet, build_network, check_image_shape
+from train.runs import check_digest
 from train.typed_json import from_json
 
 Precision = Literal["float32", "bfloat16"]
@@ -172,7 +173,7 @@ def load_spec(run: str | Path) -> ClassifierSpec:
             f"{run} is not a classifier's run (it has no {SPEC_FILE}); make one with: elicit "
             "classifier train --out RUN"
         )
-    fields = read_json(path)
+    fields = read_sealed(path)
     try:
         spec = from_json(ClassifierSpec, fields)
         _check_spec(spec)
@@ -196,22 +197,25 @@ def _check_spec(spec: ClassifierSpec) -> None:
 
 
 def load_classifier(run: str | Path) -> Classifier:
-    """Loads a run's last good checkpoint, its digests verified.
+    """Loads a run's newest checkpoint, its digests verified.
 
     Args:
-        run: directory written by `elicit classifier train`.
+        run: directory written by `elicit classifier train`, finished or not.
 
     Raises:
-        ValueError: the directory is not a classifier's run, or holds no undamaged checkpoint of
-            the network that it describes.
+        ValueError: the directory is not a classifier's run, or holds no checkpoint of the network
+            that it describes; or something that decides what the classifier is is damaged, or is
+            not what the run's result says.
     """
     spec = load_spec(run)
-    checkpoint = latest_checkpoint(Path(run) / CHECKPOINTS)
+    checkpoint = newest_checkpoint(Path(run) / CHECKPOINTS)
     if checkpoint is None:
-        raise ValueError(f"{run} holds no undamaged checkpoint; train it again")
+        raise ValueError(f"{run} holds no checkpoint; train it again")
     variables: Any = checkpoint.state.get("variables")
     check_layout(run, variables, lambda: _expected_variables(spec), spec_file=SPEC_FILE)
-    return Classifier(spec, jax.tree.map(jnp.asarray, variables))
+    classifier = Classifier(spec, jax.tree.map(jnp.asarray, variables))
+    check_digest(Path(run), "classifier_sha256", digest(classifier), of=CHECKPOINTS)
+    return classifier
 
 
 def _expected_variables(spec: ClassifierSpec) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
 from train.image_data import ImageData, ImageReader, iter_parts, reader_of
-from train.image_sets import read_manifest, shard_problem
+from train.image_sets import description_problems, read_manifest, shard_problem
 from train.set_metadata import INFO_FILE, check_class_names, open_builder
 from train.split_reading import PILLOW_MODES, open_split
 
@@ -68,7 +68,7 @@ def open_images(
     """
     if str(name_or_directory) == DIGITS:
         return reader_of(_load_digits(split))
-    builder = open_builder(find_directory(name_or_directory, data_dir=data_dir))
+    builder = _builder(find_directory(name_or_directory, data_dir=data_dir))
     _check_features(builder)
     instructions = _file_instructions(builder, split)
     _check_digests(Path(builder.data_dir), instructions)
@@ -128,7 +128,7 @@ def list_splits(
     """
     if str(name_or_directory) == DIGITS:
         return dict(DIGITS_SPLITS)
-    builder = open_builder(find_directory(name_or_directory, data_dir=data_dir))
+    builder = _builder(find_directory(name_or_directory, data_dir=data_dir))
     return {name: info.num_examples for name, info in builder.info.splits.items()}
 
 
@@ -180,6 +180,17 @@ def _require_set(directory: Path, received: object) -> None:
 
 def _version_key(directory: Path) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else -1 for part in directory.name.split("."))
+
+
+def _builder(directory: Path) -> Any:
+    """Opens a set with TFDS, whose metadata are compared with the manifest where there is one."""
+    problems = description_problems(directory, read_manifest(directory) or {})
+    if problems:
+        raise ValueError(
+            f"expected a whole data set, got in {directory} {'; '.join(problems)}; make the set "
+            "again"
+        )
+    return open_builder(directory)
 
 
 def _check_features(builder: Any) -> None:

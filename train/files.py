@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from typing import Any
 JSON_LIMIT_BYTES = 32 * 2**20
 JSON_LIMIT_LEVELS = 50  # our own files have 6; Python gives up at some 1,000
 INTEGER_LIMIT_CHARACTERS = 20  # of 2**64 - 1 and of -2**63
+
+SEAL = "sha256"
+"""Field of a JSON object: the digest of all others."""
 
 
 @contextlib.contextmanager
@@ -156,6 +159,64 @@ def _inside(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object together with a digest of all that is in it, as its field `sha256`.
+
+    Args:
+        path: the file, in an existing directory.
+        value: what `json.dumps` takes; without that field.
+
+    Raises:
+        ValueError: `value` holds a NaN or an infinity, which JSON does not know.
+    """
+    plain = json.loads(json.dumps(value, allow_nan=False))  # as it will be read
+    write_json(path, {**plain, SEAL: _seal(plain)})
+
+
+def read_sealed(path: Path) -> Any:
+    """Reads what `write_sealed` wrote, if nothing of it has changed; the digest is left out.
+
+    JSON of another hand, which has no digest, is read as it is.
+
+    Args:
+        path: an existing file.
+
+    Raises:
+        ValueError: the file is not valid JSON, or differs from its digest; the message names it.
+        FileNotFoundError: there is no such file.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or SEAL not in value:
+        return value
+    found = value.pop(SEAL)
+    if found != _seal(value):
+        raise ValueError(
+            f"{path} is damaged: its content differs from the sha256 in it; restore it, or make "
+            "its directory again"
+        )
+    return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_problem(path: Path, digest: str) -> str | None:
+    """Compares a file with its digest.
+
+    Args:
+        path: where the file should be.
+        digest: SHA-256 of its content, in hexadecimal.
+
+    Returns:
+        "missing" or "damaged", with a reason; None where all is well.
+    """
+    if not path.is_file():
+        return "missing"
+    return None if sha256_of(path) == digest else "damaged (its sha256 differs from the one kept)"
 
 
 def sha256_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 Anyone reads one by `tfds.builder_from_directory(directory).as_data_source()`. Shards come first,
 each whole or absent; the metadata come last and are the commit: `label.labels.txt`,
 `features.json`, `dataset_info.json`, and `manifest.json`, which says how the set was made and holds
-the digest of every shard. A set grows by `uncommit`, more shards, and `commit`.
+the digests of all the others and its own. A set grows by `uncommit`, more shards, and `commit`.
 """
 
 import contextlib
@@ -28,13 +28,26 @@ from PIL import Image
 from tensorflow_datasets.core import dataset_info, splits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from train.files import atomic_write, read_json, replacing, sha256_of, write_json
+from train.files import (
+    SEAL,
+    atomic_write,
+    file_problem,
+    read_json,
+    read_sealed,
+    replacing,
+    sha256_of,
+    write_json,
+    write_sealed,
+)
 from train.manifests import check_shards
 from train.set_metadata import FEATURES_FILE, INFO_FILE, open_builder
 
 MANIFEST_FILE = "manifest.json"
+SHARDS = "*.array_record-*"
+DESCRIPTION_FILES = ("label.labels.txt", FEATURES_FILE, INFO_FILE)  # TFDS's
 # In the order of writing: the manifest is the last, and the first to go.
-METADATA_FILES = ("label.labels.txt", FEATURES_FILE, INFO_FILE, MANIFEST_FILE)
+METADATA_FILES = (*DESCRIPTION_FILES, MANIFEST_FILE)
+ADDED_FIELDS = ("shards", "files", "versions")  # of a manifest: what `commit` adds
 # The number of shards stands in TFDS's usual names; a set that grows would have to rename them all.
 GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -313,15 +326,16 @@ def commit(
         spec: the set.
         shards: for every split that the set has, its shards in the order of their indices.
         manifest: how the set was made (configuration, key, ...): what JSON can hold. The digests of
-            the shards and the versions of the packages are added to it.
+            the shards, of the other metadata and its own, and the versions of the packages are
+            added to it.
 
     Raises:
         ValueError: no shards, one under an unexpected name or not on disk, or a manifest with
-            fields of ours (`shards`, `versions`) or values that JSON does not know.
+            fields of ours (`ADDED_FIELDS`) or values that JSON does not know.
     """
     _require(
-        {"shards", "versions"}.isdisjoint(manifest),
-        "a manifest without the fields shards and versions, which are added to it",
+        {*ADDED_FIELDS, SEAL}.isdisjoint(manifest),
+        f"a manifest without the fields {', '.join(ADDED_FIELDS)} and {SEAL}, which are added",
         sorted(manifest),
     )
     _require(
@@ -329,17 +343,17 @@ def commit(
     )
     templates = {split: _template(directory, spec, split, shards[split]) for split in shards}
     records = [{"split": split, **record._asdict()} for split in shards for record in shards[split]]
-    whole = {**manifest, "shards": records, "versions": _versions()}
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as place:
         # Staged elsewhere, because TFDS does not write its files atomically.
-        _dataset_info(spec, shards, templates).write_to_directory(epath.Path(scratch))
-        write_json(Path(scratch) / MANIFEST_FILE, whole)
+        staged = Path(place)
+        _dataset_info(spec, shards, templates).write_to_directory(epath.Path(staged))
+        for path in staged.glob("*.json"):
+            write_json(path, read_json(path))  # the same bytes every time
+        files = {name: sha256_of(staged / name) for name in DESCRIPTION_FILES}
+        added = {"shards": records, "files": files, "versions": _versions()}
+        write_sealed(staged / MANIFEST_FILE, {**manifest, **added})
         for name in METADATA_FILES:
-            staged = Path(scratch) / name
-            if staged.suffix == ".json":
-                write_json(directory / name, read_json(staged))
-            else:
-                atomic_write(directory / name, staged.read_bytes())
+            atomic_write(directory / name, (staged / name).read_bytes())
 
 
 def write_splits(
@@ -400,19 +414,19 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     path = directory / MANIFEST_FILE
     if not path.is_file():
         return None
-    manifest = read_json(path)
+    manifest = read_sealed(path)
     check_shards(path, manifest)
     return manifest
 
 
 def verify(directory: Path) -> list[str]:
-    """Compares every shard with its digest in the manifest.
+    """Compares every shard, and the other metadata, with their digests in the manifest.
 
     Args:
         directory: the set's directory.
 
     Returns:
-        One line a problem, which names the shard and says "missing" or "damaged"; empty where all
+        One line a problem, which names the file and says "missing" or "damaged"; empty where all
         is well.
 
     Raises:
@@ -425,7 +439,25 @@ def verify(directory: Path) -> list[str]:
             "the set is unfinished: run the command that makes it again"
         )
     problems = (shard_problem(directory, shard) for shard in manifest["shards"])
-    return [problem for problem in problems if problem is not None]
+    return [
+        *description_problems(directory, manifest),
+        *(problem for problem in problems if problem is not None),
+    ]
+
+
+def description_problems(directory: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Compares the metadata that TFDS reads with their digests in the manifest.
+
+    Args:
+        directory: the set's directory.
+        manifest: its manifest; one of another hand may know no digests of them.
+
+    Returns:
+        As `verify`.
+    """
+    digests = manifest.get("files", {})
+    found = ((name, file_problem(directory / name, digests[name])) for name in digests)
+    return [f"{name}: {problem}" for name, problem in found if problem is not None]
 
 
 def shard_problem(directory: Path, shard: Mapping[str, Any]) -> str | None:
@@ -438,12 +470,8 @@ def shard_problem(directory: Path, shard: Mapping[str, Any]) -> str | None:
     Returns:
         One line that names the shard and says "missing" or "damaged", or None.
     """
-    path = directory / shard["file"]
-    if not path.is_file():
-        return f"{shard['file']}: missing"
-    if sha256_of(path) != shard["sha256"]:
-        return f"{shard['file']}: damaged (its sha256 differs from the one in {MANIFEST_FILE})"
-    return None
+    problem = file_problem(directory / shard["file"], shard["sha256"])
+    return None if problem is None else f"{shard['file']}: {problem}"
 
 
 def _require(condition: bool, expected: str, received: object) -> None:

@@ -1,14 +1,17 @@
 """Run directories: the configuration first, then what the run appends, the result last.
 
 `config.json` is what a run was asked for; `metrics.jsonl` has a line an epoch and no times, so that
-an interrupted and resumed run ends with the same bytes as an undisturbed one.
+an interrupted and resumed run ends with the same bytes as an undisturbed one; every checkpoint
+holds the lines up to it. `result.json` holds the digests of all that belongs to the run, and its
+own: whatever is damaged after that is found.
 """
 
 import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -16,11 +19,24 @@ from typing import Any
 
 import jax
 
-from train.files import atomic_write, parse_json, read_json, write_json
+from train.files import (
+    SEAL,
+    atomic_write,
+    file_problem,
+    parse_json,
+    read_json,
+    read_sealed,
+    sha256_of,
+    write_json,
+    write_sealed,
+)
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 RESULT_FILE = "result.json"
+
+FILES = "files"
+"""Field of a result: the digests of the run's files."""
 
 
 ADDED_LATER = MappingProxyType({"added later": True})
@@ -62,6 +78,10 @@ def open_run(
     Returns:
         The content of its `result.json`, if the run is complete; None if there is something to do.
 
+    Warns:
+        UserWarning: the run is complete but damaged, so there is something to do; each file is
+            named.
+
     Raises:
         ValueError: the directory holds something else; the message names what differs.
     """
@@ -72,15 +92,120 @@ def open_run(
         if differing:
             raise ValueError(
                 f"{directory} holds a run of another configuration: {'; '.join(differing)}. "
-                "Choose another --out, or repeat the command that made it"
+                "Choose another --out, or repeat the command that made it; if this is that "
+                f"command, {path} is damaged: restore it, or remove the directory"
             )
-        result = directory / RESULT_FILE
-        return read_json(result) if result.is_file() else None
+        return _whole_result(directory)
     if directory.exists() and not (directory.is_dir() and _is_empty(directory)):
-        raise ValueError(f"{directory} is there already and is not a run; choose another --out")
+        raise ValueError(
+            f"{directory} is there already and is not a run, having no file {CONFIG_FILE}; choose "
+            "another --out, or remove it"
+        )
     _begin(directory, check)
     write_json(path, wanted)
     return None
+
+
+def _whole_result(directory: Path) -> dict[str, Any] | None:
+    """The result of a run that is complete and undamaged."""
+    if not (directory / RESULT_FILE).is_file():
+        return None
+    problems = result_problems(directory)
+    if not problems:
+        return read_result(directory)
+    warnings.warn(
+        f"{directory} was complete and is damaged; it is made again from its last good "
+        f"checkpoints: {'; '.join(problems)}",
+        stacklevel=3,
+    )
+    return None
+
+
+def write_result(directory: Path, result: Mapping[str, Any], *, of: Sequence[str]) -> None:
+    """Writes a run's result, by which it is complete, with the digests of the run's files.
+
+    Args:
+        directory: the run's.
+        result: what JSON can hold, without the fields `files` and `sha256`.
+        of: names of the files and directories that belong to the run; those that are not there are
+            left out.
+    """
+    paths = sorted(path for name in of for path in _files_of(directory / name))
+    digests = {path.relative_to(directory).as_posix(): sha256_of(path) for path in paths}
+    write_sealed(directory / RESULT_FILE, {**result, FILES: digests})
+
+
+def read_result(directory: Path) -> dict[str, Any]:
+    """Reads a run's result; the digests are left out.
+
+    A result without any, which was written before there were some, is read as it is.
+
+    Args:
+        directory: the run's.
+
+    Raises:
+        ValueError: the result is damaged; the message names the file.
+        FileNotFoundError: the run has no result.
+    """
+    return {name: value for name, value in _read_result(directory).items() if name != FILES}
+
+
+def check_digest(directory: Path, field: str, found: str, *, of: str) -> None:
+    """Compares what was trained, as it was loaded, with the run's result.
+
+    Args:
+        directory: the run's; one without a result has nothing to compare with.
+        field: of the result, which holds the digest.
+        found: digest of what was loaded.
+        of: name of the file or directory that it was loaded from.
+
+    Raises:
+        ValueError: the two differ, or the result is damaged.
+    """
+    path = directory / RESULT_FILE
+    if not path.is_file():
+        return
+    wanted = read_result(directory).get(field)
+    if wanted != found:
+        raise ValueError(
+            f"{path} does not agree with {of}: {field} was {wanted}, now {found}; one of them is "
+            "damaged: repeat the command that made them"
+        )
+
+
+def result_problems(directory: Path) -> list[str]:
+    """Compares a complete run with the digests in its result.
+
+    Args:
+        directory: the run's.
+
+    Returns:
+        A line for each file that is missing or damaged, which names it; none for a result without
+        digests.
+    """
+    try:
+        digests = _read_result(directory).get(FILES, {})
+    except ValueError as error:
+        return [str(error)]
+    found = ((path := directory / name, file_problem(path, digests[name])) for name in digests)
+    return [f"{path}: {problem}" for path, problem in found if problem is not None]
+
+
+def _read_result(directory: Path) -> dict[str, Any]:
+    path = directory / RESULT_FILE
+    result = read_sealed(path)
+    if not isinstance(result, dict):
+        raise ValueError(f"expected an object in {path}, got {type(result).__name__}")
+    # A flipped byte may hide the digest itself from read_sealed, but then not this one too.
+    if FILES in result and SEAL not in read_json(path):
+        raise ValueError(f"{path} is damaged: it has lost its sha256")
+    return result
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [below for below in path.rglob("*") if below.is_file()]
+    return [path] if path.is_file() else []
 
 
 def _begin(directory: Path, check: Callable[[], object]) -> None:
@@ -149,20 +274,33 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return value
 
 
-def keep_metrics(directory: Path, count: int, *, stage: str | None = None) -> None:
-    """Drops lines after the checkpoint that a run goes on from.
+def metrics_bytes(directory: Path) -> bytes:
+    """A run's metrics as they lie in the file; nothing where there are none."""
+    path = directory / METRICS_FILE
+    return path.read_bytes() if path.is_file() else b""
+
+
+def restore_metrics(directory: Path, lines: bytes) -> None:
+    """Puts back the metrics up to a checkpoint, unless the file begins with them.
 
     Args:
         directory: of the run.
-        count: lines to keep of the stage, the first ones.
-        stage: those of other stages are all kept; None: the run has no stages.
+        lines: as `metrics_bytes` gave them when the checkpoint was saved.
+
+    Warns:
+        UserWarning: they were lost.
     """
-    kept, seen = [], 0
-    for line in read_metrics(directory):
-        seen += line.get("stage") == stage
-        if line.get("stage") != stage or seen <= count:
-            kept.append(json.dumps(line, sort_keys=True) + "\n")
-    atomic_write(directory / METRICS_FILE, "".join(kept).encode())
+    if not metrics_bytes(directory).startswith(lines):
+        warnings.warn(
+            f"{directory / METRICS_FILE} is damaged; it is restored from the checkpoint",
+            stacklevel=2,
+        )
+        write_metrics(directory, lines)
+
+
+def write_metrics(directory: Path, lines: bytes) -> None:
+    """Writes the whole of a run's metrics, which drops all that came after these lines."""
+    atomic_write(directory / METRICS_FILE, lines)
 
 
 def environment() -> dict[str, Any]:

@@ -18,15 +18,16 @@ from experiments.papers.making import collect_pieces, is_done, make_pieces
 from experiments.papers.plan import Arm, Piece, Plan, needed, place
 from train.classifiers import Precision, check_precision
 from train.datasets import data_digest, open_images
-from train.files import read_json, write_json
+from train.files import read_json
 from train.runs import (
     CONFIG_FILE,
-    RESULT_FILE,
     as_json,
     check_key,
     differences,
     environment,
     open_run,
+    read_result,
+    write_result,
 )
 
 PresetName = Literal["paper", "reduced", "smoke"]
@@ -287,8 +288,9 @@ def _write_down(experiment: Experiment, config: ExperimentConfig, job: _Job) -> 
             piece.name: piece.digest for piece in needed(job.pieces, [arm.piece for arm in done])
         },
     }
-    write_json(config.out / RESULT_FILE, result)
-    return read_json(config.out / RESULT_FILE)  # in the order that `elicit report` will have it
+    # Table and report are made from the result, by every repetition and by `elicit report`.
+    write_result(config.out, result, of=(CONFIG_FILE,))
+    return read_result(config.out)  # in the order that `elicit report` will have it
 
 
 def _missing(job: _Job) -> list[str]:

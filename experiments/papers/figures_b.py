@@ -21,7 +21,8 @@ from experiments.papers.table_b import GANS, GEOMETRIC, PRESETS, TABLE_B, TableB
 from experiments.report import Picture, Section, Table
 from experiments.selection_report import SELECTION_FILE
 from train.datasets import load_images, open_images
-from train.files import read_json
+from train.files import read_sealed
+from train.image_sets import read_manifest
 
 SETS = {
     GEOMETRIC: "geometric",
@@ -81,8 +82,8 @@ def _record(directory: Path) -> dict[str, Any]:
         "class_names": list(reader.class_names),
         "images_by_class": dict(zip(reader.class_names, counts.tolist(), strict=True)),
     }
-    selection = directory / SELECTION_FILE
-    return {**read_json(selection), **record} if selection.is_file() else record
+    is_judged = "classifier" in (read_manifest(directory) or {})
+    return {**read_sealed(directory / SELECTION_FILE), **record} if is_judged else record
 
 
 def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:

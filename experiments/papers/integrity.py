@@ -1,8 +1,12 @@
 """Whether everything that lies below a directory is as it was written.
 
-Image sets are compared with their manifests, checkpoints with their digests, trained classifiers
-and GANs with what their results say of them, and an experiment's results with its pieces. No file
-changes, and whatever is damaged, the check goes on to the next thing.
+Image sets are compared with their manifests, checkpoints with their digests, JSON files that hold
+their own digest with that, runs with the digests in their results, trained classifiers and GANs
+with what their results say of them, and an experiment's results with its pieces. No file changes,
+and whatever is damaged, the check goes on to the next thing.
+
+Without digests are pages and pictures of image sets and of experiments, and a GAN's sheets of
+samples: nothing is read from them, and all but the sheets can be made again.
 """
 
 import contextlib
@@ -16,15 +20,22 @@ import train.classifiers
 from experiments.papers.experiment import PIECES
 from experiments.papers.plan import DIGEST_LETTERS
 from experiments.papers.registry import read_results
-from gans.sampling import GENERATOR, gan_digest, load_gan
+from gans.sampling import GENERATOR, load_gan
 from train.checkpoints import CHECKPOINTS, damaged_checkpoints
-from train.classifiers import digest, load_classifier
+from train.classifiers import load_classifier
 from train.datasets import list_splits
-from train.files import read_json
-from train.image_sets import MANIFEST_FILE, read_manifest, verify
-from train.runs import CONFIG_FILE, METRICS_FILE, RESULT_FILE, differences, read_metrics
-
-SHARDS = "*.array_record-*"
+from train.files import read_json, read_sealed
+from train.image_sets import MANIFEST_FILE, SHARDS, read_manifest, verify
+from train.runs import (
+    CONFIG_FILE,
+    FILES,
+    METRICS_FILE,
+    RESULT_FILE,
+    differences,
+    read_metrics,
+    read_result,
+    result_problems,
+)
 
 JSON_FILES, EXPERIMENTS = "JSON files", "experiments"
 """Kinds of things."""
@@ -35,7 +46,7 @@ class Findings(NamedTuple):
 
     Attributes:
         counts: how many things of a kind were checked, by the kind's name.
-        unchecked: directories with shards of which no digest is known.
+        unchecked: directories with shards, or a result, of which no digest is known.
         problems: a line each, which names the file.
     """
 
@@ -83,7 +94,7 @@ def check_below(directory: Path, *, pieces: Path | None = None) -> Findings:
         problems |= dict.fromkeys(line for path in things for line in _guarded(check, path))
     if not problems:
         _check_enough(directory, counts, pieces)
-    unchecked = [path for path in paths if _has_shards_alone(path)]
+    unchecked = [path for path in paths if _has_shards_alone(path) or _has_bare_result(path)]
     return Findings(counts, unchecked, list(problems))
 
 
@@ -98,7 +109,7 @@ def pieces_named(directory: Path, *, pieces: Path | None = None) -> dict[str, Pa
         ValueError: the results name no pieces.
     """
     root = pieces or directory / PIECES
-    named = read_json(directory / RESULT_FILE).get("pieces")
+    named = read_result(directory).get("pieces")
     if not isinstance(named, dict) or not all(isinstance(text, str) for text in named.values()):
         raise ValueError(f"expected digests of pieces in {directory / RESULT_FILE}, got {named!r}")
     return {name: root / f"{name}-{text[:DIGEST_LETTERS]}" for name, text in named.items()}
@@ -112,6 +123,7 @@ def _checks(pieces: Path | None) -> tuple[_Check, ...]:
         _Check(JSON_FILES, _is_json, _json_problems),
         _Check("image sets", lambda path: (path / MANIFEST_FILE).is_file(), _set_problems),
         _Check("directories of checkpoints", _holds_checkpoints, damaged_checkpoints),
+        _Check("results with their files", _is_finished, result_problems),
         _Check("classifiers", is_classifier, _classifier_problems),
         _Check("GANs", is_gan, _gan_problems),
         _Check(EXPERIMENTS, _is_experiment, experiment),
@@ -175,6 +187,14 @@ def _is_experiment(path: Path) -> bool:
     return "experiment" in _read_object(path / RESULT_FILE)
 
 
+def _is_finished(path: Path) -> bool:
+    """Whether a result lies among the files of its run, and was not kept alone."""
+    return (path / RESULT_FILE).is_file() and (
+        (path / CONFIG_FILE).is_file()
+        or any((path / name).is_dir() for name in (CHECKPOINTS, GENERATOR))
+    )
+
+
 def _holds_checkpoints(path: Path) -> bool:
     """A GAN's stages each have a directory in that of the run's checkpoints."""
     is_theirs = path.name in (CHECKPOINTS, GENERATOR) or path.parent.name == CHECKPOINTS
@@ -190,6 +210,11 @@ def _has_shards_alone(path: Path) -> bool:
     return not (path / MANIFEST_FILE).is_file() and next(path.glob(SHARDS), None) is not None
 
 
+def _has_bare_result(path: Path) -> bool:
+    result = _read_object(path / RESULT_FILE)
+    return bool(result) and FILES not in result
+
+
 def _is_json(path: Path) -> bool:
     """Of those that are read in their own right: digests of checkpoints are not."""
     is_one = path.name == METRICS_FILE or path.suffix == ".json"
@@ -200,7 +225,7 @@ def _json_problems(path: Path) -> list[str]:
     if path.name == METRICS_FILE:
         read_metrics(path.parent)
     else:
-        read_json(path)
+        read_sealed(path)
     return []
 
 
@@ -219,22 +244,20 @@ def _set_problems(directory: Path) -> list[str]:
 
 def _classifier_problems(run: Path) -> list[str]:
     """The classifier against its digest, and the result against the metrics."""
-    result = read_json(run / RESULT_FILE)
+    result = read_result(run)
     problems = _differing(run / RESULT_FILE, result, _metrics(run)[-1], METRICS_FILE)
     if not damaged_checkpoints(run / CHECKPOINTS):
-        found = {"classifier_sha256": digest(load_classifier(run))}
-        problems += _differing(run / RESULT_FILE, result, found, CHECKPOINTS)
+        load_classifier(run)  # raises for one that is not what the result says
     return problems
 
 
 def _gan_problems(run: Path) -> list[str]:
     """The generators against their digest, and the result against the metrics."""
-    result = read_json(run / RESULT_FILE)
+    result = read_result(run)
     last = {"last": {line["stage"]: line for line in _metrics(run)}}
     problems = _differing(run / RESULT_FILE, result, last, METRICS_FILE)
     if not damaged_checkpoints(run / GENERATOR):
-        found = {"gan_sha256": gan_digest(load_gan(run))}
-        problems += _differing(run / RESULT_FILE, result, found, GENERATOR)
+        load_gan(run)  # raises for one that is not what the result says
     return problems
 
 

@@ -18,10 +18,10 @@ from experiments.papers.plan import Piece, needed
 from experiments.subset_command import SubsetConfig, make_subset
 from experiments.synthesize import SynthesizeConfig, synthesize_set
 from train.checkpoints import damaged_checkpoints
-from train.files import building_directory
+from train.files import building_directory, read_sealed
 from train.image_sets import MANIFEST_FILE, verify
 from train.locks import exclusive
-from train.runs import RESULT_FILE
+from train.runs import RESULT_FILE, result_problems
 
 
 class _Command(NamedTuple):
@@ -77,9 +77,9 @@ def make_pieces(
         UserWarning: a piece is damaged; the message names the file.
     """
     for piece in needed(pieces, wanted):
-        if is_done(piece) and find_damage(piece.directory):
+        if _is_there(piece) and _problems(piece):
             with exclusive(piece.directory, wait=True):
-                if is_done(piece):  # no other process is at it already
+                if _is_there(piece):  # no other process is at it already
                     _mend(piece)
     missing = [name for name in wanted if not is_done(pieces[name])]
     for number, name in enumerate(missing, 1):
@@ -105,18 +105,27 @@ def find_damage(directory: Path) -> list[str]:
     """
     found = []
     if (directory / MANIFEST_FILE).is_file():
-        try:
-            found += verify(directory)
-        except ValueError as error:
-            found.append(str(error))
+        found += _lines(lambda: verify(directory))
+    if (directory / RESULT_FILE).is_file():
+        found += result_problems(directory)
+    for path in sorted(directory.glob("*.json")):
+        found += _lines(lambda path=path: read_sealed(path) and [])
     for path in sorted(path for path in directory.rglob("*") if path.is_dir()):
         found += damaged_checkpoints(path)
-    return found
+    return list(dict.fromkeys(found))
+
+
+def _lines(check: Callable[[], list[str]]) -> list[str]:
+    """What a check finds, or what it stumbles over."""
+    try:
+        return check()
+    except ValueError as error:
+        return [str(error)]
 
 
 def _mend(piece: Piece) -> None:
     """Has a damaged piece made again, from the last good checkpoint or shard where it has any."""
-    problems = find_damage(piece.directory)
+    problems = _problems(piece)
     if not problems:
         return
     warnings.warn(
@@ -127,6 +136,18 @@ def _mend(piece: Piece) -> None:
         (piece.directory / command.last_file).unlink()
     else:
         shutil.rmtree(piece.directory)
+
+
+def _problems(piece: Piece) -> list[str]:
+    last_file = _COMMANDS[type(piece.config)].last_file
+    missing = [] if is_done(piece) else [f"{last_file}: missing"]
+    return find_damage(piece.directory) + missing
+
+
+def _is_there(piece: Piece) -> bool:
+    """Whether a piece is done, or was: what is made in one go takes its name when it is done."""
+    goes_on = _COMMANDS[type(piece.config)].goes_on
+    return is_done(piece) if goes_on else piece.directory.is_dir()
 
 
 def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from train.files import read_json
-from train.runs import RESULT_FILE
+from train.files import read_sealed
+from train.runs import read_result
 
 TRAINING_FIELDS = (
     "classifier_sha256", "device", "epoch", "step", "test_accuracy", "test_images", "timing",
@@ -18,7 +18,7 @@ def training_record(run: Path) -> dict[str, Any]:
     Args:
         run: a complete run of `elicit classifier train`.
     """
-    result = read_json(run / RESULT_FILE)
+    result = read_result(run)
     return {name: result[name] for name in TRAINING_FIELDS}
 
 
@@ -28,4 +28,4 @@ def synthesis_record(directory: Path) -> dict[str, Any]:
     Args:
         directory: of the set, complete.
     """
-    return read_json(directory / "summary.json")
+    return read_sealed(directory / "summary.json")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.papers.experiment import Experiment
-from train.files import read_json
-from train.runs import RESULT_FILE
+from train.runs import RESULT_FILE, read_result
 
 _PLACES = {
     "table-a": ("experiments.papers.table_a", "TABLE_A"),
@@ -44,7 +43,7 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
         The experiment, and the content of `result.json`.
 
     Raises:
-        ValueError: the directory holds no results of an experiment.
+        ValueError: the directory holds no results of an experiment, or damaged ones.
     """
     path = directory / RESULT_FILE
     if not path.is_file():
@@ -52,8 +51,8 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
             f"expected results of an experiment, got {directory}, which has no {RESULT_FILE}; "
             "make them with: elicit experiment NAME --out DIR"
         )
-    result = read_json(path)
-    if not isinstance(result, dict) or "experiment" not in result:
+    result = read_result(directory)
+    if "experiment" not in result:
         raise ValueError(f"expected results of an experiment, got others in {path}")
     if result["experiment"] not in NAMES:
         raise ValueError(

@@ -11,7 +11,7 @@ from train.image_sets import ImageSetSpec, commit, write_shard
 from train.replacement import replace_images
 
 SHARDS = [f"synthesised-train.array_record-{i:05d}" for i in range(3)]
-NOTE = f"{SHARDS[1]}.left_out.json"
+NOTE = "synthesised-train-00001.note.json"
 COUNT = 10
 BRIGHT = (1, 6)  # of the originals; for them the classifier knows no answer
 
@@ -25,7 +25,9 @@ def broken(images):
     return finite(images) + jnp.where(images.mean((1, 2, 3)) > 0.9, jnp.nan, 0)[:, None]
 """
 
-pytestmark = pytest.mark.filterwarnings("default:.* images are not finite or have no finite")
+pytestmark = pytest.mark.filterwarnings(
+    "default:.* images are not finite or have no finite", "default:(made|written) again"
+)
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_a_set_that_lacks_none_says_nothing_of_it(make, capsys):
     out = make("set", classifier="finite")
     assert "left" not in capsys.readouterr().out
     assert "left_out" not in read(out, "manifest.json").keys() | read(out, "summary.json").keys()
-    assert not list(out.glob("*left_out*"))
+    assert not list(out.glob("*.note.json"))
 
 
 def test_the_summary_pairs_images_with_their_own_originals(make, originals):
@@ -174,10 +176,10 @@ def test_interrupted_between_shard_and_note_it_goes_on(make, contents, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiments.synthesize, "note_left_out", interrupt)
+        patch.setattr(experiments.synthesize, "note_shard", interrupt)
         out = make("set", status=130)
     assert (out / SHARDS[0]).exists()
-    assert not list(out.glob("*left_out*"))
+    assert not list(out.glob("*.note.json"))
     assert contents(make("set")) == contents(whole)
 
 

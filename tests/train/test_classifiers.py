@@ -163,7 +163,7 @@ def lose_checkpoint(run):
         (damage_spec, r"classifier\.json"),
         (shorten_spec, r"classifier\.json does not describe a classifier: expected.*, got {"),
         (list_for_spec, r"classifier\.json does not describe a classifier: expected.*, got \["),
-        (lose_checkpoint, "holds no undamaged checkpoint; train it again"),
+        (lose_checkpoint, "holds no checkpoint; train it again"),
     ],
 )
 def test_what_is_no_run_is_refused(run, harm, message):

@@ -99,12 +99,14 @@ def test_splits_are_listed_in_order(directory):
 
 
 def test_images_without_ids_are_numbered_in_the_whole_split(directory):
+    (directory / "manifest.json").unlink()
     without_feature(directory, "id")
     assert load_images(directory, "train").ids == tuple(f"train_{i:05d}" for i in range(7))
     assert load_images(directory, "train[3:5]").ids == ("train_00003", "train_00004")
 
 
 def test_a_set_without_extras_has_none(directory):
+    (directory / "manifest.json").unlink()
     for name in ("target", "output", "source_id"):
         without_feature(directory, name)
     data = load_images(directory)
@@ -129,12 +131,17 @@ DAMAGES = {
     "one bit": (lambda d: damage(d / SHARD, 300), SHARD),
     "one bit of a padding": (lambda d: damage(d / SHARD, -60_000), SHARD),
     "broken info": (lambda d: (d / "dataset_info.json").write_text("{"), r"dataset_info\.json"),
-    "no set in the info": (lambda d: (d / "dataset_info.json").write_text("[]"), "TFDS"),
+    "other info": (lambda d: (d / "dataset_info.json").write_text("[]"), r"dataset_info\.json"),
     "broken features": (lambda d: (d / "features.json").write_text("{"), r"features\.json"),
     "no features": (lambda d: (d / "features.json").unlink(), r"features\.json"),
     "broken manifest": (lambda d: (d / "manifest.json").write_text("{"), r"manifest\.json"),
     "empty manifest": (lambda d: (d / "manifest.json").write_text("{}"), r"manifest\.json"),
-    "no image": (lambda d: without_feature(d, "image"), "feature image"),
+    "no image": (lambda d: without_feature(d, "image"), r"features\.json: damaged"),
+    "other classes": (lambda d: damage(d / "label.labels.txt", 0), r"label\.labels\.txt: damaged"),
+}
+WITHOUT_A_MANIFEST = {
+    "no set in the info": (DAMAGES["other info"][0], "TFDS"),
+    "no image": (DAMAGES["no image"][0], "feature image"),
     "no label": (lambda d: without_feature(d, "label"), "feature label"),
 }
 
@@ -147,6 +154,15 @@ def test_damage_is_named_in_one_line(directory, kind):
         load_images(directory)
     assert "\n" not in str(caught.value)
     assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_A_MANIFEST)
+def test_what_cannot_be_read_is_named_without_a_manifest_too(directory, kind):
+    change, message = WITHOUT_A_MANIFEST[kind]
+    (directory / "manifest.json").unlink()
+    change(directory)
+    with pytest.raises(ValueError, match=message):
+        load_images(directory)
 
 
 @pytest.mark.parametrize("kind", ["missing shard", "truncated shard", "one bit"])
@@ -166,6 +182,7 @@ def test_lost_examples_are_noticed_without_a_manifest(directory):
 
 
 def test_labels_outside_the_range_are_refused(directory):
+    (directory / "manifest.json").unlink()
     (directory / "label.labels.txt").unlink()
     features = directory / "features.json"
     features.write_text(features.read_text().replace('"numClasses": "2"', '"numClasses": "1"'))

@@ -1,5 +1,6 @@
 """Run directories: what may go on, and what a run leaves behind."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +15,13 @@ from train.runs import (
     as_json,
     differences,
     environment,
-    keep_metrics,
+    metrics_bytes,
     open_run,
     read_metrics,
+    read_result,
+    restore_metrics,
+    result_problems,
+    write_result,
 )
 
 
@@ -92,31 +97,72 @@ def test_metrics_grow_line_by_line(tmp_path):
     assert read_metrics(tmp_path) == lines
 
 
-def test_a_line_cut_off_by_a_kill_is_dropped_and_the_file_mended(tmp_path):
+def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
     for epoch in (1, 2, 3):
         append_metrics(tmp_path, {"epoch": epoch})
     path = tmp_path / "metrics.jsonl"
-    undisturbed = path.read_bytes()
-    path.write_bytes(undisturbed[:-4])
+    path.write_bytes(path.read_bytes()[:-4])
     assert [line["epoch"] for line in read_metrics(tmp_path)] == [1, 2]
-    keep_metrics(tmp_path, 1)
-    assert [line["epoch"] for line in read_metrics(tmp_path)] == [1]
-    for epoch in (2, 3):
-        append_metrics(tmp_path, {"epoch": epoch})
-    assert path.read_bytes() == undisturbed
 
 
-def test_lines_of_other_stages_are_kept(tmp_path):
-    for stage, epoch in [("a", 1), ("a", 2), ("b", 1), ("b", 2)]:
-        append_metrics(tmp_path, {"stage": stage, "epoch": epoch})
-    keep_metrics(tmp_path, 2, stage="a")
-    assert len(read_metrics(tmp_path)) == 4
-    keep_metrics(tmp_path, 1, stage="b")
-    assert [(line["stage"], line["epoch"]) for line in read_metrics(tmp_path)] == [
-        ("a", 1), ("a", 2), ("b", 1),
-    ]  # fmt: skip
-    keep_metrics(tmp_path, 0, stage="a")
-    assert [line["stage"] for line in read_metrics(tmp_path)] == ["b"]
+def test_a_damaged_line_is_named(tmp_path):
+    append_metrics(tmp_path, {"epoch": 1})
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"epoch"; 1}\n')
+    with pytest.raises(ValueError, match=r"in every line of .*metrics\.jsonl"):
+        read_metrics(tmp_path)
+
+
+def test_metrics_are_restored_and_what_was_lost_is_named(tmp_path):
+    append_metrics(tmp_path, {"epoch": 1})
+    saved = metrics_bytes(tmp_path)
+    append_metrics(tmp_path, {"epoch": 2})
+    restore_metrics(tmp_path, saved)
+    assert len(read_metrics(tmp_path)) == 2
+    path = tmp_path / "metrics.jsonl"
+    for damaged in (b"", saved[:-3], saved.replace(b"1", b"7"), None):
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=r"metrics\.jsonl is damaged"):
+            restore_metrics(tmp_path, saved)
+        assert path.read_bytes() == saved
+
+
+@pytest.fixture
+def complete(tmp_path):
+    """A run of two files beside its result."""
+    open_run(tmp_path, Config())
+    append_metrics(tmp_path, {"epoch": 1})
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file").write_text("mine")
+    write_result(tmp_path, {"rate": 0.1, 2: (1, 2)}, of=["config.json", "deep", "absent"])
+    return tmp_path
+
+
+def test_a_result_holds_the_digests_of_what_belongs_to_the_run(complete):
+    assert read_result(complete) == {"rate": 0.1, "2": [1, 2]} == open_run(complete, Config())
+    written = json.loads((complete / "result.json").read_text())
+    assert list(written["files"]) == ["config.json", "deep/file"]
+    assert written["files"]["deep/file"] == hashlib.sha256(b"mine").hexdigest()
+    assert result_problems(complete) == []
+
+
+@pytest.mark.parametrize("name", ["result.json", "deep/file"])
+def test_a_damaged_run_is_named_and_is_not_complete(complete, name):
+    path = complete / name
+    path.write_bytes(path.read_bytes().replace(b"0.1", b"0.2").replace(b"mine", b"wine"))
+    (problem,) = result_problems(complete)
+    assert f"{path}" in problem
+    with pytest.warns(UserWarning, match=rf"was complete and is damaged.*{name}"):
+        assert open_run(complete, Config()) is None
+
+
+@pytest.mark.parametrize("field", ["sha256", "files"])
+def test_no_single_change_hides_the_digests(complete, field):
+    path = complete / "result.json"
+    path.write_text(path.read_text().replace(f'"{field}"', f'"{field[:-1]}!"'))
+    with pytest.raises(ValueError, match=r"result\.json is damaged"):
+        read_result(complete)
 
 
 def test_the_environment_names_device_versions_and_command(monkeypatch):

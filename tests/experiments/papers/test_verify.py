@@ -18,11 +18,12 @@ from gans.dcgan import DcganConfig, Generator
 from gans.sampling import GENERATOR, Gan, GanSpec, gan_digest
 from train.checkpoints import CHECKPOINTS, save_checkpoint
 from train.classifiers import Classifier, ClassifierSpec, digest
-from train.files import write_json
-from train.runs import append_metrics, as_json
+from train.files import write_json, write_sealed
+from train.runs import append_metrics, as_json, write_result
 
 CLASSES = ("ant", "bee", "cow")
 DIGEST = "0123456789abcdef" * 4
+PARTS = ["config.json", "classifier.json", "gan.json", "metrics.jsonl", "checkpoints", "generator"]
 TEACHER = "results/pieces/teacher-0123456789ab"
 SET = "results/pieces/images-0123456789ab"
 
@@ -53,7 +54,7 @@ def write_classifier(run: Path) -> None:
         "timing": {"seconds_of_last_session": 1.5},
         "train_images": 48,
     }
-    write_json(run / "result.json", {**line, **result})
+    write_result(run, {**line, **result}, of=PARTS)
 
 
 def write_gan(run: Path) -> None:
@@ -73,7 +74,7 @@ def write_gan(run: Path) -> None:
     save_checkpoint(run / GENERATOR, 7, gan.variables)
     save_checkpoint(run / CHECKPOINTS / "gan", 1, gan.variables)
     fields = {"gan_sha256": gan_digest(gan), "parameters_of_generators": 5}
-    write_json(run / "result.json", {**fields, "last": {"gan": line}})
+    write_result(run, {**fields, "last": {"gan": line}}, of=PARTS)
 
 
 def write_results(out: Path, teacher: Path) -> None:
@@ -82,7 +83,8 @@ def write_results(out: Path, teacher: Path) -> None:
     arm = {"row": "0", "seed": 1, "budget": "epochs", "piece": "teacher"}
     write_json(out / "config.json", config)
     result = {**config, "arms": [{**arm, **training_record(teacher)}]}
-    write_json(out / "result.json", {**result, "pieces": {"teacher": DIGEST, "images": DIGEST}})
+    pieces = {"teacher": DIGEST, "images": DIGEST}
+    write_result(out, {**result, "pieces": pieces}, of=["config.json"])
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,14 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def forge(path: Path, old: str, new: str) -> None:
+    """Changes a file and has it hold the digest of what it is now."""
+    change(path, old, new)
+    value = json.loads(path.read_text())
+    del value["sha256"]
+    write_sealed(path, value)
+
+
 def array_file(checkpoint: Path) -> Path:
     """The largest of a checkpoint's files, which holds the arrays."""
     return max((p for p in checkpoint.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -137,8 +147,8 @@ def test_what_is_whole_is_counted(whole, elicit, capsys, contents):
     printed = capsys.readouterr().out
     counts = dict(line.rsplit(maxsplit=1) for line in printed.splitlines()[:-1])
     assert {name: int(count) for name, count in counts.items()} == {
-        "JSON files": 13, "image sets": 1, "directories of checkpoints": 3, "classifiers": 1,
-        "GANs": 1, "experiments": 1,
+        "JSON files": 13, "image sets": 1, "directories of checkpoints": 3,
+        "results with their files": 3, "classifiers": 1, "GANs": 1, "experiments": 1,
     }  # fmt: skip
     assert "all as it was written" in printed
     assert contents(whole) == before
@@ -164,12 +174,16 @@ DAMAGE = {
         "images-0123456789ab/manifest.json",
     ),
     "manifest's shards": (
-        lambda at: change(at / SET / "manifest.json", '"shards"', '"sharts"'),
+        lambda at: forge(at / SET / "manifest.json", '"shards"', '"sharts"'),
         "expected a list of shards",
     ),
     "metadata": (
         lambda at: change(at / SET / "dataset_info.json", '"10"', '"12"'),
-        "test was 21, now 23",
+        "dataset_info.json: damaged",
+    ),
+    "manifest of other images": (
+        lambda at: forge(at / SET / "manifest.json", '"num_examples": 11', '"num_examples": 12'),
+        "test was 22, now 21",
     ),
     "checkpoint": (
         lambda at: flip(array_file(at / TEACHER / "checkpoints/1")),
@@ -192,7 +206,7 @@ DAMAGE = {
         "plaid",
     ),
     "training's result": (
-        lambda at: change(
+        lambda at: forge(
             at / TEACHER / "result.json", '"test_accuracy": 0.5', '"test_accuracy": 0.7'
         ),
         "does not agree with metrics.jsonl: test_accuracy was 0.7, now 0.5",
@@ -214,11 +228,11 @@ DAMAGE = {
         "gan/checkpoints/gan/1",
     ),
     "GAN's digest": (
-        lambda at: change(at / "gan/result.json", '"gan_sha256"', '"gan_sha265"'),
+        lambda at: forge(at / "gan/result.json", '"gan_sha256"', '"gan_sha265"'),
         "does not agree with generator: gan_sha256 was None",
     ),
     "arm": (
-        lambda at: change(
+        lambda at: forge(
             at / "results/result.json", '"test_accuracy": 0.5', '"test_accuracy": 0.9'
         ),
         "test_accuracy was 0.9, now 0.5",
@@ -228,7 +242,7 @@ DAMAGE = {
         "does not agree with config.json: key was 7, now 3",
     ),
     "pieces": (
-        lambda at: change(at / "results/result.json", '"pieces": {', '"pleces": {'),
+        lambda at: forge(at / "results/result.json", '"pieces": {', '"pleces": {'),
         "expected digests of pieces",
     ),
     "piece": (
@@ -237,8 +251,8 @@ DAMAGE = {
     ),
     "experiment's name": (
         lambda at: [
-            change(at / f"results/{name}.json", '"made-up"', '"made-down"')
-            for name in ("config", "result")
+            change(at / "results/config.json", '"made-up"', '"made-down"'),
+            forge(at / "results/result.json", '"made-up"', '"made-down"'),
         ],
         "got 'made-down'",
     ),
@@ -261,7 +275,7 @@ def test_all_problems_are_told_at_once(folder, elicit, capsys):
     assert elicit("verify", folder) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].endswith("is not as it was written:")
-    assert len(lines) == 4
+    assert len(lines) == 5  # the checkpoint by its own digests, and by those of its run
 
 
 def test_no_flipped_byte_is_a_traceback(folder, elicit, capsys):

@@ -1,0 +1,311 @@
+"""Each file of each thing damaged in turn: it is noticed and named, or made again to the same bytes.
+
+The law of a case, which is a thing, one of its files and a kind of damage: the command that made
+the thing, repeated, either ends as if nothing had happened, and where a file was lost that holds
+its digest elsewhere a warning names it; or it is refused with exit status 2 and a line that names
+the file. `elicit verify` and whoever reads the thing find it too. Nothing leaves `main` as an
+exception. With ELICIT_SOAK=1 every case is a whole repetition, and there are more positions.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import experiments.classifier_train
+import experiments.gan_sample
+import experiments.gan_train
+import experiments.growing_set
+import experiments.synthesize
+import experiments.training_session
+from train.checkpoints import damaged_checkpoints
+from train.networks import NETWORKS
+
+SOAK = bool(os.environ.get("ELICIT_SOAK"))
+FLIPS = 20 if SOAK else 2
+
+pytestmark = [
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("compiled_quickly", "tiny_pages"),
+]
+
+
+def flip(path: Path, seed: int) -> None:
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng([seed, len(content)])
+    if content:  # some of Orbax's files are empty
+        content[random.integers(len(content))] ^= 1 << random.integers(8)
+    path.write_bytes(bytes(content or b"\0"))
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] or b"\0")
+
+
+def become_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    **{f"flip {i}": lambda path, i=i: flip(path, i) for i in range(FLIPS)},
+    "halved": halve,
+    "emptied": lambda path: path.write_bytes(b"" if path.stat().st_size else b"\0"),
+    "removed": Path.unlink,
+    "a directory": become_a_directory,
+}
+
+
+class Thing(NamedTuple):
+    """Something on disk, and what becomes of it.
+
+    Attributes:
+        directory: where it lies, whole; what is beside it in the parent belongs to it.
+        repeat: words of the command that makes it, but for --out.
+        wanted: what the command, repeated, ends with.
+        is_finished: whether `elicit verify` has digests of all of it.
+    """
+
+    directory: Path
+    repeat: list[Any]
+    wanted: dict[str, Any]
+    is_finished: bool
+
+
+VOLATILE = ("command", "device", "files", "sha256", "timing")
+UNDIGESTED = ("report.html", "images.png", "samples", "figures")
+"""Of image sets, and pictures: nothing is read from them."""
+
+
+def lasting(directory: Path) -> dict[str, Any]:
+    """What lies in a directory, but for times and for Orbax's files, whose digests are checked."""
+    found = {}
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+        name = path.relative_to(directory).as_posix()
+        if name == "result.json":
+            result = json.loads(path.read_text())
+            found[name] = {field: v for field, v in result.items() if field not in VOLATILE}
+        elif not name.startswith(("checkpoints/", "generator/", *UNDIGESTED)):
+            found[name] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def tiny_pages(tiny_networks):
+    """A network that compiles in no time, and pages that are drawn in none."""
+
+    def write(path: Path, *_: Any, **__: Any) -> None:
+        path = path if path.suffix == ".html" else path / "report.html"
+        path.write_text("a page")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "vgg-small", NETWORKS[tiny_networks[0]])
+        patch.setattr(experiments.classifier_train, "write_run_report", write)
+        patch.setattr(experiments.gan_train, "write_gan_report", write)
+        patch.setattr(experiments.synthesize, "write_set_report", write)
+        patch.setattr(experiments.gan_sample, "write_pages", write)
+        patch.setattr(experiments.growing_set, "SHARD_IMAGES", 4)
+        yield
+
+
+def interrupting(module: Any, name: str, *, call: int) -> pytest.MonkeyPatch:
+    """Has a function of a module interrupt the command once it has been called so many times."""
+    original, calls, patch = getattr(module, name), [], pytest.MonkeyPatch()
+
+    def interrupt(*words: Any, **options: Any) -> Any:
+        result = original(*words, **options)
+        calls.append(words)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return result
+
+    patch.setattr(module, name, interrupt)
+    return patch
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory, elicit, tiny_pages):
+    """Makes something whole, and something interrupted with two checkpoints or shards."""
+
+    def make_both(name: str, words: list[Any], module: Any, function: str, call: int) -> list:
+        whole, part = (tmp_path_factory.mktemp("things") / name for _ in range(2))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(experiments.training_session, "CHECKPOINT_EVERY_SECONDS", 0)
+            assert elicit(*words, "--out", whole) == 0
+            interruption = interrupting(module, function, call=call)
+            assert elicit(*words, "--out", part) == 130
+            interruption.undo()
+        wanted = lasting(whole)
+        return [Thing(whole, words, wanted, True), Thing(part, words, wanted, False)]
+
+    return make_both
+
+
+@pytest.fixture(scope="module")
+def things(make, data, tmp_path_factory, elicit, make_set):
+    """All things by name, each made when it is first asked for."""
+    session = experiments.training_session
+    gan_words = ["gan", "train", "--data", data, "--batch-size", 8, "--width", 2, "--epochs", 3]
+    train_words = [
+        "--model",
+        "vgg-small",
+        "--epochs",
+        "3",
+        "--batch-size",
+        "12",
+        "--learning-rate",
+        "0.005",
+    ]
+    made: dict[str, list[Thing]] = {}
+
+    def plain_set() -> list[Thing]:
+        directory = make_set(tmp_path_factory.mktemp("things") / "plain", shards=2)
+        words = ["data", "subset", "--dataset", directory, "--per-class", 2]
+        assert elicit(*words, "--out", directory.parent / "subset") == 0
+        return [Thing(directory, words, lasting(directory.parent / "subset"), True)]
+
+    makers: dict[str, Callable[[], list[Thing]]] = {
+        "classifier": lambda: make(
+            "run", ["classifier", "train", "--dataset", data, *train_words],
+            session, "save_checkpoint", 2,
+        ),
+        "gan": lambda: make("gan", gan_words, session, "save_checkpoint", 2),
+        "synthesised": lambda: make(
+            "made",
+            ["synthesize", "--classifier", thing("classifier").directory, "--dataset", data, "--steps", 1, "--stop", 10,
+             "--batch-size", 4, "--batches-per-shard", 1],
+            experiments.synthesize, "note_shard", 2,
+        ),
+        "sampled": lambda: make(
+            "sampled",
+            ["gan", "sample", "--gan", thing("gan").directory, "--per-class", 4,
+             "--batch-size", 2],
+            experiments.growing_set, "write_sealed", 2,
+        ),
+        "plain": plain_set,
+    }  # fmt: skip
+
+    def thing(name: str) -> Thing:
+        kind, _, state = name.partition(", ")
+        if kind not in made:
+            made[kind] = makers[kind]()
+        return made[kind][state == "unfinished"]
+
+    return thing
+
+
+# By pattern, whether whole repetitions are quick.
+FILES = {
+    "classifier": ("config.json", "classifier.json", "metrics.jsonl", "result.json", "report.html",
+                   "checkpoints/*.json", "checkpoints/[0-9]*/**/*"),
+    "classifier, unfinished": ("config.json", "classifier.json", "metrics.jsonl",
+                               "checkpoints/*.json", "checkpoints/[0-9]*/**/*"),
+    "gan": ("config.json", "gan.json", "metrics.jsonl", "result.json", "report.html",
+            "generator/*.json", "generator/[0-9]*/**/*", "checkpoints/gan/*.json",
+            "checkpoints/gan/[0-9]*/**/*"),
+    "gan, unfinished": ("config.json", "gan.json", "metrics.jsonl", "checkpoints/gan/*.json",
+                        "checkpoints/gan/[0-9]*/**/*"),
+    "synthesised": ("*.array_record-*", "label.labels.txt", "features.json", "dataset_info.json",
+                    "manifest.json", "config.json", "summary.json"),
+    "synthesised, unfinished": ("*.array_record-*", "config.json", "*.note.json"),
+    "sampled": ("*.array_record-*", "label.labels.txt", "features.json", "dataset_info.json",
+                "manifest.json", "report.html"),
+    "sampled, unfinished": ("set/*.array_record-*", "config.json", "progress.json"),
+    "plain": ("*.array_record-*", "label.labels.txt", "features.json", "dataset_info.json",
+              "manifest.json"),
+}  # fmt: skip
+
+CASES = [(name, pattern) for name, patterns in FILES.items() for pattern in patterns]
+
+HARMLESS = {
+    # As after a kill between a file and its digests, or before the first one.
+    ("unfinished", "removed"): ("progress.json", "*.note.json", "classifier.json", "gan.json", "[0-9].json"),
+    # Written anew by every repetition, and read by none.
+    ("unfinished", ""): ("classifier.json", "gan.json"),
+    # Without its manifest a set is as one of another hand, or unfinished; without its result a run.
+    ("", "removed"): ("manifest.json", "result.json", "summary.json"),
+    ("", "a directory"): ("manifest.json", "result.json"),
+    ("", ""): ("summary.json",),
+}
+
+
+def place_of(thing: Thing) -> Path:
+    """Its directory, or that of the work beside it."""
+    work = thing.directory.with_name(f".{thing.directory.name}.partial")
+    return work if work.exists() else thing.directory
+
+
+def cases(thing: Thing, pattern: str) -> Iterator[tuple[str, str]]:
+    place = place_of(thing)
+    for path in sorted(p for p in place.glob(pattern) if p.is_file()):
+        for damage in DAMAGES:
+            yield path.relative_to(place).as_posix(), damage
+
+
+@pytest.mark.parametrize(("name", "pattern"), CASES)
+def test_damage_is_named_or_undone(name, pattern, things, tmp_path, elicit, capsys):
+    thing, failures, count = things(name), [], 0
+    for file, damage in cases(thing, pattern):
+        count += 1
+        failure = _failure(name, thing, file, damage, tmp_path / str(count), elicit, capsys)
+        if failure:
+            failures.append(f"{file}, {damage}: {failure}")
+    assert count >= len(DAMAGES)
+    assert not failures, "\n".join(failures)
+
+
+def _failure(name, thing, file, damage, tmp, elicit, capsys) -> str | None:
+    """What breaks the law in a case."""
+    place = tmp / place_of(thing).name
+    shutil.copytree(place_of(thing), place)
+    DAMAGES[damage](place / file)
+    is_named = lambda text: Path(file).name in text.replace("\n", " ")  # noqa: E731
+    if thing.is_finished and not file.startswith(UNDIGESTED):
+        status = elicit("verify", place)
+        said = capsys.readouterr()
+        if (status != 2 or not is_named(said.err)) and damage not in ("removed", "a directory"):
+            return f"verify: {status}, {said.err}"
+    if not SOAK and "[0-9]*/**" in name + file and damage != "flip 0":
+        return None
+    out = tmp / thing.directory.name
+    words = thing.repeat
+    if name == "plain":
+        out = tmp / "subset"
+        words = [place if word == thing.directory else word for word in words]
+    try:
+        status = elicit(*words, "--out", out)
+    except Exception as error:
+        return f"repeated: {error!r}"
+    said = capsys.readouterr().err
+    if status == 2:
+        return None if is_named(said) and "Traceback" not in said else f"refused: {said}"
+    if status != 0:
+        return f"repeated: {status}, {said}"
+    if lasting(out) != thing.wanted:
+        differing = [n for n in thing.wanted if lasting(out).get(n) != thing.wanted[n]]
+        return f"repeated, and other bytes in {differing}: {said}"
+    left = [damaged_checkpoints(p) for p in out.rglob("*") if p.is_dir()]
+    if any(left):
+        return f"damage is left: {left}"
+    return None if is_named(said) or _is_harmless(name, file, damage) else f"silent: {said}"
+
+
+def _is_harmless(name: str, file: str, damage: str) -> bool:
+    """Whether nothing was lost that has to be told."""
+    last = Path(file)
+    return any(
+        state in name and kind in ("", damage) and any(map(last.match, files))
+        for (state, kind), files in HARMLESS.items()
+    )
+
+
+def test_there_are_many_cases(things):
+    total = sum(len(list(cases(things(name), pattern))) for name, pattern in CASES)
+    assert total >= 200
+    print(f"{total} cases")
