@@ -46,7 +46,7 @@ def note_shard(out: Path, shard: Shard) -> None:
         shard: in it.
     """
     note = {
-        **shard.record._asdict(),
+        "shard": shard.record._asdict(),
         "start": shard.rows.start,
         "stop": shard.rows.stop,
         "left_out": list(shard.left_out),
@@ -133,7 +133,7 @@ def _read_note(path: Path) -> Shard | None:
     try:
         note = read_sealed(_note(path))
         rows = range(note["start"], note["stop"])
-        return Shard(_record(note), rows, tuple(map(str, note["left_out"])))
+        return Shard(_record(note["shard"]), rows, tuple(map(str, note["left_out"])))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -157,7 +157,7 @@ def test_a_complete_set_is_left_as_it_is(make, contents, monkeypatch, capsys):
         lambda path: path.unlink(),
         lambda path: path.write_text("{"),
         lambda path: path.write_text("[]"),
-        lambda path: path.write_text('{"shard_sha256": 1}'),
+        lambda path: path.write_text('{"shard": 1}'),
         lambda path: path.write_text(path.read_text().replace('sha256": "', 'sha256": "0')),
         lambda path: path.with_name(SHARDS[1]).unlink(),
     ],
