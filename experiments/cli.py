@@ -8,6 +8,7 @@ Exit status: 0 done, 1 training failed (the loss is no longer finite), 2 wrong i
 interrupted by Ctrl-C.
 """
 
+import errno
 import importlib
 import itertools
 import os
@@ -20,6 +21,19 @@ from typing import NamedTuple
 
 CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
 """Names the directory that keeps compiled programs; none are kept where it is not set."""
+
+
+ADVICE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "make room there and repeat the command, or choose another place",
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "allow it and repeat the command, or choose another place",
+    ),
+}
+"""What to do about an error of the system, by its number."""
 
 
 class Command(NamedTuple):
@@ -188,12 +202,18 @@ def _run(name: str, words: list[str]) -> int:
         # Wrong input is a ValueError everywhere; a traceback is for whoever debugs elicit itself.
         if os.environ.get("ELICIT_TRACEBACK"):
             raise
-        print(f"elicit {name}: error: {error}", file=sys.stderr)
+        print(f"elicit {name}: error: {_words_of(error)}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:
         print(f"elicit {name}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _words_of(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        return f"{error.filename}: {error.strerror}; {ADVICE[error.errno]}"
+    return str(error)
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

@@ -5,9 +5,12 @@ digested. The digests are written last, to `<step>.json` beside the checkpoint: 
 commit. What has none, or does not agree with them, is not a checkpoint.
 """
 
+import contextlib
 import hashlib
+import logging
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from train.files import read_json, sha256_of, write_json
+from train.files import naming, read_json, sha256_of, write_json
 
 CHECKPOINTS = "checkpoints"
 """Name of their directory in a run's."""
@@ -36,10 +39,17 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
         step: names the checkpoint; at least 0.
         state: nested dicts and lists of arrays.
         keep: how many to leave, at least 1.
+
+    Raises:
+        OSError: it cannot be written; the error names it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / str(step)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with (
+        naming(path),
+        _silent_absl(),
+        ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
+    ):
         checkpointer.save(path.absolute(), jax.tree.map(np.asarray, state), force=True)
     write_json(_digest_file(path), _digests(path))
     _remove_all_but(directory, _steps(directory)[:keep])
@@ -82,6 +92,18 @@ def digest_of(description: str, variables: Any) -> str:
         total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         total.update(array.tobytes())
     return total.hexdigest()
+
+
+@contextlib.contextmanager
+def _silent_absl() -> Iterator[None]:
+    """Keeps the tracebacks to itself that Orbax logs for an error before it raises it."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _steps(directory: Path) -> list[int]:

@@ -28,7 +28,7 @@ from PIL import Image
 from tensorflow_datasets.core import dataset_info, splits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from train.files import atomic_write, read_json, replacing, sha256_of, write_json
+from train.files import atomic_write, naming, read_json, replacing, sha256_of, write_json
 
 INFO_FILE = "dataset_info.json"
 MANIFEST_FILE = "manifest.json"
@@ -322,7 +322,8 @@ def commit(
     whole = {**manifest, "shards": records, "versions": _versions()}
     with tempfile.TemporaryDirectory() as scratch:
         # Staged elsewhere, because TFDS does not write its files atomically.
-        _dataset_info(spec, shards, templates).write_to_directory(epath.Path(scratch))
+        with naming(Path(scratch)):
+            _dataset_info(spec, shards, templates).write_to_directory(epath.Path(scratch))
         write_json(Path(scratch) / MANIFEST_FILE, whole)
         for name in METADATA_FILES:
             staged = Path(scratch) / name

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from train.files import atomic_write, read_json, write_json
+from train.files import atomic_write, naming, read_json, write_json
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -105,7 +105,8 @@ def check_key(key: int) -> None:
 
 def append_metrics(directory: Path, line: dict[str, Any]) -> None:
     """Appends one line to a run's metrics."""
-    with (directory / METRICS_FILE).open("a") as file:
+    path = directory / METRICS_FILE
+    with naming(path), path.open("a") as file:
         file.write(json.dumps(line, sort_keys=True) + "\n")
 
 
