@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from experiments.progress import Progress
-from train.checkpoints import latest_checkpoint, save_checkpoint
+from train.checkpoints import latest_checkpoint, remove_leftovers, save_checkpoint
 from train.loop import Budget, EpochResult, Learner, TrainState, fit
 from train.runs import keep_metrics
 
@@ -78,6 +78,7 @@ def train_epochs(
     total = budget.total_steps(count)
     done = resume[0] if resume else 0
     keep_metrics(out, math.ceil(done / budget.steps_per_epoch(count)), stage=stage)
+    remove_leftovers(checkpoints)
     if done == total:
         return
     last_saved = time.monotonic()

@@ -23,6 +23,9 @@ from train.files import naming, read_json, sha256_of, write_json
 CHECKPOINTS = "checkpoints"
 """Name of their directory in a run's."""
 
+KEPT = 2
+"""Checkpoints, the newest ones: one to go on from where the other is damaged."""
+
 
 class Checkpoint(NamedTuple):
     """A restored checkpoint: the step that it was saved under, and its arrays (NumPy)."""
@@ -31,7 +34,7 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
 
 
-def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> None:
+def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: int = KEPT) -> None:
     """Saves a checkpoint and removes all but the newest few.
 
     Args:
@@ -52,7 +55,20 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
     ):
         checkpointer.save(path.absolute(), jax.tree.map(np.asarray, state), force=True)
     write_json(_digest_file(path), _digests(path))
-    _remove_all_but(directory, _steps(directory)[:keep])
+    remove_leftovers(directory, keep=keep)
+
+
+def remove_leftovers(directory: Path, *, keep: int = KEPT) -> None:
+    """Removes all but the newest checkpoints, and what killed writers left behind.
+
+    Saving ends with it; whoever goes on from a checkpoint and may save none begins with it.
+
+    Args:
+        directory: of a run's checkpoints; nothing happens where it lacks.
+        keep: how many to leave, at least 1.
+    """
+    if directory.is_dir():
+        _remove_all_but(directory, _steps(directory)[:keep])
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
@@ -113,7 +129,7 @@ def _steps(directory: Path) -> list[int]:
 
 
 def _remove_all_but(directory: Path, steps: list[int]) -> None:
-    """Removes older checkpoints, their digests first, and what killed writers left behind."""
+    """Removes everything else, a checkpoint's digests first."""
     kept = {name for step in steps for name in (str(step), f"{step}.json")}
     for path in sorted(directory.iterdir(), key=Path.is_dir):
         if path.name in kept:

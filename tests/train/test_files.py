@@ -24,7 +24,8 @@ def limited():
     resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
-def test_a_file_that_cannot_be_written_stays_as_it_was(limited, tmp_path):
+@pytest.mark.usefixtures("limited")
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
     path = tmp_path / "file"
     atomic_write(path, b"old")
     with pytest.raises(OSError, match="File too large") as raised:
@@ -33,13 +34,15 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(limited, tmp_path):
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 
-def test_a_line_of_metrics_that_cannot_be_written_names_its_file(limited, tmp_path):
+@pytest.mark.usefixtures("limited")
+def test_a_line_of_metrics_that_cannot_be_written_names_its_file(tmp_path):
     with pytest.raises(OSError, match="File too large") as raised:
         append_metrics(tmp_path, {"much": "x" * LIMIT_BYTES})
     assert raised.value.filename == str(tmp_path / "metrics.jsonl")
 
 
-def test_a_shard_that_cannot_be_written_is_named_and_not_there(limited, tmp_path):
+@pytest.mark.usefixtures("limited")
+def test_a_shard_that_cannot_be_written_is_named_and_not_there(tmp_path):
     images = np.zeros((3, 5, 7, 3), np.uint8)
     columns = {"id": ["a", "b", "c"], "image": images, "label": np.zeros(3, np.int64)}
     with pytest.raises(OSError, match="File too large") as raised:
@@ -51,7 +54,8 @@ def test_a_shard_that_cannot_be_written_is_named_and_not_there(limited, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(limited, tmp_path, capfd):
+@pytest.mark.usefixtures("limited")
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, capfd):
     save_checkpoint(tmp_path, 1, {"step": np.int64(1)})
     with pytest.raises(OSError, match="File too large") as raised:
         save_checkpoint(tmp_path, 2, {"much": np.random.default_rng(0).random(LIMIT_BYTES)})
