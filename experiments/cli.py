@@ -211,7 +211,7 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def _words_of(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in ADVICE:
+    if isinstance(error, OSError) and error.filename and error.errno in ADVICE:
         return f"{error.filename}: {error.strerror}; {ADVICE[error.errno]}"
     return str(error)
 

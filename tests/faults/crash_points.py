@@ -4,7 +4,7 @@ SIGKILL leaves on disk what the kernel has been given by then. So it makes no di
 comes just before a flush or just after; what counts is which file was opened, renamed or removed
 last. Python tells of all of these: an audit hook hears of them in every thread, those of Orbax too.
 What is written comes before the renaming, so there a second moment is when half of it was written.
-A step before which nothing has changed since the last one is no new moment.
+What cannot change anything, such as removing a file that is not there, is no step.
 """
 
 import os
@@ -34,7 +34,6 @@ class CrashPoints:
         self._below, self._kill_at, self._count = str(below), kill_at, 0
         self._list = os.open(listed_in, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self._lock, self._is_dying = threading.Lock(), False
-        self._seen: set | None = None
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, args: tuple) -> None:
@@ -44,7 +43,9 @@ class CrashPoints:
         elif event == "os.rename":
             self._renamed(self._place(args[0], args[2]))
         elif event in ("os.remove", "os.rmdir", "os.mkdir"):
-            self._pass(event, self._place(args[0], args[-1]))
+            path = self._place(args[0], args[-1])
+            if os.path.lexists(path) == (event != "os.mkdir"):
+                self._pass(event, path)
 
     def _opened(self, path: str, *, appends: bool) -> None:
         self._pass("open", path)
@@ -60,10 +61,6 @@ class CrashPoints:
         if not path.startswith(self._below) or self._is_dying:
             return
         with self._lock:
-            seen = look(Path(self._below))
-            if seen == self._seen and last_deed is None:
-                return
-            self._seen = seen
             if self._count == self._kill_at:
                 self._is_dying = True  # the last deed is no step
                 if last_deed:
@@ -77,20 +74,6 @@ class CrashPoints:
         """The whole path; `shutil.rmtree` names files by a descriptor of their directory."""
         base = os.readlink(f"/proc/self/fd/{directory}") if directory >= 0 else os.getcwd()  # noqa: PTH109, PTH115 - as above
         return os.path.normpath(os.path.join(base, os.fsdecode(path)))  # noqa: PTH118 - as above
-
-
-def look(directory: Path) -> set[tuple[str, int, int, int]]:
-    """Tells apart any two states of all that is in a directory."""
-    found = set()
-    for place, directories, names in os.walk(directory):
-        for name in (*directories, *names):
-            path = f"{place}/{name}"
-            try:
-                status = os.stat(path)  # noqa: PTH116 - often, so quickly
-            except FileNotFoundError:
-                continue
-            found.add((path, status.st_ino, status.st_size, status.st_mtime_ns))
-    return found
 
 
 def _halve(path: str) -> None:

@@ -44,7 +44,7 @@ def run(job: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv = ["elicit", *job["words"]]
     if job["steps"] is not None:
-        CrashPoints(Path(job["directory"]), kill_at=job["kill_at"], listed_in=Path(job["steps"]))
+        CrashPoints(Path(job["out"]), kill_at=job["kill_at"], listed_in=Path(job["steps"]))
     if job["file_bytes"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"],) * 2)
     if job["heeds_permissions"]:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
-from crash_points import look
 
 from train.checkpoints import damaged_checkpoints, digest_of
 
@@ -64,7 +63,7 @@ class Job:
     Attributes:
         words: after `elicit`.
         directory: where it works; its output is `OUT` in there.
-        steps: file for a list of the steps by which it changes the directory; None: uncounted.
+        steps: file for a list of the steps by which it changes its output; None: uncounted.
         kill_at: number of the step at which it kills itself.
         file_bytes: no file can grow beyond this, as on a full disk.
         heeds_permissions: whether permission bits count for it, which they do not for root.
@@ -79,7 +78,12 @@ class Job:
 
     def as_line(self) -> bytes:
         """The job as the driver reads it."""
-        fields = {**vars(self), "words": list(self.words), "log": str(self.directory / LOG)}
+        fields = {
+            **vars(self),
+            "words": list(self.words),
+            "out": self.directory / OUT,
+            "log": self.directory / LOG,
+        }
         return json.dumps(fields, default=str).encode() + b"\n"
 
 
@@ -159,6 +163,20 @@ class Child:
         """Kills it; gives whether it was still running."""
         os.kill(self.pid, signal.SIGKILL)
         return self.wait() == -signal.SIGKILL
+
+
+def look(directory: Path) -> set[tuple[str, int, int, int]]:
+    """Tells apart any two states of all that is in a directory."""
+    found = set()
+    for place, directories, names in os.walk(directory):
+        for name in (*directories, *names):
+            path = f"{place}/{name}"
+            try:
+                status = os.stat(path)  # noqa: PTH116 - often, so quickly
+            except FileNotFoundError:
+                continue
+            found.add((path, status.st_ino, status.st_size, status.st_mtime_ns))
+    return found
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_a_place_that_may_not_be_written_to(name, driver, commands, tmp_path):
 def test_an_output_that_may_no_longer_be_written_to(driver, undisturbed, tmp_path):
     whole = undisturbed("synthesize")
     directory, out = tmp_path / "work", tmp_path / "work" / OUT
-    cut = driver.start(Job(whole.words, directory, steps=tmp_path / "steps", kill_at=20))
+    cut = driver.start(Job(whole.words, directory, steps=tmp_path / "steps", kill_at=8))
     cut.wait()
     before = content(out)
     out.chmod(0o555)
