@@ -44,7 +44,7 @@ COMMANDS = {
 }
 """What is killed: the words but for --out, with the place of the data."""
 
-TIMES = r'(<td class="number">\d+</td>){2}</tr>'
+TIMES = r'(<td class="number">[\d,]+</td>){2}</tr>'
 
 LOOK_EVERY_SECONDS = 0.002
 AT_MOST_SECONDS = 300
