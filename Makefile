@@ -4,13 +4,17 @@ PYTHON ?= python3
 PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 OUT ?= runs/quickstart
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test soak lint bench format clean
 
 demo: .venv/.installed
 	.venv/bin/elicit quickstart --out $(OUT)
 
 test: .venv/.installed-dev
 	.venv/bin/python -m pytest -n 2 --dist worksteal
+
+# Every crash point, and 21 kills of every command instead of 3: some quarter of an hour.
+soak: .venv/.installed-dev
+	ELICIT_SOAK=1 .venv/bin/python -m pytest tests/faults
 
 lint: .venv/.installed-dev
 	.venv/bin/ruff check .

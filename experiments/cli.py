@@ -5,16 +5,17 @@ configuration cannot drift apart. Its module is imported only when the command i
 keeps `elicit --help` quick.
 
 Exit status: 0 done; 1 what is computed is no longer finite, or another process of the job is lost;
-2 wrong input; 130 or 143 stopped by
-SIGINT (Ctrl-C) or SIGTERM. On the first such signal training finishes the steps at hand and saves a
-checkpoint, anything else ends where it is, and the same command goes on from there. A second signal
-ends the process at once, which loses no more than a kill does.
+2 wrong input, or a file that cannot be read or written; 130 or 143 stopped by SIGINT (Ctrl-C) or
+SIGTERM. On the first such signal training finishes the steps at hand and saves a checkpoint,
+anything else ends where it is, and the same command goes on from there. A second signal ends the
+process at once, which loses no more than a kill does.
 
 Two processes never write one directory: the second is refused, and told of the first.
 """
 
 import contextlib
 import dataclasses
+import errno
 import importlib
 import itertools
 import os
@@ -30,6 +31,19 @@ from experiments.stopping import Stopped, stopping_on_signals
 
 CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
 """Names the directory that keeps compiled programs; none are kept where it is not set."""
+
+
+ADVICE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "make room there and repeat the command, or choose another place",
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "allow it and repeat the command, or choose another place",
+    ),
+}
+"""What to do about an error of the system, by its number."""
 
 
 class Command(NamedTuple):
@@ -205,12 +219,18 @@ def _run(name: str, words: list[str]) -> int:
         if os.environ.get("ELICIT_TRACEBACK"):
             raise
         is_wrong_input = not isinstance(error, FloatingPointError | ChildProcessError)
-        return _end(f"elicit {name}: error: {error}", 2 if is_wrong_input else 1, error)
+        return _end(f"elicit {name}: error: {_words_of(error)}", 2 if is_wrong_input else 1, error)
     except KeyboardInterrupt as error:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         said = f"elicit {name}: {stopped}; the same command goes on from there"
         return _end(said, 128 + stopped.signum, stopped)
     return 0
+
+
+def _words_of(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.errno in ADVICE:
+        return f"{error.filename}: {error.strerror}; {ADVICE[error.errno]}"
+    return str(error)
 
 
 def _end(said: str, status: int, error: BaseException) -> int:

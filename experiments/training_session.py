@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, Key
 
 from experiments.progress import Progress
 from experiments.stopping import deferred, is_asked, stopped
-from train.checkpoints import check_layout, latest_checkpoint, save_checkpoint
+from train.checkpoints import check_layout, latest_checkpoint, remove_damaged, save_checkpoint
 from train.loop import (
     Budget,
     EpochResult,
@@ -87,6 +87,7 @@ def restore(
         ) from error
     check_layout(out, snapshot.state, lambda: empty, spec_file=CONFIG_FILE)
     if is_first_process():
+        remove_damaged(checkpoints)
         restore_metrics(out, metrics)
     state = jax.tree.map(jnp.asarray, snapshot.state)
     return Beginning(snapshot._replace(state=state), metrics)

@@ -5,12 +5,14 @@ digested. The digests are written last, to `<step>.json` beside the checkpoint: 
 commit. What has none, or does not agree with them, is not a checkpoint.
 """
 
+import contextlib
 import hashlib
+import logging
 import math
 import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from train.files import read_json, sha256_of, write_json
+from train.files import naming, read_json, sha256_of, write_json
 from train.memory import check_host_room
 
 CHECKPOINTS = "checkpoints"
@@ -26,6 +28,9 @@ CHECKPOINTS = "checkpoints"
 
 STEP = re.compile("0|[1-9][0-9]*")
 """As a checkpoint's name has it."""
+
+KEPT = 2
+"""Checkpoints, the newest ones: one to go on from where the other is damaged."""
 
 
 class Checkpoint(NamedTuple):
@@ -35,7 +40,7 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
 
 
-def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> None:
+def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: int = KEPT) -> None:
     """Saves a checkpoint and removes all but the newest few.
 
     Args:
@@ -43,15 +48,41 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
         step: names the checkpoint; at least 0.
         state: nested dicts and lists of arrays.
         keep: how many to leave, at least 1.
+
+    Raises:
+        OSError: it cannot be written; the error names it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / str(step)
     _digest_file(path).unlink(missing_ok=True)  # one saved again is none until it is whole
-    with _checkpointer() as checkpointer:
+    with naming(path), _silent_absl(), _checkpointer() as checkpointer:
         checkpointer.save(path.absolute(), jax.tree.map(np.asarray, state), force=True)
     write_json(_digest_file(path), _digests(path))
     # Any later one was damaged, or training would have gone on from there.
     _remove_all_but(directory, [saved for saved in _steps(directory) if saved <= step][:keep])
+
+
+def remove_damaged(directory: Path) -> None:
+    """Removes all checkpoints but the newest whole ones, and what killed writers left behind.
+
+    So none of them is ever taken for a good one. Whoever goes on from a checkpoint begins with it.
+
+    Args:
+        directory: of a run's checkpoints.
+
+    Warns:
+        UserWarning: for every damaged one before the newest whole one, naming the file; of those
+            after it `latest_checkpoint` warns.
+    """
+    whole: list[int] = []
+    for step in _steps(directory):
+        path = directory / str(step)
+        damaged = _first_damaged(path)
+        if damaged is None:
+            whole.append(step)
+        elif whole:
+            warnings.warn(f"checkpoint {path} is damaged ({damaged}); it is removed", stacklevel=2)
+    _remove_all_but(directory, whole[:KEPT])
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
@@ -171,6 +202,18 @@ def _claimed_bytes(array: Any) -> int:
     return np.dtype(array.dtype).itemsize * max(math.prod(array.shape), math.prod(chunk))
 
 
+@contextlib.contextmanager
+def _silent_absl() -> Iterator[None]:
+    """Keeps the tracebacks to itself that Orbax logs for an error before it raises it."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _steps(directory: Path) -> list[int]:
     """Steps of all committed checkpoints, the newest first."""
     stems = (path.stem for path in directory.glob("[0-9]*.json"))
@@ -178,7 +221,7 @@ def _steps(directory: Path) -> list[int]:
 
 
 def _remove_all_but(directory: Path, steps: list[int]) -> None:
-    """Removes older checkpoints, their digests first, and what killed writers left behind."""
+    """Removes everything else, a checkpoint's digests first."""
     kept = {name for step in steps for name in (str(step), f"{step}.json")}
     for path in sorted(directory.iterdir(), key=Path.is_dir):
         if path.name in kept:

@@ -1,6 +1,7 @@
 """Files that are whole or not there at all: written under a temporary name, flushed, renamed."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -22,6 +23,33 @@ SEAL = "sha256"
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Has whatever goes wrong in writing a file be an `OSError` that names it.
+
+    Python's own errors of a full disk name no file, and libraries in C++ raise errors of other
+    kinds, of which the text alone says what the system said.
+
+    Args:
+        path: the file or directory, under the name that a user knows.
+
+    Raises:
+        OSError: by the system's number of what went wrong.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        number = error.errno if isinstance(error, OSError) else _system_error_in(str(error))
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _system_error_in(text: str) -> int | None:
+    """The number of the system's error whose words stand in a text."""
+    return next((number for number in errno.errorcode if os.strerror(number) in text), None)
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside a file; what is written there becomes the file at the end.
 
@@ -34,14 +62,19 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         The temporary name, in the same directory, hence in the same file system.
+
+    Raises:
+        OSError: the file cannot be written; the error names it.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        yield partial
-        _flush(partial)
-        partial.replace(path)
+        with naming(path):
+            yield partial
+            _flush(partial)
+            partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # which would hide the first error
+            partial.unlink(missing_ok=True)
     # A rename lies in the directory, and survives a power cut only once that is flushed too.
     _flush(path.parent)
 

@@ -32,6 +32,7 @@ from train.files import (
     SEAL,
     atomic_write,
     file_problem,
+    naming,
     read_json,
     read_sealed,
     replacing,
@@ -346,7 +347,8 @@ def commit(
     with tempfile.TemporaryDirectory() as place:
         # Staged elsewhere, because TFDS does not write its files atomically.
         staged = Path(place)
-        _dataset_info(spec, shards, templates).write_to_directory(epath.Path(staged))
+        with naming(staged):
+            _dataset_info(spec, shards, templates).write_to_directory(epath.Path(staged))
         for path in staged.glob("*.json"):
             write_json(path, read_json(path))  # the same bytes every time
         files = {name: sha256_of(staged / name) for name in DESCRIPTION_FILES}

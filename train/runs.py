@@ -23,6 +23,7 @@ from train.files import (
     SEAL,
     atomic_write,
     file_problem,
+    naming,
     parse_json,
     read_json,
     read_sealed,
@@ -245,7 +246,8 @@ def check_key(key: int) -> None:
 
 def append_metrics(directory: Path, line: dict[str, Any]) -> None:
     """Appends one line to a run's metrics."""
-    with (directory / METRICS_FILE).open("a") as file:
+    path = directory / METRICS_FILE
+    with naming(path), path.open("a") as file:
         file.write(json.dumps(line, sort_keys=True) + "\n")
 
 

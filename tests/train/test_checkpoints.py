@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.checkpoints import damaged_checkpoints, latest_checkpoint, save_checkpoint
+from train.checkpoints import (
+    damaged_checkpoints,
+    latest_checkpoint,
+    remove_leftovers,
+    save_checkpoint,
+)
 
 
 def state(step):
@@ -147,3 +152,19 @@ def test_when_all_are_damaged_there_is_none(two_checkpoints, tmp_path):
     with pytest.warns(UserWarning, match="damaged") as warned:
         assert latest_checkpoint(directory) is None
     assert len(warned) == 2
+
+
+def test_what_a_killed_writer_left_is_removed_and_the_newest_two_are_kept(
+    two_checkpoints, tmp_path
+):
+    directory = tmp_path / "run"
+    shutil.copytree(two_checkpoints, directory)
+    shutil.copytree(directory / "1", directory / "0")  # its digests were the first to go
+    (directory / "3.orbax-checkpoint-tmp").mkdir()
+    (directory / ".3.json.partial").touch()
+    remove_leftovers(directory)
+    assert sorted(path.name for path in directory.iterdir()) == ["1", "1.json", "2", "2.json"]
+    remove_leftovers(directory, keep=1)
+    assert sorted(path.name for path in directory.iterdir()) == ["2", "2.json"]
+    remove_leftovers(tmp_path / "none")
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,47 @@
+"""The commands that are killed, and what they come to undisturbed: made when first asked for."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the harness is a module and no package
+
+from harness import COMMANDS, OUT, Driver, Undisturbed, run_undisturbed
+
+from tests.experiments.conftest import OWN_CLASSIFIERS, write_set
+
+COUNTS = {"train": 24, "test": 6}
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory) -> Iterator[Driver]:
+    """Starts processes that have compiled everything and know a user's classifier."""
+    modules = tmp_path_factory.mktemp("modules")
+    (modules / "own_classifiers.py").write_text(OWN_CLASSIFIERS)
+    started = Driver(compiled=tmp_path_factory.mktemp("compiled"), modules=modules)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory) -> Mapping[str, list[str]]:
+    """The words of each command, by its name in `COMMANDS`."""
+    data = write_set(tmp_path_factory.mktemp("data") / "made_up", counts=COUNTS)
+    out = ["--out", OUT]
+    return {name: words.format(data=data).split() + out for name, words in COMMANDS.items()}
+
+
+@pytest.fixture(scope="session")
+def undisturbed(driver, commands, tmp_path_factory) -> Callable[[str], Undisturbed]:
+    """What a command comes to if nothing befalls it."""
+    made: dict[str, Undisturbed] = {}
+
+    def run(name: str) -> Undisturbed:
+        if name not in made:
+            directory = tmp_path_factory.mktemp(f"undisturbed-{name}")
+            made[name] = run_undisturbed(driver, commands[name], directory)
+        return made[name]
+
+    return run

@@ -1,0 +1,40 @@
+"""Cut at any step by which it changes its directory, a command ends as if nothing had happened."""
+
+import signal
+
+import numpy as np
+import pytest
+from harness import LOG, OUT, SOAK, Job, content, differences
+
+STEPS_OF_NORMAL_TESTS = 3
+
+
+@pytest.mark.parametrize("name", ["synthesize", "classifier"])
+def test_a_command_cut_at_a_step_repeated_ends_with_the_same_bytes(
+    name, driver, undisturbed, tmp_path
+):
+    whole = undisturbed(name)
+    status, printed = driver.run(whole.words, tmp_path / "all", steps=tmp_path / "steps")
+    assert status == 0, printed
+    assert differences(content(tmp_path / "all" / OUT), whole.content) == []
+    steps = (tmp_path / "steps").read_text().splitlines()
+    assert len({step.split()[0] for step in steps}) > 3  # kinds of steps
+    wrong = {}
+    for number in _chosen(len(steps), name):
+        directory = tmp_path / str(number)
+        cut = driver.start(
+            Job(whole.words, directory, steps=tmp_path / f"steps-{number}", kill_at=number)
+        )
+        assert cut.wait() == -signal.SIGKILL, (directory / LOG).read_text()
+        status, printed = driver.run(whole.words, directory)
+        found = differences(content(directory / OUT), whole.content)
+        if status or found:
+            wrong[number, steps[number]] = found, printed.splitlines()[-1]
+    assert wrong == {}
+
+
+def _chosen(count: int, name: str) -> list[int]:
+    if SOAK:
+        return list(range(count))
+    random = np.random.default_rng([*map(ord, name)])
+    return sorted(random.choice(count, STEPS_OF_NORMAL_TESTS, replace=False).tolist())

@@ -1,0 +1,20 @@
+"""Killed at random moments and repeated, every command ends as if nothing had happened."""
+
+import numpy as np
+import pytest
+from harness import COMMANDS, OUT, SOAK, content, differences, kill_on_the_way
+
+KILLS_OF_A_RUN = 3
+RUNS = 7 if SOAK else 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_killed_command_repeated_ends_with_the_same_bytes(name, driver, undisturbed, tmp_path):
+    whole = undisturbed(name)
+    random = np.random.default_rng([*map(ord, name)])
+    hits = 0
+    for run in range(RUNS):
+        directory = tmp_path / str(run)
+        hits += kill_on_the_way(driver, whole, directory, random, kills=KILLS_OF_A_RUN)
+        assert differences(content(directory / OUT), whole.content) == []
+    assert hits == RUNS * KILLS_OF_A_RUN
