@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from experiments.progress import Progress
-from train.checkpoints import latest_checkpoint, save_checkpoint
+from train.checkpoints import latest_checkpoint, remove_damaged, save_checkpoint
 from train.loop import Budget, EpochResult, Learner, TrainState, fit
 from train.runs import metrics_bytes, restore_metrics, write_metrics
 
@@ -55,6 +55,7 @@ def restore(out: Path, checkpoints: Path, learner: Learner) -> Beginning | None:
             f"expected metrics in the checkpoint {checkpoints / str(checkpoint.step)}, got none; "
             f"it is of another version of elicit: remove {out} and train again"
         )
+    remove_damaged(checkpoints)
     # An optimiser's own types are a list of arrays on disk; groups do not change their structure.
     empty = jax.eval_shape(learner.initial, jax.random.key(0))
     saved = checkpoint.state
