@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.checkpoints import (
-    damaged_checkpoints,
-    latest_checkpoint,
-    remove_leftovers,
+    remove_damaged,
     save_checkpoint,
 )
 
@@ -137,6 +134,50 @@ def test_damage_is_named(two_checkpoints, tmp_path, damage):
     assert line.endswith(" is damaged")
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_one_is_refused_where_an_older_one_would_be_something_else(
+    two_checkpoints, tmp_path, damage
+):
+    directory = tmp_path / "run"
+    shutil.copytree(two_checkpoints, directory)
+    assert newest_checkpoint(directory).step == 2
+    damage(directory)
+    with pytest.raises(ValueError, match=r"checkpoint .*2 is damaged .*repeat the command"):
+        newest_checkpoint(directory)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_can_be_removed(two_checkpoints, tmp_path, damage):
+    directory = tmp_path / "run"
+    shutil.copytree(two_checkpoints, directory)
+    save_checkpoint(directory, 3, state(3), keep=3)
+    damage(directory)
+    with pytest.warns(UserWarning, match=r"checkpoint .*2 is damaged .*it is removed"):
+        remove_damaged(directory)
+    assert sorted(path.name for path in directory.iterdir()) == ["1", "1.json", "3", "3.json"]
+
+
+def test_a_good_one_stays_until_the_next_is_whole(two_checkpoints, tmp_path, monkeypatch):
+    """After a fall back to 1, where a damaged 3 lies: 2 is written again, and 1 is still there."""
+    directory = tmp_path / "run"
+    shutil.copytree(two_checkpoints, directory)
+    shutil.copytree(directory / "2", directory / "3")
+    (directory / "3.json").write_text("{}")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.checkpoints, "write_json", interrupt)  # before the commit
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(directory, 2, state(2))
+    with pytest.warns(UserWarning, match=r"checkpoint .*3 is damaged"):
+        assert latest_checkpoint(directory).step == 1
+    save_checkpoint(directory, 2, state(2))
+    assert sorted(path.name for path in directory.iterdir()) == ["1", "1.json", "2", "2.json"]
+    assert latest_checkpoint(directory).step == 2
+
+
 def test_without_digests_it_is_no_checkpoint(two_checkpoints, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(two_checkpoints, directory)
@@ -162,9 +203,5 @@ def test_what_a_killed_writer_left_is_removed_and_the_newest_two_are_kept(
     shutil.copytree(directory / "1", directory / "0")  # its digests were the first to go
     (directory / "3.orbax-checkpoint-tmp").mkdir()
     (directory / ".3.json.partial").touch()
-    remove_leftovers(directory)
+    remove_damaged(directory)
     assert sorted(path.name for path in directory.iterdir()) == ["1", "1.json", "2", "2.json"]
-    remove_leftovers(directory, keep=1)
-    assert sorted(path.name for path in directory.iterdir()) == ["2", "2.json"]
-    remove_leftovers(tmp_path / "none")
-    assert not (tmp_path / "none").exists()
