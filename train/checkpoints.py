@@ -105,27 +105,6 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
-def remove_damaged(directory: Path) -> None:
-    """Removes all checkpoints that are not whole, so that none is ever taken for a good one.
-
-    Args:
-        directory: of a run's checkpoints.
-
-    Warns:
-        UserWarning: for every damaged one before the newest whole one, naming the file; of those
-            after it `latest_checkpoint` warns.
-    """
-    whole: list[int] = []
-    for step in _steps(directory):
-        path = directory / str(step)
-        damaged = _first_damaged(path)
-        if damaged is None:
-            whole.append(step)
-        elif whole:
-            warnings.warn(f"checkpoint {path} is damaged ({damaged}); it is removed", stacklevel=2)
-    _remove_all_but(directory, whole)
-
-
 def newest_checkpoint(directory: Path) -> Checkpoint | None:
     """Restores the newest checkpoint, or None where there is none: to use what was trained.
 

@@ -7,6 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import train.checkpoints
+from train.checkpoints import (
+    damaged_checkpoints,
+    latest_checkpoint,
+    newest_checkpoint,
     remove_damaged,
     save_checkpoint,
 )
