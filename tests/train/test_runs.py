@@ -108,7 +108,7 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
 def test_a_damaged_line_is_named(tmp_path):
     append_metrics(tmp_path, {"epoch": 1})
     (tmp_path / "metrics.jsonl").write_bytes(b'{"epoch"; 1}\n')
-    with pytest.raises(ValueError, match=r"in every line of .*metrics\.jsonl"):
+    with pytest.raises(ValueError, match=r"in line 1 of .*metrics\.jsonl"):
         read_metrics(tmp_path)
 
 
