@@ -14,6 +14,7 @@ from train.image_sets import (
     ImageSetSpec,
     ShardRecord,
     describe_shard,
+    description_problems,
     read_manifest,
     shard_path,
     shard_problem,
@@ -52,7 +53,7 @@ def whole_shards(out: Path, spec: ImageSetSpec, counts: dict[int, int]) -> dict[
         counts: images that each shard is to have, by its index.
 
     Warns:
-        UserWarning: a shard that was whole once, the manifest or the note is damaged or gone.
+        UserWarning: a shard that was whole once, a file of the metadata or the note is damaged.
 
     Raises:
         ValueError: the set on disk holds more images than are asked for.
@@ -95,6 +96,8 @@ def _known_records(out: Path) -> dict[str, dict[str, Any]]:
         manifest = read_manifest(out)
         if manifest is None and (out / NOTE_FILE).is_file():
             manifest = read_sealed(out / NOTE_FILE)
+        elif problems := description_problems(out, manifest or {}):
+            warnings.warn(f"written again in {out}: {'; '.join(problems)}", stacklevel=3)
     except ValueError as error:
         warnings.warn(f"written again: {error}", stacklevel=3)
         manifest = None

@@ -25,7 +25,6 @@ from train.files import (
     read_json,
     read_sealed,
     sha256_of,
-    write_json,
     write_sealed,
 )
 
@@ -72,7 +71,7 @@ def open_run(
     wanted = as_json(config)
     path = directory / CONFIG_FILE
     if path.is_file():
-        differing = differences(read_json(path), wanted)
+        differing = differences(read_sealed(path), wanted)
         if differing:
             raise ValueError(
                 f"{directory} holds a run of another configuration: {'; '.join(differing)}. "
@@ -86,7 +85,7 @@ def open_run(
             "another --out, or remove it"
         )
     _begin(directory, check)
-    write_json(path, wanted)
+    write_sealed(path, wanted)
     return None
 
 
