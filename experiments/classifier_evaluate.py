@@ -11,7 +11,7 @@ from experiments.classifier_source import check_fits, find_classifier
 from experiments.report import write_report
 from train.datasets import load_images
 from train.evaluation import Evaluation, evaluate
-from train.files import read_json, write_sealed
+from train.files import read_sealed, write_sealed
 from train.runs import CONFIG_FILE, environment
 
 
@@ -71,7 +71,7 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
 def _trained_on(run: Path) -> str:
     path = run / CONFIG_FILE
     try:
-        return str(read_json(path)["dataset"]["name"])
+        return str(read_sealed(path)["dataset"]["name"])
     except (FileNotFoundError, KeyError, TypeError) as error:
         raise ValueError(f"{path} names no data set; give one with --dataset") from error
 

@@ -15,6 +15,7 @@ from train.image_sets import (
     ImageSetSpec,
     ShardRecord,
     describe_shard,
+    description_problems,
     read_manifest,
     shard_path,
     shard_problem,
@@ -72,7 +73,7 @@ def whole_shards(out: Path, spec: ImageSetSpec, ranges: dict[int, range]) -> dic
         ranges: the originals of each shard, by its index.
 
     Warns:
-        UserWarning: a shard that was whole once, the manifest or a note is damaged or gone.
+        UserWarning: a shard that was whole once, a file of the metadata or a note is damaged.
 
     Raises:
         ValueError: the set on disk holds more images than are asked for.
@@ -117,6 +118,8 @@ def _committed_records(out: Path) -> dict[str, ShardRecord]:
     """What the manifest says of shards, by the name of the file."""
     try:
         manifest = read_manifest(out)
+        if problems := description_problems(out, manifest or {}):
+            warnings.warn(f"written again in {out}: {'; '.join(problems)}", stacklevel=3)
     except ValueError as error:
         warnings.warn(f"written again: {error}", stacklevel=3)
         manifest = None

@@ -28,7 +28,6 @@ from train.files import (
     read_json,
     read_sealed,
     sha256_of,
-    write_json,
     write_sealed,
 )
 
@@ -89,7 +88,7 @@ def open_run(
     wanted = as_json(config)
     path = directory / CONFIG_FILE
     if path.is_file():
-        differing = differences(read_json(path), wanted)
+        differing = differences(read_sealed(path), wanted)
         if differing:
             raise ValueError(
                 f"{directory} holds a run of another configuration: {'; '.join(differing)}. "
@@ -103,7 +102,7 @@ def open_run(
             "another --out, or remove it"
         )
     _begin(directory, check)
-    write_json(path, wanted)
+    write_sealed(path, wanted)
     return None
 
 

@@ -18,7 +18,7 @@ from experiments.papers.making import collect_pieces, is_done, make_pieces
 from experiments.papers.plan import Arm, Piece, Plan, needed, place
 from train.classifiers import Precision, check_precision
 from train.datasets import data_digest, open_images
-from train.files import read_json
+from train.files import read_sealed
 from train.runs import (
     CONFIG_FILE,
     as_json,
@@ -309,7 +309,7 @@ def _machine_of(places: tuple[Path, ...], identity: Mapping[str, Any]) -> dict[s
     for directory in places:
         if not (directory / CONFIG_FILE).is_file():
             raise ValueError(f"expected results of an experiment to merge, got {directory}")
-        found[directory] = read_json(directory / CONFIG_FILE)
+        found[directory] = read_sealed(directory / CONFIG_FILE)
     first = next(iter(found.values()))
     common = {name: first.get(name) for name in FROM_THE_MACHINE}
     for directory, own in found.items():

@@ -281,7 +281,7 @@ def _experiment_problems(pieces: Path | None, directory: Path) -> list[str]:
     """The results against the configuration, and every arm against what its piece came to."""
     experiment, result = read_results(directory)
     path = directory / RESULT_FILE
-    problems = _differing(path, result, read_json(directory / CONFIG_FILE), CONFIG_FILE)
+    problems = _differing(path, result, read_sealed(directory / CONFIG_FILE), CONFIG_FILE)
     places = pieces_named(directory, pieces=pieces)
     there = {name: place for name, place in places.items() if _is_complete(place)}
     if places and not there:

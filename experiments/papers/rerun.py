@@ -31,7 +31,7 @@ from experiments.papers.registry import read_results
 from experiments.synthesize import SynthesizeConfig, synthesize_set
 from gans.sampling import image_keys, load_gan, sample
 from train.datasets import open_images
-from train.files import read_json
+from train.files import read_sealed
 from train.image_data import join_images
 from train.image_sets import read_extras, read_manifest
 from train.runs import CONFIG_FILE, differences, read_metrics
@@ -129,7 +129,7 @@ def _how(is_alike: bool, count: int, available: int) -> str:
 def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Piece], bool]:
     """The pieces that results were made from, and whether this machine is like the recorded one."""
     experiment, result = read_results(directory)
-    recorded = read_json(directory / CONFIG_FILE)
+    recorded = read_sealed(directory / CONFIG_FILE)
     preset, key = recorded["preset"], recorded["key"]
     if preset not in experiment.presets:
         raise ValueError(f"{directory} cannot be repeated here: there is no preset {preset} now")

@@ -1,7 +1,6 @@
 """`elicit experiment closed-loop`, made tiny: three classes, two seeds, a dozen steps."""
 
 import dataclasses
-import json
 import re
 import shutil
 import statistics
@@ -20,9 +19,9 @@ from gans.dcgan import DcganConfig, Generator
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
 from train.checkpoints import save_checkpoint
 from train.datasets import load_images
-from train.files import write_json
+from train.files import read_sealed, write_json
 from train.image_sets import read_extras, verify
-from train.runs import read_metrics
+from train.runs import read_metrics, read_result
 
 CLASSES = ("ant", "bee", "cow")
 WORDS = "--model vgg-small --seeds 2 --steps 12 --batch-size 12 --learning-rate 0.02 --key 5"
@@ -101,7 +100,7 @@ def copied(out, tmp_path) -> Path:
 
 
 def read(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return read_sealed(path)
 
 
 def arms(out: Path) -> dict[str, dict[str, Any]]:
@@ -141,7 +140,7 @@ def test_the_selector_is_trained_on_the_real_images_and_sorts(out):
     real = read(out / "real-6/config.json")
     assert (config.pop("key"), real.pop("key")) == (5, 6)
     assert config == real
-    assert result["selector"] == read(out / "selector/result.json")
+    assert result["selector"] == read_result(out / "selector")
     for name, right in (("tp", {True}), ("fp", {False}), ("random", {True, False})):
         predicted = read_extras(out / name, ("predicted",))["predicted"]
         assert set((predicted == load_images(out / name).labels).tolist()) == right

@@ -1,6 +1,5 @@
 """`elicit quickstart`, made tiny: 100 digits, two epochs, three updates; with --gan too."""
 
-import json
 import time
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from experiments.closed_loop import SameStepsConfig
 from experiments.quickstart import QuickstartConfig
 from experiments.synthesis_options import RuleConfig
 from train.classifier_training import TrainConfig
+from train.files import read_sealed
 
 COUNTS = {"train": 100, "test": 60}
 load_digits = train.datasets._load_digits
@@ -53,7 +53,7 @@ def out(tmp_path_factory, elicit) -> Path:
 
 
 def read(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return read_sealed(path)
 
 
 def test_the_arms_differ_by_the_replacement_alone(out):

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from train.files import write_json
+from train.files import read_sealed, write_json
 from train.runs import (
     ADDED_LATER,
     append_metrics,
@@ -42,7 +42,7 @@ def test_a_new_run_holds_its_configuration(tmp_path):
     directory = tmp_path / "deep" / "run"
     assert open_run(directory, Config()) is None
     expected = {"epochs": 5, "out": "a/b", "sizes": [1, 2], "inner": {"rate": 0.1}}
-    assert json.loads((directory / "config.json").read_text()) == expected == as_json(Config())
+    assert read_sealed(directory / "config.json") == expected == as_json(Config())
 
 
 def test_an_empty_directory_is_as_good_as_none(tmp_path):
@@ -82,6 +82,14 @@ def test_a_damaged_configuration_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json"):
         open_run(tmp_path, Config())
+
+
+def test_a_flipped_digit_is_no_other_configuration(tmp_path):
+    open_run(tmp_path, Config())
+    path = tmp_path / "config.json"
+    path.write_bytes(path.read_bytes().replace(b"5", b"4"))
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        open_run(tmp_path, Config(epochs=4))
 
 
 def test_fields_that_came_or_went_differ():
