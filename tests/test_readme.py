@@ -6,9 +6,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-import tyro
 
-from experiments.cli import COMMANDS
+from experiments.cli import COMMANDS, _parse
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 ELLIPSES = {
@@ -39,9 +38,7 @@ def test_every_command_in_the_readme_parses(line):
         if f"--{filled.split()[0]}" not in given:
             options = options.replace("…", f"--{filled.strip()} …")
     config = getattr(importlib.import_module(COMMANDS[name].module), COMMANDS[name].config)
-    parsed = tyro.cli(
-        config, args=shlex.split(options.replace("…", "")), config=(tyro.conf.OmitArgPrefixes,)
-    )
+    parsed, _ = _parse(name, config, shlex.split(options.replace("…", "")))
     assert isinstance(parsed, config)
 
 
