@@ -214,7 +214,7 @@ def test_a_damaged_piece_is_not_merged(shards, tmp_path, elicit, capsys):
     assert victim.name in message
 
 
-@pytest.mark.filterwarnings("default:.*is damaged")
+@pytest.mark.filterwarnings("default:.*is damaged", "default:made again")
 @pytest.mark.parametrize("kind", ["checkpoint", "shard"])
 def test_a_damaged_piece_is_named_and_made_again(kind, copied, finished, elicit, capsys):
     shutil.rmtree(piece(copied, "replaced-50-seed-2"))
