@@ -54,12 +54,10 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
     result = read_result(directory)
     if "experiment" not in result:
         raise ValueError(f"expected results of an experiment, got others in {path}")
-    if result["experiment"] not in NAMES:
-        raise ValueError(
-            f"expected an experiment among {', '.join(NAMES)}, got {result['experiment']!r:.60} "
-            f"in {path}"
-        )
-    return find_experiment(result["experiment"]), result
+    try:
+        return find_experiment(result["experiment"]), result
+    except ValueError as error:
+        raise ValueError(f"{error} in {path}") from error
 
 
 @contextlib.contextmanager

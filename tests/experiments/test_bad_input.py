@@ -55,6 +55,8 @@ def write_damaged(root: Path) -> None:
     """Copies of the data and of the run, each with one thing wrong."""
     for name in ("missing", "flipped", "broken", "unlabelled", "unfeatured"):
         shutil.copytree(root / "data", root / name)
+    for name in ("broken", "unlabelled", "unfeatured"):  # of another hand: it knows no digests
+        (root / name / "manifest.json").unlink()
     (root / "missing" / "made_up-train.array_record-00000").unlink()
     flip_byte(root / "flipped" / "made_up-train.array_record-00000")
     (root / "broken" / "dataset_info.json").write_text('{"name": "made')

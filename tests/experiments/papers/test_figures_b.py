@@ -71,7 +71,7 @@ def sample(config: GanSampleConfig, _: str) -> None:
         "label": labels,
     }
     shard = write_shard(config.out, spec, split="train", index=0, columns=columns)
-    commit(config.out, spec, {"train": [shard]}, manifest={"device_kind": "made up"})
+    commit(config.out, spec, {"train": [shard]}, manifest={"classifier": "made up"})
     tally = Tally(confusion.astype(np.int64), accepted.astype(np.int64))
     outcome = Outcome(CLASSES, (0, 1, 2), config.select, config.per_class, tally, kept)
     write_pages(config.out, title="Stand-ins", lead="", outcome=outcome)
