@@ -221,7 +221,10 @@ CASES = {
     "absent run": Case(f"{SYNTHESIZE_BY} absent", "no classifier at 'absent'.*classifier train"),
     "no run": Case(f"{SYNTHESIZE_BY} plain", "plain is not a classifier's run.*classifier train"),
     "file for a run": Case(f"{SYNTHESIZE_BY} file", "no classifier at 'file'.*run directory"),
-    "damaged run": Case(f"{SYNTHESIZE_BY} damaged_run", "no undamaged checkpoint; train it again"),
+    "damaged run": Case(
+        f"{SYNTHESIZE_BY} damaged_run",
+        r"damaged_run/checkpoints/24 is damaged .*repeat the command",
+    ),
     "run without a description": Case(
         f"{SYNTHESIZE_BY} specless_run", "specless_run/classifier.json does not describe"
     ),
@@ -348,7 +351,9 @@ CASES = {
     "directory below a file": Case(f"{TRAIN} --out file/new", "file/new"),
     # the other commands
     "evaluation of nothing": Case(f"{EVALUATE} plain", "plain is not a classifier's run.*make one"),
-    "evaluation of a damaged run": Case(f"{EVALUATE} damaged_run", "no undamaged checkpoint"),
+    "evaluation of a damaged run": Case(
+        f"{EVALUATE} damaged_run", "damaged_run/checkpoints/24 is damaged"
+    ),
     "evaluation without a data set": Case(
         f"{EVALUATE} misnamed_run", "misnamed_run/config.json.*--dataset"
     ),
