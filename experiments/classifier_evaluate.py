@@ -1,5 +1,6 @@
 """The command `elicit classifier evaluate`: exact accuracy on a whole split."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
     data = load_images(name, config.split, data_dir=config.data_dir)
     check_fits(source, data)
     result = evaluate(source.classify, data.images, data.labels, batch_size=config.batch_size)
-    stem = f"evaluation-{Path(name).name}-{config.split}"
+    stem = re.sub(r"[^\w.-]", "_", f"evaluation-{Path(name).name}-{config.split}")
     fields = {field: _plain(value) for field, value in result._asdict().items()}
     write_sealed(
         config.run / f"{stem}.json", {**fields, "images": len(data.labels), **environment()}
