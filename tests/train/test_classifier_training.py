@@ -47,7 +47,7 @@ def train(key=KEY, config=CONFIG, *, data=None, **options):
 
 
 def after(result):
-    return result.step, result.state
+    return loop.Snapshot(result.step, result.state)
 
 
 def assert_same_bits(found, expected):
@@ -97,7 +97,10 @@ def test_steps_a_call_have_no_influence_and_progress_counts_them(undisturbed):
     calls = []
     results = train(steps_per_call=2, on_progress=lambda *call: calls.append(call))
     assert_same_bits(results, undisturbed)
-    assert calls == [(2, 12), (3, 12), (5, 12), (6, 12), (8, 12), (9, 12), (11, 12), (12, 12)]
+    done = [0, *(step for step, total in calls if total == 12)]
+    assert set(np.diff(done)) <= {1, 2}  # as many as take a second, but at most two
+    assert {3, 6, 9, 12} <= set(done)  # the epochs' ends
+    assert done[-1] == 12
 
 
 def test_every_epoch_takes_all_images_in_an_order_of_its_own(monkeypatch):
