@@ -173,7 +173,7 @@ def _identity(
     gan_train = {"key": config.key, "train": as_json(config.train)} if config.gan_train else None
     return {
         "classifier_sha256": digest(classifier),
-        "sha256": {name: data_digest(data) for name, data in sets.items()},
+        "data_sha256": {name: data_digest(data) for name, data in sets.items()},
         "neighbours": config.neighbours,
         "gan_train": gan_train,
         "device_kind": jax.devices()[0].device_kind,

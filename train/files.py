@@ -202,8 +202,10 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
         value: what `json.dumps` takes; without that field.
 
     Raises:
-        ValueError: `value` holds a NaN or an infinity, which JSON does not know.
+        ValueError: `value` has that field, or holds a NaN or an infinity, which JSON does not know.
     """
+    if SEAL in value:
+        raise ValueError(f"{path} must have a field {SEAL} of its own, got {value[SEAL]!r:.60}")
     plain = json.loads(json.dumps(value, allow_nan=False))  # as it will be read
     write_json(path, {**plain, SEAL: _seal(plain)})
 

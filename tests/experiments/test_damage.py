@@ -236,7 +236,13 @@ CASES = [(name, pattern) for name, patterns in FILES.items() for pattern in patt
 
 HARMLESS = {
     # As after a kill between a file and its digests, or before the first one.
-    ("unfinished", "removed"): ("progress.json", "classifier.json", "gan.json", "[0-9].json"),
+    ("unfinished", "removed"): (
+        "progress.json",
+        "*.note.json",
+        "classifier.json",
+        "gan.json",
+        "[0-9].json",
+    ),
     # Written anew by every repetition, and read by none.
     ("unfinished", ""): ("classifier.json", "gan.json"),
     # Without its manifest a set is as one of another hand, or unfinished; without its result a run.

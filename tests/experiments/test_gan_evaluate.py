@@ -119,8 +119,8 @@ def test_gan_train_learns_from_the_generated_images_and_is_tested_on_real_ones(q
     assert accuracy == read_json(trained / "result.json")["test_accuracy"]
     asked, evaluated = read_json(trained / "config.json"), read_json(quality / "config.json")
     assert (asked["model"], asked["width"], asked["key"]) == ("vgg-small", 0.05, 4)
-    assert asked["dataset"]["train_sha256"] == evaluated["sha256"]["generated"]
-    assert asked["dataset"]["test_sha256"] == evaluated["sha256"]["real_test"]
+    assert asked["dataset"]["train_sha256"] == evaluated["data_sha256"]["generated"]
+    assert asked["dataset"]["test_sha256"] == evaluated["data_sha256"]["real_test"]
     assert evaluated["gan_train"]["train"]["batch_size"] == 12
 
 
