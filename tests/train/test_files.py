@@ -1,4 +1,4 @@
-"""Writing that fails: the file is named, whoever noticed, and its final name stays untouched."""
+"""Files: a failed write is named, whoever noticed, and a change of what is sealed is seen."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from train.checkpoints import latest_checkpoint, save_checkpoint
-from train.files import atomic_write, naming
+from train.files import atomic_write, naming, read_sealed, write_json, write_sealed
 from train.image_sets import ImageSetSpec, write_shard
 from train.runs import append_metrics
 
@@ -78,3 +78,24 @@ def test_an_error_that_is_not_the_system_s_stays_what_it_is(error, tmp_path):
     with pytest.raises(type(error)) as raised, naming(tmp_path):
         raise error
     assert raised.value is error
+
+
+def test_what_is_sealed_comes_back_and_no_digit_changes_unseen(tmp_path):
+    path, value = tmp_path / "a.json", {"accuracy": 0.75, "names": ["ä", "b"], "keys": (1, 2)}
+    write_sealed(path, value)
+    assert read_sealed(path) == {**value, "keys": [1, 2]}
+    path.write_text(path.read_text().replace("0.75", "0.85"))
+    with pytest.raises(ValueError, match=r"a\.json is damaged: its content differs"):
+        read_sealed(path)
+
+
+def test_json_of_another_hand_has_no_seal(tmp_path):
+    for value in ({"accuracy": 0.75}, [1, 2]):
+        write_json(tmp_path / "a.json", value)
+        assert read_sealed(tmp_path / "a.json") == value
+
+
+def test_the_seal_s_field_is_nobody_else_s(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.json must have a field sha256 of its own, got 'x'"):
+        write_sealed(tmp_path / "a.json", {"sha256": "x"})
+    assert not (tmp_path / "a.json").exists()
