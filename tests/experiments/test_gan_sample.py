@@ -311,7 +311,7 @@ WAYS = {
     [
         *((way, "growing_set.write_shard", 2) for way in WAYS),
         ("all", "growing_set.write_shard", 0),
-        ("selected", "growing_set.write_json", 1),
+        ("selected", "growing_set.write_sealed", 1),
         ("all", "gan_sample.commit", 0),
         ("judged", "gan_sample.write_pages", 0),
     ],

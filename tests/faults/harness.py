@@ -23,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from train.checkpoints import damaged_checkpoints, digest_of
+from train.runs import read_result, result_problems
 
 DRIVER = Path(__file__).with_name("driver.py")
 LOG = "printed"
@@ -253,7 +254,7 @@ def content(out: Path) -> dict[str, Any]:
     """All that a command has left, by name, but for times and for what differs from run to run.
 
     Those are the files of Orbax, which have random names: of a checkpoint it is the arrays. Its
-    digests are checked.
+    digests, and those in a result, are checked.
     """
     found: dict[str, Any] = {}
     for path in sorted(out.rglob("*")):
@@ -266,7 +267,8 @@ def content(out: Path) -> dict[str, Any]:
             assert damaged_checkpoints(path.parent) == []
             found[name] = "digests"
         elif path.name == "result.json":
-            found[name] = _without_times(json.loads(path.read_text()))
+            assert result_problems(path.parent) == []
+            found[name] = _without_times(read_result(path.parent))
         elif path.name == "report.html":
             found[name] = _page_without_times(path.read_text())
         else:
