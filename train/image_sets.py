@@ -40,7 +40,7 @@ from train.files import (
     write_json,
     write_sealed,
 )
-from train.manifests import check_shards
+from train.manifests import check_digests, check_shards
 from train.set_metadata import FEATURES_FILE, INFO_FILE, open_builder
 
 MANIFEST_FILE = "manifest.json"
@@ -418,6 +418,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         return None
     manifest = read_sealed(path)
     check_shards(path, manifest)
+    check_digests(path, manifest.get("files", {}))
     return manifest
 
 

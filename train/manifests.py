@@ -1,4 +1,4 @@
-"""What a manifest may say of a set's shards; it may be anyone's."""
+"""What a manifest or a result may say of the files that belong to it; it may be anyone's."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -51,6 +51,28 @@ def _problem(shard: Any) -> str | None:
     if not (isinstance(shard.get("sha256"), str) and SHA256.fullmatch(shard["sha256"])):
         return "64 hexadecimal digits as sha256"
     return None
+
+
+def check_digests(path: Path, digests: Any) -> None:
+    """Checks what a file says of others in its directory.
+
+    Args:
+        path: the file, for messages.
+        digests: sha256 in hexadecimal, by path below the directory.
+
+    Raises:
+        ValueError: they are something else, or a path leads out of the directory.
+    """
+    if not isinstance(digests, dict):
+        raise ValueError(f"expected digests by file in {path}, got {digests!r:.60}")
+    for name, digest in digests.items():
+        is_inside = all(PLAIN_NAME.fullmatch(part) for part in name.split("/"))
+        if not (is_inside and isinstance(digest, str) and SHA256.fullmatch(digest)):
+            raise ValueError(
+                f"expected plain names of files and 64 hexadecimal digits for each in {path}, got "
+                f"{name!r:.60}: {digest!r:.60}"
+            )
+        check_inside(path.parent, path.parent / name)
 
 
 def check_inside(directory: Path, path: Path) -> None:

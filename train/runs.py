@@ -30,6 +30,7 @@ from train.files import (
     sha256_of,
     write_sealed,
 )
+from train.manifests import check_digests
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -196,6 +197,7 @@ def _read_result(directory: Path) -> dict[str, Any]:
     result = read_sealed(path)
     if not isinstance(result, dict):
         raise ValueError(f"expected an object in {path}, got {type(result).__name__}")
+    check_digests(path, result.get(FILES, {}))
     # A flipped byte may hide the digest itself from read_sealed, but then not this one too.
     if FILES in result and SEAL not in read_json(path):
         raise ValueError(f"{path} is damaged: it has lost its sha256")

@@ -15,9 +15,9 @@ import tensorflow_datasets as tfds
 import train.files
 import train.memory
 from train.datasets import list_splits, load_images
-from train.files import parse_json, read_json
+from train.files import parse_json, read_json, write_sealed
 from train.image_sets import ImageSetSpec, commit, read_extras, verify, write_shard
-from train.runs import read_metrics
+from train.runs import read_metrics, read_result, result_problems
 
 SHAPE = (7, 5, 3)
 SHARD = "tiny-train.array_record-00000"
@@ -248,6 +248,28 @@ def test_entries_of_a_manifest_are_checked(fields, message, tiny):
     for use in (load_images, verify):
         with pytest.raises(ValueError, match=rf"{message}.* in entry 0 .*tiny/manifest\.json"):
             use(tiny)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [[], {"../features.json": 64 * "0"}, {"/etc/passwd": 64 * "0"}, {"features.json": None},
+     {"features.json": "0"}, {"": 64 * "0"}],
+)  # fmt: skip
+def test_digests_of_other_files_are_checked_too(files, tiny):
+    rewrite(tiny / "manifest.json", lambda m: m.update(files=files))
+    for use in (load_images, verify):
+        with pytest.raises(
+            ValueError, match=r"expected .*digits? .*in .*manifest\.json|digests by"
+        ):
+            use(tiny)
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../b", ""])
+def test_a_result_names_no_file_outside_its_run(name, tmp_path):
+    write_sealed(tmp_path / "result.json", {"files": {name: 64 * "0"}})
+    with pytest.raises(ValueError, match=r"plain names of files .*result\.json"):
+        read_result(tmp_path)
+    assert len(result_problems(tmp_path)) == 1
 
 
 def test_a_shard_listed_twice_is_refused(tiny):
