@@ -10,7 +10,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # the harness is a module and no
 
 from harness import COMMANDS, OUT, Driver, Undisturbed, run_undisturbed
 
-from tests.experiments.conftest import OWN_CLASSIFIERS, write_set
+from tests.experiments.conftest import (
+    OWN_CLASSIFIERS,
+    contents,  # noqa: F401 - a fixture
+    data,  # noqa: F401 - a fixture
+    write_set,
+)
 
 COUNTS = {"train": 24, "test": 6}
 
@@ -28,9 +33,9 @@ def driver(tmp_path_factory) -> Iterator[Driver]:
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory) -> Mapping[str, list[str]]:
     """The words of each command, by its name in `COMMANDS`."""
-    data = write_set(tmp_path_factory.mktemp("data") / "made_up", counts=COUNTS)
+    place = write_set(tmp_path_factory.mktemp("data") / "made_up", counts=COUNTS)
     out = ["--out", OUT]
-    return {name: words.format(data=data).split() + out for name, words in COMMANDS.items()}
+    return {name: words.format(data=place).split() + out for name, words in COMMANDS.items()}
 
 
 @pytest.fixture(scope="session")

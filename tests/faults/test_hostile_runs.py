@@ -20,7 +20,7 @@ from train.checkpoints import _digests, damaged_checkpoints, latest_checkpoint, 
 from train.classifiers import ClassifierSpec, load_classifier, load_spec
 from train.files import write_json
 from train.loop import TrainState
-from train.runs import as_json
+from train.runs import append_metrics, as_json
 from train.typed_json import from_json
 
 STATE = {"variables": {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}}
@@ -102,18 +102,23 @@ class _Line(NamedTuple):
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(tmp_path):
     state = _Line(3).initial(jax.random.key(0))
-    saved = {"step": 7, "variables": state.variables, "opt_state": jax.tree.leaves(state.opt_state)}
+    saved = {
+        "step": 7, "variables": state.variables, "opt_state": jax.tree.leaves(state.opt_state),
+        "metrics": np.frombuffer(b"\n{}\n", np.uint8),
+    }  # fmt: skip
+    append_metrics(tmp_path, {})
     save_checkpoint(tmp_path / "whole", 7, saved)
-    step, found, *_ = restore(tmp_path / "whole", _Line(3)) or (0, None)
-    assert step == 7
-    assert jax.tree.structure(found) == jax.tree.structure(state)
+    found = restore(tmp_path, tmp_path / "whole", _Line(3))
+    assert found is not None
+    assert (found.snapshot.step, found.metrics) == (7, b"{}\n")
+    assert jax.tree.structure(found.snapshot.state) == jax.tree.structure(state)
     with pytest.raises(ValueError, match="checkpoint are of different networks"):
-        restore(tmp_path / "whole", _Line(4))
+        restore(tmp_path, tmp_path / "whole", _Line(4))
     for number, lost in enumerate(saved):
         rest = {name: value for name, value in saved.items() if name != lost}
         save_checkpoint(tmp_path / lost, number, rest)
-        with pytest.raises(ValueError, match=f"of this training in .*/{lost}, got another"):
-            restore(tmp_path / lost, _Line(3))
+        with pytest.raises(ValueError, match=f"of this training in .*/{lost}/.*, got another"):
+            restore(tmp_path, tmp_path / lost, _Line(3))
 
 
 # --- descriptions ---------------------------------------------------------------------------------
