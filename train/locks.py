@@ -11,6 +11,7 @@ and no lock.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +21,9 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""What the system says where no file at all can be made."""
 
 
 @contextlib.contextmanager
@@ -43,8 +47,8 @@ def exclusive(directory: Path, *, wait: bool = False) -> Iterator[None]:
         file = _acquire(path, directory, wait=wait)
     except OSError as error:
         file = None
-        # Where not even the directory can be made, its writer has more to say.
-        if path.parent.is_dir():
+        # Where the directory itself cannot be made either, its writer has more to say.
+        if path.parent.is_dir() and (place.exists() or error.errno not in REFUSALS):
             warnings.warn(
                 f"{directory} goes without a lock ({error}); see to it that no other process "
                 "writes there meanwhile",
