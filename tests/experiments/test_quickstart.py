@@ -16,6 +16,7 @@ from experiments.quickstart import QuickstartConfig
 from experiments.synthesis_options import RuleConfig
 from train.classifier_training import TrainConfig
 from train.files import read_sealed
+from train.runs import read_result
 
 COUNTS = {"train": 100, "test": 60}
 load_digits = train.datasets._load_digits
@@ -120,9 +121,9 @@ def gan_out(tmp_path_factory, elicit) -> Path:
 
 def test_a_gan_s_whole_loop_runs(gan_out):
     result = read(gan_out / "result.json")
-    assert result["gan"] == read(gan_out / "gan" / "result.json")
+    assert result["gan"] == read_result(gan_out / "gan")
     assert result["gan"]["training_images"] == 40
-    assert result["comparison"] == read(gan_out / "loop" / "result.json")
+    assert result["comparison"] == read_result(gan_out / "loop")
     assert (result["key"], result["comparison"]["key"], result["gan"]["key"]) == (3, 3, 3)
     arms = result["comparison"]["arms"]
     assert len(arms) == 6

@@ -23,17 +23,17 @@ TEN_PIXELS = "classify = lambda images: 9 * images.reshape(len(images), -1)[:, 3
 AT_MOST_SECONDS = 300
 
 
-def heed_interrupts() -> None:
-    """Shells have what they start in the background ignore SIGINT, and its children with it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(*words: object, directory: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(word) for word in words],
-        cwd=directory, env={**os.environ, "PYTHONPATH": f"{ROOT}:{directory}"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts,
-    )  # fmt: skip
+    # Shells have what they start in the background ignore SIGINT, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [str(word) for word in words],
+            cwd=directory, env={**os.environ, "PYTHONPATH": f"{ROOT}:{directory}"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
