@@ -150,14 +150,14 @@ def train_epochs(
     done = snapshot.step if snapshot else 0
     if done == total:
         return
-    if is_first_process():
-        write_metrics(out, metrics)
     last_saved = time.monotonic()
 
     def stops_everywhere() -> bool:
         return in_any_process(should_stop())
 
     with deferred(), Progress(label, total=total, unit="steps", done=done) as progress:
+        if is_first_process():
+            write_metrics(out, metrics)
         try:
             for result in fit(
                 key, learner, data, budget, groups=groups, constants=constants, resume=snapshot,
