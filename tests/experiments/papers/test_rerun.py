@@ -30,9 +30,9 @@ from gans.sampling import GENERATOR, Gan, GanSpec, gan_digest
 from train.checkpoints import save_checkpoint
 from train.classifier_training import TrainConfig
 from train.datasets import load_images
-from train.files import read_json, sha256_of, write_json
+from train.files import read_json, read_sealed, sha256_of, write_json, write_sealed
 from train.image_sets import EXTRAS, ImageSetSpec, read_extras, read_manifest, write_shard
-from train.runs import RESULT_FILE, append_metrics, read_metrics
+from train.runs import RESULT_FILE, append_metrics, read_metrics, read_result, write_result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +166,7 @@ def rewrite_set(directory: Path, **changes: Any) -> None:
         "synthesised", data.class_names, data.images.shape[1:],
         extras=("target", "output", "kl", "max_error", "steps", "source_id"),
     )  # fmt: skip
-    manifest = read_json(directory / "manifest.json")
+    manifest = read_sealed(directory / "manifest.json")
     first = 0
     for index, shard in enumerate(manifest["shards"]):
         last = first + shard["num_examples"]
@@ -174,7 +174,7 @@ def rewrite_set(directory: Path, **changes: Any) -> None:
         write_shard(directory, spec, split="train", index=index, columns=part)
         shard["sha256"] = sha256_of(directory / shard["file"])
         first = last
-    write_json(directory / "manifest.json", manifest)
+    write_sealed(directory / "manifest.json", manifest)
 
 
 def rewrite_first_epoch(run: Path, **changes: float) -> None:
@@ -182,6 +182,7 @@ def rewrite_first_epoch(run: Path, **changes: float) -> None:
     assert changes.keys() <= first.keys()
     lines = [{**first, **changes}, *others]
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    write_result(run, read_result(run), of=experiments.classifier_train.PARTS)
 
 
 def test_all_is_the_same_bit_by_bit(whole, elicit, capsys, contents):
@@ -240,12 +241,11 @@ def test_what_was_changed_with_its_digests_is_caught(results, elicit, capsys):
 
 def test_samples_of_another_gan_are_caught(results, elicit, capsys):
     gan = piece(results, "gan")
-    variables = experiments.papers.rerun.load_gan(gan).variables
+    spec, variables = experiments.papers.rerun.load_gan(gan)
     turned = jax.tree.map(lambda leaf: -leaf if leaf.ndim == 4 else leaf, variables)
     save_checkpoint(gan / GENERATOR, 7, turned)
-    loaded = experiments.papers.rerun.load_gan(gan)
     result = read_json(gan / RESULT_FILE)
-    write_json(gan / RESULT_FILE, {**result, "gan_sha256": gan_digest(loaded)})
+    write_json(gan / RESULT_FILE, {**result, "gan_sha256": gan_digest(Gan(spec, turned))})
     assert elicit("verify", results, "--rerun", 4) == 2
     assert "15 samples" in capsys.readouterr().err
 
