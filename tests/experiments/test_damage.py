@@ -241,7 +241,7 @@ HARMLESS = {
         "*.note.json",
         "classifier.json",
         "gan.json",
-        "[0-9].json",
+        "[0-9]*.json",
     ),
     # Written anew by every repetition, and read by none.
     ("unfinished", ""): ("classifier.json", "gan.json"),
