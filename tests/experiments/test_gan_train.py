@@ -426,7 +426,7 @@ def test_a_diverging_level_stops_and_what_was_trained_is_kept(
     assert last_checkpoint(out, "encoder").step == 12
     assert read_lines(out) == read_lines(runs("stack"))[:2]
     assert not (out / "result.json").exists()
-    with pytest.raises(ValueError, match="no undamaged generator: its training is not finished"):
+    with pytest.raises(ValueError, match="holds no generator: its training is not finished"):
         load_gan(out)
 
 
