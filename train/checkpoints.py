@@ -5,6 +5,7 @@ digested. The digests are written last, to `<step>.json` beside the checkpoint: 
 commit. What has none, or does not agree with them, is not a checkpoint.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -127,8 +128,29 @@ def _checkpointer() -> ocp.Checkpointer:
     """Of this process alone: Orbax would wait for all others of a job to do the same."""
     alone = jax.process_index()
     options = ocp.options.MultiprocessingOptions(primary_host=alone, active_processes={alone})
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (jax.Array, ocp.type_handlers.ArrayHandler()), (np.ndarray, _PatientHandler())
+    )
+    handler = ocp.PyTreeCheckpointHandler(
+        multiprocessing_options=options, type_handler_registry=registry
+    )
     return ocp.Checkpointer(handler, multiprocessing_options=options)
+
+
+class _PatientHandler(ocp.type_handlers.NumpyHandler):
+    """Waits for every array, also after one could not be written.
+
+    Orbax closes its event loop at the first failure; each write that ends after it then prints a
+    traceback of its own, past whoever handles the error.
+    """
+
+    async def _background_serialize(self, values: Any, infos: Any, args: Any = None) -> None:
+        write = super()._background_serialize
+        arrays = zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True)
+        writes = [write([value], [info], [arg]) for value, info, arg in arrays]
+        for outcome in await asyncio.gather(*writes, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
 
 def damaged_checkpoints(directory: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """`elicit quickstart`, made tiny: 100 digits, two epochs, three updates; with --gan too."""
 
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -100,9 +99,7 @@ def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
     before = contents(out)
     monkeypatch.delattr("experiments.training_session.fit")
     monkeypatch.delattr("experiments.synthesize.write_shard")
-    began = time.monotonic()
     assert elicit("quickstart", "--out", out, "--seeds", 2, "--fraction", 0.25) == 0
-    assert time.monotonic() - began < 20
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "report.html")
     after = contents(out)
     assert set(after) == set(before)

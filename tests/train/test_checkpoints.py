@@ -1,5 +1,6 @@
 """Checkpoints: what was saved comes back, and damage does not go unseen."""
 
+import resource
 import shutil
 
 import jax
@@ -181,6 +182,25 @@ def test_a_good_one_stays_until_the_next_is_whole(two_checkpoints, tmp_path, mon
     save_checkpoint(directory, 2, state(2))
     assert sorted(path.name for path in directory.iterdir()) == ["1", "1.json", "2", "2.json"]
     assert latest_checkpoint(directory).step == 2
+
+
+@pytest.fixture
+def small_files():
+    """No file of more than 20,000 bytes can be written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_many_arrays_that_cannot_be_written_are_one_error_and_nothing_else(tmp_path, capfd):
+    arrays = np.random.default_rng(0).normal(size=(40, 1000))
+    for step in range(5):  # which of the writes fails first differs
+        with pytest.raises(OSError, match=rf"File too large: .*{step}'"):
+            save_checkpoint(tmp_path, step, {str(i): array for i, array in enumerate(arrays)})
+    assert capfd.readouterr().err == ""
+    assert latest_checkpoint(tmp_path) is None
 
 
 def test_without_digests_it_is_no_checkpoint(two_checkpoints, tmp_path):
