@@ -30,8 +30,9 @@ from train.checkpoints import CHECKPOINTS, save_checkpoint
 from train.classifiers import Precision, check_precision
 from train.datasets import ImageData, data_digest, load_images
 from train.files import write_sealed
-from train.loop import Budget, NonFiniteConfig, compile_steps
+from train.loop import Budget, compile_steps
 from train.memory import Footprint, check_fits, explained, footprint
+from train.nonfinite import NonFiniteConfig
 from train.processes import (
     first_process_first,
     is_first_process,

@@ -17,13 +17,13 @@ from train.loop import (
     Budget,
     EpochResult,
     Learner,
-    NotFinite,
     Paused,
     Snapshot,
     TrainState,
     fit,
     initial_state,
 )
+from train.nonfinite import NotFinite
 from train.processes import in_any_process, is_first_process
 from train.runs import CONFIG_FILE, metrics_bytes, restore_metrics, write_metrics
 

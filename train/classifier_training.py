@@ -14,8 +14,9 @@ from imgopt import to_float
 from train.augmentation import flip_and_crop
 from train.classifiers import ClassifierSpec, Precision, normalise
 from train.datasets import ImageData
-from train.loop import Budget, NonFiniteConfig, TrainState
+from train.loop import Budget, TrainState
 from train.losses import KlDirection, cross_entropy, mixed_soft_label_loss
+from train.nonfinite import NonFiniteConfig
 from train.runs import ADDED_LATER
 
 

@@ -14,14 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Int, Key
 
+from train.nonfinite import broken_steps, means_of_finite, not_finite, watched
 from train.processes import (
     as_local,
     dealt_out,
@@ -36,9 +37,6 @@ STEPS_PER_CALL = 20
 
 SECONDS_PER_CALL = 1.0
 """About how long a call may take: so long a request to stop waits."""
-
-SKIPPED = "skipped"
-"""Among a step's scalars: whether it was skipped because it was not finite."""
 
 
 class TrainState(NamedTuple):
@@ -105,38 +103,6 @@ class Budget:
     def total_steps(self, count: int) -> int:
         """Updates in all, for a training set of `count` examples."""
         return self.steps or self.steps_per_epoch(count) * self.epochs
-
-
-@dataclass(frozen=True)
-class NonFiniteConfig:
-    """What is done about a step whose loss, gradient or new state is not finite."""
-
-    on_nonfinite: Literal["stop", "skip"] = "stop"
-    """At a step that is not finite: stop, or leave its update out and go on."""
-    max_skipped: int = 10
-    """With --on-nonfinite skip, how many steps to skip in all before it stops after all."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
-        if self.max_skipped < 1:
-            raise ValueError(f"max_skipped must be at least 1, got {self.max_skipped}")
-
-    @property
-    def allowed(self) -> int | None:
-        """How many steps `fit` may skip; None: it stops at the first."""
-        return self.max_skipped if self.on_nonfinite == "skip" else None
-
-
-class NotFinite(FloatingPointError):  # noqa: N818 -- as FloatingPointError itself
-    """A step that is not finite; the message names it.
-
-    Attributes:
-        rows: of the training set, the examples of its batch.
-    """
-
-    def __init__(self, message: str, rows: Int[np.ndarray, " n"]) -> None:
-        super().__init__(message)
-        self.rows = rows
 
 
 class Snapshot(NamedTuple):
@@ -230,9 +196,9 @@ def fit(
     Raises:
         ValueError: the training set, or a group of it, is smaller than a batch; or the devices are
             too many, or do not share a batch evenly.
-        NotFinite: a scalar of a step is not finite, or with `max_skipped` more steps than that are
-            not, be it in what they would make of the state.
-        FloatingPointError: a variable is no longer finite; the message names the step.
+        NotFinite: a step is not finite, in its scalars or in what it makes of the state; with
+            `max_skipped`, more steps than that are not.
+        FloatingPointError: not a single step of an epoch is finite.
         Paused: it was asked to stop.
         LostProcessError: another process of the job has ended.
     """
@@ -257,24 +223,26 @@ def fit(
             stop = min(step + caller.steps, end)
             state, scalars = caller.take_steps(state, placed_order, first, step, stop)
             found.append(scalars)
-            broken = np.flatnonzero(_broken(scalars).reshape(stop - step, -1).any(1))
+            broken = broken_steps(scalars)
             left = (max_skipped or 0) - skipped
             if len(broken) > left:
-                raise _not_finite(
-                    scalars, int(broken[left]), order[..., (step - first) * budget.batch_size :],
-                    groups, budget.batch_size, step=step, epoch=epoch, skipped=max_skipped,
+                index = int(broken[left])
+                begin = (step + index - first) * budget.batch_size
+                raise not_finite(
+                    {name: value[index] for name, value in scalars.items()},
+                    np.asarray(order)[..., begin : begin + budget.batch_size],
+                    groups=groups, step=step + index, epoch=epoch,
+                    skipped=max_skipped,
                 )  # fmt: skip
             skipped += len(broken)
             step = stop
             if on_progress:
                 on_progress(step, total)
             if step < end and should_stop():
-                _check_parameters(state, step=step, epoch=epoch)
                 raise Paused(Snapshot(step, as_local(state, mesh), _joined(found), skipped))
-        _check_parameters(state, step=step, epoch=epoch)
         before = {}
         count = skipped if skips else None
-        means = _means(_joined(found), epoch)
+        means = means_of_finite(_joined(found), epoch=epoch)
         yield EpochResult(epoch + 1, step, as_local(state, mesh), means, count)
 
 
@@ -353,21 +321,6 @@ def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
-def _means(scalars: Mapping[str, np.ndarray], epoch: int) -> dict[str, np.ndarray]:
-    """Means over all steps; in float64, so that they do not depend on the steps of a call."""
-    used = ~scalars[SKIPPED] if SKIPPED in scalars else np.True_
-    if not np.any(used, axis=0).all():
-        raise FloatingPointError(
-            f"not a single step of epoch {epoch + 1} was finite; a lower --learning-rate may help. "
-            "The last checkpoint is kept"
-        )
-    return {
-        name: np.asarray(value.mean(0, dtype=np.float64, where=used))
-        for name, value in scalars.items()
-        if name != SKIPPED
-    }
-
-
 def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
     """A learner's first state, or one for each of several keys, with an axis of groups in front."""
     return _make_initial(learner, bool(key.ndim))(_fold(key, 0))
@@ -382,58 +335,6 @@ def _fold(key: Key[Array, "*groups"], data: Any) -> Key[Array, "*groups"]:
 @functools.lru_cache(maxsize=8)  # compiling it takes longer than many a training step
 def _make_initial(learner: Learner, grouped: bool) -> Callable:
     return jax.jit(jax.vmap(learner.initial) if grouped else learner.initial)
-
-
-@jax.jit
-def _is_finite(tree: Any) -> Bool[Array, ""]:
-    return jax.tree.reduce(
-        jnp.logical_and, jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), tree)
-    )
-
-
-def _broken(found: Mapping[str, np.ndarray]) -> Bool[np.ndarray, "steps *groups"]:
-    """Which steps are not finite, as far as the scalars or the program itself tell."""
-    if SKIPPED in found:
-        return found[SKIPPED]
-    return np.any([~np.isfinite(value) for value in found.values()], axis=0)
-
-
-def _not_finite(
-    found: Mapping[str, np.ndarray],
-    index: int,
-    order: Int[Array, "*groups n"],
-    groups: Mapping[str, Any] | None,
-    batch_size: int,
-    *,
-    step: int,
-    epoch: int,
-    skipped: int | None,
-) -> NotFinite:
-    """What to raise of one of a call's steps, counted from `step`, as `order` is."""
-    names = [
-        name.replace("_", " ")
-        for name, value in found.items()
-        if name != SKIPPED and not np.isfinite(value[index]).all()
-    ]
-    which = _broken(found)[index]
-    whose = "" if groups is None else f" of {', '.join(np.array(list(groups))[which])}"
-    more = "" if skipped is None else f" (skipped before it: {skipped})"
-    rows = np.asarray(order)[which, ..., index * batch_size : (index + 1) * batch_size]
-    return NotFinite(
-        f"not finite at step {step + index} (epoch {epoch + 1}): the "
-        f"{' and the '.join(names or ['update'])}{whose}{more}; a lower --learning-rate may help. "
-        "The last checkpoint is kept",
-        rows.ravel(),
-    )
-
-
-def _check_parameters(state: TrainState, *, step: int, epoch: int) -> None:
-    """Raises FloatingPointError where a variable is not finite after `step` updates."""
-    if not _is_finite(state.variables):  # the scalars are those before the last update
-        raise FloatingPointError(
-            f"the parameters are not finite after step {step - 1} (epoch {epoch + 1}); a lower "
-            "--learning-rate may help. The last checkpoint is kept"
-        )
 
 
 def _epoch_order(
@@ -479,7 +380,7 @@ def _make_run_steps(
             batch = jax.tree.map(lambda column: column[rows], data)
             batch = dealt_out(batch, mesh, axis=int(grouped))
             after, found = update(_fold(key, step), state, batch, constants)
-            return _skipping(state, after, found, grouped) if skips else (after, found)
+            return watched(state, after, found, grouped=grouped, skips=skips)
 
         def body(step, carry):
             state, kept = carry
@@ -492,24 +393,3 @@ def _make_run_steps(
         return jax.lax.fori_loop(start, stop, body, (state, empty))
 
     return run_steps
-
-
-def _skipping(
-    before: TrainState, after: TrainState, found: dict[str, Array], grouped: bool
-) -> tuple[TrainState, dict[str, Array]]:
-    """A step's result; where it is not finite, the state before it. `SKIPPED` tells.
-
-    The gradient shows in the state: what is not finite in it makes a parameter so.
-    """
-    finite = [
-        jnp.isfinite(leaf).all(tuple(range(int(grouped), leaf.ndim)))
-        for leaf in jax.tree.leaves((after, found))
-    ]
-    is_good = functools.reduce(jnp.logical_and, finite)
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(
-            is_good.reshape(is_good.shape + (1,) * (new.ndim - is_good.ndim)), new, old
-        )
-
-    return jax.tree.map(choose, after, before), {**found, SKIPPED: ~is_good}

@@ -71,21 +71,20 @@ def make_pieces(
     Args:
         pieces: all of a plan.
         wanted: names, in the order in which they are to be made.
-        on_made: called after each of `wanted` that had to be made.
+        on_made: called after each of `wanted`, and each that was damaged, that had to be made.
 
     Warns:
         UserWarning: a piece is damaged; the message names the file.
     """
-    for piece in needed(pieces, wanted):
-        if _is_there(piece) and _problems(piece):
-            with exclusive(piece.directory, wait=True):
-                if _is_there(piece):  # no other process is at it already
-                    _mend(piece)
-    missing = [name for name in wanted if not is_done(pieces[name])]
+    damaged = [piece for piece in needed(pieces, wanted) if _is_there(piece) and _problems(piece)]
+    for piece in damaged:
+        _mend(piece)
+    asked = dict.fromkeys([*(piece.name for piece in damaged), *wanted])
+    missing = [name for name in asked if not is_done(pieces[name])]
     for number, name in enumerate(missing, 1):
         for piece in needed(pieces, [name]):
             if not is_done(piece):
-                print(f"{piece.name} ({number} of {len(missing)} measurements)", flush=True)
+                print(f"{piece.name} ({number} of {len(missing)} to make)", flush=True)
                 _make(piece)
         on_made()
 
@@ -124,18 +123,22 @@ def _lines(check: Callable[[], list[str]]) -> list[str]:
 
 
 def _mend(piece: Piece) -> None:
-    """Has a damaged piece made again, from the last good checkpoint or shard where it has any."""
-    problems = _problems(piece)
-    if not problems:
-        return
-    warnings.warn(
-        f"{piece.directory} is damaged ({'; '.join(problems)}); it is made again", stacklevel=2
-    )
-    command = _COMMANDS[type(piece.config)]
-    if command.goes_on:
-        (piece.directory / command.last_file).unlink()
-    else:
-        shutil.rmtree(piece.directory)
+    """Leaves of a damaged piece what its command goes on from: the last good checkpoint or shard.
+
+    Does nothing where another process was at it first.
+    """
+    with exclusive(piece.directory, wait=True):
+        problems = _problems(piece) if _is_there(piece) else []
+        if not problems:
+            return
+        warnings.warn(
+            f"{piece.directory} is damaged ({'; '.join(problems)}); it is made again", stacklevel=3
+        )
+        command = _COMMANDS[type(piece.config)]
+        if command.goes_on:
+            (piece.directory / command.last_file).unlink()
+        else:
+            shutil.rmtree(piece.directory)
 
 
 def _problems(piece: Piece) -> list[str]:

@@ -4,17 +4,15 @@ The law of a case, which is a thing, one of its files and a kind of damage: the 
 the thing, repeated, either ends as if nothing had happened, and where a file was lost that holds
 its digest elsewhere a warning names it; or it is refused with exit status 2 and a line that names
 the file. `elicit verify` and whoever reads the thing find it too. Nothing leaves `main` as an
-exception. With ELICIT_SOAK=1 every case is a whole repetition, and there are more positions.
+exception. With ELICIT_SOAK=1 every case is a whole repetition.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 
 import experiments.classifier_train
@@ -23,43 +21,14 @@ import experiments.gan_train
 import experiments.growing_set
 import experiments.synthesize
 import experiments.training_session
+from tests.experiments.damages import DAMAGES, SOAK
 from train.checkpoints import damaged_checkpoints
 from train.networks import NETWORKS
-
-SOAK = bool(os.environ.get("ELICIT_SOAK"))
-FLIPS = 20 if SOAK else 2
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),
     pytest.mark.usefixtures("compiled_quickly", "tiny_pages"),
 ]
-
-
-def flip(path: Path, seed: int) -> None:
-    content = bytearray(path.read_bytes())
-    random = np.random.default_rng([seed, len(content)])
-    if content:  # some of Orbax's files are empty
-        content[random.integers(len(content))] ^= 1 << random.integers(8)
-    path.write_bytes(bytes(content or b"\0"))
-
-
-def halve(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2] or b"\0")
-
-
-def become_a_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-DAMAGES: dict[str, Callable[[Path], object]] = {
-    **{f"flip {i}": lambda path, i=i: flip(path, i) for i in range(FLIPS)},
-    "halved": halve,
-    "emptied": lambda path: path.write_bytes(b"" if path.stat().st_size else b"\0"),
-    "removed": Path.unlink,
-    "a directory": become_a_directory,
-}
 
 
 class Thing(NamedTuple):

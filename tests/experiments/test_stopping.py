@@ -15,6 +15,14 @@ from train.checkpoints import latest_checkpoint
 STEPS, TOTAL = 4, 24  # an epoch's, and all
 
 
+@pytest.fixture(autouse=True)
+def signals_are_heeded():
+    """Shells have what they start in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def signal_at(monkeypatch):
     """Sends a signal to this process after a step, once; every call to the device is one step."""

@@ -10,13 +10,12 @@ import pytest
 from train import loop
 from train.loop import (
     Budget,
-    NonFiniteConfig,
-    NotFinite,
     Paused,
     Snapshot,
     TrainState,
     fit,
 )
+from train.nonfinite import NonFiniteConfig, NotFinite
 
 KEY = jax.random.key(3)
 RANDOM = np.random.default_rng(1)
@@ -213,14 +212,17 @@ def test_the_rows_of_the_batch_come_with_it(groups):
     assert groups is None or set(caught.value.rows.tolist()) <= set(GROUPS["odd"].tolist())
 
 
+def rows_of(step):
+    """Of the training set, the batch that a step has by the words at the module's head."""
+    order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(KEY, 1), step // 5), 23)
+    return np.asarray(order)[(step % 5) * 4 : (step % 5 + 1) * 4]
+
+
 def by_hand():
     """The walk in plain Python, without the steps in which row 5 comes."""
     learner, state = Walker(), Walker().initial(jax.random.fold_in(KEY, 0))
     for step in range(15):
-        order = jax.random.permutation(
-            jax.random.fold_in(jax.random.fold_in(KEY, 1), step // 5), 23
-        )
-        rows = np.asarray(order)[(step % 5) * 4 : (step % 5 + 1) * 4]
+        rows = rows_of(step)
         if 5 not in rows:
             batch = {name: column[rows] for name, column in DATA.items()}
             key = jax.random.fold_in(jax.random.fold_in(KEY, 2), step)
@@ -238,7 +240,7 @@ def test_a_skipped_step_leaves_no_trace_in_the_state(steps_per_call):
     assert last.state.variables["seen"].sum() == 12 * 4
     np.testing.assert_allclose(last.state.variables["w"], by_hand().variables["w"], rtol=1e-6)
     assert np.isfinite([float(result.means["w0"]) for result in results]).all()
-    assert "skipped" not in last.means
+    assert set(last.means) == {"step", "w0"}
 
 
 def test_where_nothing_is_skipped_the_bits_are_those_of_the_plain_loop():
@@ -269,6 +271,15 @@ class Jumper(Walker):
     def update(self, key, state, batch, constants):
         after, found = super().update(key, state, batch, constants)
         return after, {"w0": state.variables["w"][0], "step": found["step"]}
+
+
+@pytest.mark.parametrize("row", range(0, 23, 2))
+def test_a_state_that_breaks_stops_it_at_that_very_step(row):
+    step = next(step for step in range(15) if row in rows_of(step))
+    message = rf"not finite at step {step} \(epoch {step // 5 + 1}\): the update;"
+    with pytest.raises(NotFinite, match=message) as caught:
+        run(learner=Jumper(), data=broken_data(row))
+    assert caught.value.rows.tolist() == rows_of(step).tolist()
 
 
 def test_a_state_that_breaks_is_a_broken_step_too():

@@ -21,6 +21,7 @@ from experiments.papers.table_a import TABLE_A, TableASettings
 from experiments.papers.table_b import TABLE_B
 from experiments.synthesis_options import RuleConfig
 from experiments.synthesize import SynthesizeConfig
+from tests.experiments.damages import DAMAGES, SOAK
 from train.classifier_training import TrainConfig
 
 SEEDS = (1, 2)
@@ -231,6 +232,70 @@ def test_a_damaged_piece_is_named_and_made_again(kind, copied, finished, elicit,
     assert victim.name in message
     assert timeless(copied) == timeless(finished)
     assert kind == "checkpoint" or victim.read_bytes() == whole
+
+
+OWN_FILES = ("config.json", "result.json", "table.md", "report.html", "figures/epochs.svg")
+MADE_ANEW = ("table.md", "report.html", "figures/epochs.svg")
+"""From the results, whenever the command is repeated; nothing is read from them."""
+
+
+CHECKPOINT = "checkpoints/8/**/*" if SOAK else "checkpoints/8/d/*"
+
+
+def files_of_pieces() -> list[tuple[str, str]]:
+    """A training's and a set's: the piece, and a pattern for its file."""
+    run = ("*.json", "metrics.jsonl", "checkpoints/*.json", CHECKPOINT)
+    images = ("*.array_record-*", "label.labels.txt", "*.json")
+    return [("replaced-50-seed-2", file) for file in run] + [("images", file) for file in images]
+
+
+def failure_of(copy: Path, file: Path, damage: str, wanted: Any, elicit, capsys) -> str | None:
+    """What breaks the law of damage, see `test_damage`, in a copy of the finished table."""
+    DAMAGES[damage](file)
+    name = file.relative_to(copy).as_posix()
+    if name not in MADE_ANEW:
+        status, said = elicit("verify", copy), capsys.readouterr().err
+        if (status != 2 or file.name not in said) and damage not in ("removed", "a directory"):
+            return f"verify: {status}, {said}"
+    status, said = elicit(*COMMAND, "--out", copy), capsys.readouterr().err
+    if status == 2:
+        return None if file.name in said and "Traceback" not in said else f"refused: {said}"
+    if status != 0 or timeless(copy) != wanted:
+        return f"repeated: {status}, {said}"
+    status = elicit("verify", copy)
+    if status != 0:
+        return f"damage is left: {capsys.readouterr().err}"
+    is_told = file.name in said or name in (*MADE_ANEW, "result.json") or damage == "removed"
+    return None if is_told else f"silent: {said}"
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_of_its_own_files_is_named_or_undone(damage, finished, tmp_path, elicit, capsys):
+    failures = []
+    for number, file in enumerate(OWN_FILES):
+        copy = tmp_path / str(number)
+        shutil.copytree(finished, copy)
+        failure = failure_of(copy, copy / file, damage, timeless(finished), elicit, capsys)
+        failures += [f"{file}: {failure}"] if failure else []
+    assert failures == []
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("damage", DAMAGES if SOAK else ["flip 0"])
+@pytest.mark.parametrize(("name", "pattern"), files_of_pieces())
+def test_damage_of_its_pieces_is_named_or_undone(
+    name, pattern, damage, finished, tmp_path, elicit, capsys
+):
+    failures, files = [], [p for p in piece(finished, name).glob(pattern) if p.is_file()]
+    for number, file in enumerate(sorted(files)):
+        copy = tmp_path / str(number)
+        shutil.copytree(finished, copy)
+        victim = copy / file.relative_to(finished)
+        failure = failure_of(copy, victim, damage, timeless(finished), elicit, capsys)
+        failures += [f"{file.name}: {failure}"] if failure else []
+    assert files
+    assert failures == []
 
 
 def test_experiments_share_pieces(finished, tmp_path, elicit, monkeypatch):

@@ -1,0 +1,39 @@
+"""What can befall a file: each kind of damage, by its name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+SOAK = bool(os.environ.get("ELICIT_SOAK"))
+"""Whether there is time: more cases, and more flipped bits of each file."""
+
+FLIPS = 20 if SOAK else 2
+
+
+def flip(path: Path, seed: int) -> None:
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng([seed, len(content)])
+    if content:  # some of Orbax's files are empty
+        content[random.integers(len(content))] ^= 1 << random.integers(8)
+    path.write_bytes(bytes(content or b"\0"))
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] or b"\0")
+
+
+def become_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    **{f"flip {i}": lambda path, i=i: flip(path, i) for i in range(FLIPS)},
+    "halved": halve,
+    "emptied": lambda path: path.write_bytes(b"" if path.stat().st_size else b"\0"),
+    "removed": Path.unlink,
+    "a directory": become_a_directory,
+}
