@@ -12,9 +12,10 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	.venv/bin/python -m pytest -n 2 --dist worksteal
 
-# Every crash point, and 21 kills of every command instead of 3: some quarter of an hour.
+# Every crash point, 21 kills of every command instead of 3, every damage, six times the fuzzing.
 soak: .venv/.installed-dev
-	ELICIT_SOAK=1 .venv/bin/python -m pytest tests/faults
+	ELICIT_SOAK=1 .venv/bin/python -m pytest -n 2 --dist worksteal tests/faults \
+	tests/experiments/test_damage.py tests/experiments/papers/test_experiment.py
 
 lint: .venv/.installed-dev
 	.venv/bin/ruff check .

@@ -21,7 +21,8 @@ import experiments.gan_train
 import experiments.growing_set
 import experiments.synthesize
 import experiments.training_session
-from tests.experiments.damages import DAMAGES, SOAK
+from tests.experiments.damages import DAMAGES
+from tests.soaking import SOAK
 from train.checkpoints import damaged_checkpoints
 from train.networks import NETWORKS
 

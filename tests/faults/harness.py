@@ -32,9 +32,6 @@ LOG = "printed"
 OUT = "out"
 """What commands here call their output, so that the words of two runs are the same."""
 
-SOAK = os.environ.get("ELICIT_SOAK") == "1"
-"""Whether there is time: all crash points instead of a few, and many more kills."""
-
 COMMANDS = {
     "synthesize": "synthesize --classifier own_classifiers:linear --dataset {data} --stop 20 "
     "--batch-size 4 --batches-per-shard 1 --steps 5",

@@ -4,7 +4,9 @@ import signal
 
 import numpy as np
 import pytest
-from harness import LOG, OUT, SOAK, Job, content, differences
+from harness import LOG, OUT, Job, content, differences
+
+from tests.soaking import SOAK
 
 STEPS_OF_NORMAL_TESTS = 3
 
@@ -19,8 +21,9 @@ def test_a_command_cut_at_a_step_repeated_ends_with_the_same_bytes(
     assert differences(content(tmp_path / "all" / OUT), whole.content) == []
     steps = (tmp_path / "steps").read_text().splitlines()
     assert len({step.split()[0] for step in steps}) > 3  # kinds of steps
-    wrong = {}
-    for number in _chosen(len(steps), name):
+    wrong, chosen = {}, _chosen(len(steps), name)
+    print(f"{name}: cut at {len(chosen)} of {len(steps)} steps")
+    for number in chosen:
         directory = tmp_path / str(number)
         cut = driver.start(
             Job(whole.words, directory, steps=tmp_path / f"steps-{number}", kill_at=number)

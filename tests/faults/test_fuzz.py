@@ -33,6 +33,7 @@ from experiments.report_command import ReportConfig, report
 from experiments.target_options import TargetConfig, make_targets
 from gans.dcgan import DcganConfig
 from gans.sampling import _read_spec
+from tests.soaking import SOAK
 from train.checkpoints import _digests, latest_checkpoint, save_checkpoint
 from train.classifiers import ClassifierSpec, load_spec
 from train.datasets import load_images
@@ -41,7 +42,6 @@ from train.image_data import ImageData, reader_of
 from train.image_sets import ImageSetSpec, commit, iter_records, read_manifest, verify, write_shard
 from train.runs import as_json, read_metrics
 
-SOAK = bool(os.environ.get("ELICIT_SOAK"))
 SEED = int(os.environ.get("ELICIT_SOAK_SEED", random.SystemRandom().randrange(2**32)))
 EXAMPLES = 120 if SOAK else 20
 LIMIT_SECONDS = 30.0  # a thousand times what an example takes; for a machine that does much else

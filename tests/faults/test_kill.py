@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from harness import COMMANDS, OUT, SOAK, content, differences, kill_on_the_way
+from harness import COMMANDS, OUT, content, differences, kill_on_the_way
+
+from tests.soaking import SOAK
 
 KILLS_OF_A_RUN = 3
 RUNS = 7 if SOAK else 1

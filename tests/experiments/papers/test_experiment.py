@@ -21,7 +21,8 @@ from experiments.papers.table_a import TABLE_A, TableASettings
 from experiments.papers.table_b import TABLE_B
 from experiments.synthesis_options import RuleConfig
 from experiments.synthesize import SynthesizeConfig
-from tests.experiments.damages import DAMAGES, SOAK
+from tests.experiments.damages import DAMAGES
+from tests.soaking import SOAK
 from train.classifier_training import TrainConfig
 
 SEEDS = (1, 2)
