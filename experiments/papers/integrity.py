@@ -149,6 +149,8 @@ def _guarded(check: _Check, path: Path) -> list[str]:
         lines = check.problems(path)
     except ValueError as error:
         lines = [str(error)]
+    except FileNotFoundError as error:
+        lines = [f"{error.filename} is missing"]
     except Exception as error:  # what damaged bytes make a reader stumble over may be anything
         lines = [f"it cannot be read ({type(error).__name__}: {error})"]
     return [line if str(path) in line else f"{path}: {line}" for line in lines]

@@ -1,6 +1,8 @@
 """A tiny data set, a classifier trained on it and a set synthesised from it, made once for all."""
 
-from collections.abc import Callable, Mapping
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import numpy as np
 import pytest
 
 import experiments.synthesize
+import train.loop
 from experiments.cli import main
+from experiments.progress import Progress
 from train.image_sets import ImageSetSpec, commit, shard_path, write_shard
 
 CLASSES = ("ant", "bee", "cow")
@@ -119,6 +123,30 @@ def made(tmp_path_factory, synthesis) -> Path:
     out = tmp_path_factory.mktemp("sets") / "made"
     assert run_command(*synthesis, "--out", out, "--stop", 10) == 0
     return out
+
+
+@pytest.fixture
+def signal_at(monkeypatch) -> Iterator[Callable[..., None]]:
+    """Sends a signal to this process after a step of a training, once for each progress bar.
+
+    Every call to the device is one step.
+    """
+    monkeypatch.setattr(train.loop, "SECONDS_PER_CALL", 0)
+    original, sent = Progress.update_to, set()
+
+    def arrange(step: int, number: int, *, of: str = "") -> None:
+        def update_to(self: Progress, done: int) -> None:
+            original(self, done)
+            if done == step and of in self._label and self._label not in sent:
+                sent.add(self._label)
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(Progress, "update_to", update_to)
+
+    # Shells have what they start in the background ignore SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield arrange
+    signal.signal(signal.SIGINT, before)
 
 
 OWN_CLASSIFIERS = """

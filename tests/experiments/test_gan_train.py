@@ -4,7 +4,6 @@ Compiling takes nearly all the time: three runs are made once, and what follows 
 """
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -19,7 +18,6 @@ import experiments.gan_stages
 import experiments.gan_train
 import experiments.training_session
 import train.loop
-from experiments.progress import Progress
 from gans.game import GameConfig
 from gans.losses import LossWeights
 from gans.sampling import gan_digest, load_gan
@@ -92,6 +90,12 @@ def name(request):
 @pytest.fixture
 def save_every_epoch(monkeypatch):
     monkeypatch.setattr(experiments.training_session, "CHECKPOINT_EVERY_SECONDS", 0)
+
+
+@pytest.fixture
+def memory_is_not_asked(monkeypatch):
+    """Asking takes compiling the steps of every stage, for tests that take none of them."""
+    monkeypatch.setattr(experiments.gan_train, "check_fits", lambda _: None)
 
 
 def read(run, file="result.json"):
@@ -239,24 +243,15 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
 
 
 def test_stopped_within_an_epoch_of_every_stage_it_ends_as_if_it_had_not_been(
-    runs, words, elicit, tmp_path, monkeypatch, capsys
+    runs, words, elicit, tmp_path, signal_at, capsys
 ):
-    monkeypatch.setattr(train.loop, "SECONDS_PER_CALL", 0)  # every call is one step
-    original, stopped = Progress.update_to, []
-
-    def update_to(self, done):
-        original(self, done)
-        if done == 8 and self._label not in stopped:
-            stopped.append(self._label)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Progress, "update_to", update_to)
-    wanted, out = lasting(runs("stack")), tmp_path / "run"
+    wanted, out, stages = lasting(runs("stack")), tmp_path / "run", list(STAGES["stack"])
+    signal_at(8, signal.SIGTERM)
     while (status := elicit(*words["stack"], "--out", out)) == 128 + signal.SIGTERM:
         assert "elicit gan train: stopped by SIGTERM after step 8;" in capsys.readouterr().err
-        assert last_checkpoint(out, stopped[-1].removeprefix("GAN: ")).step == 8
+        assert last_checkpoint(out, stages.pop(0)).step == 8
     assert status == 0
-    assert stopped == [f"GAN: {stage}" for stage in STAGES["stack"]]
+    assert stages == []
     assert lasting(out) == wanted
 
 
@@ -323,6 +318,7 @@ def test_a_budget_in_steps_cuts_the_last_epoch_short(runs, words, elicit, tmp_pa
 # ---- plans
 
 
+@pytest.mark.usefixtures("memory_is_not_asked")
 @pytest.mark.parametrize(
     ("options", "cut_points", "stages"),
     [
@@ -368,6 +364,7 @@ def test_stages_go_from_the_label_down(
         assert no_preview == (name not in ("level-image", "joint"))
 
 
+@pytest.mark.usefixtures("memory_is_not_asked")
 @pytest.mark.parametrize("model", ["dcgan", "sgan"])
 def test_every_option_reaches_the_networks_that_are_trained(
     model, data, elicit, tmp_path, monkeypatch
@@ -411,7 +408,7 @@ def test_what_is_not_given_is_as_in_the_papers(model, habit):
 # ---- training that fails
 
 
-@pytest.mark.usefixtures("save_every_epoch")
+@pytest.mark.usefixtures("save_every_epoch", "memory_is_not_asked")
 def test_a_diverging_level_stops_and_what_was_trained_is_kept(
     words, runs, elicit, tmp_path, capsys
 ):
@@ -428,6 +425,15 @@ def test_a_diverging_level_stops_and_what_was_trained_is_kept(
     assert not (out / "result.json").exists()
     with pytest.raises(ValueError, match="holds no generator: its training is not finished"):
         load_gan(out)
+
+
+def test_so_many_steps_are_skipped_and_no_more(words, elicit, tmp_path, capsys):
+    skipping = ("--learning-rate", 1e30, "--on-nonfinite", "skip", "--max-skipped", 3)
+    assert elicit(*words["dcgan"], *skipping, "--out", tmp_path / "run") == 1
+    assert re.search(
+        r"not finite at step [3-5] \(epoch 1\): the .* \(skipped before it: 3\); a lower",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.usefixtures("save_every_epoch")

@@ -1,45 +1,15 @@
 """A signal during training, at a step of the test's choice: the same bits and lines in the end."""
 
 import json
-import os
 import signal
 import threading
 
 import pytest
 
-import train.loop
-from experiments.progress import Progress
 from experiments.stopping import stopping_on_signals
 from train.checkpoints import latest_checkpoint
 
 STEPS, TOTAL = 4, 24  # an epoch's, and all
-
-
-@pytest.fixture(autouse=True)
-def signals_are_heeded():
-    """Shells have what they start in the background ignore SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
-def signal_at(monkeypatch):
-    """Sends a signal to this process after a step, once; every call to the device is one step."""
-    monkeypatch.setattr(train.loop, "SECONDS_PER_CALL", 0)
-
-    def arrange(step, number):
-        original, sent = Progress.update_to, []
-
-        def update_to(self, done):
-            original(self, done)
-            if done == step and not sent:
-                sent.append(number)
-                os.kill(os.getpid(), number)
-
-        monkeypatch.setattr(Progress, "update_to", update_to)
-
-    return arrange
 
 
 @pytest.mark.parametrize(

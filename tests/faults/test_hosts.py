@@ -18,6 +18,7 @@ import pytest
 
 from experiments.hosts import HostsConfig
 from tests.experiments.conftest import OWN_CLASSIFIERS
+from tests.soaking import SOAK
 
 PROGRAM = """
 import sys
@@ -30,29 +31,11 @@ NETWORKS["vgg-small"] = _Architecture((6, "M"))  # compiles in no time
 sys.exit(experiments.cli.main(sys.argv[1:]))
 """
 
-TRAINING = [
-    "classifier",
-    "train",
-    "--model",
-    "vgg-small",
-    "--epochs",
-    "6",
-    "--batch-size",
-    "12",
-    "--learning-rate",
-    "0.02",
-]
-SYNTHESIS = [
-    "synthesize",
-    "--classifier",
-    "slow_classifiers:linear",
-    "--batch-size",
-    "2",
-    "--batches-per-shard",
-    "2",
-    "--steps",
-    "5",
-]
+TRAINING = "classifier train --model vgg-small --epochs 6 --batch-size 12 --learning-rate 0.02"
+GAN = "gan train --width 2 --epochs 2 --batch-size 8 --on-nonfinite skip"
+SYNTHESIS = (
+    "synthesize --classifier slow_classifiers:linear --batch-size 2 --batches-per-shard 2 --steps 5"
+)
 LONGEST_SECONDS = 240
 """Of a job; and so long a process may take to notice that another one has ended."""
 
@@ -127,35 +110,49 @@ def wait_for(pattern: str, directory: Path) -> None:
         time.sleep(0.01)
 
 
-def numbers(run_directory: Path) -> tuple[bytes, bytes, str]:
+def numbers(run_directory: Path, digest: str = "classifier_sha256") -> tuple[bytes, bytes, str]:
     """What a training came to."""
     result = json.loads((run_directory / "result.json").read_text())
     files = (run_directory / name for name in ("config.json", "metrics.jsonl"))
-    return (*(file.read_bytes() for file in files), result["classifier_sha256"])
+    return (*(file.read_bytes() for file in files), result[digest])
 
 
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory, data, environment) -> Path:
     """A training by two processes, undisturbed."""
     out = tmp_path_factory.mktemp("by_two") / "run"
-    printed = run([*TRAINING, "--dataset", data, "--out", out], environment, count=2)
+    printed = run([*TRAINING.split(), "--dataset", data, "--out", out], environment, count=2)
     assert ["process 0 of 2" in printed[0], "process 1 of 2" in printed[1]] == [True, True]
     assert f"run: {out}" in printed[0]
     return out
 
 
 def test_two_processes_train_what_two_devices_of_one_do(by_two, data, environment, tmp_path):
-    words = [*TRAINING, "--dataset", data, "--devices", 2, "--out", tmp_path / "run"]
+    words = [*TRAINING.split(), "--dataset", data, "--devices", 2, "--out", tmp_path / "run"]
     flags = "--xla_force_host_platform_device_count=2"
     ((status, printed),) = ends([start(words, environment, XLA_FLAGS=flags)])
     assert status == 0, printed
     assert numbers(tmp_path / "run") == numbers(by_two)
 
 
+@pytest.mark.skipif(not SOAK, reason="compiles for half a minute; make soak")
+def test_two_processes_train_the_gan_that_two_devices_of_one_do(data, environment, tmp_path):
+    quickly = {**environment, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    words = [*GAN.split(), "--data", data, "--out"]
+    run([*words, tmp_path / "by_two"], quickly, count=2)
+    flags = "--xla_force_host_platform_device_count=2"
+    alone = start([*words, tmp_path / "alone", "--devices", 2], quickly, XLA_FLAGS=flags)
+    ((status, printed),) = ends([alone])
+    assert status == 0, printed
+    found = [numbers(tmp_path / name, "gan_sha256") for name in ("by_two", "alone")]
+    assert found[0] == found[1]
+    assert b'"skipped": 0' in found[0][1]
+
+
 def test_a_training_that_lost_a_process_goes_on_with_the_same_bits(
     by_two, data, environment, tmp_path
 ):
-    words = [*TRAINING, "--dataset", data, "--out", tmp_path / "run"]
+    words = [*TRAINING.split(), "--dataset", data, "--out", tmp_path / "run"]
     with job(words, environment, count=2) as (first, second):
         wait_for("run/checkpoints/*.json", tmp_path)
         second.kill()
@@ -170,7 +167,7 @@ def test_a_training_that_lost_a_process_goes_on_with_the_same_bits(
 
 
 def test_a_signal_to_one_process_stops_all_at_the_same_step(by_two, data, environment, tmp_path):
-    words = [*TRAINING, "--dataset", data, "--out", tmp_path / "run"]
+    words = [*TRAINING.split(), "--dataset", data, "--out", tmp_path / "run"]
     with job(words, environment, count=2) as (first, second):
         wait_for("run/checkpoints/*.json", tmp_path)
         second.send_signal(signal.SIGTERM)
@@ -195,13 +192,13 @@ def own(tmp_path_factory, environment) -> dict[str, str]:
 def by_one(tmp_path_factory, data, own) -> Path:
     """A set synthesised by one process: twelve shards."""
     out = tmp_path_factory.mktemp("by_one") / "set"
-    ((status, printed),) = ends([start([*SYNTHESIS, "--dataset", data, "--out", out], own)])
+    ((status, printed),) = ends([start([*SYNTHESIS.split(), "--dataset", data, "--out", out], own)])
     assert status == 0, printed
     return out
 
 
 def test_four_processes_make_the_set_that_one_makes(by_one, data, own, contents, tmp_path):
-    printed = run([*SYNTHESIS, "--dataset", data, "--out", tmp_path / "set"], own, count=4)
+    printed = run([*SYNTHESIS.split(), "--dataset", data, "--out", tmp_path / "set"], own, count=4)
     assert contents(tmp_path / "set") == contents(by_one)
     assert all(f"process {number} made 3 shards" in text for number, text in enumerate(printed))
 
@@ -209,7 +206,7 @@ def test_four_processes_make_the_set_that_one_makes(by_one, data, own, contents,
 def test_a_synthesis_that_lost_a_process_is_finished_with_the_same_bytes(
     by_one, data, own, contents, tmp_path
 ):
-    words = [*SYNTHESIS, "--dataset", data, "--out", tmp_path / "set"]
+    words = [*SYNTHESIS.split(), "--dataset", data, "--out", tmp_path / "set"]
     with job(words, own, count=2) as (first, second):
         wait_for("set/*-00001", tmp_path)
         second.kill()
@@ -229,7 +226,15 @@ def test_slurm_is_found(data, own, by_one, contents, tmp_path):
         "SLURM_JOB_ID": str(job_number), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
         "SLURM_STEP_NUM_NODES": "1",
     }  # fmt: skip
-    words = [*SYNTHESIS, "--dataset", data, "--out", tmp_path / "set", "--distributed", "auto"]
+    words = [
+        *SYNTHESIS.split(),
+        "--dataset",
+        data,
+        "--out",
+        tmp_path / "set",
+        "--distributed",
+        "auto",
+    ]
     found = ends([
         start(words, own, **slurm, SLURM_PROCID=number, SLURM_LOCALID=number)
         for number in ("0", "1")
@@ -241,7 +246,7 @@ def test_slurm_is_found(data, own, by_one, contents, tmp_path):
 def test_where_there_is_no_cluster_auto_is_one_process_and_on_is_refused(
     data, own, by_one, contents, tmp_path
 ):
-    words = [*SYNTHESIS, "--dataset", data, "--out", tmp_path / "set", "--distributed"]
+    words = [*SYNTHESIS.split(), "--dataset", data, "--out", tmp_path / "set", "--distributed"]
     ((status, printed),) = ends([start([*words, "on"], own)])
     assert status == 2
     assert "--distributed on found no cluster" in printed

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import statistics
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,24 @@ def test_parts_come_to_the_same_as_the_whole(finished, tmp_path, elicit):
     assert "Still missing (row, seed): 0,1, 50,1, 50,2." in (out / "table.md").read_text()
     assert elicit(*COMMAND, "--out", out, "--only", "*,1") == 0
     assert read(out / "result.json")["missing"] == ["50,2"]
+    assert elicit(*COMMAND, "--out", out) == 0
+    assert timeless(out) == timeless(finished)
+
+
+def test_a_signal_stops_it_within_a_training_and_it_goes_on(
+    finished, tmp_path, elicit, signal_at, capsys
+):
+    out = tmp_path / "table"
+    for step, of in ((3, "teacher"), (5, "replaced-50-seed-1")):
+        signal_at(step, signal.SIGTERM, of=of)
+        assert elicit(*COMMAND, "--out", out) == 128 + signal.SIGTERM
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            f"elicit experiment table-a: stopped by SIGTERM after step {step}; the same command "
+            "goes on from there"
+        )
+        stopped = piece(out, of)
+        assert (stopped / "checkpoints" / f"{step}.json").is_file()
+        assert not (stopped / "result.json").exists()
     assert elicit(*COMMAND, "--out", out) == 0
     assert timeless(out) == timeless(finished)
 

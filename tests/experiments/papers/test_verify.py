@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,21 @@ def test_damage_is_found_and_named(name, folder, elicit, capsys):
     captured = capsys.readouterr()
     assert message in captured.err.replace("\n", " ")
     assert "all as it was written" not in captured.out
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        *(f"{TEACHER}/{name}" for name in ("config.json", "classifier.json", "metrics.jsonl")),
+        f"{SET}/features.json", "gan/gan.json", "gan/config.json", "results/config.json",
+    ],
+)  # fmt: skip
+def test_a_file_that_is_gone_is_named_and_nothing_else_is_said(gone, folder, elicit, capsys):
+    (folder / gone).unlink()
+    assert elicit("verify", folder) == 2
+    complaint = capsys.readouterr().err
+    assert re.search(rf"{(folder / gone).parent}\S* ?{Path(gone).name}(:| is) missing", complaint)
+    assert "Error" not in complaint
 
 
 def test_all_problems_are_told_at_once(folder, elicit, capsys):
