@@ -122,7 +122,7 @@ def train_epochs(
 
     Args:
         out: the run's directory.
-        key: see `train.fit`, as for learner, data, budget, groups, constants and devices.
+        key: see `train.fit`, as for learner, data and budget.
         learner: ditto.
         data: ditto.
         budget: ditto.
@@ -133,7 +133,7 @@ def train_epochs(
         metrics: the run's before the first epoch, without `resume`: those of earlier stages.
         max_skipped: see `train.fit`.
         should_stop: whether to stop, asked between calls to the device and after an epoch's line.
-        groups: ditto.
+        groups: see `train.fit`, as for constants and devices.
         constants: ditto.
         devices: ditto.
 

@@ -6,12 +6,11 @@ each whole or absent; the metadata come last and are the commit: `label.labels.t
 the digests of all the others and its own. A set grows by `uncommit`, more shards, and `commit`.
 """
 
-import contextlib
 import importlib.metadata
 import io
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from PIL import Image
 from tensorflow_datasets.core import dataset_info, splits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from train.array_records import RECORDS_AT_ONCE, iter_records
 from train.files import (
     SEAL,
     atomic_write,
@@ -54,7 +54,6 @@ GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 RECORDED_PACKAGES = ("elicit", "jax", "flax", "optax", "numpy", "tensorflow-datasets")
 PNG_LEVEL = 6  # 1,000 CIFAR-10 images: 124 us and 2,264 bytes each; level 1: 112 us, 2,300 bytes
-RECORDS_AT_ONCE = 256  # of a file: bounds what reading a large one holds in memory
 ENCODING_THREADS = 4  # zlib leaves Python's lock, which pays for images larger than CIFAR's
 
 
@@ -229,54 +228,6 @@ def describe_shard(path: Path) -> ShardRecord:
     """
     count = sum(map(len, iter_records(path)))
     return ShardRecord(path.name, count, path.stat().st_size, sha256_of(path))
-
-
-def count_records(path: Path) -> int:
-    """Counts the records of an ArrayRecord file without reading them.
-
-    Args:
-        path: the file.
-
-    Raises:
-        ValueError: the file is missing, or so damaged that it has no count; the message names it.
-    """
-    with _opened(path) as reader:
-        return reader.num_records()
-
-
-def iter_records(path: Path, start: int = 0, stop: int | None = None) -> Iterator[list[bytes]]:
-    """Reads records of an ArrayRecord file, a few at a time.
-
-    Args:
-        path: the file.
-        start: first record.
-        stop: end of the range, at most the file's; None: the file's.
-
-    Yields:
-        Serialised examples in their order, at most `RECORDS_AT_ONCE`.
-
-    Raises:
-        ValueError: the file is missing or damaged; the message names it.
-    """
-    with _opened(path) as reader:
-        end = reader.num_records() if stop is None else stop
-        for first in range(start, end, RECORDS_AT_ONCE):
-            yield reader.read(first, min(first + RECORDS_AT_ONCE, end))
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Gives a reader of an ArrayRecord file, whose errors are of many kinds."""
-    if not path.is_file():
-        raise ValueError(f"expected a shard at {path}, got no file; make the set again")
-    try:
-        with contextlib.closing(array_record_module.ArrayRecordReader(str(path))) as reader:
-            yield reader
-    except (RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"expected a whole shard, got the damaged {path} ({reason}); make the set again"
-        ) from error
 
 
 def read_extras(

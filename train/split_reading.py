@@ -19,8 +19,8 @@ from PIL import Image
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 from tensorflow_datasets.proto import tf_example_pb2
 
+from train.array_records import count_records, iter_records
 from train.image_data import ImageData, ImageReader, join_images
-from train.image_sets import count_records, iter_records
 from train.memory import check_host_room
 
 DECODING_THREADS = 4

@@ -21,8 +21,8 @@ import tensorflow_datasets as tfds
 import experiments.synthesis_summary
 import experiments.synthesize
 import imgopt
+import train.array_records
 import train.image_data
-import train.image_sets
 from train.classifiers import classify_function, digest, load_classifier
 from train.datasets import load_images
 
@@ -262,7 +262,10 @@ def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypat
     (tmp_path / "means.py").write_text(MEANS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
-    for module, name in ((train.image_sets, "RECORDS_AT_ONCE"), (train.image_data, "PART_IMAGES")):
+    for module, name in (
+        (train.array_records, "RECORDS_AT_ONCE"),
+        (train.image_data, "PART_IMAGES"),
+    ):
         monkeypatch.setattr(module, name, 8)
     monkeypatch.setattr(experiments.synthesis_summary, "MEASURED_AT_ONCE", 8)
     shape, peaks = (96, 128, 3), {}

@@ -34,12 +34,13 @@ from experiments.target_options import TargetConfig, make_targets
 from gans.dcgan import DcganConfig
 from gans.sampling import _read_spec
 from tests.soaking import SOAK
+from train.array_records import iter_records
 from train.checkpoints import _digests, latest_checkpoint, save_checkpoint
 from train.classifiers import ClassifierSpec, load_spec
 from train.datasets import load_images
 from train.files import read_json, read_sealed, write_json
 from train.image_data import ImageData, reader_of
-from train.image_sets import ImageSetSpec, commit, iter_records, read_manifest, verify, write_shard
+from train.image_sets import ImageSetSpec, commit, read_manifest, verify, write_shard
 from train.runs import as_json, read_metrics
 
 SEED = int(os.environ.get("ELICIT_SOAK_SEED", random.SystemRandom().randrange(2**32)))

@@ -11,8 +11,9 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
+from train.array_records import iter_records
 from train.datasets import load_images, open_images
-from train.image_sets import ImageSetSpec, commit, iter_records, write_shard
+from train.image_sets import ImageSetSpec, commit, write_shard
 
 SHAPE = (7, 5, 3)
 SHARD = "tiny-train.array_record-00000"

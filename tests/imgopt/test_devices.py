@@ -4,12 +4,6 @@ That process tells its findings in JSON: the largest differences between the res
 and of several, and what communication was compiled.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -17,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 import imgopt
 from imgopt.devices import check_devices, make_mesh, on_each_device, place
+from tests.eight_devices import run_on_eight_devices
 
 PROGRAM = """
 import json, re, sys
@@ -70,14 +65,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found():
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_on_eight_devices(PROGRAM)
 
 
 @pytest.mark.parametrize("loop", ["host", "device"])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+import train.array_records
 import train.image_data
-import train.image_sets
 from train.datasets import data_digest, load_images, open_images
 from train.image_data import ImageData, iter_parts, join_images, reader_of, slice_images
 from train.image_sets import ImageSetSpec, commit, read_extras, write_shard
@@ -52,7 +52,7 @@ def write_set(directory, *, sizes=SIZES, shape=(5, 7, 3), extras=EXTRAS):
 @pytest.fixture
 def few_at_once(monkeypatch):
     """Files and splits are read in parts of sizes that have no common factor."""
-    monkeypatch.setattr(train.image_sets, "RECORDS_AT_ONCE", 3)
+    monkeypatch.setattr(train.array_records, "RECORDS_AT_ONCE", 3)
     monkeypatch.setattr(train.image_data, "PART_IMAGES", 4)
 
 
@@ -163,7 +163,7 @@ def peak_bytes(work) -> int:
 
 def test_the_memory_of_reading_does_not_grow_with_the_set(tmp_path, monkeypatch):
     """A single file of few and one of many large images; a part is 8 of them."""
-    monkeypatch.setattr(train.image_sets, "RECORDS_AT_ONCE", 8)
+    monkeypatch.setattr(train.array_records, "RECORDS_AT_ONCE", 8)
     monkeypatch.setattr(train.image_data, "PART_IMAGES", 8)
     shape, peaks = (64, 96, 3), {}
     for count in (16, 128):

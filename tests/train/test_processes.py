@@ -3,16 +3,11 @@
 That process tells its findings in JSON. What several processes do is tried in tests/faults.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
 
+from tests.eight_devices import run_on_eight_devices
 from train.processes import (
     LostProcessError,
     as_local,
@@ -67,14 +62,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found():
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_on_eight_devices(PROGRAM)
 
 
 @pytest.mark.parametrize("kind", ["one", "groups"])
