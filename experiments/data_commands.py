@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -262,14 +262,18 @@ def _read_members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
     """Reads the members wanted into memory; nothing of an archive is ever extracted."""
     found: dict[str, bytes] = {}
     try:
-        # As a stream, which is never sought in: all that is unpacked is counted.
-        with gzip.open(archive) as unpacked, _open_tar(unpacked) as tar:
-            for member in tar:
-                small = member.isfile() and member.size <= MEMBER_LIMIT_BYTES
-                file = tar.extractfile(member) if member.name in wanted and small else None
-                if file is not None:
-                    found[member.name] = file.read()
-                tar.members.clear()  # it would keep those of any archive, however many
+        with gzip.open(archive) as unpacked:
+            # As a stream, which is never sought in: all that is unpacked is counted.
+            source: Any = _Counted(unpacked)
+            with cast(Any, tarfile.open(fileobj=source, mode="r|")) as tar:
+                for member in tar:
+                    small = member.isfile() and member.size <= MEMBER_LIMIT_BYTES
+                    file = tar.extractfile(member) if member.name in wanted and small else None
+                    if file is not None:
+                        found[member.name] = file.read()
+                    tar.members.clear()  # it would keep those of any archive, however many
+            while source.read(2**20):  # the checksum is at the end, and tar stops before it
+                pass
     except Exception as error:  # a damaged header raises whatever its bytes happen to mean
         raise ValueError(
             f"expected a whole .tar.gz archive, got {archive} ({error}); download it again from "
@@ -281,11 +285,6 @@ def _read_members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
             f"version of CIFAR-10, {CIFAR10_URL}"
         )
     return found
-
-
-def _open_tar(unpacked: gzip.GzipFile) -> Any:
-    source: Any = _Counted(unpacked)
-    return tarfile.open(fileobj=source, mode="r|")
 
 
 class _Counted:

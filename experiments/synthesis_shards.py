@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from train.files import read_sealed, write_sealed
+from train.files import partial_name, read_sealed, write_sealed
 from train.image_sets import (
     ImageSetSpec,
     ShardRecord,
@@ -57,8 +57,10 @@ def note_shard(out: Path, shard: Shard) -> None:
 
 def forget_note(out: Path, shard: Shard) -> None:
     """Removes the note of a shard of a committed set, unless it says what the manifest does not."""
+    note = _note(out / shard.record.file)
+    partial_name(note).unlink(missing_ok=True)
     if not shard.left_out:
-        _note(out / shard.record.file).unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
 
 
 def whole_shards(out: Path, spec: ImageSetSpec, ranges: dict[int, range]) -> dict[int, Shard]:

@@ -49,6 +49,11 @@ def _system_error_in(text: str) -> int | None:
     return next((number for number in errno.errorcode if os.strerror(number) in text), None)
 
 
+def partial_name(path: Path) -> Path:
+    """The temporary name under which a file is written; what a killed writer left lies there."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside a file; what is written there becomes the file at the end.
@@ -66,7 +71,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written; the error names it.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_name(path)
     try:
         with naming(path):
             yield partial

@@ -29,33 +29,36 @@ class _Command(NamedTuple):
 
     Attributes:
         make: the command; it goes on where it stopped.
-        last_file: what it writes last.
+        last_files: what it writes last, in this order; with the last one the piece is done.
         goes_on: whether it makes again what is damaged and keeps the rest, once its last file is
             gone; else its directory has to go.
     """
 
     make: Callable[[Any, str], object]
-    last_file: str
+    last_files: tuple[str, ...]
     goes_on: bool
 
 
+SET_FILES = (MANIFEST_FILE, "report.html")
+"""Of an image set with a page."""
+
 _COMMANDS: dict[type, _Command] = {
-    AugmentConfig: _Command(lambda config, _: augment(config), MANIFEST_FILE, goes_on=False),
+    AugmentConfig: _Command(lambda config, _: augment(config), (MANIFEST_FILE,), goes_on=False),
     ClassifierTrainConfig: _Command(
-        lambda config, label: train_classifier(config, label=label), RESULT_FILE, goes_on=True
+        lambda config, label: train_classifier(config, label=label), (RESULT_FILE,), goes_on=True
     ),
-    GanSampleConfig: _Command(lambda config, _: sample_gan(config), "report.html", goes_on=False),
-    GanTrainConfig: _Command(lambda config, _: train_gan(config), RESULT_FILE, goes_on=True),
-    SubsetConfig: _Command(lambda config, _: make_subset(config), MANIFEST_FILE, goes_on=False),
+    GanSampleConfig: _Command(lambda config, _: sample_gan(config), SET_FILES, goes_on=False),
+    GanTrainConfig: _Command(lambda config, _: train_gan(config), (RESULT_FILE,), goes_on=True),
+    SubsetConfig: _Command(lambda config, _: make_subset(config), (MANIFEST_FILE,), goes_on=False),
     SynthesizeConfig: _Command(
-        lambda config, label: synthesize_set(config, label=label), "report.html", goes_on=True
+        lambda config, label: synthesize_set(config, label=label), SET_FILES, goes_on=True
     ),
 }
 
 
 def is_done(piece: Piece) -> bool:
-    """Whether a piece is there, by the file that its command writes last."""
-    return (piece.directory / _COMMANDS[type(piece.config)].last_file).is_file()
+    """Whether a piece is there, by the files that its command writes last."""
+    return not _absent(piece, piece.directory)
 
 
 def make_pieces(
@@ -136,21 +139,29 @@ def _mend(piece: Piece) -> None:
         )
         command = _COMMANDS[type(piece.config)]
         if command.goes_on:
-            (piece.directory / command.last_file).unlink()
+            (piece.directory / command.last_files[-1]).unlink()
         else:
             shutil.rmtree(piece.directory)
 
 
-def _problems(piece: Piece) -> list[str]:
-    last_file = _COMMANDS[type(piece.config)].last_file
-    missing = [] if is_done(piece) else [f"{last_file}: missing"]
-    return find_damage(piece.directory) + missing
+def _problems(piece: Piece, directory: Path | None = None) -> list[str]:
+    """What is wrong with a piece, or with a copy of it."""
+    at = directory or piece.directory
+    return find_damage(at) + [f"{name}: missing" for name in _absent(piece, at)]
+
+
+def _absent(piece: Piece, directory: Path) -> list[str]:
+    """Of what the piece's command writes last, the files that are not in a directory."""
+    last_files = _COMMANDS[type(piece.config)].last_files
+    return [name for name in last_files if not (directory / name).is_file()]
 
 
 def _is_there(piece: Piece) -> bool:
     """Whether a piece is done, or was: what is made in one go takes its name when it is done."""
-    goes_on = _COMMANDS[type(piece.config)].goes_on
-    return is_done(piece) if goes_on else piece.directory.is_dir()
+    command = _COMMANDS[type(piece.config)]
+    if not command.goes_on:
+        return piece.directory.is_dir()
+    return command.last_files[-1] not in _absent(piece, piece.directory)
 
 
 def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
@@ -166,10 +177,10 @@ def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
     for piece in pieces:
         if is_done(piece):
             continue
-        last_file = _COMMANDS[type(piece.config)].last_file
         copies = [place / piece.directory.name for place in places]
-        found = [copy for copy in copies if (copy / last_file).is_file()]
-        damage = {at: find_damage(at) for at in found}
+        last_file = _COMMANDS[type(piece.config)].last_files[-1]
+        found = [copy for copy in copies if last_file not in _absent(piece, copy)]
+        damage = {at: _problems(piece, at) for at in found}
         whole = next((at for at in found if not damage[at]), None)
         if whole is not None:
             with building_directory(piece.directory) as partial:

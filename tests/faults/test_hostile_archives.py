@@ -133,6 +133,18 @@ def test_an_archive_is_read(tmp_path):
 
 
 @pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("part", [b"ant", bytes(2000)], ids=["a class name", "an image"])
+def test_what_the_checksum_at_the_very_end_alone_tells_of_is_noticed(part, tmp_path):
+    path = write_archive(tmp_path / "archive.tar.gz", members())
+    content = bytearray(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=0))
+    path.write_bytes(content)
+    _read_cifar10(path)
+    content[content.index(part) + len(part) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"expected a whole .tar.gz archive, got .*CRC"):
+        _read_cifar10(path)
+
+
 def test_a_gzip_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(data_commands, "ARCHIVE_LIMIT_BYTES", 2**22)
     bomb = tarfile.TarInfo("zeros")
