@@ -12,7 +12,7 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	.venv/bin/python -m pytest -n 2 --dist worksteal
 
-# Every crash point, 21 kills of every command instead of 3, every damage, six times the fuzzing.
+# Every crash point, 21 kills of every command instead of 3, every damage, fifty times the fuzzing.
 soak: .venv/.installed-dev
 	ELICIT_SOAK=1 .venv/bin/python -m pytest -n 2 --dist worksteal tests/faults \
 	tests/experiments/test_damage.py tests/experiments/papers/test_experiment.py
