@@ -15,7 +15,8 @@ test: .venv/.installed-dev
 # Every crash point, 21 kills of every command instead of 3, every damage, fifty times the fuzzing.
 soak: .venv/.installed-dev
 	ELICIT_SOAK=1 .venv/bin/python -m pytest -n 2 --dist worksteal tests/faults \
-	tests/experiments/test_damage.py tests/experiments/papers/test_experiment.py
+	tests/experiments/test_damage.py tests/experiments/papers/test_experiment.py \
+	tests/experiments/papers/test_smoke.py
 
 lint: .venv/.installed-dev
 	.venv/bin/ruff check .

@@ -27,7 +27,7 @@ from PIL import Image
 from tensorflow_datasets.core import dataset_info, splits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from train.array_records import RECORDS_AT_ONCE, iter_records
+from train import array_records
 from train.files import (
     SEAL,
     atomic_write,
@@ -226,7 +226,7 @@ def describe_shard(path: Path) -> ShardRecord:
     Raises:
         ValueError: the shard is missing or damaged; the message names it.
     """
-    count = sum(map(len, iter_records(path)))
+    count = sum(map(len, array_records.iter_records(path)))
     return ShardRecord(path.name, count, path.stat().st_size, sha256_of(path))
 
 
@@ -252,8 +252,9 @@ def read_extras(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     try:
         source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        for start in range(0, len(source), RECORDS_AT_ONCE):
-            rows = source.__getitems__(range(start, min(start + RECORDS_AT_ONCE, len(source))))
+        at_once = array_records.RECORDS_AT_ONCE
+        for start in range(0, len(source), at_once):
+            rows = source.__getitems__(range(start, min(start + at_once, len(source))))
             for name, column in parts.items():
                 column.append(np.stack([row[name] for row in rows]))
         return {name: np.concatenate(column) for name, column in parts.items()}

@@ -318,9 +318,28 @@ class Conv(nn.Module):
 def max_pool_2x2(images: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:
     """Halves height and width, both even, by the maximum of 2×2 windows.
 
-    By reshaping: the gradient of the windowed form has no deterministic kernel on GPUs. Where
-    several pixels tie, they share the gradient.
+    By reshaping: the gradient of the windowed form has no deterministic kernel on GPUs. Of two
+    pixels, then of two columns, that tie, both have half of the gradient.
     """
     count, height, width, channels = images.shape
-    windows = images.reshape(count, height // 2, 2, width // 2, 2, channels)
-    return windows.max((2, 4))
+    rows = images.reshape(count, height // 2, 2, width, channels)
+    halved = _larger(rows[:, :, 0], rows[:, :, 1])
+    columns = halved.reshape(count, height // 2, width // 2, 2, channels)
+    return _larger(columns[..., 0, :], columns[..., 1, :])
+
+
+@jax.custom_jvp
+def _larger(one: Array, other: Array) -> Array:
+    """The elementwise maximum, with a gradient that cannot get lost.
+
+    Those of JAX's maxima ask which input equals the result. XLA may compute an input twice, in two
+    programs that round differently, and then none does: 0 / 0.
+    """
+    return jnp.maximum(one, other)
+
+
+@_larger.defjvp
+def _larger_jvp(inputs: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    one, other = inputs
+    share = jnp.where(one > other, 1, jnp.where(one == other, 0.5, 0)).astype(one.dtype)
+    return _larger(one, other), share * tangents[0] + (1 - share) * tangents[1]

@@ -250,7 +250,7 @@ def test_the_summary_by_parts_is_that_of_all_at_once(
     assert wanted.pop("sha256")
     assert found.keys() == wanted.keys()
     # A part of another size is another compiled program, which may round another way.
-    assert found == pytest.approx(wanted, rel=1e-6)
+    assert found == pytest.approx(wanted, rel=1e-5)
 
 
 MEANS = "classify = lambda images: 9 * images.mean((1, 2))\n"

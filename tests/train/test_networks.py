@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.networks import NETWORKS, build_network, check_image_shape
+from train.networks import NETWORKS, _Architecture, build_network, check_image_shape
 
 # Weights of 3×3 convolutions without bias, then scale and shift of batch norm, then a dense layer.
 VGG16 = (
@@ -169,3 +169,24 @@ def test_sizes_that_pooling_cannot_halve_are_refused(name, good, bad):
     check_image_shape(name, good)
     with pytest.raises(ValueError, match=f"multiples of .*; got {bad[0]}×{bad[1]}"):
         check_image_shape(name, bad)
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_the_images_gradient_is_finite_also_where_pooling_sees_its_input_computed_twice(
+    monkeypatch,
+):
+    """A program that XLA does not optimise rounds the two differently. The plain maximum's is not.
+
+    The normalisation's numbers are those of no network just made, for something to round.
+    """
+    monkeypatch.setitem(NETWORKS, "tiny", _Architecture((6, "M", "M", 8, "M", "M")))
+    network, random = build_network("tiny", num_classes=3), np.random.default_rng(1)
+    images = jnp.asarray(random.uniform(size=(20, 32, 32, 3)), jnp.float32)
+    variables = network.init(jax.random.key(0), images, train=False)
+    variables = jax.tree.map(
+        lambda leaf: random.uniform(0.5, 1.5, leaf.shape) * (leaf if leaf.ndim > 1 else 1),
+        variables,
+    )
+    gradient = jax.grad(lambda images: network.apply(variables, images, train=False).sum())
+    compiled, eager = jax.jit(gradient)(images), gradient(images)
+    np.testing.assert_allclose(compiled, eager, atol=1e-5 * float(jnp.abs(eager).max()))

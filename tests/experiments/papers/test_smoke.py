@@ -1,0 +1,24 @@
+"""The smoke presets as they are, from nothing to a page and a verified directory: `make soak`."""
+
+import json
+
+import pytest
+
+from experiments.papers.registry import NAMES
+from tests.soaking import SOAK
+
+
+@pytest.mark.skipif(not SOAK, reason="minutes of training; make soak")
+@pytest.mark.filterwarnings("default")  # so young a GAN makes few digits or none
+@pytest.mark.parametrize("name", NAMES)
+def test_a_smoke_preset_runs_whole(name, elicit, contents, tmp_path):
+    command = ("experiment", name, "--preset", "smoke", "--out", tmp_path / "out")
+    assert elicit(*command) == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["missing"] == []
+    assert result["arms"]
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert elicit("verify", tmp_path / "out") == 0
+    before = contents(tmp_path / "out" / "pieces")
+    assert elicit(*command) == 0
+    assert contents(tmp_path / "out" / "pieces") == before
