@@ -27,9 +27,6 @@ def few_digits(split: str) -> train.datasets.ImageData:
     return digits._replace(images=images, labels=labels, ids=ids)
 
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def tiny():
     with pytest.MonkeyPatch.context() as patch:

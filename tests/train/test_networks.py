@@ -175,9 +175,9 @@ def test_sizes_that_pooling_cannot_halve_are_refused(name, good, bad):
 def test_the_images_gradient_is_finite_also_where_pooling_sees_its_input_computed_twice(
     monkeypatch,
 ):
-    """A program that XLA does not optimise rounds the two differently. The plain maximum's is not.
+    """A program that XLA does not optimise rounds the two differently.
 
-    The normalisation's numbers are those of no network just made, for something to round.
+    The normalisation's numbers are not those of a network just made, for something to round.
     """
     monkeypatch.setitem(NETWORKS, "tiny", _Architecture((6, "M", "M", 8, "M", "M")))
     network, random = build_network("tiny", num_classes=3), np.random.default_rng(1)
@@ -188,5 +188,4 @@ def test_the_images_gradient_is_finite_also_where_pooling_sees_its_input_compute
         variables,
     )
     gradient = jax.grad(lambda images: network.apply(variables, images, train=False).sum())
-    compiled, eager = jax.jit(gradient)(images), gradient(images)
-    np.testing.assert_allclose(compiled, eager, atol=1e-5 * float(jnp.abs(eager).max()))
+    assert jnp.isfinite(jax.jit(gradient)(images)).all()
