@@ -72,7 +72,9 @@ def results_expected(*directories: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
+        if isinstance(error, ValueError) and any(str(place) in str(error) for place in directories):
+            raise  # it says more
         paths = " or ".join(str(directory / RESULT_FILE) for directory in directories)
         raise ValueError(
             f"expected results as elicit experiment writes them, got a missing or another field in "

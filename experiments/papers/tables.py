@@ -108,8 +108,15 @@ def row_results(result: Mapping[str, Any]) -> dict[str, list[RowResult]]:
 
 
 def _row_result(row: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> RowResult:
-    accuracies = {arm["seed"]: 100 * arm["test_accuracy"] for arm in arms}
+    accuracies = {arm["seed"]: _percent(arm["test_accuracy"]) for arm in arms}
     return RowResult(row["slug"], row["name"], row["paper"], accuracies, arms[0]["train_images"])
+
+
+def _percent(accuracy: Any) -> float:
+    """An accuracy in percent, if it is one: results may be anyone's, and text can be multiplied."""
+    if not isinstance(accuracy, int | float):
+        raise TypeError(f"expected a number as test_accuracy, got {accuracy!r:.60}")
+    return 100 * accuracy
 
 
 def write_table_pages(out: Path, result: dict[str, Any], words: TableWords) -> None:
@@ -181,7 +188,7 @@ def _arms_section(result: Mapping[str, Any]) -> Section:
             names[arm["row"]],
             arm["budget"],
             str(arm["seed"]),
-            f"{100 * arm['test_accuracy']:.2f}",
+            f"{_percent(arm['test_accuracy']):.2f}",
             f"{arm['step']:,}",
             f"{arm['timing']['seconds_of_last_session']:.0f}",
             f"{arm['timing']['peak_memory_mib']:,.0f}",

@@ -155,6 +155,22 @@ def test_results_that_cannot_be_compared_are_refused(name, write, elicit, capsys
     assert not out.exists()
 
 
+@pytest.mark.parametrize("field", ["test_accuracy", "step", "seconds_of_last_session"])
+@pytest.mark.parametrize("value", ["", "a" * 1000, None, [1.0], {}])
+def test_results_whose_numbers_are_none_are_named(field, value, write, elicit, capsys):
+    wrong = results(A)
+    for each in wrong["arms"]:
+        (each if field in each else each["timing"])[field] = value
+    assert elicit("report", write("b", wrong)) == 2
+    complaint = capsys.readouterr().err
+    assert "expected results as elicit experiment writes them" in complaint
+    assert "b/result.json" in complaint
+    assert len(complaint) < 500
+    if field == "test_accuracy":
+        assert elicit("report", write("a", results(A)), wrong_place := write("c", wrong)) == 2
+        assert str(wrong_place) in capsys.readouterr().err
+
+
 def test_figures_are_not_compared():
     arms = [{"row": "sgd", "seed": 0, "budget": "", "piece": "sgd", "kl_mean": 0.1}]
     figures = results({}, experiment="figures-a", arms=arms)
