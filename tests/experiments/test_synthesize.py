@@ -57,6 +57,17 @@ def test_a_set_that_grows_is_the_set_of_one_run(stops, synthesis, made, tmp_path
     assert contents(tmp_path / "set") == contents(made)
 
 
+def test_half_a_note_that_a_killed_process_left_goes(synthesis, made, tmp_path, elicit, contents):
+    """Killed after the last shard, within its note, and before the set was committed."""
+    out = tmp_path / "set"
+    shutil.copytree(made, out)
+    (out / "manifest.json").unlink()
+    name = SHARDS[-1].replace(".array_record", "")
+    (out / f".{name}.note.json.partial").write_bytes(b'{"shard"')
+    assert elicit(*synthesis, "--out", out, "--stop", 10) == 0
+    assert contents(out) == contents(made)
+
+
 def test_a_later_range_holds_the_same_images(synthesis, made, tmp_path, elicit):
     assert elicit(*synthesis, "--out", tmp_path / "set", "--start", 5, "--stop", 10) == 0
     whole, part = read(made), read(tmp_path / "set")

@@ -236,16 +236,21 @@ def test_a_damaged_piece_is_not_merged(shards, tmp_path, elicit, capsys):
 
 
 @pytest.mark.filterwarnings("default:.*is damaged", "default:made again")
-@pytest.mark.parametrize("kind", ["checkpoint", "shard"])
+@pytest.mark.parametrize("kind", ["checkpoint", "shard", "manifest"])
 def test_a_damaged_piece_is_named_and_made_again(kind, copied, finished, elicit, capsys):
-    shutil.rmtree(piece(copied, "replaced-50-seed-2"))
+    if kind != "manifest":  # else nothing else is missing
+        shutil.rmtree(piece(copied, "replaced-50-seed-2"))
     if kind == "checkpoint":
         shutil.rmtree(piece(copied, "images"))
         victim = next((piece(copied, "teacher") / "checkpoints").rglob("d/*"))
     else:
-        victim = next(piece(copied, "images").glob("*.array_record-*"))
+        pattern = {"shard": "*.array_record-*", "manifest": "manifest.json"}[kind]
+        victim = next(piece(copied, "images").glob(pattern))
     whole = victim.read_bytes()
-    flip_a_byte(victim)
+    if kind == "manifest":
+        victim.unlink()
+    else:
+        flip_a_byte(victim)
     assert elicit(*COMMAND, "--out", copied) == 0
     message = capsys.readouterr().err
     assert "is damaged" in message
