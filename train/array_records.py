@@ -88,7 +88,6 @@ def _opened(path: Path) -> Iterator[Any]:
 class _Chunk(NamedTuple):
     """What a chunk's header claims."""
 
-    kind: int
     records: int
     unpacked_bytes: int
 
@@ -126,7 +125,7 @@ def _chunks(path: Path, size: int) -> Iterator[_Chunk]:
                     f"expected records one after the other, got others (kind {kind}) in {path}, "
                     "which is damaged or transposed; make the set again"
                 )
-            yield _Chunk(kind, records, unpacked_bytes)
+            yield _Chunk(records, unpacked_bytes)
             # A chunk takes at least a byte of the file for each record, for them to have positions.
             least = _between(_position(place) + records)
             place = max(place + CHUNK_HEADER.size + data_bytes, least)

@@ -79,7 +79,7 @@ def make_pieces(
     Warns:
         UserWarning: a piece is damaged; the message names the file.
     """
-    damaged = [piece for piece in needed(pieces, wanted) if _is_there(piece) and _problems(piece)]
+    damaged = [piece for piece in needed(pieces, wanted) if _damage(piece)]
     for piece in damaged:
         _mend(piece)
     asked = dict.fromkeys([*(piece.name for piece in damaged), *wanted])
@@ -131,7 +131,7 @@ def _mend(piece: Piece) -> None:
     Does nothing where another process was at it first.
     """
     with exclusive(piece.directory, wait=True):
-        problems = _problems(piece) if _is_there(piece) else []
+        problems = _damage(piece)
         if not problems:
             return
         warnings.warn(
@@ -144,9 +144,13 @@ def _mend(piece: Piece) -> None:
             shutil.rmtree(piece.directory)
 
 
-def _problems(piece: Piece, directory: Path | None = None) -> list[str]:
-    """What is wrong with a piece, or with a copy of it."""
-    at = directory or piece.directory
+def _damage(piece: Piece) -> list[str]:
+    """What is wrong with a piece that is done, or was."""
+    return _problems(piece, piece.directory) if _is_there(piece) else []
+
+
+def _problems(piece: Piece, at: Path) -> list[str]:
+    """What is wrong with a piece where it lies, or with a copy of it elsewhere."""
     return find_damage(at) + [f"{name}: missing" for name in _absent(piece, at)]
 
 
@@ -161,7 +165,7 @@ def _is_there(piece: Piece) -> bool:
     command = _COMMANDS[type(piece.config)]
     if not command.goes_on:
         return piece.directory.is_dir()
-    return command.last_files[-1] not in _absent(piece, piece.directory)
+    return (piece.directory / command.last_files[-1]).is_file()
 
 
 def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
@@ -179,7 +183,7 @@ def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
             continue
         copies = [place / piece.directory.name for place in places]
         last_file = _COMMANDS[type(piece.config)].last_files[-1]
-        found = [copy for copy in copies if last_file not in _absent(piece, copy)]
+        found = [copy for copy in copies if (copy / last_file).is_file()]
         damage = {at: _problems(piece, at) for at in found}
         whole = next((at for at in found if not damage[at]), None)
         if whole is not None:
