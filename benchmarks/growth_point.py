@@ -122,7 +122,7 @@ def _measure_gans(point: Point) -> dict[str, Any]:
     next(epochs)
     return {
         "compilation_seconds": compilation,
-        "planned_bytes": footprint(program, batch_size=point.batch_size).needed_bytes,
+        "planned_bytes": footprint(program, batch_size=point.batch_size, beside=data).needed_bytes,
         "seconds": _times(point.repeats, lambda: next(epochs)),
     }
 

@@ -219,10 +219,10 @@ class TrainingInputs(NamedTuple):
 
 def training_step(case: Case) -> Job:
     """Updates of a classifier."""
-    config = TrainConfig(epochs=ENDLESS, batch_size=case.batch_size, precision=case.precision)
+    config = TrainConfig(batch_size=case.batch_size, precision=case.precision)
     flop = TRAINING_UPDATE * _forward_flop(case)
-    learner = ClassifierLearner(_spec(case), config, ENDLESS * steps_of_a_call(flop))
-    return _training(case, learner, flop)
+    learner = ClassifierLearner(_spec(case), config)
+    return _training(case, learner, flop, constants=np.int32(ENDLESS * steps_of_a_call(flop)))
 
 
 def dcgan_step(case: Case) -> Job:

@@ -121,7 +121,7 @@ def training_step(job: Job, mode: str) -> Call:
         weight_decay=config.weight_decay, fused=True,
     )  # fmt: skip
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, functools.partial(rate_factor, config, learner.total_steps)
+        optimizer, functools.partial(rate_factor, config, int(inputs.constants))
     )
     mean, std = _statistics(spec)
 

@@ -165,15 +165,15 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
     sets = _load(config)
     data = _train_data(config, sets)
     spec, budget = _spec(config, sets), config.train.budget
-    learner = _learner(config, spec, data)
-    total = min(budget.steps_per_epoch(len(data.labels)), learner.total_steps)
+    learner, steps = _learner(config, spec), _total_steps(config, data)
+    first_epoch = min(budget.steps_per_epoch(len(data.labels)), int(steps))
     with (
-        Progress(config.out.name, total=total, unit="steps") as progress,
+        Progress(config.out.name, total=first_epoch, unit="steps") as progress,
         explained(functools.partial(_footprint, config, spec, data)),
     ):
         epochs = fit(
             jax.random.key(config.key), learner, data, budget,
-            max_skipped=config.train.nonfinite.allowed,
+            constants=steps, max_skipped=config.train.nonfinite.allowed,
             on_progress=lambda done, _: progress.update_to(done),
         )  # fmt: skip
         epoch = next(epochs)
@@ -263,21 +263,23 @@ def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
     }
 
 
-def _learner(
-    config: ClassifierTrainConfig, spec: ClassifierSpec, data: TrainData
-) -> ClassifierLearner:
-    total = config.train.budget.total_steps(len(data.labels))
-    return ClassifierLearner(spec, config.train, total)
+def _learner(config: ClassifierTrainConfig, spec: ClassifierSpec) -> ClassifierLearner:
+    return ClassifierLearner(spec, config.train.of_a_step)
+
+
+def _total_steps(config: ClassifierTrainConfig, data: TrainData) -> np.int32:
+    return np.int32(config.train.budget.total_steps(len(data.labels)))
 
 
 def _footprint(config: ClassifierTrainConfig, spec: ClassifierSpec, data: TrainData) -> Footprint:
     """Compiles the training steps, which training will not do again, for what they need."""
-    learner, budget = _learner(config, spec, data), config.train.budget
+    learner, budget = _learner(config, spec), config.train.budget
     program = compile_steps(
         learner, data, budget,
-        max_skipped=config.train.nonfinite.allowed, devices=config.devices,
+        constants=_total_steps(config, data), max_skipped=config.train.nonfinite.allowed,
+        devices=config.devices,
     )  # fmt: skip
-    return footprint(program, batch_size=budget.batch_size, fixed=data, devices=config.devices)
+    return footprint(program, batch_size=budget.batch_size, beside=data, devices=config.devices)
 
 
 def _train(
@@ -290,7 +292,7 @@ def _train(
 ) -> tuple[TrainState, Evaluation | None]:
     """Trains from the last good checkpoint to the end; metrics and checkpoints go to disk."""
     budget = config.train.budget
-    learner = _learner(config, spec, data)
+    learner = _learner(config, spec)
     key = jax.random.key(config.key)
     checkpoints = config.out / CHECKPOINTS
     resume = restore(config.out, checkpoints, learner)
@@ -298,7 +300,8 @@ def _train(
     for result in train_epochs(
         config.out, key, learner, data, budget,
         checkpoints=checkpoints, label=label, ids=_ids(sets), resume=resume,
-        max_skipped=config.train.nonfinite.allowed, devices=config.devices,
+        constants=_total_steps(config, data), max_skipped=config.train.nonfinite.allowed,
+        devices=config.devices,
     ):  # fmt: skip
         state = result.state
         if is_first_process():

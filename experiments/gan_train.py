@@ -262,7 +262,8 @@ def _footprint(config: GanTrainConfig, spec: GanSpec, data: ImageData, groups: G
     return footprint(
         program,
         batch_size=config.budget.batch_size,
-        fixed=(rows, constants),
+        fixed=constants,
+        beside=rows,
         devices=config.devices,
     )
 

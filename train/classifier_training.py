@@ -1,7 +1,7 @@
 """Training a classifier: its configuration, its training set and its step."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -67,6 +67,11 @@ class TrainConfig:
         """How long to train."""
         return Budget(self.batch_size, self.epochs, self.steps)
 
+    @property
+    def of_a_step(self) -> "TrainConfig":
+        """The same for any length of training, so that all lengths share a compiled program."""
+        return replace(self, epochs=1, steps=None, nonfinite=NonFiniteConfig())
+
 
 class TrainData(NamedTuple):
     """A training set, ready for the device.
@@ -95,17 +100,21 @@ def original_data(data: ImageData) -> TrainData:
     )
 
 
-def make_optimizer(config: TrainConfig, total_steps: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: TrainConfig, total_steps: Int[Array, ""] | int
+) -> optax.GradientTransformation:
     """SGD with Nesterov momentum; the learning rate rises linearly, then falls as a cosine."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=config.learning_rate,
-        warmup_steps=round(config.warmup_fraction * total_steps),
-        decay_steps=total_steps,
-    )
+
+    # Optax's own looks at its lengths while it is traced. Here they are arguments of the program.
+    def rate(step: Array) -> Array:
+        rise = jnp.round(config.warmup_fraction * total_steps)
+        fallen = (step - rise) / (total_steps - rise)
+        cosine = 0.5 * (1 + jnp.cos(jnp.pi * fallen))
+        return config.learning_rate * jnp.where(step < rise, step / jnp.maximum(rise, 1), cosine)
+
     return optax.chain(
         optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule, momentum=config.momentum, nesterov=True),
+        optax.sgd(rate, momentum=config.momentum, nesterov=True),
     )
 
 
@@ -113,28 +122,27 @@ def make_optimizer(config: TrainConfig, total_steps: int) -> optax.GradientTrans
 class ClassifierLearner:
     """A classifier in training, for `train.fit`; its data is a `TrainData`.
 
+    The constant is the number of updates in all, by which the learning rate falls.
+
     Attributes:
         spec: the classifier to be.
-        config: how it is trained.
-        total_steps: updates in all, by which the learning rate falls.
+        config: how it is trained; of all lengths, as `TrainConfig.of_a_step` gives it.
     """
 
     spec: ClassifierSpec
     config: TrainConfig
-    total_steps: int
 
     def initial(self, key: Key[Array, ""]) -> TrainState:
         """Freshly initialised variables and optimiser state."""
         images = jnp.zeros((1, *self.spec.image_shape))
         variables = self.spec.build().init(key, images, train=False)
-        opt_state = make_optimizer(self.config, self.total_steps).init(variables["params"])
+        opt_state = make_optimizer(self.config, 1).init(variables["params"])
         return TrainState(dict(variables), opt_state)
 
     def update(
-        self, key: Key[Array, ""], state: TrainState, batch: TrainData, constants: None
+        self, key: Key[Array, ""], state: TrainState, batch: TrainData, constants: Int[Array, ""]
     ) -> tuple[TrainState, dict[str, Array]]:
         """One update on one batch; gives mean loss in nats and accuracy."""
-        del constants
         images = flip_and_crop(
             key, jnp.asarray(batch.images), flip=self.config.flip, pad_px=self.config.pad_px
         )
@@ -144,7 +152,7 @@ class ClassifierLearner:
         gradients, (updated, means) = jax.grad(self._losses, has_aux=True)(
             params, batch_stats, images, batch
         )
-        optimizer = make_optimizer(self.config, self.total_steps)
+        optimizer = make_optimizer(self.config, constants)
         change, opt_state = optimizer.update(gradients, state.opt_state, params)
         variables = {"params": optax.apply_updates(params, change), **updated}
         return TrainState(variables, opt_state), means

@@ -207,11 +207,11 @@ def fit(
     steps, total = budget.steps_per_epoch(smallest), budget.total_steps(smallest)
     mesh = make_training_mesh(devices, batch_size=budget.batch_size)
     skips, grouped = max_skipped is not None, groups is not None
-    program = _make_run_steps(learner, budget.batch_size, grouped, steps_per_call, skips, mesh)
+    program = _make_run_steps(learner, grouped, skips, mesh)
     if groups is not None:
         key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(groups)))
     step, state, before, skipped = resume or Snapshot(0, initial_state(key, learner))
-    state, *shared = on_every_device((state, data, constants, key), mesh)
+    state, data, *shared = on_every_device((state, data, constants, key), mesh)
     caller = _Caller(functools.partial(program, *shared), at_most=steps_per_call)
     while step < total:
         epoch = step // steps
@@ -221,7 +221,10 @@ def fit(
         found = [before] if before else []
         while step < end:
             stop = min(step + caller.steps, end)
-            state, scalars = caller.take_steps(state, placed_order, first, step, stop)
+            batches = _batches(
+                data, placed_order, step - first, budget.batch_size, steps_per_call, mesh
+            )
+            state, scalars = caller.take_steps(state, batches, step, stop)
             found.append(scalars)
             broken = broken_steps(scalars)
             left = (max_skipped or 0) - skipped
@@ -260,12 +263,12 @@ class _Caller:
         self.steps = at_most if self._is_fixed else 1
 
     def take_steps(
-        self, state: TrainState, order: Any, first: int, start: int, stop: int
+        self, state: TrainState, batches: Any, start: int, stop: int
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
         """The state after a call, and the learner's scalars of each of its steps."""
         began = time.monotonic()
         with lost_processes_named():
-            state, scalars = self._program(state, order, first, start, stop)
+            state, scalars = self._program(state, batches, start, stop)
             scalars = jax.device_get(scalars)
         if not self._is_fixed:
             seconds = max(time.monotonic() - began, 1e-9)
@@ -307,13 +310,16 @@ def compile_steps(
     shape = () if groups is None else (len(groups),)
     key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape))
     order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
-    state = jax.eval_shape(_make_initial(learner, bool(shape)), key)
     mesh = make_training_mesh(devices, batch_size=budget.batch_size)
-    run_steps: Any = _make_run_steps(
-        learner, budget.batch_size, bool(shape), steps_per_call, max_skipped is not None, mesh
+    batches = jax.eval_shape(
+        lambda data, order: _batches(data, order, 0, budget.batch_size, steps_per_call, mesh),
+        data,
+        order,
     )
-    data, constants = jax.eval_shape(lambda *trees: trees, data, constants)
-    return run_steps.lower(data, constants, key, state, order, 0, 0, 0).compile()
+    state = jax.eval_shape(_make_initial(learner, bool(shape)), key)
+    constants = jax.eval_shape(lambda tree: tree, constants)
+    run_steps: Any = _make_run_steps(learner, bool(shape), max_skipped is not None, mesh)
+    return run_steps.lower(constants, key, state, batches, 0, 0).compile()
 
 
 def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -354,31 +360,42 @@ def _permutation(key: Key[Array, ""], count: int) -> Int[Array, " n"]:
     return jax.random.permutation(key, count)
 
 
-@functools.lru_cache(maxsize=8)  # several seeds of one configuration share the compiled program
-def _make_run_steps(
-    learner: Learner,
+@functools.partial(jax.jit, static_argnames=("batch_size", "count", "mesh"))
+def _batches(
+    data: Any,
+    order: Int[Array, "*groups n"],
+    first: Int[Array, ""] | int,
     batch_size: int,
-    grouped: bool,
-    at_most: int,
-    skips: bool,
+    count: int,
     mesh: Mesh | None,
-) -> Callable:
-    """The compiled program: steps `start` to `stop` of an epoch that began with step `first`.
+) -> Any:
+    """So many batches of an epoch, from its `first` on, with an axis of batches in front.
+
+    Past the epoch's end the last row is repeated. This is a program of its own, quick to compile,
+    since it is another one for every size of data set; the steps are not.
+    """
+    places = first * batch_size + jnp.arange(count * batch_size)
+    rows = jnp.take(order, places, axis=-1, mode="clip")
+    rows = jnp.moveaxis(rows.reshape(*order.shape[:-1], count, batch_size), -2, 0)
+    batches = jax.tree.map(lambda column: column[rows], data)
+    return dealt_out(batches, mesh, axis=rows.ndim - 1)
+
+
+@functools.lru_cache(maxsize=8)  # trainings of one learner share the compiled program
+def _make_run_steps(learner: Learner, grouped: bool, skips: bool, mesh: Mesh | None) -> Callable:
+    """The compiled program: steps `start` to `stop`, each on one of the batches, from the first on.
 
     The bounds are arguments, so any number of steps is the same program. The learner's scalars come
     back with an axis of steps in front, of which the first `stop - start` hold something.
     """
     update = jax.vmap(learner.update, (0, 0, 0, None)) if grouped else learner.update
 
-    @functools.partial(jax.jit, donate_argnums=3, out_shardings=mesh and whole(mesh))
-    def run_steps(data, constants, key, state, order, first, start, stop):
+    @functools.partial(jax.jit, donate_argnums=2, out_shardings=mesh and whole(mesh))
+    def run_steps(constants, key, state, batches, start, stop):
         key = _fold(key, 2)
 
         def take_step(step, state):
-            begin = (step - first) * batch_size
-            rows = jax.lax.dynamic_slice_in_dim(order, begin, batch_size, axis=-1)
-            batch = jax.tree.map(lambda column: column[rows], data)
-            batch = dealt_out(batch, mesh, axis=int(grouped))
+            batch = jax.tree.map(lambda column: column[step - start], batches)
             after, found = update(_fold(key, step), state, batch, constants)
             return watched(state, after, found, grouped=grouped, skips=skips)
 
@@ -388,6 +405,7 @@ def _make_run_steps(
             kept = jax.tree.map(lambda all_, new: all_.at[step - start].set(new), kept, found)
             return state, kept
 
+        at_most = len(jax.tree.leaves(batches)[0])
         shapes = jax.eval_shape(take_step, start, state)[1]
         empty = jax.tree.map(lambda leaf: jnp.zeros((at_most, *leaf.shape), leaf.dtype), shapes)
         return jax.lax.fori_loop(start, stop, body, (state, empty))

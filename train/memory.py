@@ -40,7 +40,12 @@ class Footprint(NamedTuple):
 
 
 def footprint(
-    program: jax.stages.Compiled, *, batch_size: int, fixed: Any = (), devices: int = 1
+    program: jax.stages.Compiled,
+    *,
+    batch_size: int,
+    fixed: Any = (),
+    beside: Any = (),
+    devices: int = 1,
 ) -> Footprint:
     """What XLA has planned for a compiled program.
 
@@ -48,6 +53,7 @@ def footprint(
         program: compiled.
         batch_size: that it is compiled for; see `Footprint`.
         fixed: those of its arguments that do not grow with the batch, as arrays or their shapes.
+        beside: what else lies on every device meanwhile, likewise.
         devices: that run it.
     """
     planned: Any = program.memory_analysis()
@@ -58,7 +64,8 @@ def footprint(
         + planned.temp_size_in_bytes
         + planned.generated_code_size_in_bytes
     )
-    return Footprint(needed, min(_size_of(fixed), needed), batch_size, devices)
+    other = _size_of(beside)
+    return Footprint(needed + other, min(_size_of(fixed), needed) + other, batch_size, devices)
 
 
 def _size_of(tree: Any) -> int:

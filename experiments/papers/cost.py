@@ -227,9 +227,10 @@ def measure_speed(config: ClassifierTrainConfig, data: SetSize) -> float:
     labels = np.arange(count, dtype=np.int32) % data.num_classes
     calls = fit(
         jax.random.key(0),
-        ClassifierLearner(spec, config.train, ENDLESS * steps),
+        ClassifierLearner(spec, config.train.of_a_step),
         original_data(ImageData(images, labels, (), data.class_names)),
         Budget(config.train.batch_size, ENDLESS),
+        constants=np.int32(ENDLESS * steps),
         steps_per_call=steps,
     )
     jax.block_until_ready(next(calls).state)  # compiles

@@ -42,7 +42,8 @@ def separable(count=28):
 def train(key=KEY, config=CONFIG, *, data=None, **options):
     """All epochs, every state fetched before the next epoch takes its memory."""
     data = separable() if data is None else data
-    learner = ClassifierLearner(SPEC, config, config.budget.total_steps(len(data.labels)))
+    learner, total = ClassifierLearner(SPEC, config.of_a_step), config.budget.total_steps
+    options["constants"] = np.int32(total(len(data.labels)))
     return [jax.device_get(r) for r in fit(key, learner, data, config.budget, **options)]
 
 
@@ -74,6 +75,14 @@ def test_resumed_after_an_epoch_it_ends_with_the_same_bits(undisturbed):
     resumed = train(resume=after(undisturbed[0]))
     assert [result.epoch for result in resumed] == [2, 3, 4]
     assert_same_bits(resumed, undisturbed[1:])
+
+
+def test_trainings_of_all_lengths_share_the_compiled_steps(compilations):
+    config = dataclasses.replace(CONFIG, learning_rate=0.0321)
+    with compilations() as names:
+        for count, changes in ((28, {}), (20, {"epochs": 1}), (12, {"steps": 2})):
+            train(config=dataclasses.replace(config, **changes), data=separable(count))
+    assert names.count("run_steps") == 1
 
 
 def test_resumed_at_the_end_nothing_is_left_to_do(undisturbed):

@@ -149,7 +149,7 @@ def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
     caller, taken = loop._Caller(program, at_most=20), []
     for _ in range(6):
         taken.append(caller.steps)
-        caller.take_steps(loop.TrainState({}, ()), None, 0, 0, caller.steps)
+        caller.take_steps(loop.TrainState({}, ()), None, 0, caller.steps)
     # Compilation is in the first one: 9 s; then 1 in 0.1 s, 10 in 0.5 s, 20 in 40 s.
     assert taken == [1, 1, 10, 20, 1, 20]
 
@@ -157,7 +157,7 @@ def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
 def test_several_processes_take_the_same_steps_whatever_their_clocks_say(monkeypatch):
     monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
     caller = loop._Caller(lambda state, *_: (state, {}), at_most=20)
-    caller.take_steps(loop.TrainState({}, ()), None, 0, 0, 20)
+    caller.take_steps(loop.TrainState({}, ()), None, 0, 20)
     assert caller.steps == 20
 
 
@@ -303,6 +303,14 @@ def test_paused_it_goes_on_counting_what_it_skipped(step):
 def test_an_epoch_without_a_finite_step_stops_it():
     with pytest.raises(FloatingPointError, match="not a single step of epoch 1 was finite"):
         run(data={**DATA, "x": DATA["x"] * np.inf}, max_skipped=100)
+
+
+def test_training_sets_of_all_sizes_share_the_compiled_steps(compilations):
+    with compilations() as names:
+        for count in (23, 17, 9):
+            data = {name: column[:count] for name, column in DATA.items()}
+            run(learner=Walker(0.0123), data=data)
+    assert names.count("run_steps") == 1
 
 
 def test_the_number_of_steps_to_skip_is_at_least_1():

@@ -10,7 +10,7 @@ import pytest
 from train import memory
 from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
 from train.classifiers import ClassifierSpec
-from train.loop import Budget, compile_steps, fit
+from train.loop import STEPS_PER_CALL, Budget, compile_steps, fit
 from train.memory import Footprint, check_fits, explained, footprint
 
 GIB = 2**30
@@ -31,6 +31,12 @@ def test_a_footprint_counts_arguments_and_results_but_donated_ones_once():
     assert found.needed_bytes >= 64 * 64 * 4 + 32 * 64 * 4
     assert found.needed_bytes <= 64 * 64 * 4 + 3 * 32 * 64 * 4
     assert found.batch_size == 32
+
+
+def test_what_lies_beside_the_program_is_needed_too():
+    alone, beside = (footprint(compiled(32), batch_size=32, beside=x) for x in ((), np.ones(9)))
+    assert beside.needed_bytes == alone.needed_bytes + 9 * 8
+    assert beside.fixed_bytes == alone.fixed_bytes + 9 * 8
 
 
 def test_what_is_not_fixed_grows_with_the_batch():
@@ -107,7 +113,7 @@ def test_a_cpu_has_what_the_operating_system_tells(has_meminfo, monkeypatch, tmp
 
 def test_training_steps_compiled_ahead_are_those_that_run(tiny_networks, compilations):
     spec = ClassifierSpec(tiny_networks[1], 1.0, ("a", "b"), (4, 6, 3), (0.5,) * 3, (0.25,) * 3)
-    learner = ClassifierLearner(spec, TrainConfig(learning_rate=0.0125), 3)
+    learner = ClassifierLearner(spec, TrainConfig(learning_rate=0.0125))
     data = TrainData(
         images=np.zeros((12, 4, 6, 3), np.uint8),
         labels=np.arange(12, dtype=np.int32) % 2,
@@ -117,7 +123,8 @@ def test_training_steps_compiled_ahead_are_those_that_run(tiny_networks, compila
     groups = {"even": np.arange(0, 12, 2), "odd": np.arange(1, 12, 2)}
     with compilations() as names:
         for given in (None, groups):
-            program = compile_steps(learner, data, Budget(4, epochs=1), groups=given)
-            assert footprint(program, batch_size=4, fixed=data).needed_bytes > 12 * 4 * 6 * 3
-            list(fit(jax.random.key(0), learner, data, Budget(4, epochs=1), groups=given))
+            options = {"groups": given, "constants": np.int32(3)}
+            program = compile_steps(learner, data, Budget(4, epochs=1), **options)
+            assert footprint(program, batch_size=4).needed_bytes > STEPS_PER_CALL * 4 * 4 * 6 * 3
+            list(fit(jax.random.key(0), learner, data, Budget(4, epochs=1), **options))
     assert names.count("run_steps") == 2

@@ -25,7 +25,7 @@ SPEC = ClassifierSpec("tiny", 1.0, ("a", "b", "c"), (8, 6, 3), (0.5,) * 3, (0.25
 
 def learner(precision):
     config = TrainConfig(precision=precision, loss="mixed", flip=False, pad_px=0, warmup_fraction=0)
-    return ClassifierLearner(SPEC, config, 10)
+    return ClassifierLearner(SPEC, config)
 
 
 def dtypes(tree):
@@ -40,7 +40,7 @@ def updates(tiny_networks):
     for precision in ("float32", "bfloat16"):
         state = learner(precision).initial(jax.random.key(0))
         update = jax.jit(learner(precision).update)
-        found[precision] = (state, *update(jax.random.key(1), state, DATA, None))
+        found[precision] = (state, *update(jax.random.key(1), state, DATA, np.int32(10)))
     return found
 
 

@@ -36,12 +36,15 @@ images = random.integers(0, 256, (96, 8, 12, 3), np.uint8)
 labels = (np.arange(96) % 3).astype(np.int32)
 names = ("ant", "bee", "cow")
 spec = ClassifierSpec("tiny", 1.0, names, (8, 12, 3), (0.5,) * 3, (0.25,) * 3)
-learner = ClassifierLearner(spec, TrainConfig(epochs=3, batch_size=16, learning_rate=0.02), 18)
+learner = ClassifierLearner(spec, TrainConfig(learning_rate=0.02))
 data = original_data(ImageData(images, labels, (), names))
 GROUPS = {"first": np.arange(48), "last": np.arange(48, 96)}
 
 def trained(devices, **options):
-    results = fit(jax.random.key(0), learner, data, Budget(16, 3), devices=devices, **options)
+    results = fit(
+        jax.random.key(0), learner, data, Budget(16, 3),
+        constants=np.int32(18), devices=devices, **options,
+    )
     *_, last = (jax.device_get(result) for result in results)
     leaves = jax.tree.leaves(last.state)
     return np.concatenate([np.ravel(leaf) for leaf in leaves]), float(last.means["loss"].sum())
