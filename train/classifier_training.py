@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from imgopt import to_float
@@ -105,8 +106,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """SGD with Nesterov momentum; the learning rate rises linearly, then falls as a cosine."""
 
-    # Optax's own looks at its lengths while it is traced. Here they are arguments of the program.
-    def rate(step: Array) -> Array:
+    # Optax's own looks at its lengths while it is traced, and here they are arguments.
+    def rate(step: ArrayLike) -> Array:
         rise = jnp.round(config.warmup_fraction * total_steps)
         fallen = (step - rise) / (total_steps - rise)
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * fallen))

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 from tensorflow_datasets.proto import tf_example_pb2
 
 from train.array_records import count_records, iter_records
+from train.decoding import decode_into
 from train.image_data import ImageData, ImageReader, join_images
 from train.memory import check_host_room
 
@@ -99,7 +100,7 @@ def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]
     count = opened.pieces[-1].stop
     labels = np.concatenate([_labels(part, opened) for part in _parts(opened, 0, count)])
     first = next(_parts(opened, 0, 1))
-    shape = _decode(first, opened)[0].shape
+    shape = _decode_by_pillow(_encoded(first)[0], first.path, opened).shape
     opened = opened._replace(image_shape=shape)
     return ImageReader(
         labels=labels,
@@ -172,7 +173,7 @@ def _read(split: _Split, start: int, stop: int) -> ImageData:
 
 def _as_data(part: _Part, split: _Split) -> ImageData:
     return ImageData(
-        images=np.stack(_decode(part, split)),
+        images=_decode(part, split),
         labels=_labels(part, split),
         ids=_ids(part, split),
         class_names=split.class_names,
@@ -182,14 +183,21 @@ def _as_data(part: _Part, split: _Split) -> ImageData:
     )
 
 
-def _decode(part: _Part, split: _Split) -> list[np.ndarray]:
+def _decode(part: _Part, split: _Split) -> UInt8[np.ndarray, "n h w c"]:
     """Decodes PNG or JPEG, of an image of another size not one pixel."""
+    images = np.empty((len(part.examples), *map(int, filter(None, split.image_shape))), np.uint8)
+    for encoded, pixels in zip(_encoded(part), images, strict=True):
+        if not decode_into(encoded, pixels):
+            pixels[:] = _decode_by_pillow(encoded, part.path, split)
+    return images
+
+
+def _encoded(part: _Part) -> list[bytes]:
     with _broken_examples_named(part.path):
-        encoded = [bytes(_values(example["image"])[0]) for example in part.examples]
-    return [_decode_one(each, part.path, split) for each in encoded]
+        return [bytes(_values(example["image"])[0]) for example in part.examples]
 
 
-def _decode_one(encoded: bytes, path: Path, split: _Split) -> np.ndarray:
+def _decode_by_pillow(encoded: bytes, path: Path, split: _Split) -> UInt8[np.ndarray, "h w c"]:
     with _broken_examples_named(path):
         image = Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG"))
     with image:

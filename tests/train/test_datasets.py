@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -250,16 +249,13 @@ def test_digits_are_the_same_every_time():
 @pytest.mark.skipif(
     "ELICIT_TEST_DATA" not in os.environ, reason="ELICIT_TEST_DATA names no TFDS data directory"
 )
-def test_cifar10_is_what_tfds_reads_and_quick():
+def test_cifar10_is_what_tfds_reads():
     data_dir = os.environ["ELICIT_TEST_DATA"]
-    started = time.monotonic()
     data = load_images("cifar10", "test", data_dir=data_dir)
-    seconds = time.monotonic() - started
     source: Any = tfds.data_source("cifar10", data_dir=data_dir, split="test")
     assert len(data.labels) == len(source)
-    for i in (0, 1, len(source) // 2, len(source) - 1):
+    for i in range(0, len(source), 99):
         np.testing.assert_array_equal(data.images[i], source[i]["image"])
         assert data.labels[i] == source[i]["label"]
         assert data.ids[i] == source[i]["id"].decode()
     assert data.class_names[8] == "ship"
-    assert seconds < 10
