@@ -1,8 +1,12 @@
 """The training loop: any learner's jitted step, scanned over the steps of an epoch.
 
-The whole data set lies on the device; shuffling happens there. All randomness is folded from one
-key: initialisation from (key, 0), the order of epoch e from (key, 1, e), what step s draws from
-(key, 2, s). So training goes on from a checkpoint as if it had never stopped.
+The whole data set lies on the device; shuffling happens there, and a small program takes batches
+from it. So the program of the steps, which takes long to compile, knows nothing of the data set's
+size, and trainings of one learner share it.
+
+All randomness is folded from one key: initialisation from (key, 0), the order of epoch e from
+(key, 1, e), what step s draws from (key, 2, s). So training goes on from a checkpoint as if it had
+never stopped.
 
 A learner may be trained on several groups of examples at once, such as one GAN for each class: all
 its arrays then have an axis of groups in front, and its step is mapped over it by `jax.vmap`. Group
@@ -22,10 +26,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from train.nonfinite import broken_steps, means_of_finite, not_finite, watched
+from train.batches import epoch_order, fold_in, take_batches
+from train.nonfinite import count_skipped, means_of_finite, watched
 from train.processes import (
     as_local,
-    dealt_out,
     lost_processes_named,
     make_training_mesh,
     on_every_device,
@@ -213,31 +217,24 @@ def fit(
     step, state, before, skipped = resume or Snapshot(0, initial_state(key, learner))
     state, data, *shared = on_every_device((state, data, constants, key), mesh)
     caller = _Caller(functools.partial(program, *shared), at_most=steps_per_call)
+    next_batches = functools.partial(
+        take_batches, data, batch_size=budget.batch_size, count=steps_per_call, mesh=mesh
+    )
     while step < total:
         epoch = step // steps
         first, end = epoch * steps, min((epoch + 1) * steps, total)
-        order = _epoch_order(key, epoch, rows, count=steps * budget.batch_size)
+        order = epoch_order(key, epoch, rows, count=steps * budget.batch_size)
         placed_order = on_every_device(order, mesh)
         found = [before] if before else []
         while step < end:
             stop = min(step + caller.steps, end)
-            batches = _batches(
-                data, placed_order, step - first, budget.batch_size, steps_per_call, mesh
-            )
+            batches = next_batches(order=placed_order, first=step - first)
             state, scalars = caller.take_steps(state, batches, step, stop)
             found.append(scalars)
-            broken = broken_steps(scalars)
-            left = (max_skipped or 0) - skipped
-            if len(broken) > left:
-                index = int(broken[left])
-                begin = (step + index - first) * budget.batch_size
-                raise not_finite(
-                    {name: value[index] for name, value in scalars.items()},
-                    np.asarray(order)[..., begin : begin + budget.batch_size],
-                    groups=groups, step=step + index, epoch=epoch,
-                    skipped=max_skipped,
-                )  # fmt: skip
-            skipped += len(broken)
+            skipped = count_skipped(
+                scalars, order, batch_size=budget.batch_size, first=first, step=step, epoch=epoch,
+                groups=groups, skipped=skipped, max_skipped=max_skipped,
+            )  # fmt: skip
             step = stop
             if on_progress:
                 on_progress(step, total)
@@ -311,11 +308,10 @@ def compile_steps(
     key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape))
     order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
     mesh = make_training_mesh(devices, batch_size=budget.batch_size)
-    batches = jax.eval_shape(
-        lambda data, order: _batches(data, order, 0, budget.batch_size, steps_per_call, mesh),
-        data,
-        order,
+    next_batches = functools.partial(
+        take_batches, first=0, batch_size=budget.batch_size, count=steps_per_call, mesh=mesh
     )
+    batches = jax.eval_shape(next_batches, data, order)
     state = jax.eval_shape(_make_initial(learner, bool(shape)), key)
     constants = jax.eval_shape(lambda tree: tree, constants)
     run_steps: Any = _make_run_steps(learner, bool(shape), max_skipped is not None, mesh)
@@ -329,56 +325,12 @@ def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
     """A learner's first state, or one for each of several keys, with an axis of groups in front."""
-    return _make_initial(learner, bool(key.ndim))(_fold(key, 0))
-
-
-def _fold(key: Key[Array, "*groups"], data: Any) -> Key[Array, "*groups"]:
-    if key.ndim:
-        return jax.vmap(jax.random.fold_in, (0, None))(key, data)
-    return jax.random.fold_in(key, data)
+    return _make_initial(learner, bool(key.ndim))(fold_in(key, 0))
 
 
 @functools.lru_cache(maxsize=8)  # compiling it takes longer than many a training step
 def _make_initial(learner: Learner, grouped: bool) -> Callable:
     return jax.jit(jax.vmap(learner.initial) if grouped else learner.initial)
-
-
-def _epoch_order(
-    key: Key[Array, "*groups"], epoch: int, groups: Sequence[Int[np.ndarray, " _"]], *, count: int
-) -> Int[Array, "*groups n"]:
-    """The first `count` rows of each group in the epoch's order."""
-    keys = _fold(_fold(key, 1), epoch)
-    orders = [
-        jnp.asarray(rows)[_permutation(each, len(rows))[:count]]
-        for each, rows in zip(keys.reshape(-1), groups, strict=True)
-    ]
-    return jnp.stack(orders) if key.ndim else orders[0]
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _permutation(key: Key[Array, ""], count: int) -> Int[Array, " n"]:
-    return jax.random.permutation(key, count)
-
-
-@functools.partial(jax.jit, static_argnames=("batch_size", "count", "mesh"))
-def _batches(
-    data: Any,
-    order: Int[Array, "*groups n"],
-    first: Int[Array, ""] | int,
-    batch_size: int,
-    count: int,
-    mesh: Mesh | None,
-) -> Any:
-    """So many batches of an epoch, from its `first` on, with an axis of batches in front.
-
-    Past the epoch's end the last row is repeated. This is a program of its own, quick to compile,
-    since it is another one for every size of data set; the steps are not.
-    """
-    places = first * batch_size + jnp.arange(count * batch_size)
-    rows = jnp.take(order, places, axis=-1, mode="clip")
-    rows = jnp.moveaxis(rows.reshape(*order.shape[:-1], count, batch_size), -2, 0)
-    batches = jax.tree.map(lambda column: column[rows], data)
-    return dealt_out(batches, mesh, axis=rows.ndim - 1)
 
 
 @functools.lru_cache(maxsize=8)  # trainings of one learner share the compiled program
@@ -392,11 +344,11 @@ def _make_run_steps(learner: Learner, grouped: bool, skips: bool, mesh: Mesh | N
 
     @functools.partial(jax.jit, donate_argnums=2, out_shardings=mesh and whole(mesh))
     def run_steps(constants, key, state, batches, start, stop):
-        key = _fold(key, 2)
+        key = fold_in(key, 2)
 
         def take_step(step, state):
             batch = jax.tree.map(lambda column: column[step - start], batches)
-            after, found = update(_fold(key, step), state, batch, constants)
+            after, found = update(fold_in(key, step), state, batch, constants)
             return watched(state, after, found, grouped=grouped, skips=skips)
 
         def body(step, carry):

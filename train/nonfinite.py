@@ -77,12 +77,51 @@ def watched(
     return state, {**scalars, BROKEN: ~is_good}
 
 
-def broken_steps(scalars: Mapping[str, np.ndarray]) -> Int[np.ndarray, " n"]:
-    """Which of consecutive steps are not finite, in any group."""
-    return np.flatnonzero(scalars[BROKEN].reshape(len(scalars[BROKEN]), -1).any(1))
+def count_skipped(
+    scalars: Mapping[str, np.ndarray],
+    order: Int[Array, "*groups n"],
+    *,
+    batch_size: int,
+    first: int,
+    step: int,
+    epoch: int,
+    groups: Iterable[str] | None,
+    skipped: int,
+    max_skipped: int | None,
+) -> int:
+    """Counts the steps that are not finite, in any group.
+
+    Args:
+        scalars: of consecutive steps.
+        order: of the examples in the epoch.
+        batch_size: of them a step.
+        first: number of the epoch's first step, from 0.
+        step: that of the first one at hand.
+        epoch: number of the epoch, from 0.
+        groups: their names, where there are groups.
+        skipped: steps that were skipped before.
+        max_skipped: how many may be; None where none may.
+
+    Returns:
+        Steps that are skipped by now.
+
+    Raises:
+        NotFinite: there are more than there may be.
+    """
+    broken = np.flatnonzero(scalars[BROKEN].reshape(len(scalars[BROKEN]), -1).any(1))
+    left = (max_skipped or 0) - skipped
+    if len(broken) <= left:
+        return skipped + len(broken)
+    index = int(broken[left])
+    begin = (step + index - first) * batch_size
+    raise _not_finite(
+        {name: value[index] for name, value in scalars.items()},
+        np.asarray(order)[..., begin : begin + batch_size],
+        groups=groups, step=step + index, epoch=epoch, skipped=max_skipped,
+    )  # fmt: skip
 
 
-def not_finite(
+def _not_finite(
     scalars: Mapping[str, Any],
     rows: Int[np.ndarray, "*groups n"],
     *,
@@ -91,16 +130,7 @@ def not_finite(
     epoch: int,
     skipped: int | None,
 ) -> NotFinite:
-    """What to raise of a broken step.
-
-    Args:
-        scalars: its own.
-        rows: of the training set, the examples of its batch.
-        groups: their names, where there are groups.
-        step: its number, from 0.
-        epoch: its number, from 0.
-        skipped: steps that were skipped before it; None where none may be.
-    """
+    """What to raise of a broken step; `skipped` are those before it, None where none may be."""
     broken = scalars[BROKEN]
     names = [
         name.replace("_", " ")

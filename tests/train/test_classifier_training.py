@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from train import loop
+from train import batches, loop
 from train.classifier_training import ClassifierLearner, TrainConfig, TrainData, make_optimizer
 from train.classifiers import ClassifierSpec
 from train.loop import fit
@@ -119,8 +119,8 @@ def test_every_epoch_takes_all_images_in_an_order_of_its_own(monkeypatch):
         orders.append(np.asarray(draw(*arguments)))
         return orders[-1]
 
-    draw = loop._permutation
-    monkeypatch.setattr(loop, "_permutation", recorded)
+    draw = batches._permutation
+    monkeypatch.setattr(batches, "_permutation", recorded)
     train()
     assert [sorted(order) for order in orders] == [list(range(28))] * 4
     assert len({order.tobytes() for order in orders}) == 4
