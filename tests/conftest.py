@@ -19,15 +19,6 @@ import jax  # noqa: E402 - the hook comes first
 import numpy as np  # noqa: E402 - the hook comes first
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _compiled_once(tmp_path_factory):
-    """Has all workers of a run share what any of them has compiled."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
 @pytest.fixture
 def unchecked():
     """Runs a test as users run the library, with annotations that nobody checks."""
