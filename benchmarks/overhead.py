@@ -71,7 +71,7 @@ def spec_of(config: OverheadConfig) -> ClassifierSpec:
 
 def measure_checkpoint(config: OverheadConfig, directory: Path) -> dict[str, Any]:
     """A checkpoint of a training, and its share of the minute until the next one."""
-    learner = ClassifierLearner(spec_of(config), TrainConfig(epochs=1))
+    learner = ClassifierLearner(spec_of(config), TrainConfig())
     random = np.random.default_rng(0)
     # As after some training: Orbax would compress the zeros of a first state away.
     state = jax.tree.map(

@@ -187,6 +187,16 @@ def test_numbers_outside_their_range_are_refused(changes, message):
         TrainConfig(**changes)
 
 
+@pytest.mark.parametrize(("total", "moves"), [(4, False), (1, True)])
+def test_the_learning_rate_goes_by_the_number_of_updates_in_all(total, moves):
+    """Of four, the first two are the rise, which begins at 0; of one, none is."""
+    learner = ClassifierLearner(SPEC, dataclasses.replace(CONFIG, warmup_fraction=0.5))
+    before = learner.initial(KEY)
+    after, _ = jax.jit(learner.update)(KEY, before, separable(8), np.int32(total))
+    pairs = zip(*(jax.tree.leaves(s.variables["params"]) for s in (before, after)), strict=True)
+    assert any((one != other).any() for one, other in pairs) == moves
+
+
 def test_update_is_nesterovs_with_a_rise_and_half_a_cosine():
     config = TrainConfig(
         learning_rate=0.1, warmup_fraction=0.25, momentum=0.5, weight_decay=0.01, epochs=1
