@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.typing import Initializer
+from jax.custom_derivatives import CustomVJPPrimal
 from jaxtyping import Array, Float
 
 from train.winograd import (
@@ -116,7 +117,7 @@ def _value_on_cpu(images: Array, kernel: Array, border: Border) -> Array:
     kernels are mapped over, they take turns: the grouped convolution and the batched product that
     `vmap` would make take 4 times as long.
     """
-    return _with_mapped_kernels_in_turn(border, turned=False)(images, kernel)
+    return _with_mapped_kernels_in_turn(border)(images, kernel)
 
 
 convolve_on_cpu = jax.custom_vjp(_value_on_cpu, nondiff_argnums=(2,))
@@ -124,7 +125,7 @@ convolve_on_cpu = jax.custom_vjp(_value_on_cpu, nondiff_argnums=(2,))
 
 @functools.cache
 def _with_mapped_kernels_in_turn(
-    border: Border, *, turned: bool
+    border: Border, *, turned: bool = False, at_once: bool = False
 ) -> Callable[[Array, Array], Array]:
     @jax.custom_batching.custom_vmap
     def run(images: Array, kernel: Array) -> Array:
@@ -132,7 +133,9 @@ def _with_mapped_kernels_in_turn(
         windows, pixels = math.prod(positions), math.prod(images.shape[1:3])
         size = _tile_size(images, positions, kernel.shape, min(windows, pixels), VALUE_COST)
         if size:
-            return winograd_convolve(images, kernel, border, size=size, turned=turned)
+            return winograd_convolve(
+                images, kernel, border, size=size, turned=turned, at_once=at_once
+            )
         plain = _turn(kernel) if turned else kernel
         channels, features = plain.shape[2:]
         if windows <= 4 or channels <= FEW_CHANNELS:
@@ -153,8 +156,14 @@ def _with_mapped_kernels_in_turn(
     return run
 
 
-def _forward(images: Array, kernel: Array, border: Border) -> tuple[Array, tuple[Array, Array]]:
-    return convolve_on_cpu(images, kernel, border), (images, kernel)
+def _forward(
+    images: CustomVJPPrimal, kernel: CustomVJPPrimal, border: Border
+) -> tuple[Array, tuple[Array, Array]]:
+    # Where the kernel is trained, its gradient may need the same tiles of images.
+    positions = count_positions(images.value, kernel.value.shape, border)
+    at_once = kernel.perturbed and not _is_growing(images.value, positions)
+    run = _with_mapped_kernels_in_turn(border, at_once=at_once)
+    return run(images.value, kernel.value), (images.value, kernel.value)
 
 
 def _backward(border: Border, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
@@ -171,20 +180,30 @@ def _kernel_gradient(
 ) -> Callable[[Array, Array], Array]:
     @jax.custom_batching.sequential_vmap
     def run(images: Array, gradient: Array) -> Array:
+        # A sum over all pairs of a pixel and a position, either of which can play the images.
+        as_it_is, exchanged = (images, gradient, border), (gradient, images, rest)
         positions, shape = gradient.shape[1:3], (*taps, images.shape[-1], gradient.shape[-1])
-        fewest = min(math.prod(positions), math.prod(images.shape[1:3]))
-        size = _tile_size(images, positions, shape, fewest, KERNEL_GRADIENT_COST)
+        way = exchanged if _is_growing(images, positions) else as_it_is
+        tiled = way[1].shape[1:3]
+        size = _tile_size(images, tiled, shape, math.prod(tiled), KERNEL_GRADIENT_COST)
         if size:
-            return winograd_kernel_gradient(images, gradient, taps[0], border, size=size)
-        # Patches are many times what they are made of, so they are made of the smaller.
-        if _size_of_patches(gradient, images) < _size_of_patches(images, gradient):
-            return _turn(_product(gradient, images, shape, rest))
-        return _product(images, gradient, shape, border)
+            one, other, zeros = way
+            kernel = winograd_kernel_gradient(one, other, taps[0], zeros, size=size)
+        else:
+            way = min(as_it_is, exchanged, key=lambda way: _size_of_patches(*way[:2]))
+            one, other, zeros = way
+            kernel = _product(one, other, shape, zeros)
+        return _turn(kernel) if way is exchanged else kernel
 
     return run
 
 
-convolve_on_cpu.defvjp(_forward, _backward)
+def _is_growing(images: Array, positions: tuple[int, ...]) -> bool:
+    """Whether there are more results than pixels."""
+    return math.prod(positions) > math.prod(images.shape[1:3])
+
+
+convolve_on_cpu.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _tile_size(

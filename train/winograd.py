@@ -10,6 +10,7 @@ Over all tiles and channels the products are a² matrix products, which is what 
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -23,12 +24,23 @@ Border = tuple[int, int]
 KernelShape = tuple[int, ...]
 """Height, width, channels in, channels out."""
 
-POINTS = {4: (0, 1, -1), 6: (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)}
+POINTS = {
+    4: (0, 1, -1),
+    6: (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2),
+    8: (0, 1 / 2, -1 / 2, 1, -1, 2, -2),
+}
 """By size of a tile, where its polynomials are evaluated, infinity besides.
 
-The larger ones are chosen for float32: at a 3×3 kernel the rounding error is 1.6 times that of the
-plain sum, 2.7 or 3.6 times with the usual (0, ±1, 1/2, -2) or (0, ±1, ±2).
+They are chosen for float32. The rounding error with 6 and a 3×3 kernel is 1.6 times that of the
+plain sum (2.7 or 3.6 times with the usual 0, ±1, 1/2, -2 or 0, ±1, ±2); with a 5×5 kernel it is
+1.7 times, and 6 times with 8.
 """
+
+MOST_RESULTS = 4
+"""Down and across a tile: with more, tiles of 8 would be taken for 3×3, at such an error."""
+
+PART_NUMBERS = 10_000_000
+"""A part of a batch has at least so many before and behind its products: 40 MB in float32."""
 
 
 class Transforms(NamedTuple):
@@ -96,7 +108,7 @@ def cheapest_size(
     products = channels * features
     costs: dict[int | None, int] = {None: plain_positions * taps * width * products}
     for size in POINTS:
-        if taps == width < size:
+        if taps == width and size - MOST_RESULTS < taps < size:
             step = size - taps + 1
             tiles = math.prod(-(-length // step) for length in positions)
             costs[size] = tiles * size**2 * (products + transform_cost * (channels + features))
@@ -110,8 +122,12 @@ def winograd_convolve(
     *,
     size: int,
     turned: bool = False,
+    at_once: bool = False,
 ) -> Float[Array, "n h2 w2 _"]:
     """A convolution of stride 1 between zeros.
+
+    A batch whose tiles would be read from memory, not from the processor's cache, is taken in
+    parts.
 
     Args:
         images: any size.
@@ -119,22 +135,45 @@ def winograd_convolve(
         border: rows and columns of zeros around the images.
         size: of a tile, a.
         turned: with the kernel turned by 180°, from its d channels to its c.
+        at_once: make the tiles of the whole batch, because `winograd_kernel_gradient` is to make
+            the same: XLA then makes them once.
     """
     taps, _, channels, features = kernel.shape
     matrices = transforms(size, taps)
     # Neither turning nor exchanging the channels moves the kernel, which can be the largest array.
     kernel_matrix = matrices.kernel[:, ::-1] if turned else matrices.kernel
+    weights = _transform(kernel_matrix, kernel).reshape(size**2, channels, features)
     step = size - taps + 1
     height, width = count_positions(images, kernel.shape, border)
     rows, columns = -(-height // step), -(-width // step)
-    values = _transform_tiles(matrices.tile, images, border, (rows, columns), step)
-    weights = _transform(kernel_matrix, kernel).reshape(size**2, channels, features)
-    products = _batched_product(values, weights, 2, 2 if turned else 1)
-    blocks = _transform(matrices.results, products)
-    blocks = blocks.reshape(step, step, len(images), rows, columns, products.shape[-1])
-    results = blocks.transpose(2, 3, 0, 4, 1, 5)
-    results = results.reshape(len(images), rows * step, columns * step, products.shape[-1])
-    return results[:, :height, :width]
+
+    def run(images: Array) -> Array:
+        values = _transform_tiles(matrices.tile, images, border, (rows, columns), step)
+        products = _batched_product(values, weights, 2, 2 if turned else 1)
+        blocks = _transform(matrices.results, products)
+        blocks = blocks.reshape(step, step, len(images), rows, columns, -1)
+        results = blocks.transpose(2, 3, 0, 4, 1, 5)
+        results = results.reshape(len(images), rows * step, columns * step, -1)
+        return results[:, :height, :width]
+
+    numbers = rows * columns * size**2 * (channels + features)
+    parts = 1 if at_once else len(images) * numbers // PART_NUMBERS
+    return _in_parts(run, images, parts)
+
+
+def _in_parts(
+    function: Callable[[Array], Array], images: Float[Array, "n *_"], parts: int
+) -> Float[Array, "n *_"]:
+    """Applies a function to about so many even parts of a batch, one after the other."""
+    count = len(images)
+    if parts <= 1:
+        return function(images)
+    size = -(-count // parts)
+    parts = -(-count // size)
+    margins = [(0, parts * size - count), *((0, 0),) * (images.ndim - 1)]
+    split = jnp.pad(images, margins).reshape(parts, size, *images.shape[1:])
+    results = jax.lax.map(function, split)
+    return results.reshape(-1, *results.shape[2:])[:count]
 
 
 def winograd_kernel_gradient(

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,12 +24,37 @@ for _ in range(6):
 print(min(faults))  # the heap may still grow in the first steps
 """
 
+SUM_HUGE_PAGES = """
+import sys
+from train.host import keep_memory
+if sys.argv[1] == "kept":
+    keep_memory()
+kept = [bytearray(b"a") * 2**24 for _ in range(4)]  # NumPy asks for huge pages itself
+lines = open("/proc/self/smaps_rollup").read().splitlines()
+print(sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages")))
+"""
 
-def _page_faults(how):
-    words = [sys.executable, "-c", COUNT_PAGE_FAULTS, how]
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+
+
+def _printed(program, how):
+    words = [sys.executable, "-c", program, how]
     return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+@needs_glibc
 def test_a_step_takes_no_new_pages():
-    assert _page_faults("kept") < _page_faults("given back") / 4
+    kept, given_back = (_printed(COUNT_PAGE_FAULTS, how) for how in ("kept", "given back"))
+    assert kept < given_back / 4
+
+
+@needs_glibc
+@pytest.mark.skipif(
+    not HUGE_PAGES.is_file() or "[madvise]" not in HUGE_PAGES.read_text(),
+    reason="the system gives no huge pages, or all without being asked",
+)
+def test_arrays_lie_on_huge_pages():
+    assert _printed(SUM_HUGE_PAGES, "not kept") == 0
+    assert _printed(SUM_HUGE_PAGES, "kept") > 32 * 1024  # KiB, of 64 MiB

@@ -1,11 +1,14 @@
 """The convolution of ours and its gradients, against lax.conv, PyTorch and flax."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from train import winograd
 from train.layers import Conv, convolve, max_pool_2x2
 
 # (n, h, w, c), (kernel height, kernel width, c, d): tiny maps and few channels go another way.
@@ -141,3 +144,35 @@ def test_many_channels_go_through_tiles_there_and_back(shape):
     found = value_and_gradients(convolve, *inputs)
     for ours, expected in zip(found, value_and_gradients(plain, *inputs), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=2e-5 * float(expected.std()))
+
+
+@pytest.mark.parametrize(
+    ("differentiated", "loops"),
+    [
+        ((), 1),
+        ((0,), 2),  # the value, and the images' gradient
+        ((1,), 0),  # the kernel's gradient shares the value's tiles
+        ((0, 1), 1),
+    ],
+)
+def test_a_large_batch_is_taken_in_parts_where_nothing_is_shared(
+    monkeypatch, differentiated, loops
+):
+    monkeypatch.setattr(winograd, "PART_NUMBERS", 1)
+    images, kernel, cotangent = arrays((3, 4, 6, 96), (3, 3, 96, 100))
+
+    def total(function, *given):
+        return (function(*given) * cotangent).sum()
+
+    def wanted(function):
+        run = functools.partial(total, function)
+        return jax.value_and_grad(run, differentiated) if differentiated else run
+
+    program = jax.jit(wanted(convolve)).lower(images, kernel / 30)
+    assert program.as_text().count("stablehlo.while") == loops
+    found, expected = (
+        jax.tree.leaves(jax.jit(wanted(function))(images, kernel / 30))
+        for function in (convolve, plain)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5 * float(other.std()))

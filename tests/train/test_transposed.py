@@ -240,3 +240,14 @@ def test_the_modules_pass_their_options_on():
 def test_what_is_not_offered_is_refused(run, kernel_shape, message):
     with pytest.raises(ValueError, match=message):
         run(jnp.zeros((2, 6, 9, 5)), jnp.zeros(kernel_shape))
+
+
+@pytest.mark.parametrize("member", ["valid", "transposed, stride 1"])
+def test_many_channels_go_through_tiles_there_and_back(member):
+    """Also where results are more than pixels, and tiles of the kernel's gradient of the pixels."""
+    ours, plain = functions(member)
+    images, kernel, cotangent = arrays((2, 8, 7, 130), (5, 5, 130, 120), plain)
+    expected = value_and_gradients(plain, images, kernel / 57, cotangent)
+    found = value_and_gradients(ours, images, kernel / 57, cotangent)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=4e-5 * float(other.std()))
