@@ -76,13 +76,13 @@ def test_in_parts_it_is_the_same(monkeypatch, count, least, sizes, turned):
     """Whether or not the parts divide the batch."""
     images = jax.random.normal(jax.random.key(0), (count, 9, 7, 5))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 5, 5)) / 7
-    whole = winograd_convolve(images, kernel, (1, 1), size=6, turned=turned, at_once=True)
+    convolve = functools.partial(winograd_convolve, border=(1, 1), size=6, turned=turned)
+    whole = jax.jit(functools.partial(convolve, at_once=True))(images, kernel)
     tiles = 3 * 2
     monkeypatch.setattr(winograd, "PART_NUMBERS", least * tiles * 36 * (5 + 5))
-    convolve = functools.partial(winograd_convolve, size=6, turned=turned)
-    parts = convolve(images, kernel, (1, 1))
+    parts = jax.jit(convolve)(images, kernel)
     np.testing.assert_allclose(parts, whole, atol=1e-5)
-    program = str(jax.make_jaxpr(lambda *given: convolve(*given, (1, 1)))(images, kernel))
+    program = str(jax.make_jaxpr(convolve)(images, kernel))
     assert f"f32[36,{tiles * sizes},5]" in program
     assert f"f32[36,{tiles * count},5]" not in program or sizes == count
 
