@@ -8,11 +8,11 @@ from pathlib import Path
 
 import jax
 
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+_COUNTED = "2"  # there, a process's addresses count as memory
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _NEVER = -1  # as glibc reads it, the largest number of bytes
-
-OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
-COUNTED = "2"
 
 _HUGE_PAGE = 2**21  # of x86-64, and of 64-bit ARM with small pages of 4 KiB
 
@@ -46,7 +46,7 @@ def _advise_huge_pages(libc: ctypes.CDLL) -> None:
     The heap grows to that now, in addresses only: the system gives pages as they are used. Where it
     counts addresses as memory, nothing is asked.
     """
-    if not OVERCOMMIT.is_file() or OVERCOMMIT.read_text().strip() == COUNTED:
+    if not _OVERCOMMIT.is_file() or _OVERCOMMIT.read_text().strip() == _COUNTED:
         return
     libc.malloc.restype = ctypes.c_void_p
     size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
