@@ -331,7 +331,9 @@ def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
 @functools.lru_cache(maxsize=8)  # compiling it takes longer than many a training step
 def _make_initial(learner: Learner, grouped: bool) -> Callable:
     initial = jax.vmap(learner.initial) if grouped else learner.initial
-    return jax.jit(initial, compiler_options=_compiler_options())
+    # It runs once. On CPUs, where this was tried, it is as quick and draws the same bits.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    return jax.jit(initial, compiler_options=options)
 
 
 @functools.lru_cache(maxsize=8)  # trainings of one learner share the compiled program
@@ -343,12 +345,7 @@ def _make_run_steps(learner: Learner, grouped: bool, skips: bool, mesh: Mesh | N
     """
     update = jax.vmap(learner.update, (0, 0, 0, None)) if grouped else learner.update
 
-    @functools.partial(
-        jax.jit,
-        donate_argnums=2,
-        out_shardings=mesh and whole(mesh),
-        compiler_options=_compiler_options(),
-    )
+    @functools.partial(jax.jit, donate_argnums=2, out_shardings=mesh and whole(mesh))
     def run_steps(constants, key, state, batches, start, stop):
         key = fold_in(key, 2)
 
@@ -369,11 +366,3 @@ def _make_run_steps(learner: Learner, grouped: bool, skips: bool, mesh: Mesh | N
         return jax.lax.fori_loop(start, stop, body, (state, empty))
 
     return run_steps
-
-
-def _compiler_options() -> dict[str, int] | None:
-    """LLVM's lowest level of optimisation but one on CPUs: sooner compiled, and no slower.
-
-    What takes the time there is in libraries, and XLA has made vectors of most of the rest.
-    """
-    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None

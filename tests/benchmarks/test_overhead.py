@@ -7,12 +7,11 @@ import pytest
 
 
 @pytest.mark.parametrize(("aim", "status"), [(1e9, 0), (0.0, 1)])
+@pytest.mark.usefixtures("tiny_networks")
 def test_shares_are_told_and_judged(aim, status, monkeypatch, capsys):
     monkeypatch.setattr(overhead, "AIM", aim)
     monkeypatch.setattr(overhead, "keep_memory", lambda: None)
-    config = overhead.OverheadConfig(
-        "vgg-small", width=0.02, batch_size=2, updates=6, updates_timed=1, rounds=2
-    )
+    config = overhead.OverheadConfig("tiny", batch_size=2, updates=6, updates_timed=1, rounds=2)
     assert overhead.main(config) == status
     found = json.loads(capsys.readouterr().out)
     training, synthesis = found["training"], found["synthesis"]

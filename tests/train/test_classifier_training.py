@@ -71,6 +71,13 @@ def test_loss_falls_and_everything_is_counted(undisturbed):
     assert any(np.abs(leaf).max() > 0.01 for leaf in statistics)
 
 
+@pytest.mark.parametrize("network", ["tiny", "plain"])
+def test_first_variables_are_those_that_xla_draws_by_its_own_options(network):
+    learner = ClassifierLearner(SPEC._replace(network=network), CONFIG.of_a_step)
+    plainly = jax.jit(lambda key: learner.initial(key))(batches.fold_in(KEY, 0))
+    assert_same_bits(loop.initial_state(KEY, learner), plainly)
+
+
 def test_resumed_after_an_epoch_it_ends_with_the_same_bits(undisturbed):
     resumed = train(resume=after(undisturbed[0]))
     assert [result.epoch for result in resumed] == [2, 3, 4]
