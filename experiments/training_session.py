@@ -21,7 +21,7 @@ from train.loop import (
     Snapshot,
     TrainState,
     fit,
-    initial_state,
+    initial_shapes,
 )
 from train.nonfinite import NotFinite
 from train.processes import in_any_process, is_first_process
@@ -69,7 +69,7 @@ def restore(
         return None
     # An optimiser's own types are a list of arrays on disk.
     keys = jax.random.split(jax.random.key(0), groups or ())
-    empty = jax.eval_shape(lambda keys: initial_state(keys, learner), keys)
+    empty = initial_shapes(keys, learner)
     saved: Any = checkpoint.state
     try:
         opt_state = jax.tree.unflatten(jax.tree.structure(empty.opt_state), saved["opt_state"])
