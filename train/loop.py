@@ -329,7 +329,7 @@ def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
 
 
 def initial_shapes(key: Any, learner: Learner) -> TrainState:
-    """The shapes and types of `initial_state`; nothing is drawn. Of the key, the shape matters."""
+    """The shapes and types of `initial_state`; nothing is drawn. Only the key's shape matters."""
     return jax.eval_shape(_initial(learner, bool(key.ndim)), key)
 
 
