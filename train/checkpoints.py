@@ -13,7 +13,7 @@ import math
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,9 +128,7 @@ def _checkpointer() -> ocp.Checkpointer:
     """Of this process alone: Orbax would wait for all others of a job to do the same."""
     alone = jax.process_index()
     options = ocp.options.MultiprocessingOptions(primary_host=alone, active_processes={alone})
-    registry = ocp.type_handlers.create_type_handler_registry(
-        (jax.Array, ocp.type_handlers.ArrayHandler()), (np.ndarray, _PatientHandler())
-    )
+    registry = ocp.type_handlers.create_type_handler_registry((np.ndarray, _PatientHandler()))
     handler = ocp.PyTreeCheckpointHandler(
         multiprocessing_options=options, type_handler_registry=registry
     )
@@ -138,19 +136,34 @@ def _checkpointer() -> ocp.Checkpointer:
 
 
 class _PatientHandler(ocp.type_handlers.NumpyHandler):
-    """Waits for every array, also after one could not be written.
+    """Waits for every array, also after one could not be read or written.
 
-    Orbax closes its event loop at the first failure; each write that ends after it then prints a
-    traceback of its own, past whoever handles the error.
+    Orbax closes its event loop at the first failure; each array that is done after it then prints
+    a traceback of its own, past whoever handles the error.
     """
 
     async def _background_serialize(self, values: Any, infos: Any, args: Any = None) -> None:
         write = super()._background_serialize
         arrays = zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True)
-        writes = [write([value], [info], [arg]) for value, info, arg in arrays]
-        for outcome in await asyncio.gather(*writes, return_exceptions=True):
-            if outcome is not None:
-                raise outcome
+        await _all_done(write([value], [info], [arg]) for value, info, arg in arrays)
+
+    async def metadata(self, infos: Any) -> Any:
+        describe = super().metadata
+        return [one for (one,) in await _all_done(describe([info]) for info in infos)]
+
+    async def deserialize(self, infos: Any, args: Any = None) -> Any:
+        read = super().deserialize
+        arrays = zip(infos, args or [ocp.RestoreArgs()] * len(infos), strict=True)
+        return [one for (one,) in await _all_done(read([info], [arg]) for info, arg in arrays)]
+
+
+async def _all_done(operations: Iterable[Awaitable[Any]]) -> list[Any]:
+    """What operations give, or the first one's error; either when the last of them is done."""
+    outcomes = await asyncio.gather(*operations, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes
 
 
 def damaged_checkpoints(directory: Path) -> list[str]:
@@ -201,11 +214,12 @@ def _layout(variables: Any) -> dict[str, tuple[tuple[int, ...], Any]]:
 def _restore(path: Path) -> dict[str, Any]:
     """Reads a checkpoint, which may be anyone's; what it claims to hold is looked at first."""
     try:
-        with _checkpointer() as checkpointer:
-            arrays = jax.tree.leaves(checkpointer.metadata(path.absolute()).item_metadata.tree)
-            check_host_room(
-                sum(map(_claimed_bytes, arrays)), of="it", remedy="its run has to be made again"
-            )
+        with _silent_absl(), _checkpointer() as checkpointer:
+            claimed = checkpointer.metadata(path.absolute()).item_metadata
+            if claimed is None:  # Orbax has swallowed the reason
+                raise ValueError("nothing tells its arrays' shapes and types")
+            size = sum(map(_claimed_bytes, jax.tree.leaves(claimed.tree)))
+            check_host_room(size, of="it", remedy="its run has to be made again")
             state = jax.tree.map(np.asarray, checkpointer.restore(path.absolute()))
     except Exception as error:  # what Orbax makes of files of others may be anything
         reason = str(error).strip().splitlines() or [""]
@@ -226,7 +240,7 @@ def _claimed_bytes(array: Any) -> int:
 
 @contextlib.contextmanager
 def _silent_absl() -> Iterator[None]:
-    """Keeps the tracebacks to itself that Orbax logs for an error before it raises it."""
+    """Keeps what Orbax logs of an error to itself, tracebacks among it; the error is raised too."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,18 +41,35 @@ def digest_again(checkpoints: Path) -> None:
 # --- checkpoints ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", ["shape", "chunks"])
-def test_an_array_larger_than_memory_is_not_begun(field, checkpoints):
+def change_header(checkpoints: Path, array: str, **fields: Any) -> None:
+    """Has Orbax's description of an array say something else."""
     place = f"file://{checkpoints / '3'}/"
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": place}).result()
-    header = json.loads(store[b"variables.w/.zarray"])
-    store[b"variables.w/.zarray"] = json.dumps({**header, field: [2**24, 2**24]}).encode()
+    header = json.loads(store[f"{array}/.zarray"])
+    store[f"{array}/.zarray"] = json.dumps({**header, **fields}).encode()
     digest_again(checkpoints)
+
+
+@pytest.mark.parametrize("field", ["shape", "chunks"])
+def test_an_array_larger_than_memory_is_not_begun(field, checkpoints):
+    change_header(checkpoints, "variables.w", **{field: [2**24, 2**24]})
     message = (
         r"Orbax's, got .*checkpoints/3, which cannot be read.*it would take 1 PiB|1.02e\+03 TiB"
     )
     with pytest.raises(ValueError, match=message):
         latest_checkpoint(checkpoints)
+
+
+@pytest.mark.parametrize("array", ["w0", "w1", "w150"])
+def test_one_unreadable_array_of_many_is_one_error(array, tmp_path, monkeypatch, caplog):
+    save_checkpoint(tmp_path, 3, {f"w{number}": np.zeros(2000) for number in range(300)})
+    change_header(tmp_path, array, dtype="of another world")
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    with pytest.raises(ValueError, match=r"Orbax's, got .*/3, which cannot be read.* shapes and"):
+        latest_checkpoint(tmp_path)
+    assert unraisable == []
+    assert caplog.messages == []
 
 
 def test_a_checkpoint_without_its_description_is_named(checkpoints):
