@@ -86,7 +86,7 @@ def test_an_image_of_another_size_is_not_decoded(size, states_size, tmp_path):
         load_images(directory)
 
 
-@pytest.mark.filterwarnings("default:Image size")  # as the command line shows Pillow's
+@pytest.mark.filterwarnings("ignore:Image size")  # Pillow warns of the first, then raises
 @pytest.mark.parametrize("size", [(9000, 10_000), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
 def test_a_bomb_is_refused_by_its_header(size, tmp_path):
     directory = write_with(tmp_path / "set", second=png_of(*size, b"\0" * 9), states_size=False)

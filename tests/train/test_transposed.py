@@ -218,7 +218,7 @@ def test_the_modules_pass_their_options_on():
         (TransposedConv(4, 2, kernel_init=initial), (12, 18)),
         (TransposedConv(4, 1, kernel_size=3, use_bias=False, kernel_init=initial), (8, 11)),
     ]:
-        result, variables = layer.init_with_output(jax.random.key(0), images)
+        result, variables = jax.jit(layer.init_with_output)(jax.random.key(0), images)
         assert result.shape == (2, *size, 4)
         params = variables["params"]
         assert set(params) == {"kernel", "bias"} - ({"bias"} if size == (8, 11) else set())
@@ -247,7 +247,9 @@ def test_many_channels_go_through_tiles_there_and_back(member):
     """Also where results are more than pixels, and tiles of the kernel's gradient of the pixels."""
     ours, plain = functions(member)
     images, kernel, cotangent = arrays((2, 8, 7, 130), (5, 5, 130, 120), plain)
-    expected = value_and_gradients(plain, images, kernel / 57, cotangent)
-    found = value_and_gradients(ours, images, kernel / 57, cotangent)
+    found, expected = (
+        jax.jit(functools.partial(value_and_gradients, function))(images, kernel / 57, cotangent)
+        for function in (ours, plain)
+    )
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=4e-5 * float(other.std()))
