@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import experiments.classifier_train
+import experiments.gan_train
 import experiments.synthesize
 import train.loop
 from experiments.cli import main
@@ -123,6 +125,22 @@ def made(tmp_path_factory, synthesis) -> Path:
     out = tmp_path_factory.mktemp("sets") / "made"
     assert run_command(*synthesis, "--out", out, "--stop", 10) == 0
     return out
+
+
+def blank_page(path: Path, *_: Any, **__: Any) -> None:
+    """A page that is drawn in no time."""
+    path = path if path.suffix == ".html" else path / "report.html"
+    path.write_text("a page")
+
+
+@pytest.fixture(scope="module")
+def blank_pages() -> Iterator[None]:
+    """So are those of all runs and synthesised sets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments.classifier_train, "write_run_report", blank_page)
+        patch.setattr(experiments.gan_train, "write_gan_report", blank_page)
+        patch.setattr(experiments.synthesize, "write_set_report", blank_page)
+        yield
 
 
 @pytest.fixture

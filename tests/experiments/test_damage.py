@@ -21,6 +21,7 @@ import experiments.gan_train
 import experiments.growing_set
 import experiments.synthesize
 import experiments.training_session
+from tests.experiments.conftest import blank_page
 from tests.experiments.damages import DAMAGES
 from tests.soaking import SOAK
 from train.checkpoints import damaged_checkpoints
@@ -28,7 +29,7 @@ from train.networks import NETWORKS
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),
-    pytest.mark.usefixtures("compiled_quickly", "tiny_pages"),
+    pytest.mark.usefixtures("compiled_quickly", "tiny_files"),
 ]
 
 
@@ -77,19 +78,12 @@ def colours(images):
 
 
 @pytest.fixture(scope="module")
-def tiny_pages(tiny_networks):
-    """A network that compiles in no time, and pages that are drawn in none."""
-
-    def write(path: Path, *_: Any, **__: Any) -> None:
-        path = path if path.suffix == ".html" else path / "report.html"
-        path.write_text("a page")
-
+def tiny_files(tiny_networks, blank_pages):
+    """A network that compiles in no time, pages that are drawn in none, and shards of 4 images."""
+    del blank_pages
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "vgg-small", NETWORKS[tiny_networks[0]])
-        patch.setattr(experiments.classifier_train, "write_run_report", write)
-        patch.setattr(experiments.gan_train, "write_gan_report", write)
-        patch.setattr(experiments.synthesize, "write_set_report", write)
-        patch.setattr(experiments.gan_sample, "write_pages", write)
+        patch.setattr(experiments.gan_sample, "write_pages", blank_page)
         patch.setattr(experiments.growing_set, "SHARD_IMAGES", 4)
         yield
 

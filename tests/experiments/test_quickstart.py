@@ -28,7 +28,8 @@ def few_digits(split: str) -> train.datasets.ImageData:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny():
+def tiny(blank_pages, compiled_quickly):
+    del blank_pages, compiled_quickly
     with pytest.MonkeyPatch.context() as patch:
         training = TrainConfig(epochs=2, batch_size=20, flip=False, pad_px=2)
         patch.setattr(train.datasets, "_load_digits", few_digits)
