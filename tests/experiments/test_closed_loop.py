@@ -44,12 +44,12 @@ def write_gan(run: Path, *, class_names=CLASSES, image_size=16) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny_network():
-    """In place of vgg-small; it compiles in no time. The trainings have no reports of their own."""
+def tiny_network(blank_pages):
+    """In place of vgg-small; it compiles in no time. The trainings draw no reports of their own."""
+    del blank_pages
     with pytest.MonkeyPatch.context() as patch:
         network = train.networks._Architecture((6, "M", "M"))
         patch.setitem(train.networks.NETWORKS, "vgg-small", network)
-        patch.setattr("experiments.classifier_train.write_run_report", lambda *_, **__: None)
         yield
 
 

@@ -15,9 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import experiments.classifier_train
 import experiments.gan_sample
-import experiments.gan_train
 import experiments.growing_set
 import experiments.synthesize
 import experiments.training_session

@@ -32,8 +32,9 @@ NAMES = {f"replaced-{percentage}-seed-{seed}" for percentage in PERCENTAGES for 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny(data, tiny_networks):
-    """In place of smoke: 48 images, and a network that compiles in no time."""
+def tiny(data, tiny_networks, blank_pages):
+    """In place of smoke: 48 images, and a network that compiles in no time; no reports of runs."""
+    del blank_pages
     settings = TableASettings(
         dataset=str(data),
         model=tiny_networks[0],
@@ -45,7 +46,6 @@ def tiny(data, tiny_networks):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(experiments.papers.table_a.PRESETS, "smoke", settings)
-        patch.setattr("experiments.classifier_train.write_run_report", lambda *_, **__: None)
         yield
 
 

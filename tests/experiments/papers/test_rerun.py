@@ -14,7 +14,6 @@ import pytest
 import experiments.classifier_train
 import experiments.papers.making
 import experiments.papers.rerun
-import experiments.synthesize
 from experiments.classifier_train import ClassifierTrainConfig
 from experiments.gan_sample import GanSampleConfig
 from experiments.gan_train import GanTrainConfig
@@ -100,8 +99,9 @@ def record(piece: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def experiment(data):
+def experiment(data, blank_pages):
     """It is what the registry finds, and its pieces draw no reports."""
+    del blank_pages
     made_up = Experiment(
         name="made-up",
         presets={"smoke": Settings()},
@@ -116,8 +116,6 @@ def experiment(data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "find_experiment", {"made-up": made_up}.__getitem__)
         patch.setitem(commands, GanTrainConfig, gan)
-        patch.setattr(experiments.synthesize, "write_set_report", lambda path, *_: path.touch())
-        patch.setattr(experiments.classifier_train, "write_run_report", lambda *_, **__: None)
         yield made_up
 
 
