@@ -8,7 +8,7 @@ two; what compiling took beyond a later call; the memory of each side, in a proc
 the ratio ours / peer, pair by pair. Compare ratios: absolute times drift from day to day. But run
 it on an idle machine (the load average is told): PyTorch's threads wait for each other by spinning,
 and beside other work it was seen to take ten times as long. How the arithmetic is counted stands in
-`train.arithmetic` and `gans.game_arithmetic`.
+`train.models.flop` and `gans.game_arithmetic`.
 
 Without --job a few of the jobs are timed, in some minutes; all of them take far longer. The peer
 needs `pip install torch==2.13.0`; without it, ours is timed alone.
@@ -33,10 +33,11 @@ from jobs import Case
 from result_table import as_markdown
 
 from train.classifiers import Precision
-from train.files import atomic_write, write_json
-from train.host import keep_memory
-from train.networks import NetworkName
-from train.runs import as_json
+from train.models.networks import NetworkName
+from train.runtime.allocator import keep_memory
+from train.storage.files import atomic_write
+from train.storage.runs import as_json
+from train.storage.strict_json import write_json
 
 QUICK: dict[str, tuple[NetworkName | None, ...]] = {
     "synthesis-step": ("vgg16", "kono-cnn"),

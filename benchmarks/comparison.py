@@ -19,7 +19,7 @@ from job_table import JOBS
 from jobs import Case, Job
 from timing import Call, Spread, WarmUp
 
-from train.runs import as_json, environment
+from train.storage.runs import as_json, environment
 
 NO_TORCH = "PyTorch is not installed; with pip install torch==2.13.0 it is timed beside ours"
 NO_PEER = "not asked for"

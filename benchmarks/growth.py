@@ -28,7 +28,8 @@ import tyro
 from growth_figure import Series, growth_figure
 from growth_point import Point
 
-from train.files import atomic_write, read_json, write_json
+from train.storage.files import atomic_write
+from train.storage.strict_json import read_json, write_json
 
 MIB = 2**20
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from experiments.figure_style import (
+from experiments.pages.style import (
     BLUE,
     PALETTE,
     RULE,

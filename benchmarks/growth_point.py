@@ -23,10 +23,10 @@ from gans.dcgan import DcganConfig
 from gans.game import GameConfig, GanData, GanLearner
 from gans.pairs import DcganPair
 from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
-from train.host import keep_memory
 from train.loop import Budget, compile_steps, fit
-from train.memory import footprint, peak_bytes
-from train.runs import environment
+from train.runtime.allocator import keep_memory
+from train.runtime.memory import footprint, peak_bytes
+from train.storage.runs import environment
 
 NUM_CLASSES = 10
 SIMULATE = "--xla_force_host_platform_device_count"

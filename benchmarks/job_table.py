@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jobs
 from jobs import Case, Job
 
-from train.networks import NetworkName
+from train.models.networks import NetworkName
 
 
 class Kind(NamedTuple):

@@ -1,7 +1,7 @@
 """What is timed, and our side of it: the library's public functions, as a user would call them.
 
 Each job makes its inputs as NumPy arrays, from which the peer starts as well. The arithmetic of an
-update is counted as in `train.arithmetic` and `gans.game_arithmetic`.
+update is counted as in `train.models.flop` and `gans.game_arithmetic`.
 """
 
 import tempfile
@@ -18,19 +18,15 @@ import gans
 import imgopt
 from gans.game_arithmetic import dcgan_update_flop, stack_update_flop
 from gans.pairs import build_encoder
-from train.arithmetic import (
-    IMAGE_UPDATE,
-    TRAINING_UPDATE,
-    forward_flop,
-    synthesis_flop,
-    total,
-)
-from train.classifier_training import ClassifierLearner, TrainConfig, original_data
+from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
-from train.datasets import ImageData, find_directory, load_images
-from train.image_sets import ImageSetSpec, write_shard
+from train.data.load import ImageData, find_directory, load_images
+from train.data.spec import ImageSetSpec
+from train.data.write import write_shard
 from train.loop import Budget, Learner, fit
-from train.networks import NetworkName
+from train.models.flop import IMAGE_UPDATE, TRAINING_UPDATE, forward_flop, synthesis_flop, total
+from train.models.networks import NetworkName
+from train.training_sets import original_data
 
 NUM_CLASSES = 10
 IMAGE_SHAPE = (32, 32, 3)

@@ -23,7 +23,7 @@ from job_table import JOBS
 from jobs import Case, Job
 from timing import Call
 
-from train.host import keep_memory
+from train.runtime.allocator import keep_memory
 
 STATUS = Path("/proc/self/status")
 

@@ -26,18 +26,19 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.gan_sample import GanSampleConfig, sample_gan
-from experiments.growing_set import SET
-from experiments.shards import SHARD_IMAGES
-from experiments.synthesis_options import RuleConfig
-from experiments.synthesize import SynthesizeConfig, synthesize_set
+from experiments.data.columns import SHARD_IMAGES
+from experiments.data.growing_set import SET
+from experiments.gan.sample import GanSampleConfig, sample_gan
+from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from experiments.synthesis.rule_options import RuleConfig
 from gans.dcgan import DcganConfig, Generator, draw_noise
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
-from train.checkpoints import save_checkpoint
-from train.files import write_json
-from train.host import keep_memory
-from train.image_sets import ImageSetSpec, write_splits
-from train.runs import as_json, environment
+from train.data.spec import ImageSetSpec
+from train.data.write import write_splits
+from train.runtime.allocator import keep_memory
+from train.storage.checkpoints import save_checkpoint
+from train.storage.runs import as_json, environment
+from train.storage.strict_json import write_json
 
 Job = Literal["write", "synthesize", "gan-sample"]
 

@@ -23,15 +23,15 @@ import tyro
 from timing import Call, Spread, spread, timed
 
 import imgopt
-from experiments.kept_batches import keep_batch
-from experiments.training_session import CHECKPOINT_EVERY_SECONDS
-from train.checkpoints import save_checkpoint
+from experiments.synthesis.kept_batches import keep_batch
+from experiments.training_run import CHECKPOINT_EVERY_SECONDS
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, classify_function
-from train.files import sha256_of
-from train.host import keep_memory
-from train.networks import NetworkName
-from train.runs import environment
+from train.models.networks import NetworkName
+from train.runtime.allocator import keep_memory
+from train.storage.checkpoints import save_checkpoint
+from train.storage.files import sha256_of
+from train.storage.runs import environment
 
 AIM = 0.02
 """Largest share."""

@@ -21,11 +21,11 @@ import numpy as np
 import tyro
 
 import imgopt
-from experiments.classifier_source import check_fits, find_classifier
+from experiments.classifier.source import check_fits, find_classifier
 from train.classifiers import Precision, check_precision
-from train.datasets import load_images
-from train.host import keep_memory
-from train.runs import environment
+from train.data.load import load_images
+from train.runtime.allocator import keep_memory
+from train.storage.runs import environment
 
 PROMISED = 0.10
 """Largest relative difference of the mean KL."""

@@ -22,7 +22,7 @@ from imgopt.pixel_maps import DEFAULT_MARGIN, MAX_LEVEL
 from imgopt.rules import LEARNING_RATE, WEIGHT_DECAY
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
-from train.networks import NETWORKS
+from train.models.networks import NETWORKS
 
 # ---- synthesis
 

@@ -83,7 +83,7 @@ def _filled(layer: Any, weight: np.ndarray, params: Params) -> Any:
 
 
 def classifier(layout: Sequence[int | str], variables: Params, *, image_size: Size) -> nn.Module:
-    """`train.networks.ConvNet`: normalised images to logits."""
+    """`train.models.networks.ConvNet`: normalised images to logits."""
     params, layers = variables["params"], []
     for item in layout:
         if item == "M":

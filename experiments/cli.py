@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from experiments.stopping import Stopped, stopping_on_signals
+from experiments.console.signals import Stopped, stopping_on_signals
 
 CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
 """Names the directory that keeps compiled programs; none are kept where it is not set."""
@@ -69,76 +69,76 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "quickstart": Command(
-        "experiments.quickstart", "QuickstartConfig", "quickstart",
+        "experiments.quickstart.synthesis", "QuickstartConfig", "quickstart",
         "the whole job on handwritten digits, with a report; two minutes on a laptop",
         writes="directory",
     ),
     "data prepare": Command(
-        "experiments.data_commands", "PrepareConfig", "prepare",
+        "experiments.data.prepare_cifar10", "PrepareConfig", "prepare",
         "CIFAR-10's official archive → a TFDS data set, without TensorFlow",
         writes="target",
     ),
     "data import": Command(
-        "experiments.data_commands", "ImportConfig", "import_folder",
+        "experiments.data.import_folder", "ImportConfig", "import_folder",
         "a folder of your own pictures, one subfolder a class → a TFDS data set",
     ),
     "data show": Command(
-        "experiments.data_commands", "ShowConfig", "show",
+        "experiments.data.show", "ShowConfig", "show",
         "classes, counts and a contact sheet of a data set",
         writes=None,
     ),
     "data subset": Command(
-        "experiments.subset_command", "SubsetConfig", "make_subset",
+        "experiments.data.subset", "SubsetConfig", "make_subset",
         "so many images of each class, drawn by key → a small data set",
     ),
     "augment": Command(
-        "experiments.augment_command", "AugmentConfig", "augment",
+        "experiments.data.augment", "AugmentConfig", "augment",
         "random squares of a set's images, enlarged → an image set",
     ),
     "classifier train": Command(
-        "experiments.classifier_train", "ClassifierTrainConfig", "train_classifier",
+        "experiments.classifier.train", "ClassifierTrainConfig", "train_classifier",
         "train a classifier, also with images replaced by synthesised ones, or with extra sets",
         takes_hosts=True,
     ),
     "classifier evaluate": Command(
-        "experiments.classifier_evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",
+        "experiments.classifier.evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",
         "accuracy, confusion and calibration on a whole test set",
         writes=None,
     ),
     "gan train": Command(
-        "experiments.gan_train", "GanTrainConfig", "train_gan",
+        "experiments.gan.train", "GanTrainConfig", "train_gan",
         "train a DCGAN or a Stacked GAN on a small data set",
         takes_hosts=True,
     ),
     "gan sample": Command(
-        "experiments.gan_sample", "GanSampleConfig", "sample_gan",
+        "experiments.gan.sample", "GanSampleConfig", "sample_gan",
         "images of chosen classes from a GAN, sorted by a classifier if asked → an image set",
     ),
     "select": Command(
-        "experiments.select_command", "SelectConfig", "select",
+        "experiments.gan.select", "SelectConfig", "select",
         "keep the images of a set whose predicted class is the one intended → an image set",
     ),
     "synthesize": Command(
-        "experiments.synthesize", "SynthesizeConfig", "synthesize_set",
+        "experiments.synthesis.command", "SynthesizeConfig", "synthesize_set",
         "make images that elicit chosen outputs from a classifier",
         takes_hosts=True,
     ),
     "gan evaluate": Command(
-        "experiments.gan_evaluate", "GanEvaluateConfig", "evaluate_gan",
+        "experiments.gan.evaluate", "GanEvaluateConfig", "evaluate_gan",
         "how good generated images are, beside real ones",
     ),
     "verify": Command(
-        "experiments.verify_command", "VerifyConfig", "verify",
+        "experiments.verify.command", "VerifyConfig", "verify",
         "check every digest below a directory, and repeat some of an experiment by its keys",
         writes=None,
     ),
     "report": Command(
-        "experiments.report_command", "ReportConfig", "report",
+        "experiments.papers.compare", "ReportConfig", "report",
         "an experiment's table and report again from its files; or two of its results compared",
         writes=None,
     ),
     "experiment list": Command(
-        "experiments.list_command", "ListConfig", "list_experiments",
+        "experiments.papers.list", "ListConfig", "list_experiments",
         "the experiments there are, and what their presets measure",
         writes=None,
     ),
@@ -159,7 +159,7 @@ COMMANDS: dict[str, Command] = {
         "paper B's figure 3: a GAN's images, sorted, beside geometric augmentation",
     ),
     "experiment closed-loop": Command(
-        "experiments.closed_loop", "ClosedLoopConfig", "closed_loop",
+        "experiments.papers.closed_loop", "ClosedLoopConfig", "closed_loop",
         "paper B's comparison: classifiers trained with and without a GAN's images, sorted or not",
     ),
 }  # fmt: skip
@@ -236,8 +236,8 @@ def _words_of(error: Exception) -> str:
 def _end(said: str, status: int, error: BaseException) -> int:
     """Says why a command ended early, and gives the status; one process of several ends here."""
     print(said, file=sys.stderr)
-    if "experiments.hosts" in sys.modules:
-        from experiments.hosts import leave_at_once
+    if "experiments.console.distributed" in sys.modules:
+        from experiments.console.distributed import leave_at_once
 
         leave_at_once(status, has_lost_another=isinstance(error, ChildProcessError))
     return status
@@ -248,11 +248,11 @@ def _call(name: str, words: list[str]) -> None:
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
     config, hosts = _parse(name, getattr(module, command.config), words)
-    from train.host import keep_memory  # imports jax
+    from train.runtime.allocator import keep_memory
 
     keep_memory()
     if directory := os.environ.get(CACHE_VARIABLE):
-        from experiments.compilation import keep_compiled  # imports jax
+        from experiments.console.compilation import keep_compiled
 
         keep_compiled(Path(directory))
     with hosts, _lock(command, config):
@@ -268,7 +268,7 @@ def _parse(
     options = {"prog": f"elicit {name}", "args": words, "config": (tyro.conf.OmitArgPrefixes,)}
     if not COMMANDS[name].takes_hosts:
         return tyro.cli(config_type, **options), contextlib.nullcontext()
-    from experiments.hosts import HostsConfig, connected  # imports jax
+    from experiments.console.distributed import HostsConfig, connected
 
     own = Annotated[config_type, tyro.conf.arg(name="")]
     both = dataclasses.make_dataclass("Options", [("own", own), ("hosts", HostsConfig)])
@@ -278,8 +278,8 @@ def _parse(
 
 def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[None]:
     """Keeps other processes from what a command writes, but for those that do the same job."""
-    from train.locks import exclusive  # imports jax
-    from train.processes import is_first_process
+    from train.runtime.processes import is_first_process
+    from train.storage.locks import exclusive
 
     is_ours = not command.takes_hosts or is_first_process()
     if command.writes is None or getattr(config, "dry_run", False) or not is_ours:

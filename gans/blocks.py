@@ -6,9 +6,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from train.layers import Conv, DTypeLike
-from train.networks import BATCH_NORM_MOMENTUM
-from train.transposed import TransposedConv
+from train.models.convolution import DTypeLike
+from train.models.layers import Conv
+from train.models.networks import BATCH_NORM_MOMENTUM
+from train.models.transposed import TransposedConv
 
 WEIGHT_STD = 0.02
 """Standard deviation of the initial weights, around 0 (Radford et al. 2016, section 4)."""

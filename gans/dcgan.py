@@ -23,7 +23,7 @@ from gans.blocks import (
     normalise,
     transposed_convolution,
 )
-from train.layers import DTypeLike
+from train.models.convolution import DTypeLike
 
 LABEL_STD = 0.1
 """Standard deviation of the generator's label embedding at the start. With 1 it outweighs the

@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from train.layers import Conv, DTypeLike, max_pool_2x2
+from train.models.convolution import DTypeLike
+from train.models.layers import Conv, max_pool_2x2
 
 FeatureName = Literal["image", "pool1", "pool2", "fc3", "label"]
 

@@ -1,6 +1,6 @@
 """The arithmetic of training GANs and of drawing from them, for one example.
 
-It is counted as in `train.arithmetic`. Of an update, G and D being forward passes of generator and
+It is counted as in `train.models.flop`. Of an update, G and D being forward passes of generator and
 discriminator:
 
     the discriminator's: G without gradients, and D twice with them, 6 D;
@@ -20,7 +20,7 @@ from gans.dcgan import DcganConfig, Discriminator, Generator
 from gans.encoder import FEATURES, FeatureName
 from gans.pairs import build_encoder
 from gans.stacked import Level, LevelDiscriminator, StackConfig, build_generator, stack_levels
-from train.arithmetic import IMAGE_UPDATE, TRAINING_UPDATE, forward_flop, total
+from train.models.flop import IMAGE_UPDATE, TRAINING_UPDATE, forward_flop, total
 
 
 def dcgan_update_flop(config: DcganConfig, *, generator_steps: int = 1) -> int:

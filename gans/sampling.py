@@ -19,10 +19,10 @@ from gans.blocks import from_signed
 from gans.dcgan import DcganConfig
 from gans.stacked import Level, StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
-from train.checkpoints import check_layout, digest_of, newest_checkpoint
-from train.files import read_sealed
-from train.runs import check_digest
-from train.typed_json import from_json
+from train.storage.checkpoints import check_layout, digest_of, newest_checkpoint
+from train.storage.runs import check_digest
+from train.storage.strict_json import read_sealed
+from train.storage.typed_json import from_json
 
 SPEC_FILE = "gan.json"
 GENERATOR = "generator"

@@ -27,7 +27,7 @@ from gans.blocks import (
     transposed_convolution,
 )
 from gans.encoder import MAPS, WIDTH, FeatureName, feature_shapes
-from train.layers import DTypeLike
+from train.models.convolution import DTypeLike
 
 CutPoint = Literal["pool1", "pool2", "fc3"]
 

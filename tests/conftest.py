@@ -53,7 +53,7 @@ def compiled_quickly():
 @pytest.fixture(scope="module")
 def tiny_networks():
     """Two more architectures, quick to compile: "tiny" with batch norm and "plain" without."""
-    from train.networks import NETWORKS, _Architecture
+    from train.models.networks import NETWORKS, _Architecture
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "tiny", _Architecture((6, "M")))

@@ -1,13 +1,13 @@
 """Data sets on disk and in memory, classifiers, losses, one jitted step, the loop, checkpoints."""
 
-from train.checkpoints import latest_checkpoint, save_checkpoint
-from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
+from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, classify_function, load_classifier
-from train.datasets import ImageData, load_images
+from train.data.load import ImageData, load_images
 from train.evaluation import Evaluation, evaluate
 from train.loop import Budget, fit
 from train.losses import cross_entropy, mixed_soft_label_loss
-from train.replacement import replace_images
+from train.storage.checkpoints import latest_checkpoint, save_checkpoint
+from train.training_sets import TrainData, replace_images
 
 __all__ = [
     "Budget",

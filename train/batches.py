@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from train.processes import dealt_out
+from train.runtime.processes import dealt_out
 
 
 def fold_in(key: Key[Array, "*groups"], data: Any) -> Key[Array, "*groups"]:

@@ -2,23 +2,22 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Int, Key
 
 from imgopt import to_float
 from train.augmentation import flip_and_crop
 from train.classifiers import ClassifierSpec, Precision, normalise
-from train.datasets import ImageData
 from train.loop import Budget, TrainState
 from train.losses import KlDirection, cross_entropy, mixed_soft_label_loss
 from train.nonfinite import NonFiniteConfig
-from train.runs import ADDED_LATER
+from train.storage.runs import ADDED_LATER
+from train.training_sets import TrainData
 
 
 @dataclass(frozen=True)
@@ -72,33 +71,6 @@ class TrainConfig:
     def of_a_step(self) -> "TrainConfig":
         """The same for any length of training, so that all lengths share a compiled program."""
         return replace(self, epochs=1, steps=None, nonfinite=NonFiniteConfig())
-
-
-class TrainData(NamedTuple):
-    """A training set, ready for the device.
-
-    Attributes:
-        images: grey levels.
-        labels: true classes, in [0, k).
-        teacher_outputs: q, read where `is_generated`.
-        is_generated: which images are synthesised.
-    """
-
-    images: UInt8[Array | np.ndarray, "n h w c"]
-    labels: Int[Array | np.ndarray, " n"]
-    teacher_outputs: Float[Array | np.ndarray, "n k"]
-    is_generated: Bool[Array | np.ndarray, " n"]
-
-
-def original_data(data: ImageData) -> TrainData:
-    """A training set of originals alone, in fresh arrays."""
-    count = len(data.labels)
-    return TrainData(
-        images=data.images.copy(),
-        labels=np.asarray(data.labels, np.int32),
-        teacher_outputs=np.zeros((count, len(data.class_names)), np.float32),
-        is_generated=np.zeros(count, bool),
-    )
 
 
 def make_optimizer(

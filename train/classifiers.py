@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from train.checkpoints import CHECKPOINTS, check_layout, digest_of, newest_checkpoint
-from train.files import read_sealed
-from train.networks import ConvNet, build_network, check_image_shape
-from train.runs import check_digest
-from train.typed_json import from_json
+from train.models.networks import ConvNet, build_network, check_image_shape
+from train.storage.checkpoints import CHECKPOINTS, check_layout, digest_of, newest_checkpoint
+from train.storage.runs import check_digest
+from train.storage.strict_json import read_sealed
+from train.storage.typed_json import from_json
 
 Precision = Literal["float32", "bfloat16"]
 

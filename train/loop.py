@@ -28,7 +28,7 @@ from jaxtyping import Array, Int, Key
 
 from train.batches import epoch_order, fold_in, take_batches
 from train.nonfinite import count_skipped, means_of_finite, watched
-from train.processes import (
+from train.runtime.processes import (
     as_local,
     lost_processes_named,
     make_training_mesh,
@@ -191,8 +191,8 @@ def fit(
             Several processes that train together must be told the same.
         steps_per_call: steps in such a call at most; fewer where they take longer than about a
             second. No influence on the result.
-        devices: of each process that share a batch, see `train.processes`. All processes of a job
-            call this alike. Another number is another program, whose sums round differently.
+        devices: of each process that share a batch, see `train.runtime.processes`. All processes of
+            a job call this alike. Another number is another program, whose sums round differently.
 
     Yields:
         An `EpochResult` after every epoch that is still to do.

@@ -14,25 +14,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.figures import rules_grid
-from experiments.papers.experiment import (
+from experiments.pages.html import Section, Table
+from experiments.pages.image_sheets import rules_grid
+from experiments.papers.engine.experiment import (
     Experiment,
     ExperimentConfig,
     PresetName,
     Source,
     run_experiment,
 )
-from experiments.papers.pages import row_arms, save_sheet, saved_sheet, write_pages
-from experiments.papers.plan import Arm, At, Build, Piece, Plan, Row
-from experiments.papers.records import synthesis_record
+from experiments.papers.engine.pages import row_arms, save_sheet, saved_sheet, write_pages
+from experiments.papers.engine.plan import Arm, At, Build, Piece, Plan, Row
+from experiments.papers.engine.records import synthesis_record
 from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
-from experiments.report import Section, Table
-from experiments.synthesis_options import RuleConfig
-from experiments.synthesis_summary import Pair, pairs_in_parts, synthesis_pairs
-from experiments.synthesize import SynthesizeConfig
+from experiments.synthesis.command import SynthesizeConfig
+from experiments.synthesis.rule_options import RuleConfig
+from experiments.synthesis.summary import Pair, pairs_in_parts, synthesis_pairs
 from train.classifiers import Precision
-from train.datasets import open_images
+from train.data.load import open_images
 
 
 class _Rule(NamedTuple):

@@ -12,17 +12,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.figures import class_shares
-from experiments.papers.class_sheet import class_sheet
-from experiments.papers.experiment import Experiment, ExperimentConfig, Source, run_experiment
-from experiments.papers.pages import row_arms, save_sheet, saved_sheet, write_pages
-from experiments.papers.plan import Arm, Piece, Plan, Row
+from experiments.gan.select_report import SELECTION_FILE
+from experiments.pages.charts import class_shares
+from experiments.pages.class_sheet import class_sheet
+from experiments.pages.html import Picture, Section, Table
+from experiments.papers.engine.experiment import (
+    Experiment,
+    ExperimentConfig,
+    Source,
+    run_experiment,
+)
+from experiments.papers.engine.pages import row_arms, save_sheet, saved_sheet, write_pages
+from experiments.papers.engine.plan import Arm, Piece, Plan, Row
 from experiments.papers.table_b import GANS, GEOMETRIC, PRESETS, TABLE_B, TableBSettings
-from experiments.report import Picture, Section, Table
-from experiments.selection_report import SELECTION_FILE
-from train.datasets import load_images, open_images
-from train.files import read_sealed
-from train.image_sets import read_manifest
+from train.data.load import load_images, open_images
+from train.data.verify import read_manifest
+from train.storage.strict_json import read_sealed
 
 SETS = {
     GEOMETRIC: "geometric",

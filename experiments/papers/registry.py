@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.papers.experiment import Experiment
-from train.runs import RESULT_FILE, read_result
+from experiments.papers.engine.experiment import Experiment
+from train.storage.runs import RESULT_FILE, read_result
 
 _PLACES = {
     "table-a": ("experiments.papers.table_a", "TABLE_A"),

@@ -11,23 +11,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.classifier_train import ClassifierTrainConfig
-from experiments.papers.experiment import (
+from experiments.classifier.train import ClassifierTrainConfig
+from experiments.papers.engine.experiment import (
     Experiment,
     ExperimentConfig,
     PresetName,
     Source,
     run_experiment,
 )
-from experiments.papers.plan import Arm, At, Build, Plan, Row
-from experiments.papers.records import training_record
-from experiments.papers.tables import Baseline, TableWords, write_table_pages
+from experiments.papers.engine.plan import Arm, At, Build, Plan, Row
+from experiments.papers.engine.records import training_record
+from experiments.papers.engine.tables import Baseline, TableWords, write_table_pages
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
-from experiments.synthesis_options import RuleConfig
-from experiments.synthesize import SynthesizeConfig
+from experiments.synthesis.command import SynthesizeConfig
+from experiments.synthesis.rule_options import RuleConfig
 from train.classifier_training import TrainConfig
 from train.classifiers import Precision
-from train.datasets import DIGITS
+from train.data.load import DIGITS
 
 PAPER = {0: 92.476, 10: 92.364, 20: 92.348, 30: 92.560, 40: 92.346, 50: 92.222}
 """Test accuracy in percent by the replaced percentage (table 1)."""

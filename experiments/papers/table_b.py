@@ -15,27 +15,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.augment_command import AugmentConfig
-from experiments.classifier_train import ClassifierTrainConfig
-from experiments.gan_sample import GanSampleConfig
-from experiments.gan_train import GanTrainConfig
-from experiments.papers.experiment import (
+from experiments.classifier.train import ClassifierTrainConfig
+from experiments.data.augment import AugmentConfig
+from experiments.data.subset import SubsetConfig
+from experiments.gan.sample import GanSampleConfig
+from experiments.gan.train import GanTrainConfig
+from experiments.papers.engine.experiment import (
     Experiment,
     ExperimentConfig,
     PresetName,
     Source,
     run_experiment,
 )
-from experiments.papers.plan import Arm, At, Build, Plan, Row
-from experiments.papers.records import training_record
-from experiments.papers.tables import Baseline, TableWords, write_table_pages
-from experiments.subset_command import SubsetConfig
+from experiments.papers.engine.plan import Arm, At, Build, Plan, Row
+from experiments.papers.engine.records import training_record
+from experiments.papers.engine.tables import Baseline, TableWords, write_table_pages
 from gans.encoder_training import EncoderConfig
 from gans.sampling import Model
 from gans.selection import Keep
 from train.classifier_training import TrainConfig
-from train.datasets import DIGITS
-from train.networks import NetworkName
+from train.data.load import DIGITS
+from train.models.networks import NetworkName
 
 GANS: dict[Model, str] = {"dcgan": "DCGAN", "sgan": "SGAN"}
 """What the paper calls them."""

@@ -6,10 +6,10 @@ Experiments that ask for the same one, and share the place of their pieces, trai
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.classifier_train import ClassifierTrainConfig
-from experiments.papers.experiment import Source
+from experiments.classifier.train import ClassifierTrainConfig
+from experiments.papers.engine.experiment import Source
 from train.classifier_training import TrainConfig
-from train.networks import NetworkName
+from train.models.networks import NetworkName
 
 
 @dataclass(frozen=True)

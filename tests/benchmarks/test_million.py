@@ -6,9 +6,9 @@ import million
 import numpy as np
 import pytest
 
-import experiments.synthesize
-from train.datasets import load_images
-from train.image_sets import verify
+import experiments.synthesis.command
+from train.data.load import load_images
+from train.data.verify import verify
 
 
 class Answer:
@@ -21,7 +21,7 @@ class Answer:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(million, "SHARD_IMAGES", 16)
-    monkeypatch.setattr(experiments.synthesize, "write_set_report", lambda *_: None)
+    monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
 
     def run_job(job):
         answer = Answer()

@@ -21,7 +21,7 @@ import gans  # noqa: E402
 from gans.pairs import build_encoder  # noqa: E402
 from train.augmentation import flip_and_crop  # noqa: E402
 from train.classifier_training import TrainConfig  # noqa: E402
-from train.networks import NETWORKS, build_network  # noqa: E402
+from train.models.networks import NETWORKS, build_network  # noqa: E402
 
 # PyTorch's own.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

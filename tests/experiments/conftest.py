@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import experiments.classifier_train
-import experiments.gan_train
-import experiments.synthesize
+import experiments.classifier.train
+import experiments.gan.train
+import experiments.synthesis.command
 import train.loop
 from experiments.cli import main
-from experiments.progress import Progress
-from train.image_sets import ImageSetSpec, commit, shard_path, write_shard
+from experiments.console.progress import Progress
+from train.data.spec import ImageSetSpec, shard_path
+from train.data.write import commit, write_shard
 
 CLASSES = ("ant", "bee", "cow")
 COUNTS = {"train": 48, "test": 21}
@@ -137,9 +138,9 @@ def blank_page(path: Path, *_: Any, **__: Any) -> None:
 def blank_pages() -> Iterator[None]:
     """So are those of all runs and synthesised sets."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.classifier_train, "write_run_report", blank_page)
-        patch.setattr(experiments.gan_train, "write_gan_report", blank_page)
-        patch.setattr(experiments.synthesize, "write_set_report", blank_page)
+        patch.setattr(experiments.classifier.train, "write_run_report", blank_page)
+        patch.setattr(experiments.gan.train, "write_gan_report", blank_page)
+        patch.setattr(experiments.synthesis.command, "write_set_report", blank_page)
         yield
 
 
@@ -192,7 +193,7 @@ def own_classifier(tmp_path, monkeypatch) -> str:
 @pytest.fixture
 def by_own(data, own_classifier, tmp_path, monkeypatch) -> Callable[..., Path]:
     """Synthesises 8 images with the user's callable, without a report, and gives the set."""
-    monkeypatch.setattr(experiments.synthesize, "write_set_report", lambda *_: None)
+    monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
 
     def synthesize(*words: Any, status: int = 0) -> Path:
         out = tmp_path / f"set-{len(list(tmp_path.iterdir()))}"

@@ -118,7 +118,7 @@ def test_one_console_script_is_declared_and_it_is_main():
 
 
 def test_ctrl_c_is_no_traceback(elicit, monkeypatch, capsys):
-    module = importlib.import_module("experiments.quickstart")
+    module = importlib.import_module("experiments.quickstart.synthesis")
 
     def interrupt(_):
         raise KeyboardInterrupt

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import experiments.gan_sample
-import experiments.growing_set
-import experiments.synthesize
-import experiments.training_session
+import experiments.data.growing_set
+import experiments.gan.sample
+import experiments.synthesis.command
+import experiments.training_run
 from tests.experiments.conftest import blank_page
 from tests.experiments.damages import DAMAGES
 from tests.soaking import SOAK
-from train.checkpoints import damaged_checkpoints
-from train.networks import NETWORKS
+from train.models.networks import NETWORKS
+from train.storage.checkpoints import damaged_checkpoints
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),
@@ -81,8 +81,8 @@ def tiny_files(tiny_networks, blank_pages):
     del blank_pages
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "vgg-small", NETWORKS[tiny_networks[0]])
-        patch.setattr(experiments.gan_sample, "write_pages", blank_page)
-        patch.setattr(experiments.growing_set, "SHARD_IMAGES", 4)
+        patch.setattr(experiments.gan.sample, "write_pages", blank_page)
+        patch.setattr(experiments.data.growing_set, "SHARD_IMAGES", 4)
         yield
 
 
@@ -108,7 +108,7 @@ def make(tmp_path_factory, elicit):
     def make_both(name: str, words: list[Any], module: Any, function: str, call: int) -> list:
         whole, part = (tmp_path_factory.mktemp("things") / name for _ in range(2))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(experiments.training_session, "CHECKPOINT_EVERY_SECONDS", 0)
+            patch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
             assert elicit(*words, "--out", whole) == 0
             interruption = interrupting(module, function, call=call)
             assert elicit(*words, "--out", part) == 130
@@ -122,7 +122,7 @@ def make(tmp_path_factory, elicit):
 @pytest.fixture(scope="module")
 def things(make, data, tmp_path_factory, elicit, make_set):
     """All things by name, each made when it is first asked for."""
-    session = experiments.training_session
+    session = experiments.training_run
     words = {name: each.split() for name, each in OPTIONS.items()}
     made: dict[str, list[Thing]] = {}
 
@@ -153,13 +153,13 @@ def things(make, data, tmp_path_factory, elicit, make_set):
             "made",
             ["synthesize", "--classifier", f"{__name__}:colours", "--dataset", data,
              *words["synthesised"]],
-            experiments.synthesize, "note_shard", 2,
+            experiments.synthesis.command, "note_shard", 2,
         ),
         "sampled": lambda: make(
             "sampled",
             ["gan", "sample", "--gan", thing("gan").directory, "--per-class", 4,
              "--batch-size", 2],
-            experiments.growing_set, "write_sealed", 2,
+            experiments.data.growing_set, "write_sealed", 2,
         ),
         "plain": plain_set,
     }  # fmt: skip

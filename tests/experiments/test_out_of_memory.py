@@ -3,11 +3,11 @@
 import jax
 import pytest
 
-import experiments.classifier_train
-import experiments.gan_train
-import experiments.synthesize
-from train import memory
-from train.memory import Footprint
+import experiments.classifier.train
+import experiments.gan.train
+import experiments.synthesis.command
+from train.runtime import memory
+from train.runtime.memory import Footprint
 
 GIB = 2**30
 
@@ -17,14 +17,14 @@ def commands(data, own_classifier):
     """Each command's module and words, but for --out."""
     return {
         "synthesize": (
-            experiments.synthesize,
+            experiments.synthesis.command,
             ["synthesize", "--classifier", own_classifier, "--dataset", data, "--batch-size", 8],
         ),
         "classifier train": (
-            experiments.classifier_train,
+            experiments.classifier.train,
             ["classifier", "train", "--dataset", data, "--model", "kono-cnn", "--batch-size", 8],
         ),
-        "gan train": (experiments.gan_train, ["gan", "train", "--data", data, "--batch-size", 8]),
+        "gan train": (experiments.gan.train, ["gan", "train", "--data", data, "--batch-size", 8]),
     }
 
 

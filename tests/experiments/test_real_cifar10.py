@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from train.datasets import load_images
-from train.image_sets import read_extras
+from train.data.load import load_images
+from train.data.write import read_extras
 
 CLASSIFIER = '''
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def test_show(cifar10_dir, tmp_path, elicit, capsys):
 
 
 def test_synthesize_eight_images(cifar10_dir, tmp_path, elicit, monkeypatch):
-    monkeypatch.setattr("experiments.synthesize.write_set_report", lambda *_: None)
+    monkeypatch.setattr("experiments.synthesis.command.write_set_report", lambda *_: None)
     (tmp_path / "colour_classifier.py").write_text(CLASSIFIER)
     monkeypatch.chdir(tmp_path)
     words = "synthesize --classifier colour_classifier:colours --dataset cifar10 --split test[:8]"

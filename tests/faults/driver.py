@@ -17,13 +17,13 @@ import jax
 import tyro  # noqa: F401 - imported late by the command line, and by no job here
 from crash_points import CrashPoints
 
-import experiments.classifier_train
-import experiments.gan_train
+import experiments.classifier.train
+import experiments.gan.train
 import experiments.papers.table_a
-import experiments.synthesize
-import experiments.training_session
+import experiments.synthesis.command
+import experiments.training_run
 from experiments.cli import main
-from train.networks import NETWORKS, _Architecture
+from train.models.networks import NETWORKS, _Architecture
 
 CAPABILITIES_VERSION = 0x20080522  # this and the next two of Linux' capability.h
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
@@ -31,7 +31,7 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 def make_tiny() -> None:
     """Has every epoch leave a checkpoint, and a network that compiles in no time."""
-    experiments.training_session.CHECKPOINT_EVERY_SECONDS = -1.0
+    experiments.training_run.CHECKPOINT_EVERY_SECONDS = -1.0
     NETWORKS["vgg-small"] = _Architecture((6, "M"))
 
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
-from train.checkpoints import damaged_checkpoints, digest_of
-from train.runs import read_result, result_problems
+from train.storage.checkpoints import damaged_checkpoints, digest_of
+from train.storage.runs import read_result, result_problems
 
 DRIVER = Path(__file__).with_name("driver.py")
 LOG = "printed"

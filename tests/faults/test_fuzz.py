@@ -28,20 +28,22 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from tensorflow_datasets.proto import tf_example_pb2
 
-from experiments.data_commands import CIFAR10_MEMBERS, CIFAR10_META, _read_cifar10
-from experiments.report_command import ReportConfig, report
-from experiments.target_options import TargetConfig, make_targets
+from experiments.data.prepare_cifar10 import CIFAR10_MEMBERS, CIFAR10_META, _read_cifar10
+from experiments.papers.compare import ReportConfig, report
+from experiments.synthesis.target_options import TargetConfig, make_targets
 from gans.dcgan import DcganConfig
 from gans.sampling import _read_spec
 from tests.soaking import SOAK
-from train.array_records import iter_records
-from train.checkpoints import _digests, latest_checkpoint, save_checkpoint
 from train.classifiers import ClassifierSpec, load_spec
-from train.datasets import load_images
-from train.files import read_json, read_sealed, write_json
-from train.image_data import ImageData, reader_of
-from train.image_sets import ImageSetSpec, commit, read_manifest, verify, write_shard
-from train.runs import as_json, read_metrics
+from train.data.array_records import iter_records
+from train.data.image_data import ImageData, reader_of
+from train.data.load import load_images
+from train.data.spec import ImageSetSpec
+from train.data.verify import read_manifest, verify
+from train.data.write import commit, write_shard
+from train.storage.checkpoints import _digests, latest_checkpoint, save_checkpoint
+from train.storage.runs import as_json, read_metrics
+from train.storage.strict_json import read_json, read_sealed, write_json
 
 SEED = int(os.environ.get("ELICIT_SOAK_SEED", random.SystemRandom().randrange(2**32)))
 EXAMPLES = 1000 if SOAK else 20

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import data_commands, plain_pickle
-from experiments.data_commands import CIFAR10_MEMBERS, CIFAR10_META, _read_cifar10
-from experiments.plain_pickle import read_plain_pickle
-from experiments.target_options import TargetConfig, make_targets
-from train.image_data import ImageData, reader_of
+from experiments.data import plain_pickle
+from experiments.data import prepare_cifar10 as data_commands
+from experiments.data.plain_pickle import read_plain_pickle
+from experiments.data.prepare_cifar10 import CIFAR10_MEMBERS, CIFAR10_META, _read_cifar10
+from experiments.synthesis.target_options import TargetConfig, make_targets
+from train.data.image_data import ImageData, reader_of
 
 HEAD = b"\x80\x02"
 RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"

@@ -11,9 +11,10 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from train.array_records import iter_records
-from train.datasets import load_images, open_images
-from train.image_sets import ImageSetSpec, commit, write_shard
+from train.data.array_records import iter_records
+from train.data.load import load_images, open_images
+from train.data.spec import ImageSetSpec
+from train.data.write import commit, write_shard
 
 SHAPE = (7, 5, 3)
 SHARD = "tiny-train.array_record-00000"
@@ -95,7 +96,7 @@ def test_a_bomb_is_refused_by_its_header(size, tmp_path):
 
 
 def test_a_first_image_that_is_huge_is_refused_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("train.split_reading.PIXELS_LIMIT", 34)
+    monkeypatch.setattr("train.data.read_split.PIXELS_LIMIT", 34)
     directory = write_with(tmp_path / "set", second=encoded("PNG"), states_size=False)
     with pytest.raises(ValueError, match=rf"at most 34 pixels, got 7×5 .*{SHARD}; scale"):
         open_images(directory)

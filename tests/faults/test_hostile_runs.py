@@ -14,15 +14,20 @@ import pytest
 import tensorstore
 
 from experiments.cli import main
-from experiments.training_session import restore
+from experiments.training_run import restore
 from gans.dcgan import DcganConfig
 from gans.sampling import GENERATOR, GanSpec, _expected_variables, load_gan
-from train.checkpoints import _digests, damaged_checkpoints, latest_checkpoint, save_checkpoint
 from train.classifiers import ClassifierSpec, load_classifier, load_spec
-from train.files import write_json
 from train.loop import TrainState
-from train.runs import append_metrics, as_json
-from train.typed_json import from_json
+from train.storage.checkpoints import (
+    _digests,
+    damaged_checkpoints,
+    latest_checkpoint,
+    save_checkpoint,
+)
+from train.storage.runs import append_metrics, as_json
+from train.storage.strict_json import write_json
+from train.storage.typed_json import from_json
 
 STATE = {"variables": {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}}
 

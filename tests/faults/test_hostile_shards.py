@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
-import train.memory
-from train.array_records import _chunks, count_records, iter_records
+import train.runtime.memory
+from train.data.array_records import _chunks, count_records, iter_records
 
 MIB = 2**20
 
@@ -22,7 +22,7 @@ def write(path: Path, records: Sequence[bytes], options: str = "group_size:1") -
 
 
 def room_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.memory, "host_room_bytes", lambda: size)
+    monkeypatch.setattr(train.runtime.memory, "host_room_bytes", lambda: size)
 
 
 @pytest.mark.parametrize("compression", ["uncompressed", "brotli", "zstd", "snappy"])

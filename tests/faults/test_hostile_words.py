@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.classifier_report import write_run_report
+from experiments.classifier.report import write_run_report
 from experiments.cli import main
-from experiments.gan_report import write_gan_report
-from experiments.markdown import as_code, as_words
-from experiments.report import Picture, Table
-from experiments.sample_grid import sample_grid
-from experiments.synthesis_summary import write_set_report
+from experiments.gan.train_report import write_gan_report
+from experiments.pages.html import Picture, Table
+from experiments.pages.markdown import as_code, as_words
+from experiments.pages.sample_grid import sample_grid
+from experiments.synthesis.summary import write_set_report
+from train.data.image_data import ImageData
 from train.evaluation import Evaluation
-from train.image_data import ImageData
 
 SCRIPT = "<script>alert(1)</script>"
 WORDS = f"{SCRIPT}\"'><img src=x onerror='alert(1)'>|`$x$ \\frac {{{{ 7 * 7 }}}} &amp;"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.hosts import HostsConfig
+from experiments.console.distributed import HostsConfig
 from tests.experiments.conftest import OWN_CLASSIFIERS
 from tests.soaking import SOAK
 
@@ -25,8 +25,8 @@ import sys
 import experiments.cli, experiments.hosts, experiments.training_session
 from train.networks import NETWORKS, _Architecture
 
-experiments.training_session.CHECKPOINT_EVERY_SECONDS = -1.0
-experiments.hosts.HEARTBEAT_SECONDS = 10
+experiments.training_run.CHECKPOINT_EVERY_SECONDS = -1.0
+experiments.console.distributed.HEARTBEAT_SECONDS = 10
 NETWORKS["vgg-small"] = _Architecture((6, "M"))  # compiles in no time
 sys.exit(experiments.cli.main(sys.argv[1:]))
 """

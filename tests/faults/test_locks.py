@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import COMMANDS, main
-from train.locks import exclusive
+from train.storage.locks import exclusive
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-import train.files
-import train.memory
-from train.datasets import list_splits, load_images
-from train.files import parse_json, read_json, write_sealed
-from train.image_sets import ImageSetSpec, commit, read_extras, verify, write_shard
-from train.runs import read_metrics, read_result, result_problems
+import train.runtime.memory
+import train.storage.strict_json
+from train.data.load import list_splits, load_images
+from train.data.spec import ImageSetSpec
+from train.data.verify import verify
+from train.data.write import commit, read_extras, write_shard
+from train.storage.runs import read_metrics, read_result, result_problems
+from train.storage.strict_json import parse_json, read_json, write_sealed
 
 SHAPE = (7, 5, 3)
 SHARD = "tiny-train.array_record-00000"
@@ -84,7 +86,7 @@ def test_json_within_the_limits_is_read():
 
 
 def test_a_large_file_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.files, "JSON_LIMIT_BYTES", 2**20)
+    monkeypatch.setattr(train.storage.files, "JSON_LIMIT_BYTES", 2**20)
     (tmp_path / "a.json").write_bytes(b" " * 2**20 + b"1")
     with pytest.raises(ValueError, match=r"a\.json.*larger than 1 MiB"):
         read_json(tmp_path / "a.json")
@@ -93,7 +95,7 @@ def test_a_large_file_is_not_read(tmp_path, monkeypatch):
 def test_the_limit_has_room_for_as_many_shards_as_names_can_number(tiny):
     entry = json.loads((tiny / "manifest.json").read_text())["shards"][0]
     size = len(json.dumps([entry], indent=2).encode()) + 4  # in an object: 2 blanks more a line
-    assert 100_000 * size < train.files.JSON_LIMIT_BYTES
+    assert 100_000 * size < train.storage.strict_json.JSON_LIMIT_BYTES
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
@@ -298,8 +300,10 @@ def test_a_link_within_the_set_is(tiny):
 
 
 def test_more_than_memory_holds_is_not_begun(tiny, monkeypatch):
-    monkeypatch.setattr(train.memory, "host_room_bytes", lambda: 300)
-    monkeypatch.setattr("train.array_records._check_unpacked", lambda *_: None)  # of encoded images
+    monkeypatch.setattr(train.runtime.memory, "host_room_bytes", lambda: 300)
+    monkeypatch.setattr(
+        "train.data.array_records._check_unpacked", lambda *_: None
+    )  # of encoded images
     with pytest.raises(ValueError, match=re.escape(f"3 images of shape {SHAPE} in 'train' of ")):
         load_images(tiny)
     assert len(load_images(tiny, "train[:2]").labels) == 2

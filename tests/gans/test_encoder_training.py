@@ -11,7 +11,7 @@ from gans.encoder import Encoder
 from gans.encoder_training import EncoderConfig, EncoderLearner
 from gans.game import GanData
 from gans.stacked import StackConfig
-from train.datasets import load_images
+from train.data.load import load_images
 from train.loop import Budget, fit
 
 STACK = StackConfig(image_shape=(16, 20, 2), num_classes=3, encoder_width=2)

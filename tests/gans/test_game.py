@@ -14,7 +14,7 @@ from gans.game import ADAPTIVE_STEPS, GameConfig, GanData, GanLearner, _scale_gr
 from gans.losses import LossWeights
 from gans.pairs import DcganPair, LevelPair
 from gans.stacked import StackConfig, stack_levels
-from train.datasets import load_images
+from train.data.load import load_images
 from train.loop import Budget, TrainState, fit
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

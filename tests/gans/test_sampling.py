@@ -24,9 +24,9 @@ from gans.sampling import (
     sample,
 )
 from gans.stacked import StackConfig, build_generator, stack_levels
-from train.checkpoints import save_checkpoint
-from train.files import write_json
-from train.runs import as_json
+from train.storage.checkpoints import save_checkpoint
+from train.storage.runs import as_json
+from train.storage.strict_json import write_json
 
 CLASSES = ("ant", "bee", "hot dog")
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from train import batches, loop
-from train.classifier_training import ClassifierLearner, TrainConfig, TrainData, make_optimizer
+from train.classifier_training import ClassifierLearner, TrainConfig, make_optimizer
 from train.classifiers import ClassifierSpec
 from train.loop import fit
+from train.training_sets import TrainData
 
 SPEC = ClassifierSpec(
     network="tiny",  # see conftest

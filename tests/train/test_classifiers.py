@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.checkpoints import save_checkpoint
 from train.classifiers import (
     Classifier,
     ClassifierSpec,
@@ -17,7 +16,8 @@ from train.classifiers import (
     feature_function,
     load_classifier,
 )
-from train.networks import build_network
+from train.models.networks import build_network
+from train.storage.checkpoints import save_checkpoint
 
 SPEC = ClassifierSpec(
     network="plain",  # see conftest

@@ -13,8 +13,9 @@ from gans.game import GameConfig, GanData, GanLearner
 from gans.losses import LossWeights
 from gans.pairs import DcganPair, LevelPair
 from gans.stacked import PRESETS, StackConfig, stack_levels
-from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
+from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, check_precision, classify_function
+from train.training_sets import TrainData
 
 RANDOM = np.random.default_rng(3)
 IMAGES = RANDOM.integers(0, 256, (12, 8, 6, 3), np.uint8)

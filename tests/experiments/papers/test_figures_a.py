@@ -13,13 +13,14 @@ import PIL.Image
 import pytest
 import scipy.stats
 
-import experiments.classifier_train
+import experiments.classifier.train
 import experiments.papers.figures_a
-import experiments.synthesize
-from experiments.classifier_source import ClassifierSource, find_classifier
-from experiments.figures import rules_grid
+import experiments.synthesis.command
+from experiments.classifier.source import ClassifierSource, find_classifier
+from experiments.pages.image_sheets import rules_grid
 from experiments.papers import table_a
-from experiments.papers.experiment import Source
+from experiments.papers.engine.experiment import Source
+from experiments.papers.engine.plan import place
 from experiments.papers.figures_a import (
     COLUMNS,
     DIFFERENCE_GAIN,
@@ -28,12 +29,11 @@ from experiments.papers.figures_a import (
     FiguresASettings,
     make_plan,
 )
-from experiments.papers.plan import place
 from experiments.papers.registry import read_results
 from train.classifier_training import TrainConfig
 from train.classifiers import Precision
-from train.datasets import load_images
-from train.image_data import ImageData
+from train.data.image_data import ImageData
+from train.data.load import load_images
 
 IMAGES, SHOWN = 12, 3
 SHAPE = (24, 20, 3)
@@ -73,12 +73,12 @@ def _smaller_than_smoke(finished_data, tiny_networks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "smoke", tiny)
         patch.setattr(experiments.papers.figures_a, "SHOWN_IMAGES", SHOWN)
-        patch.setattr(experiments.synthesize, "find_classifier", linear_teacher)
-        for module in (experiments.classifier_train, experiments.synthesize):
+        patch.setattr(experiments.synthesis.command, "find_classifier", linear_teacher)
+        for module in (experiments.classifier.train, experiments.synthesis.command):
             patch.setattr(module, "check_fits", lambda _: None)
         # A set's own report is the last file of it, and not of interest here.
         patch.setattr(
-            experiments.synthesize, "write_set_report", lambda path, *_: path.write_text("")
+            experiments.synthesis.command, "write_set_report", lambda path, *_: path.write_text("")
         )
         yield
 

@@ -12,19 +12,20 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments.classifier_train import ClassifierTrainConfig
-from experiments.gan_sample import GanSampleConfig
-from experiments.gan_train import GanTrainConfig
-from experiments.papers import making
-from experiments.papers.class_sheet import class_sheet
+from experiments.classifier.train import ClassifierTrainConfig
+from experiments.gan.sample import GanSampleConfig
+from experiments.gan.select_report import Outcome, write_pages
+from experiments.gan.train import GanTrainConfig
+from experiments.pages.class_sheet import class_sheet
+from experiments.papers.engine import make as making
 from experiments.papers.figures_b import SETS
 from experiments.papers.registry import read_results
 from experiments.papers.table_b import PRESETS
-from experiments.selection_report import Outcome, write_pages
 from gans.selection import Tally
-from train.datasets import load_images
-from train.files import write_json
-from train.image_sets import ImageSetSpec, commit, write_shard
+from train.data.load import load_images
+from train.data.spec import ImageSetSpec
+from train.data.write import commit, write_shard
+from train.storage.strict_json import write_json
 
 SHAPE = (24, 20, 3)
 CLASSES = ("ant", "bee", "cow")

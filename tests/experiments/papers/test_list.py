@@ -5,7 +5,7 @@ import re
 import pytest
 
 from experiments.cli import COMMANDS
-from experiments.list_command import describe_preset
+from experiments.papers.list import describe_preset
 from experiments.papers.registry import NAMES, find_experiment
 
 

@@ -1,0 +1,99 @@
+"""The command `elicit classifier evaluate`: exact accuracy on a whole split."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tyro.conf import Positional
+
+from experiments.classifier.report import evaluation_section
+from experiments.classifier.source import check_fits, find_classifier
+from experiments.pages.html import write_report
+from train.data.load import load_images
+from train.evaluation import Evaluation, evaluate
+from train.storage.runs import CONFIG_FILE, environment
+from train.storage.strict_json import read_sealed, write_sealed
+
+
+@dataclass(frozen=True)
+class ClassifierEvaluateConfig:
+    """Measures a trained classifier on a whole split."""
+
+    run: Positional[Path]
+    """The run's directory."""
+    dataset: str | None = None
+    """Name or directory of a data set; the one it was trained on by default."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
+    split: str = "test"
+    """Split to measure on."""
+    batch_size: int = 500
+    """Images in one compiled batch."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number outside its range."""
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
+    """Runs the command: prints, and writes JSON and a report into the run.
+
+    Raises:
+        ValueError: there is no such run or data, or they do not belong together.
+    """
+    source = find_classifier(str(config.run), precision="float32")
+    name = config.dataset or _trained_on(config.run)
+    data = load_images(name, config.split, data_dir=config.data_dir)
+    check_fits(source, data)
+    result = evaluate(source.classify, data.images, data.labels, batch_size=config.batch_size)
+    stem = re.sub(r"[^\w.-]", "_", f"evaluation-{Path(name).name}-{config.split}")
+    fields = {field: _plain(value) for field, value in result._asdict().items()}
+    write_sealed(
+        config.run / f"{stem}.json", {**fields, "images": len(data.labels), **environment()}
+    )
+    write_report(
+        config.run / f"{stem}.html",
+        title=f"{config.run.name} on {Path(name).name}",
+        lead=f"Measured on all {len(data.labels):,} images of the split {config.split}.",
+        facts={
+            "accuracy": f"{result.accuracy:.2%}",
+            "loss": f"{result.loss:.4f} nats",
+            "calibration error": f"{result.calibration_error:.2%}",
+        },
+        sections=[evaluation_section(result, data.class_names, name=stem)],
+        footer={"classifier": str(source.sha256), "device": environment()["device"]},
+    )
+    _print(result, data.class_names)
+    print(f"report: {config.run / f'{stem}.html'}")
+
+
+def _trained_on(run: Path) -> str:
+    path = run / CONFIG_FILE
+    try:
+        return str(read_sealed(path)["dataset"]["name"])
+    except (FileNotFoundError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} names no data set; give one with --dataset") from error
+
+
+def _plain(value: object) -> object:
+    """Arrays as lists; the NaN of an empty bin as null, which JSON knows."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if value != value else value
+
+
+def _print(result: Evaluation, class_names: tuple[str, ...]) -> None:
+    count = int(result.confusion.sum())
+    right = int(np.trace(result.confusion))
+    print(f"accuracy           {result.accuracy:.2%} ({right} of {count} images)")
+    print(f"cross entropy      {result.loss:.4f} nats")
+    print(f"calibration error  {result.calibration_error:.2%} (15 bins)")
+    width = max(len(name) for name in class_names)
+    cell = max(4, len(str(result.confusion.max())) + 1)
+    print("confusion          rows: true class, columns: predicted, in the same order")
+    for name, row in zip(class_names, result.confusion, strict=True):
+        print(f"  {name:{width}} " + "".join(f"{number:{cell}d}" for number in row))

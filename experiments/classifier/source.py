@@ -1,0 +1,130 @@
+"""What `--classifier` names: a run of our own, or a callable of the user's."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import jax
+
+from imgopt import Classify
+from imgopt.synthesis import logits_shape
+from train.classifiers import (
+    ClassifierSpec,
+    Precision,
+    classify_function,
+    digest,
+    feature_function,
+    load_classifier,
+)
+from train.data.load import ImageData
+
+
+class ClassifierSource(NamedTuple):
+    """A classifier to synthesise with, or to judge images by.
+
+    Attributes:
+        classify: from images to logits, in the precision asked for.
+        measure: the same in float32, for the finished images.
+        name: as the user gave it.
+        sha256: digest of spec and parameters; None for a callable, which cannot be digested.
+        spec: of a run; None for a callable.
+        features: from images to features, in float32, of a run; None for a callable.
+    """
+
+    classify: Classify
+    measure: Classify
+    name: str
+    sha256: str | None
+    spec: ClassifierSpec | None
+    features: jax.tree_util.Partial | None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells it apart, wherever a run lies; a callable has nothing but its name."""
+        return {"sha256": self.sha256} if self.sha256 else {"callable": self.name}
+
+
+def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
+    """Loads a run's classifier, or imports "package.module:name".
+
+    Args:
+        name: a directory, or a callable's place; modules in the working directory are found too.
+        precision: of a run's computation; a callable has its own.
+
+    Raises:
+        ValueError: there is no such run or callable, or the run is damaged.
+    """
+    if ":" in name and not Path(name).exists():
+        function = _import_callable(name)
+        return ClassifierSource(function, function, name, sha256=None, spec=None, features=None)
+    if not Path(name).is_dir():
+        raise ValueError(
+            f"no classifier at {name!r}; expected a run directory (made by: elicit classifier "
+            "train --out RUN) or a callable as package.module:name"
+        )
+    classifier = load_classifier(name)
+    return ClassifierSource(
+        classify_function(classifier, precision=precision),
+        classify_function(classifier),
+        name,
+        digest(classifier),
+        classifier.spec,
+        feature_function(classifier),
+    )
+
+
+def check_fits(source: ClassifierSource, data: ImageData) -> None:
+    """Raises ValueError unless a classifier takes the data's images and has their classes."""
+    check_takes(source, data.class_names, data.images.shape[1:], of="data set")
+
+
+def check_takes(
+    source: ClassifierSource,
+    class_names: tuple[str, ...],
+    image_shape: tuple[int, ...],
+    *,
+    of: str,
+) -> None:
+    """Raises ValueError unless a classifier takes certain images and has their classes.
+
+    Args:
+        source: the classifier.
+        class_names: of the images, in the order of their labels.
+        image_shape: height, width, channels.
+        of: what has such images, for the message.
+    """
+    if source.spec is None:
+        found = logits_shape(source.classify, (1, *image_shape))[1]
+        if found != len(class_names):
+            raise ValueError(
+                f"classifier {source.name} gives logits of {found} classes, the {of} has "
+                f"{len(class_names)}: {class_names}"
+            )
+        return
+    if source.spec.image_shape != image_shape:
+        raise ValueError(
+            f"classifier {source.name} takes images of shape {source.spec.image_shape}, the {of} "
+            f"has {image_shape}"
+        )
+    if source.spec.class_names != class_names:
+        raise ValueError(
+            f"classifier {source.name} has {len(source.spec.class_names)} classes "
+            f"{source.spec.class_names}, the {of} {len(class_names)} {class_names}"
+        )
+
+
+def _import_callable(place: str) -> Classify:
+    module_name, _, name = place.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # a console script's own directory stands there instead
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # whatever the user's module raises, a SyntaxError too
+        raise ValueError(
+            f"cannot import classifier {place!r}: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if not callable(function):
+        raise ValueError(f"classifier {place!r} is not callable but {type(function).__name__}")
+    return cast(Classify, function)

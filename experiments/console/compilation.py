@@ -1,0 +1,106 @@
+"""Compilation: how long it takes, and a directory that keeps its results for later processes."""
+
+import contextlib
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from train.runtime.memory import peak_bytes
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+"""JAX's event for each program that XLA compiles, or that is taken from the cache instead."""
+
+TAKEN_FROM_CACHE = "/jax/compilation_cache/cache_hits"
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass
+class Compilations:
+    """What has been compiled so far.
+
+    Attributes:
+        programs: how many.
+        from_cache: of them, taken from the directory of compiled programs.
+        seconds: in XLA, or for reading; tracing in Python is not counted.
+    """
+
+    programs: int = 0
+    from_cache: int = 0
+    seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def counted_compilations() -> Iterator[Compilations]:
+    """Counts what is compiled inside the context."""
+    counted = Compilations()
+
+    def note_duration(event: str, duration_secs: float, **_: Any) -> None:
+        if event == COMPILED:
+            counted.programs += 1
+            counted.seconds += duration_secs
+
+    def note_event(event: str, **_: Any) -> None:
+        counted.from_cache += event == TAKEN_FROM_CACHE
+
+    jax.monitoring.register_event_duration_secs_listener(note_duration)
+    jax.monitoring.register_event_listener(note_event)
+    try:
+        yield counted
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note_duration)
+        jax.monitoring.unregister_event_listener(note_event)
+
+
+def timing(began: float, compiled: Compilations) -> dict[str, float]:
+    """What a result says of time and memory: the times are those of the last session alone.
+
+    Args:
+        began: `time.monotonic()` at its beginning.
+        compiled: since then.
+    """
+    return {
+        "seconds_of_last_session": round(time.monotonic() - began, 1),
+        "compilation_seconds_of_last_session": round(compiled.seconds, 1),
+        "peak_memory_mib": round(peak_bytes() / 2**20),
+    }
+
+
+def keep_compiled(directory: Path) -> None:
+    """Has JAX keep compiled programs in a directory, and take them from there.
+
+    Code for one processor can crash another, and JAX's own key does not tell all of them apart. So
+    each kind of machine has a directory of its own inside: one home for several machines is safe.
+
+    Args:
+        directory: made where it lacks, for its owner only.
+
+    Raises:
+        ValueError: others may write to it; whoever may do so can have this process run code.
+    """
+    for place in (directory, directory / _machine()):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = place.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise ValueError(
+                f"{place} must be yours, and writable by you alone: what lies there is run as "
+                f"code. Try: chmod go-w {place}, or name another directory"
+            )
+    jax.config.update("jax_compilation_cache_dir", str(place))
+
+
+def _machine() -> str:
+    """A name for all machines that can run each other's compiled code."""
+    tells = ("model name", "flags", "Features", "CPU part")  # on x86, and the last two on ARM
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else [platform.node()]
+    processor = sorted({line for line in lines if line.startswith(tells)}) or lines
+    what = [platform.system(), platform.machine(), metadata.version("jaxlib"), *processor]
+    return hashlib.sha256("\n".join(what).encode()).hexdigest()[:16]

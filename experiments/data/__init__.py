@@ -1,0 +1,1 @@
+"""The commands `elicit data …` and `elicit augment`."""

@@ -1,0 +1,249 @@
+"""The command `elicit data import`: pictures in one folder a class, as an image set."""
+
+import re
+import sys
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from tyro.conf import Positional
+
+from train.data.spec import ImageSetSpec
+from train.data.subsets import shuffled_classes
+from train.data.write import write_splits
+from train.storage.files import building_directory
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Makes a data set of a folder of pictures (PNG or JPEG), one subfolder a class."""
+
+    folder: Positional[Path]
+    """The folder; its subfolders' names are the names of the classes."""
+    out: Path
+    """The directory of the new data set."""
+    size: int = 32
+    """Height and width of the images in pixels: the middle of the picture, scaled down or up."""
+    name: str | None = None
+    """Name of the data set; by default that of the folder."""
+    test_fraction: float = 0.0
+    """Share of each class's pictures that becomes the split test, in [0, 1)."""
+    key: int = 0
+    """Key by which the pictures of the split test are drawn."""
+
+
+def import_folder(config: ImportConfig) -> None:
+    """Turns a folder of pictures into an image set; unreadable files are listed, not fatal.
+
+    The id of an image is its class and file name, such as "ship/0001.jpg".
+
+    Args:
+        config: the options.
+
+    Raises:
+        ValueError: no such folder; no class, or one without a readable picture; an existing `out`;
+            a size below 1; a fraction outside [0, 1) or too small to draw anything.
+    """
+    _check_import(config)
+    spec = ImageSetSpec(
+        name=config.name or _set_name(config.folder),
+        class_names=_class_names(config.folder),
+        image_shape=(config.size, config.size, 3),
+        splits=("train", "test") if config.test_fraction else ("train",),
+        description="Pictures of a user's own, made square and of one size.",
+    )
+    with building_directory(config.out) as partial:
+        pictures, unreadable = _read_folder(config.folder, config.size)
+        for file, reason in unreadable:
+            print(f"unreadable: {file}: {reason}", file=sys.stderr)
+        columns = _picture_columns(pictures, spec.class_names)
+        splits = _split_columns(columns, len(spec.class_names), config)
+        whole = {split: [part] for split, part in splits.items()}
+        write_splits(partial, spec, whole, manifest=_import_manifest(config, unreadable))
+    counts = ", ".join(f"{len(part['label']):,} {split}" for split, part in splits.items())
+    found = f"{len(spec.class_names)} classes, {len(unreadable)} unreadable files"
+    print(f"{config.out}: {counts}, {found}")
+
+
+# --- import -------------------------------------------------------------------------------------
+
+
+class Picture(NamedTuple):
+    """A picture of the user's, made square.
+
+    Attributes:
+        file: its path below the folder, with the class first.
+        image: its pixels, 0 to 255.
+    """
+
+    file: str
+    image: UInt8[np.ndarray, "size size 3"]
+
+
+class Unreadable(NamedTuple):
+    """A file that is no picture.
+
+    Attributes:
+        file: its path below the folder.
+        reason: what is wrong with it.
+    """
+
+    file: str
+    reason: str
+
+
+def _check_import(config: ImportConfig) -> None:
+    if not config.folder.is_dir():
+        raise ValueError(
+            f"expected a folder with one subfolder a class, got {config.folder}, which is no "
+            "folder; check the path"
+        )
+    if not _class_names(config.folder):
+        raise ValueError(
+            f"expected one subfolder a class in {config.folder}, got none; "
+            "put the pictures of each class into a folder of its name"
+        )
+    if config.size < 1:
+        raise ValueError(f"expected --size of at least 1 pixel, got {config.size}")
+    if not 0 <= config.test_fraction < 1:
+        raise ValueError(f"expected --test-fraction in [0, 1), got {config.test_fraction}")
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Lists a folder by name, without the hidden files that file managers leave in it."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    return tuple(path.name for path in _visible(folder) if path.is_dir())
+
+
+def _read_folder(folder: Path, size: int) -> tuple[list[Picture], list[Unreadable]]:
+    """Reads every picture, in the order of classes and names."""
+    pictures: list[Picture] = []
+    unreadable: list[Unreadable] = []
+    for path in _visible(folder):
+        if not path.is_dir():
+            unreadable.append(Unreadable(path.name, "outside the folders of the classes"))
+            continue
+        before = len(pictures)
+        for inner in _visible(path):
+            read = _read_picture(inner, f"{path.name}/{inner.name}", size)
+            if isinstance(read, Picture):
+                pictures.append(read)
+            else:
+                unreadable.append(read)
+        if len(pictures) == before:
+            raise ValueError(
+                f"expected at least one PNG or JPEG in every class, got none that can be read in "
+                f"{path}; add pictures or remove the folder"
+            )
+    return pictures, unreadable
+
+
+def _read_picture(path: Path, file: str, size: int) -> Picture | Unreadable:
+    if path.is_dir():
+        return Unreadable(file, "a folder in the folder of a class")
+    try:
+        file.encode()
+        with warnings.catch_warnings():
+            # Between its limit and twice that Pillow only warns of a decompression bomb.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                return Picture(file, square(image, size))
+    except UnicodeEncodeError:
+        return Unreadable(ascii(file), "its name is not valid text")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return Unreadable(file, f"more than {Image.MAX_IMAGE_PIXELS:,} pixels")
+    except Image.UnidentifiedImageError:
+        return Unreadable(file, "neither a PNG nor a JPEG")
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        zlib.error,
+    ) as error:  # Pillow has no class of its own
+        return Unreadable(file, f"damaged ({error})")
+
+
+def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Turns a picture upright and into RGB, scales its shorter side, and cuts out the middle.
+
+    Args:
+        image: a picture of any mode and size; transparent parts become white, 16 bits become 8.
+        size: height and width of the result in pixels, at least 1.
+
+    Returns:
+        The pixels, 0 to 255.
+    """
+    upright = ImageOps.exif_transpose(image)
+    rgb = _rgb(upright)
+    scaled = ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(scaled)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # Pillow's own conversion cuts 16 bits off at 255 and so turns nearly all of it white.
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    return image.convert("RGB")
+
+
+def _picture_columns(pictures: Sequence[Picture], class_names: Sequence[str]) -> dict[str, Any]:
+    number = {name: label for label, name in enumerate(class_names)}
+    return {
+        "id": np.array([picture.file for picture in pictures], object),
+        "image": np.stack([picture.image for picture in pictures]),
+        "label": np.array([number[picture.file.partition("/")[0]] for picture in pictures]),
+    }
+
+
+def _split_columns(
+    columns: Mapping[str, Any], num_classes: int, config: ImportConfig
+) -> dict[str, dict[str, Any]]:
+    """Draws the same share of every class for the split test, and keeps the order in both."""
+    if config.test_fraction == 0:
+        return {"train": dict(columns)}
+    is_test = np.zeros(len(columns["label"]), bool)
+    key = jax.random.key(config.key)
+    for own in shuffled_classes(key, columns["label"], num_classes=num_classes):
+        # A class must not vanish from training.
+        count = min(round(config.test_fraction * len(own)), len(own) - 1)
+        is_test[own[:count]] = True
+    if not is_test.any():
+        raise ValueError(
+            f"expected --test-fraction that draws a picture, got {config.test_fraction}, which "
+            "draws none of so few; raise it or leave it out"
+        )
+    masks = {"train": ~is_test, "test": is_test}
+    return {
+        split: {name: column[mask] for name, column in columns.items()}
+        for split, mask in masks.items()
+    }
+
+
+def _set_name(folder: Path) -> str:
+    """Makes a name that TFDS takes from the folder's."""
+    name = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")
+    return name if name[:1].isalpha() else f"images_{name}".strip("_")
+
+
+def _import_manifest(config: ImportConfig, unreadable: Sequence[Unreadable]) -> dict[str, Any]:
+    return {
+        "source": str(config.folder),
+        "size": config.size,
+        "test_fraction": config.test_fraction,
+        "key": config.key,
+        "unreadable": [entry._asdict() for entry in unreadable],
+    }

@@ -1,0 +1,1 @@
+"""The commands `elicit gan …` and `elicit select`."""

@@ -1,0 +1,228 @@
+"""What a selection of generated images came to: in words, as JSON, and as a page."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from experiments.pages.charts import class_shares, confusion
+from experiments.pages.html import Picture, Section, Table, write_report
+from experiments.pages.sample_grid import sample_grid
+from gans.selection import KINDS, Keep, Tally, wanted_kinds
+from train.data.image_data import PART_IMAGES, ImageReader
+from train.data.load import open_images
+from train.storage.files import atomic_write
+from train.storage.strict_json import write_sealed
+
+SELECTION_FILE = "selection.json"
+GRID_FILE = "grid.png"
+GRID_COLUMNS = 10
+KIND_NAMES = {"tp": "true positives", "fp": "false positives"}
+
+
+class Outcome(NamedTuple):
+    """What a selection came to.
+
+    Attributes:
+        class_names: in the order of the labels.
+        classes: those of which images were tried.
+        keep: what was to be kept; None: everything, and the classifier only told what it says.
+        per_class: images wanted of each class and kind; None: all that are accepted.
+        tally: how the images tried were judged.
+        kept: of each class and each of `KINDS`.
+    """
+
+    class_names: tuple[str, ...]
+    classes: tuple[int, ...]
+    keep: Keep | None
+    per_class: int | None
+    tally: Tally
+    kept: Int[np.ndarray, "k 2"]
+
+    @property
+    def kinds(self) -> tuple[int, ...]:
+        """Those to report on, as numbers in `KINDS`."""
+        return wanted_kinds(self.keep or "both")
+
+    def rate(self, label: int, kind: int) -> float:
+        """Share of a class's images that are of a kind and reach the thresholds."""
+        return float(self.tally.accepted[label, kind] / self.tally.tried[label])
+
+    def words(self, label: int, kind: int) -> str:
+        """A class and kind in words, such as "3 of 50 true positives (0.6% of 500 tried)"."""
+        of = "" if self.per_class is None else f" of {self.per_class:,}"
+        return (
+            f"{self.kept[label, kind]:,}{of} {KIND_NAMES[KINDS[kind]]} "
+            f"({self.rate(label, kind):.2%} of {self.tally.tried[label]:,} tried)"
+        )
+
+
+def check_classes(outcome: Outcome, *, may_lack_some: bool = False) -> None:
+    """Raises ValueError if there is a class of which nothing was kept.
+
+    Args:
+        outcome: of the selection.
+        may_lack_some: raise only if nothing was kept of any class.
+    """
+    empty = [label for label in outcome.classes if not outcome.kept[label].any()]
+    if empty and not (may_lack_some and len(empty) < len(outcome.classes)):
+        tried = ", ".join(
+            f"{outcome.class_names[label]} (of {outcome.tally.tried[label]:,} tried)"
+            for label in empty
+        )
+        raise ValueError(
+            f"expected at least one accepted image of every class, got none of {tried}; nothing "
+            "was written. Lower the thresholds or try more images"
+        )
+
+
+def warn_of_shortfalls(outcome: Outcome) -> None:
+    """Warns of every class and kind that ran dry, with its acceptance rate."""
+    if outcome.per_class is None:
+        return
+    dry = [
+        f"{outcome.class_names[label]} has {outcome.words(label, kind)}"
+        for label in outcome.classes
+        for kind in outcome.kinds
+        if outcome.kept[label, kind] < outcome.per_class
+    ]
+    if dry:
+        warnings.warn(f"fewer images than asked for: {'; '.join(dry)}", stacklevel=2)
+
+
+def describe_outcome(outcome: Outcome) -> dict[str, Any]:
+    """What `selection.json` holds: counts, and rates in [0, 1]."""
+    classes = {}
+    for label in outcome.classes:
+        kinds = {KINDS[kind]: kind for kind in outcome.kinds}
+        classes[outcome.class_names[label]] = {
+            "tried": int(outcome.tally.tried[label]),
+            "predicted_as_intended": int(outcome.tally.confusion[label, label]),
+            "accepted": {k: int(outcome.tally.accepted[label, i]) for k, i in kinds.items()},
+            "acceptance_rate": {k: outcome.rate(label, i) for k, i in kinds.items()},
+            "kept": {k: int(outcome.kept[label, i]) for k, i in kinds.items()},
+        }
+    return {
+        "keep": outcome.keep,
+        "per_class": outcome.per_class,
+        "classes": classes,
+        "class_names": list(outcome.class_names),
+        "confusion": outcome.tally.confusion.tolist(),
+    }
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Prints a line a class."""
+    width = max(len(outcome.class_names[label]) for label in outcome.classes)
+    for label in outcome.classes:
+        kinds = ", ".join(outcome.words(label, kind) for kind in outcome.kinds)
+        print(f"  {outcome.class_names[label]:{width}}  {kinds}")
+
+
+def write_pages(directory: Path, *, title: str, lead: str, outcome: Outcome | None) -> None:
+    """Writes a grid of the first images, a report, and what a selection came to, beside a set.
+
+    Args:
+        directory: the set's, committed; its split is train.
+        title: of the report.
+        lead: a sentence below it.
+        outcome: of the selection, where a classifier judged the images.
+    """
+    reader = open_images(directory)
+    grid = class_grid(*_first_images(reader))
+    atomic_write(directory / GRID_FILE, grid)
+    sections = [
+        Section(
+            title="The first images",
+            text="A row a class, in the order of the labels.",
+            pictures=(Picture(grid, "The first images of each class"),),
+        )
+    ]
+    if outcome is not None:
+        write_sealed(directory / SELECTION_FILE, describe_outcome(outcome))
+        sections.append(_selection_section(outcome))
+    write_report(
+        directory / "report.html",
+        title=title,
+        lead=lead,
+        facts=dict(_facts(len(reader), outcome)),
+        sections=sections,
+        footer={"digests and configuration": "manifest.json"},
+    )
+
+
+def class_grid(images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]) -> bytes:
+    """Draws the first images of each class, at most 10, in a row each, as PNG.
+
+    Args:
+        images: grey levels, at least one.
+        labels: their classes; those without an image get no row.
+    """
+    rows = [images[labels == label][:GRID_COLUMNS] for label in np.unique(labels)]
+    columns = max(map(len, rows))
+    blank = ((0, 0), (0, 0), (0, 0))
+    filled = [np.pad(row, ((0, columns - len(row)), *blank), constant_values=255) for row in rows]
+    return sample_grid(np.stack(filled))
+
+
+def _first_images(
+    reader: ImageReader,
+) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]:
+    """Images and labels of those that a grid shows, without reading more than the parts around."""
+    classes = np.unique(reader.labels)
+    firsts = [np.flatnonzero(reader.labels == label)[:GRID_COLUMNS] for label in classes]
+    rows = np.sort(np.concatenate(firsts))
+    images = []
+    for start in range(0, len(reader), PART_IMAGES):
+        own = rows[(rows >= start) & (rows < start + PART_IMAGES)]
+        if own.size:
+            part = reader.read(int(own[0]), int(own[-1]) + 1)
+            images.append(part.images[own - own[0]])
+    return np.concatenate(images), reader.labels[rows]
+
+
+def _facts(count: int, outcome: Outcome | None) -> Iterator[tuple[str, str]]:
+    yield "images", f"{count:,}"
+    if outcome is None:
+        return
+    tried = int(outcome.tally.tried.sum())
+    agreed = int(np.trace(outcome.tally.confusion))
+    yield "tried", f"{tried:,}"
+    yield "predicted as intended", f"{agreed / tried:.1%}"
+
+
+def _selection_section(outcome: Outcome) -> Section:
+    """Acceptance class by class, and what the classifier took the images for."""
+    names = [outcome.class_names[label] for label in outcome.classes]
+    shares = {
+        KIND_NAMES[KINDS[kind]]: np.array([outcome.rate(label, kind) for label in outcome.classes])
+        for kind in outcome.kinds
+    }
+    bars = class_shares(shares, names, x_label="share of the images tried")
+    matrix = confusion(outcome.tally.confusion, outcome.class_names, row_label="intended class")
+    return Section(
+        title="Selection",
+        text="An image is a true positive where the classifier's prediction is the class that was "
+        "intended, else a false positive. All images tried are counted, kept or not.",
+        pictures=(
+            Picture(bars, "Images accepted, class by class", name="acceptance"),
+            Picture(matrix, "Intended and predicted classes", name="confusion"),
+        ),
+        tables=(_class_table(outcome),),
+    )
+
+
+def _class_table(outcome: Outcome) -> Table:
+    header = ["class", "tried", "predicted as intended"]
+    for kind in outcome.kinds:
+        header += [f"{KIND_NAMES[KINDS[kind]]} accepted", "kept"]
+    rows = []
+    for label in outcome.classes:
+        counts = [outcome.tally.tried[label], outcome.tally.confusion[label, label]]
+        for kind in outcome.kinds:
+            counts += [outcome.tally.accepted[label, kind], outcome.kept[label, kind]]
+        rows.append([outcome.class_names[label], *(f"{count:,}" for count in counts)])
+    return Table(header, rows)

@@ -1,0 +1,126 @@
+"""A GAN's training as a page: samples as they change, losses, what the heads have learnt."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from experiments.gan.stages import SAMPLES, SHEET_COLUMNS
+from experiments.pages.charts import curves
+from experiments.pages.html import Picture, Section, provenance, write_report
+
+CURVES = {
+    "loss": ("loss", "generator_loss", "discriminator_loss"),
+    "accuracy": ("accuracy", "discriminator_accuracy"),
+    "error of the noise guessed (1/12 is no knowledge)": ("entropy_error",),
+    "error of the features": ("feature_error",),
+    "generator's updates a step": ("generator_steps",),
+}
+"""What is drawn together, by the label of its axis; whatever a stage reports of it."""
+
+
+def write_gan_report(
+    out: Path, model: str, metrics: Sequence[dict[str, Any]], result: dict[str, Any]
+) -> None:
+    """Writes `report.html` into a run's directory.
+
+    Args:
+        out: the run's directory, with its sheets of samples.
+        model: its kind.
+        metrics: as in the run's `metrics.jsonl`.
+        result: the content of the run's `result.json`.
+    """
+    stages = list(dict.fromkeys(line["stage"] for line in metrics))
+    by_stage = {s: [line for line in metrics if line["stage"] == s] for s in stages}
+    write_report(
+        out / "report.html",
+        title=f"A {'DCGAN' if model == 'dcgan' else 'Stacked GAN'}",
+        lead=f"Trained on {result['training_images']:,} images. The samples are of fixed noise, "
+        "drawn by the running averages of batch norm, as every later sample is.",
+        facts={
+            "training images": f"{result['training_images']:,}",
+            "steps": f"{sum(lines[-1]['step'] for lines in by_stage.values()):,}",
+            "generators' parameters": f"{result['parameters_of_generators']:,}",
+        },
+        sections=[
+            _samples_section(_sheets(out, stages)),
+            *(_stage_section(stage, lines) for stage, lines in by_stage.items()),
+        ],
+        footer=provenance(result),
+    )
+
+
+def _sheets(out: Path, stages: Sequence[str]) -> list[Path]:
+    """All sheets of samples in the order of training, which is not that of their names."""
+    places = {path: path.stem.rpartition("-") for path in (out / SAMPLES).glob("*.png")}
+    return sorted(places, key=lambda path: (stages.index(places[path][0]), int(places[path][2])))
+
+
+def _samples_section(sheets: Sequence[Path]) -> Section:
+    return Section(
+        title="Samples",
+        text="One row a class.",
+        pictures=(
+            Picture(sheets[-1].read_bytes(), "At the end", name="samples"),
+            Picture(
+                strip(sheets),
+                f"The first column, sheet by sheet: {_times(sheets)}",
+                name="progress",
+            ),
+        ),
+    )
+
+
+def _times(sheets: Sequence[Path]) -> str:
+    """When they were drawn, such as "epochs 5, 10 of gan"."""
+    epochs: dict[str, list[str]] = {}
+    for path in sheets:
+        stage, _, epoch = path.stem.rpartition("-")
+        epochs.setdefault(stage, []).append(str(int(epoch)))
+    return "; ".join(f"epochs {', '.join(each)} of {stage}" for stage, each in epochs.items())
+
+
+def strip(sheets: Sequence[Path]) -> bytes:
+    """The first column of every sheet, side by side, as PNG.
+
+    Args:
+        sheets: of one size, each of `SHEET_COLUMNS` columns.
+    """
+    columns = []
+    for path in sheets:
+        with Image.open(path, formats=("PNG",)) as image:
+            pixels = np.asarray(image)
+        columns.append(pixels[:, : -(-pixels.shape[1] // SHEET_COLUMNS)])
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(columns, axis=1)).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _stage_section(stage: str, lines: Sequence[dict[str, Any]]) -> Section:
+    """Curves of all that a stage reports, those of one unit in one picture."""
+    pictures = []
+    for index, (label, beginnings) in enumerate(CURVES.items()):
+        names = [
+            name
+            for name in lines[0]
+            if any(_is_of(name, beginning) for beginning in beginnings) and _varies(name, lines)
+        ]
+        if names:
+            series = {name.replace("_", " "): [line[name] for line in lines] for name in names}
+            drawn = curves(series, x_label="epoch", y_label=label)
+            caption = f"{label.capitalize()} by epoch"
+            pictures.append(Picture(drawn, caption, name=f"{stage}-{index}"))
+    return Section(title=f"Training: {stage}", pictures=pictures)
+
+
+def _varies(name: str, lines: Sequence[dict[str, Any]]) -> bool:
+    """Whether there is something to see: a fixed number of updates is none."""
+    return name != "generator_steps" or len({line[name] for line in lines}) > 1
+
+
+def _is_of(name: str, beginning: str) -> bool:
+    """Whether a metric is the one, or that of one level among several."""
+    return name == beginning or name.startswith(f"{beginning}_")

@@ -1,0 +1,1 @@
+"""Reports: HTML, charts, sheets of images, tables."""

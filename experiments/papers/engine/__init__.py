@@ -1,0 +1,1 @@
+"""The engine that runs any experiment: plans, pieces, costs, results, pages."""

@@ -1,0 +1,141 @@
+"""How large the image sets of a plan are or, where they are not made yet, will be."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import tensorflow_datasets as tfds
+
+from experiments.classifier.train import ClassifierTrainConfig
+from experiments.data.augment import AugmentConfig
+from experiments.data.subset import SubsetConfig
+from experiments.gan.sample import GanSampleConfig
+from experiments.gan.train import GanTrainConfig
+from experiments.papers.engine.make import is_done
+from experiments.papers.engine.plan import Piece, PieceConfig
+from experiments.synthesis.command import SynthesizeConfig
+from train.data.load import list_splits, open_images
+
+Config = TypeVar("Config", bound=PieceConfig)
+
+
+class SetSize(NamedTuple):
+    """What a split of an image set has, or will have."""
+
+    images: int
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+
+    @property
+    def num_classes(self) -> int:
+        """How many names there are."""
+        return len(self.class_names)
+
+
+class SetSizes:
+    """The sizes of all image sets that a plan's pieces make or use; each is looked up once."""
+
+    def __init__(self, pieces: Mapping[str, Piece]) -> None:
+        """Begins.
+
+        Args:
+            pieces: all of the plan, by name.
+        """
+        self._pieces = {str(piece.directory): piece for piece in pieces.values()}
+        self._known: dict[tuple[str, str], SetSize] = {}
+
+    def config_at(self, place: str, kind: type[Config]) -> Config:
+        """The configuration of the piece in a directory.
+
+        Raises:
+            ValueError: there is no piece of that kind.
+        """
+        piece = self._pieces.get(place)
+        if piece is None or not isinstance(piece.config, kind):
+            raise ValueError(f"expected a piece with a {kind.__name__}, got {place}")
+        return piece.config
+
+    def of(
+        self, place: str | Path, split: str = "train", *, data_dir: Path | None = None
+    ) -> SetSize:
+        """The size of a split.
+
+        Args:
+            place: directory of a piece, there or not, or a data set as in
+                `train.data.load.load_images`.
+            split: its name, or a part of it in TFDS's notation.
+            data_dir: TFDS's data directory, for a data set named by name.
+
+        Raises:
+            ValueError: a data set that is no piece is missing or damaged, or has no such split.
+        """
+        known = (str(place), split)
+        if known not in self._known:
+            piece = self._pieces.get(str(place))
+            if piece is None:
+                reader = open_images(place, split, data_dir=data_dir)
+                size = SetSize(len(reader), reader.class_names, reader.image_shape)
+            else:
+                source = self.source(piece.config)
+                made = is_done(piece)
+                splits = list_splits(place) if made else _splits_to_be(piece.config, source)
+                size = source._replace(images=count_images(split, splits))
+            self._known[known] = size
+        return self._known[known]
+
+    def source(self, config: PieceConfig) -> SetSize:
+        """The size of what a piece is made from: a set's originals, a training's real images.
+
+        Args:
+            config: of the piece; that of a sampling from a GAN is made from the GAN's.
+
+        Raises:
+            ValueError: as `of`.
+        """
+        match config:
+            case AugmentConfig():
+                return self.of(config.data, config.split)
+            case ClassifierTrainConfig():
+                return self.of(config.dataset, config.train_split, data_dir=config.data_dir)
+            case GanSampleConfig():
+                return self.source(self.config_at(config.gan, GanTrainConfig))
+            case GanTrainConfig():
+                return self.of(config.data, config.split, data_dir=config.data_dir)
+            case SubsetConfig():
+                return self.of(config.dataset, config.splits[0], data_dir=config.data_dir)
+            case SynthesizeConfig():
+                return self.of(config.dataset, config.split, data_dir=config.data_dir)
+
+
+def _splits_to_be(config: PieceConfig, source: SetSize) -> dict[str, int]:
+    """Numbers of images, by split, that a command is asked for."""
+    match config:
+        case AugmentConfig():
+            return {"train": config.copies * source.images}
+        case GanSampleConfig():
+            kinds = 2 if config.select == "both" else 1
+            classes = len(config.classes) or source.num_classes
+            return {"train": kinds * classes * config.per_class}
+        case SubsetConfig():
+            per_class = {"train": config.per_class, "test": config.test_per_class}
+            return {split: count * source.num_classes for split, count in per_class.items()}
+        case SynthesizeConfig():
+            stop = source.images if config.stop is None else config.stop
+            return {"train": stop - config.start}
+        case _:
+            raise ValueError(f"expected an image set, got {config.out}, which will be none")
+
+
+def count_images(split: str, splits: Mapping[str, int]) -> int:
+    """Number of images in a split or a part of one.
+
+    Args:
+        split: in TFDS's notation, such as "train[:10%]".
+        splits: numbers of images by the names of whole splits.
+    """
+    infos = {
+        name: tfds.core.SplitInfo(name=name, shard_lengths=[count], num_bytes=0)
+        for name, count in splits.items()
+    }
+    parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+    return sum(len(range(splits[part.splitname])[part.from_ : part.to]) for part in parts)

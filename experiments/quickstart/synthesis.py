@@ -1,0 +1,260 @@
+"""The command `elicit quickstart`: the whole job on handwritten digits, with a report.
+
+Train a small classifier, synthesise an image from every training digit, train again with and
+without 30% of the digits replaced by them, compare. Each step is the ordinary command on a
+directory of its own, so an interrupted quickstart goes on where it stopped.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.classifier.train import ClassifierTrainConfig, train_classifier
+from experiments.pages.charts import comparison, curves, histogram
+from experiments.pages.html import Picture, Section, Table, provenance, write_report
+from experiments.pages.statistics import mean_and_deviation, paired_difference
+from experiments.quickstart.gan import quickstart_gan
+from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from experiments.synthesis.rule_options import RuleConfig
+from experiments.synthesis.summary import synthesis_pairs
+from train.classifier_training import TrainConfig
+from train.data.load import DIGITS, load_images
+from train.data.write import read_extras
+from train.storage.runs import (
+    CONFIG_FILE,
+    check_key,
+    environment,
+    open_run,
+    read_metrics,
+    read_result,
+    write_result,
+)
+from train.storage.strict_json import read_sealed
+
+WIDTH = 0.25
+"""Of vgg-small: enough for digits, and quick on two cores."""
+
+TRAINING = TrainConfig(epochs=8, batch_size=64, flip=False, pad_px=2)
+"""Digits must not be mirrored, and they fill the image: a cut of ±2 pixels keeps them whole."""
+
+RULE = RuleConfig(rule="sgd", rule_options=("learning_rate=4.0",))
+"""The paper's rule, but 80 times its rate. Most of a digit is black or white, where the arctan
+map is nearly flat; 100 updates at the paper's rate hardly move such an image."""
+
+FRACTION = 0.3
+
+SHOWN_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """The whole job on scikit-learn's handwritten digits; needs no network."""
+
+    out: Path | None = None
+    """The run's directory, with the report, report.html; runs/quickstart by default, or with --gan
+    runs/quickstart-gan."""
+    gan: bool = False
+    """Do the other job: train a GAN, sort its images by a classifier, and train with them."""
+    fraction: float = FRACTION
+    """Share of the training images that are replaced by synthesised ones."""
+    seeds: int = 3
+    """Trainings of each kind, at least 2 for a standard deviation."""
+    key: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a number outside its range."""
+        check_key(self.key + self.seeds)  # the trainings' seeds follow it
+        if self.seeds < 2:
+            raise ValueError(f"seeds must be at least 2, got {self.seeds}")
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"fraction must be in [0, 1], got {self.fraction}")
+        if self.gan and self.fraction != FRACTION:
+            raise ValueError("--fraction is for synthesised images, of which --gan makes none")
+
+    @property
+    def directory(self) -> Path:
+        """The run's."""
+        return self.out or Path("runs/quickstart-gan" if self.gan else "runs/quickstart")
+
+
+def quickstart(config: QuickstartConfig) -> None:
+    """Runs the command, and prints the report's path last.
+
+    Raises:
+        ValueError: the directory holds something else.
+    """
+    if config.gan:
+        quickstart_gan(config.directory, seeds=config.seeds, key=config.key)
+        return
+    began = time.monotonic()
+    options = {"gan": False, "fraction": config.fraction, "seeds": config.seeds, "key": config.key}
+    open_run(config.directory, options)
+    teacher = ClassifierTrainConfig(
+        dataset=DIGITS,
+        out=config.directory / "teacher",
+        model="vgg-small",
+        width=WIDTH,
+        key=config.key,
+        train=TRAINING,
+    )
+    train_classifier(teacher, label="1/3 training the classifier")
+    images = config.directory / "images"
+    synthesize_set(
+        SynthesizeConfig(
+            classifier=str(teacher.out), dataset=DIGITS, out=images, rule=RULE, key=config.key
+        ),
+        label="2/3 synthesising images",
+    )
+    arms = _train_arms(config, teacher, images)
+    result = _result(config, arms)
+    _write_report(config, result, seconds=time.monotonic() - began)
+    write_result(config.directory, result, of=(CONFIG_FILE,))  # the report holds times
+    print(config.directory / "report.html")
+
+
+def _train_arms(
+    config: QuickstartConfig, teacher: ClassifierTrainConfig, images: Path
+) -> dict[str, list[Path]]:
+    """Trains with and without replacement from the same seeds; returns the runs of each arm."""
+    replaced = f"{config.fraction:.0%} replaced"
+    arms: dict[str, list[Path]] = {"originals only": [], replaced: []}
+    for seed in range(config.key + 1, config.key + 1 + config.seeds):
+        plain = replace(teacher, key=seed, out=config.directory / f"originals-{seed}")
+        mixed = replace(
+            plain,
+            out=config.directory / f"replaced-{seed}",
+            replace=images,
+            fraction=config.fraction,
+            train=replace(TRAINING, loss="mixed"),
+        )
+        for name, arm in (("originals only", plain), (replaced, mixed)):
+            train_classifier(arm, label=f"3/3 training again, seed {seed}, {name}")
+            arms[name].append(arm.out)
+    return arms
+
+
+def _result(config: QuickstartConfig, arms: dict[str, list[Path]]) -> dict[str, Any]:
+    accuracies = {
+        name: [read_result(run)["test_accuracy"] for run in runs] for name, runs in arms.items()
+    }
+    plain, replaced = accuracies.values()
+    return {
+        "accuracies": accuracies,
+        "difference": paired_difference(replaced, plain)._asdict(),
+        "runs": {name: [run.name for run in runs] for name, runs in arms.items()},
+        "synthesis": read_sealed(config.directory / "images" / "summary.json"),
+        "key": config.key,
+        "teacher": read_result(config.directory / "teacher")["test_accuracy"],
+        **environment(),
+    }
+
+
+def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: float) -> None:
+    synthesis = result["synthesis"]
+    write_report(
+        config.directory / "report.html",
+        title="Images that elicit a chosen output",
+        lead="A small classifier of handwritten digits was trained and frozen. Then every training "
+        "digit was optimised, pixel by pixel, until the classifier's whole output was what was "
+        "asked for: 0.9 for the digit it is, 0.1 for another one. At last, classifiers were "
+        "trained with and without such images.",
+        facts={
+            "digits classified right": f"{result['teacher']:.1%}",
+            "images synthesised": f"{synthesis['images']:,}",
+            "mean largest error": f"{synthesis['max_error_mean']:.3f}",
+            "ranking as asked": f"{synthesis['ranking_as_asked']:.1%}",
+        },
+        sections=[
+            _images_section(config.directory / "images"),
+            _outputs_section(config.directory / "images", synthesis),
+            _comparison_section(result),
+            _curves_section(config, result),
+        ],
+        footer={**provenance(result), "time": f"{seconds:.0f} s in this session"},
+    )
+
+
+def _images_section(images: Path) -> Section:
+    """One digit of each of the first classes, beside what became of it."""
+    made, originals = load_images(images), load_images(DIGITS)
+    shown = np.array([np.flatnonzero(made.labels == label)[0] for label in range(SHOWN_IMAGES)])
+    row_of = {name: row for row, name in enumerate(originals.ids)}
+    sources = np.array([row_of[name] for name in made.source_ids or ()])
+    pairs = synthesis_pairs(made, originals.images[sources], shown)
+    return Section(
+        title="Asked for, and achieved",
+        text="Above the original, in the middle the image made from it, below both distributions: "
+        "the one asked for and the classifier's output for the image as saved in 8 bits.",
+        pictures=(Picture(pairs, "The first digit of each class, and its image", name="pairs"),),
+    )
+
+
+def _outputs_section(images: Path, synthesis: dict[str, Any]) -> Section:
+    kl = read_extras(images, ("kl",))["kl"]
+    spread = histogram({"images": kl}, x_label="KL(target ‖ output), nats")
+    rows = [
+        ("KL(target ‖ output), nats", f"{synthesis['kl_mean']:.4f}", f"{synthesis['kl_p95']:.4f}"),
+        (
+            "largest error of a class",
+            f"{synthesis['max_error_mean']:.4f}",
+            f"{synthesis['max_error_p95']:.4f}",
+        ),
+    ]
+    return Section(
+        title="All synthesised images",
+        text=f"{synthesis['images']:,} images, 100 updates each. They differ from their originals "
+        f"by {synthesis['mean_change_levels']:.1f} of 255 grey levels on average; "
+        f"{synthesis['frozen_pixels']:.0%} of the originals' pixels are black or white and can "
+        "hardly move.",
+        pictures=(
+            Picture(spread, "How far the outputs are from their targets", name="kl"),
+        ),
+        tables=(Table(header=("", "mean", "95th percentile"), rows=rows),),
+    )  # fmt: skip
+
+
+def _comparison_section(result: dict[str, Any]) -> Section:
+    percent = {
+        name: [100 * value for value in values] for name, values in result["accuracies"].items()
+    }
+    difference = result["difference"]
+    mean, deviation, low, high = (
+        100 * difference[field] for field in ("mean", "standard_deviation", "low", "high")
+    )
+    verdict = "holds zero: no difference is shown" if low <= 0 <= high else "does not hold zero"
+    rows = [(name, *_cells(values)) for name, values in percent.items()]
+    drawn = comparison(percent, y_label="test accuracy, %")
+    return Section(
+        title="Do they help?",
+        text=f"The difference is {mean:+.2f} ± {deviation:.2f} percentage points over "
+        f"{difference['n']} pairs of trainings from the same seed. Its 95% interval, {low:+.2f} to "
+        f"{high:+.2f}, {verdict}. Few runs of a small network on an easy task decide little; this "
+        "page shows how the comparison is made.",
+        pictures=(Picture(drawn, "Every training, and means", name="comparison"),),
+        tables=(Table(header=("training set", "test accuracy, %", "n"), rows=rows),),
+    )
+
+
+def _cells(values: Sequence[float]) -> tuple[str, str]:
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:.2f} ± {deviation:.2f}", str(len(values))
+
+
+def _curves_section(config: QuickstartConfig, result: dict[str, Any]) -> Section:
+    means, deviations = {}, {}
+    for name, runs in result["runs"].items():
+        lines = [read_metrics(config.directory / run) for run in runs]
+        by_epoch = 100 * np.array([[line["test_accuracy"] for line in run] for run in lines])
+        means[name] = by_epoch.mean(0).tolist()
+        deviations[name] = by_epoch.std(0, ddof=1).tolist()
+    drawn = curves(means, x_label="epoch", y_label="test accuracy, %", spread=deviations)
+    return Section(
+        title="How they learn",
+        text="Test accuracy after each epoch, mean ± standard deviation. The last epoch counts.",
+        pictures=(Picture(drawn, "Test accuracy by epoch", name="curves"),),
+    )

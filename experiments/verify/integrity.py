@@ -1,0 +1,302 @@
+"""Whether everything that lies below a directory is as it was written.
+
+Image sets are compared with their manifests, checkpoints with their digests, JSON files that hold
+their own digest with that, runs with the digests in their results, trained classifiers and GANs
+with what their results say of them, and an experiment's results with its pieces. No file changes,
+and whatever is damaged, the check goes on to the next thing.
+
+Without digests are pages and pictures of image sets and of experiments, and a GAN's sheets of
+samples: nothing is read from them, and all but the sheets can be made again.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gans.sampling
+import train.classifiers
+from experiments.papers.engine.experiment import PIECES
+from experiments.papers.engine.plan import DIGEST_LETTERS
+from experiments.papers.registry import read_results
+from gans.sampling import GENERATOR, load_gan
+from train.classifiers import load_classifier
+from train.data.load import list_splits
+from train.data.verify import MANIFEST_FILE, SHARDS, read_manifest, verify
+from train.storage.checkpoints import CHECKPOINTS, damaged_checkpoints
+from train.storage.runs import (
+    CONFIG_FILE,
+    FILES,
+    METRICS_FILE,
+    RESULT_FILE,
+    differences,
+    read_metrics,
+    read_result,
+    result_problems,
+)
+from train.storage.strict_json import read_json, read_sealed
+
+JSON_FILES, EXPERIMENTS = "JSON files", "experiments"
+"""Kinds of things."""
+
+
+class Findings(NamedTuple):
+    """What a check came to.
+
+    Attributes:
+        counts: how many things of a kind were checked, by the kind's name.
+        unchecked: directories with shards, or a result, of which no digest is known.
+        problems: a line each, which names the file.
+    """
+
+    counts: dict[str, int]
+    unchecked: list[Path]
+    problems: list[str]
+
+
+class _Check(NamedTuple):
+    """One kind of thing, and what is wrong with one of them.
+
+    Attributes:
+        kind: in the plural.
+        applies: whether a path is such a thing; must not raise.
+        problems: a line each; may raise anything.
+    """
+
+    kind: str
+    applies: Callable[[Path], bool]
+    problems: Callable[[Path], list[str]]
+
+
+def check_below(directory: Path, *, pieces: Path | None = None) -> Findings:
+    """Checks a directory and all that lies below it.
+
+    Args:
+        directory: a run, an image set, an experiment's results, or a folder of such things.
+        pieces: where the experiments' pieces lie, if not in `pieces` in their results; only those
+            that the results name are looked at.
+
+    Raises:
+        ValueError: there is no such directory, or nothing in it that could be checked, or pieces
+            are given and no experiment.
+    """
+    if not directory.is_dir():
+        raise ValueError(f"expected a directory to verify, got {directory}, which is none")
+    places = [directory]
+    if pieces is not None:
+        places += _pieces_elsewhere(directory, pieces)
+    paths = list(dict.fromkeys(path for place in places for path in (place, *_below(place))))
+    counts, problems = {}, {}
+    for check in _checks(pieces):
+        things = [path for path in paths if check.applies(path)]
+        counts[check.kind] = len(things)
+        problems |= dict.fromkeys(line for path in things for line in _guarded(check, path))
+    if not problems:
+        _check_enough(directory, counts, pieces)
+    unchecked = [path for path in paths if _has_shards_alone(path) or _has_bare_result(path)]
+    return Findings(counts, unchecked, list(problems))
+
+
+def pieces_named(directory: Path, *, pieces: Path | None = None) -> dict[str, Path]:
+    """The directories of the pieces that an experiment's results were made from, by name.
+
+    Args:
+        directory: of the results.
+        pieces: where they lie; in `pieces` in the results by default.
+
+    Raises:
+        ValueError: the results name no pieces.
+    """
+    root = pieces or directory / PIECES
+    named = read_result(directory).get("pieces")
+    if not isinstance(named, dict) or not all(isinstance(text, str) for text in named.values()):
+        raise ValueError(f"expected digests of pieces in {directory / RESULT_FILE}, got {named!r}")
+    return {name: root / f"{name}-{text[:DIGEST_LETTERS]}" for name, text in named.items()}
+
+
+def _checks(pieces: Path | None) -> tuple[_Check, ...]:
+    experiment = functools.partial(_experiment_problems, pieces)
+    is_classifier = functools.partial(_is_run, train.classifiers.SPEC_FILE, "parameters")
+    is_gan = functools.partial(_is_run, gans.sampling.SPEC_FILE, "parameters_of_generators")
+    return (
+        _Check(JSON_FILES, _is_json, _json_problems),
+        _Check("image sets", lambda path: (path / MANIFEST_FILE).is_file(), _set_problems),
+        _Check("directories of checkpoints", _holds_checkpoints, damaged_checkpoints),
+        _Check("results with their files", _is_finished, result_problems),
+        _Check("classifiers", is_classifier, _classifier_problems),
+        _Check("GANs", is_gan, _gan_problems),
+        _Check(EXPERIMENTS, _is_experiment, experiment),
+    )
+
+
+def _check_enough(directory: Path, counts: Mapping[str, int], pieces: Path | None) -> None:
+    """Raises ValueError where what was asked for is not there; JSON files have no digests."""
+    if not any(count for kind, count in counts.items() if kind != JSON_FILES):
+        raise ValueError(
+            f"expected something to verify in {directory}, got no finished image set, run or "
+            "experiment there or below"
+        )
+    if pieces is not None and not counts[EXPERIMENTS]:
+        raise ValueError(
+            f"--pieces {pieces} is for the results of experiments, got none in {directory}; leave "
+            "it out"
+        )
+
+
+def _guarded(check: _Check, path: Path) -> list[str]:
+    try:
+        lines = check.problems(path)
+    except ValueError as error:
+        lines = [str(error)]
+    except FileNotFoundError as error:
+        lines = [f"{error.filename} is missing"]
+    except Exception as error:  # what damaged bytes make a reader stumble over may be anything
+        lines = [f"it cannot be read ({type(error).__name__}: {error})"]
+    return [line if str(path) in line else f"{path}: {line}" for line in lines]
+
+
+def _below(directory: Path) -> list[Path]:
+    return sorted(directory.rglob("*"))
+
+
+def _pieces_elsewhere(directory: Path, pieces: Path) -> Iterator[Path]:
+    """Those that any results in or below a directory name."""
+    for results in filter(_is_experiment, (directory, *_below(directory))):
+        with contextlib.suppress(ValueError):  # found again, and told, when the results are checked
+            yield from pieces_named(results, pieces=pieces).values()
+
+
+def _read_object(path: Path) -> Mapping[str, Any]:
+    """A file's JSON object; an empty one where there is no file or no object in it."""
+    try:
+        value = read_json(path)
+    except (ValueError, OSError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_run(spec_file: str, field: str, path: Path) -> bool:
+    """Whether it is a finished run, by the files of any, or by its result.
+
+    Either may be what is damaged.
+    """
+    by_files = all((path / name).is_file() for name in (CONFIG_FILE, spec_file, RESULT_FILE))
+    return by_files or field in _read_object(path / RESULT_FILE)
+
+
+def _is_experiment(path: Path) -> bool:
+    return "experiment" in _read_object(path / RESULT_FILE)
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether a result lies among the files of its run, and was not kept alone."""
+    return (path / RESULT_FILE).is_file() and (
+        (path / CONFIG_FILE).is_file()
+        or any((path / name).is_dir() for name in (CHECKPOINTS, GENERATOR))
+    )
+
+
+def _holds_checkpoints(path: Path) -> bool:
+    """A GAN's stages each have a directory in that of the run's checkpoints."""
+    is_theirs = path.name in (CHECKPOINTS, GENERATOR) or path.parent.name == CHECKPOINTS
+    return is_theirs and any(map(_is_of_a_checkpoint, path.glob("*.json")))
+
+
+def _is_of_a_checkpoint(path: Path) -> bool:
+    """Whether a JSON file holds a checkpoint's digests, by its name."""
+    return path.stem.isdecimal()
+
+
+def _has_shards_alone(path: Path) -> bool:
+    return not (path / MANIFEST_FILE).is_file() and next(path.glob(SHARDS), None) is not None
+
+
+def _has_bare_result(path: Path) -> bool:
+    result = _read_object(path / RESULT_FILE)
+    return bool(result) and FILES not in result
+
+
+def _is_json(path: Path) -> bool:
+    """Of those that are read in their own right: digests of checkpoints are not."""
+    is_one = path.name == METRICS_FILE or path.suffix == ".json"
+    return is_one and path.is_file() and not _is_of_a_checkpoint(path)
+
+
+def _json_problems(path: Path) -> list[str]:
+    if path.name == METRICS_FILE:
+        read_metrics(path.parent)
+    else:
+        read_sealed(path)
+    return []
+
+
+def _set_problems(directory: Path) -> list[str]:
+    """Shards against the manifest, and the manifest against what TFDS will read."""
+    problems = [str(directory / line) for line in verify(directory)]
+    recorded: dict[str, int] = {}
+    for shard in (read_manifest(directory) or {})["shards"]:
+        recorded[shard["split"]] = recorded.get(shard["split"], 0) + shard["num_examples"]
+    listed = list_splits(directory.absolute())  # a name alone may be that of another data set
+    differing = differences(recorded, listed)
+    if differing:
+        problems.append(f"{directory / MANIFEST_FILE}: other images listed: {'; '.join(differing)}")
+    return problems
+
+
+def _classifier_problems(run: Path) -> list[str]:
+    """The classifier against its digest, and the result against the metrics."""
+    result = read_result(run)
+    problems = _differing(run / RESULT_FILE, result, _metrics(run)[-1], METRICS_FILE)
+    if not damaged_checkpoints(run / CHECKPOINTS):
+        load_classifier(run)  # raises for one that is not what the result says
+    return problems
+
+
+def _gan_problems(run: Path) -> list[str]:
+    """The generators against their digest, and the result against the metrics."""
+    result = read_result(run)
+    last = {"last": {line["stage"]: line for line in _metrics(run)}}
+    problems = _differing(run / RESULT_FILE, result, last, METRICS_FILE)
+    if not damaged_checkpoints(run / GENERATOR):
+        load_gan(run)  # raises for one that is not what the result says
+    return problems
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    """Those of a run that has some, being finished."""
+    lines = read_metrics(run)
+    if not lines:
+        raise ValueError(f"expected a line for each epoch in {run / METRICS_FILE}, got none")
+    return lines
+
+
+def _differing(
+    path: Path, result: Mapping[str, Any], wanted: Mapping[str, Any], of: str
+) -> list[str]:
+    """A line if a file's content does not hold certain fields, those of something else."""
+    lines = differences({name: result.get(name) for name in wanted}, dict(wanted))
+    return [f"{path} does not agree with {of}: {'; '.join(lines)}"] if lines else []
+
+
+def _experiment_problems(pieces: Path | None, directory: Path) -> list[str]:
+    """The results against the configuration, and every arm against what its piece came to."""
+    experiment, result = read_results(directory)
+    path = directory / RESULT_FILE
+    problems = _differing(path, result, read_sealed(directory / CONFIG_FILE), CONFIG_FILE)
+    places = pieces_named(directory, pieces=pieces)
+    there = {name: place for name, place in places.items() if _is_complete(place)}
+    if places and not there:
+        root = pieces or directory / PIECES
+        return [*problems, f"{root} has none of the pieces that {path} names; give --pieces DIR"]
+    absent = [place for name, place in places.items() if name not in there]
+    problems += [f"{place}: no finished piece is there; make it again" for place in absent]
+    for arm in result["arms"]:
+        if arm["piece"] in there:
+            record = experiment.record(there[arm["piece"]])
+            problems += _differing(path, arm, record, str(there[arm["piece"]]))
+    return problems
+
+
+def _is_complete(piece: Path) -> bool:
+    return any((piece / name).is_file() for name in (MANIFEST_FILE, RESULT_FILE))

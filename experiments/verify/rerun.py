@@ -1,0 +1,278 @@
+"""Parts of an experiment's computation, repeated from their keys and compared with what is stored.
+
+Of an image set made by synthesis one batch is made again, of a set sampled from a GAN a few images,
+of a training the first epoch, all by the code of the commands that made them. On the same kind of
+device with the same versions the bits must agree; elsewhere the numbers must, within tolerances.
+"""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.classifier.train import ClassifierTrainConfig, repeat_first_epoch
+from experiments.gan.sample import GanSampleConfig
+from experiments.papers.engine.experiment import (
+    FROM_THE_MACHINE,
+    PIECES,
+    ExperimentConfig,
+    identity_of,
+    settings_of,
+)
+from experiments.papers.engine.plan import Piece, place
+from experiments.papers.registry import read_results
+from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from gans.sampling import image_keys, load_gan, sample
+from train.data.image_data import join_images
+from train.data.load import open_images
+from train.data.verify import read_manifest
+from train.data.write import read_extras
+from train.storage.runs import CONFIG_FILE, differences, read_metrics
+from train.storage.strict_json import read_sealed
+
+SAMPLES = 8
+"""Of a set sampled from a GAN, drawn again: one compiled batch, whatever their number."""
+
+TOLERANCES = {
+    "image": 0.5,
+    "output": 0.005,
+    "kl": 0.02,
+    "max_error": 0.005,
+    "steps": 1.0,
+    "train_loss": 0.1,
+    "train_accuracy": 0.05,
+    "test_loss": 1.0,
+    "test_accuracy": 0.2,
+}
+"""Mean |difference| allowed on another kind of device or with other versions; what is not named
+here must be equal. Images are in grey levels, losses and KL in nats.
+
+Devices sum in other orders, and GPUs multiply with 10 bits of fraction (TF32), a relative 1e-3.
+With errors of that size in every parameter of the classifier, 64 digits came out of 100 updates
+with momentum 0.1 levels, 4e-4 of the output and 3e-3 nats apart; allowed is some five times that. A
+training amplifies such errors from update to update. What it averages over an epoch agrees to some
+percent all the same; a test after the first one may not, and is compared for gross faults alone.
+"""
+
+
+class Part(NamedTuple):
+    """A part of a piece, as it is stored and as it came out again: columns by name."""
+
+    what: str
+    stored: Mapping[str, Any]
+    repeated: Mapping[str, Any]
+
+
+def rerun(
+    directory: Path,
+    count: int,
+    *,
+    pieces: Path | None = None,
+    data_dir: Path | None = None,
+    key: int = 0,
+) -> list[str]:
+    """Repeats parts of pieces drawn at random, and prints a line for each.
+
+    Args:
+        directory: of an experiment's results, whose pieces are whole.
+        count: how many pieces, at least 1.
+        pieces: where they lie; in `pieces` in the results by default.
+        data_dir: TFDS's data directory, for a data set named by name.
+        key: seed by which pieces, batches and samples are drawn.
+
+    Returns:
+        A line for each piece that came out otherwise.
+
+    Raises:
+        ValueError: the directory holds no results of an experiment, or they cannot be repeated
+            here: of other settings, or from other data; or they have no such piece yet.
+        FloatingPointError: what is repeated is not finite.
+    """
+    placed, is_alike = _placed(directory, pieces or directory / PIECES, data_dir)
+    candidates = [piece for piece in placed if type(piece.config) in _REPEATS]
+    if not candidates:
+        raise ValueError(
+            f"expected a finished synthesis, training or sample of a GAN to repeat, got none in "
+            f"{directory}; go on with the experiment first"
+        )
+    print(_how(is_alike, count, len(candidates)))
+    differing = []
+    for number in np.random.default_rng(key).permutation(len(candidates))[:count].tolist():
+        config = candidates[number].config
+        part = _REPEATS[type(config)](config, np.random.default_rng([key, number]))
+        verdict, is_well = compare(part, is_alike=is_alike)
+        line = f"{config.out}: {part.what}: {verdict}"
+        print(line, flush=True)
+        if not is_well:
+            differing.append(line)
+    return differing
+
+
+def _how(is_alike: bool, count: int, available: int) -> str:
+    """What is repeated, and how it is compared, in a line."""
+    of = f"{count} of {available} pieces" if count < available else f"all {available} pieces"
+    too_many = f" ({count} were asked for)" if count > available else ""
+    compared = (
+        "bit by bit: the kind of device and the versions are those recorded"
+        if is_alike
+        else "within tolerances: the kind of device or the versions are not those recorded"
+    )
+    return f"repeating a part of {of}{too_many}, compared {compared}"
+
+
+def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Piece], bool]:
+    """The pieces that results were made from, and whether this machine is like the recorded one."""
+    experiment, result = read_results(directory)
+    recorded = read_sealed(directory / CONFIG_FILE)
+    preset, key = recorded["preset"], recorded["key"]
+    if preset not in experiment.presets:
+        raise ValueError(f"{directory} cannot be repeated here: there is no preset {preset} now")
+    precision = recorded.get("precision", "float32")
+    config = ExperimentConfig(directory, preset, data_dir, key=key, precision=precision)
+    settings = settings_of(experiment, config)
+    source = experiment.source(settings, data_dir)
+    here = identity_of(experiment, config, source)
+    is_alike = _check_alike(directory, recorded, here)
+    surroundings = {name: recorded[name] for name in ("data", *FROM_THE_MACHINE)}
+    placed = place(experiment.plan(settings, source, key), root, surroundings)
+    named = result["pieces"]
+    changed = [name for name in named if name not in placed or placed[name].digest != named[name]]
+    if changed:
+        raise ValueError(
+            f"{directory} cannot be repeated here: {', '.join(changed)} would now be made with "
+            "other options; take the version of elicit that made it"
+        )
+    return [placed[name] for name in named], is_alike
+
+
+def _check_alike(directory: Path, recorded: dict[str, Any], here: dict[str, Any]) -> bool:
+    """Whether device and versions are those recorded.
+
+    Raises:
+        ValueError: anything else differs.
+    """
+    machine = {name: recorded[name] for name in FROM_THE_MACHINE}
+    differing = differences(recorded, {**here, **machine})
+    if differing:
+        raise ValueError(
+            f"{directory} cannot be repeated here: {'; '.join(differing)}. Take the data and the "
+            "version of elicit that made it"
+        )
+    return all(here[name] == machine[name] for name in FROM_THE_MACHINE)
+
+
+def compare(part: Part, *, is_alike: bool) -> tuple[str, bool]:
+    """Says how a part came out again, and whether that is well.
+
+    Args:
+        part: as stored and as repeated.
+        is_alike: whether the bits must agree; else the numbers, within `TOLERANCES`.
+    """
+    names = sorted({*part.stored, *part.repeated})
+    found = {name: _difference(part.stored.get(name), part.repeated.get(name)) for name in names}
+    found = {name: difference for name, difference in found.items() if difference is not None}
+    if not found:
+        return "equal", True
+    is_well = not is_alike and all(
+        difference.mean <= TOLERANCES.get(name, 0) for name, difference in found.items()
+    )
+    words = ", ".join(f"{name} {difference.words}" for name, difference in found.items())
+    return f"{'equal within tolerance' if is_well else 'differs'}: {words}", is_well
+
+
+class _Difference(NamedTuple):
+    """Mean and largest |difference| of two columns; infinite where they cannot be subtracted."""
+
+    mean: float
+    largest: float
+
+    @property
+    def words(self) -> str:
+        """Such as "by 0.2 on average, 3 at most"."""
+        if self.mean == self.largest:
+            return f"by {self.mean:g}" if np.isfinite(self.mean) else "is another"
+        return f"by {self.mean:.2g} on average, {self.largest:.2g} at most"
+
+
+def _difference(stored: Any, repeated: Any) -> _Difference | None:
+    """How far two columns are from each other; None where they are equal."""
+    a, b = np.asarray(stored), np.asarray(repeated)
+    if a.shape == b.shape and (a == b).all():
+        return None
+    if a.shape != b.shape or not (np.can_cast(a.dtype, float) and np.can_cast(b.dtype, float)):
+        return _Difference(np.inf, np.inf)
+    distance = np.abs(a.astype(float) - b.astype(float))
+    return _Difference(float(distance.mean()), float(distance.max()))
+
+
+def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Part:
+    """One batch of a synthesised set: the command itself on that batch's range of originals."""
+    count = (read_manifest(config.out) or {})["stop"] - config.start
+    first = int(draw.integers(-(-count // config.batch_size))) * config.batch_size
+    last = min(first + config.batch_size, count)
+    what = f"the batch of images {first:,} to {last - 1:,} of {count:,}"
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+        again = replace(
+            config,
+            out=Path(scratch) / config.out.name,
+            start=config.start + first,
+            stop=config.start + last,
+        )
+        synthesize_set(again, label=config.out.name)
+        repeated = _columns(again.out, 0, len(open_images(again.out)))
+    ids = list(open_images(config.out).iter_ids())
+    # Either may lack images that were not finite, so they are not where they are in the split.
+    begin = ids.index(repeated["id"][0]) if repeated["id"][0] in ids else 0
+    return Part(what, _columns(config.out, begin, begin + len(repeated["id"])), repeated)
+
+
+def _columns(directory: Path, first: int, last: int) -> dict[str, Any]:
+    """What a synthesised set holds of a range of its images, as far as it has them."""
+    stored = open_images(directory)
+    last = min(last, len(stored))
+    data = stored.read(first, last)
+    measures = read_extras(directory, ("kl", "max_error", "steps"))
+    return {
+        "id": data.ids,
+        "image": data.images,
+        "label": data.labels,
+        "target": data.targets,
+        "output": data.outputs,
+        **{name: column[first:last] for name, column in measures.items()},
+    }
+
+
+def _repeat_samples(config: GanSampleConfig, draw: np.random.Generator) -> Part:
+    """A few images of a set sampled from a GAN, each by its number, which its id ends with."""
+    gan, stored = load_gan(config.gan), open_images(config.out)
+    rows = draw.permutation(len(stored))[:SAMPLES].tolist()
+    chosen = join_images([stored.read(row, row + 1) for row in sorted(rows)])
+    numbers = [np.array([int(name.rpartition("_")[2])]) for name in chosen.ids]
+    root = jax.random.key(config.key)
+    keys = [
+        image_keys(root, label, number)
+        for label, number in zip(chosen.labels.tolist(), numbers, strict=True)
+    ]
+    made = sample(gan, jnp.concatenate(keys), chosen.labels, batch_size=config.batch_size)
+    what = f"{len(rows)} of {len(stored):,} samples ({', '.join(chosen.ids)})"
+    return Part(what, {"image": chosen.images}, {"image": made})
+
+
+def _repeat_epoch(config: ClassifierTrainConfig, draw: np.random.Generator) -> Part:
+    """The first epoch of a training: what its line of metrics says."""
+    del draw  # it is always the first one: a later one would need those before it
+    return Part("the first epoch", read_metrics(config.out)[0], repeat_first_epoch(config))
+
+
+_REPEATS: dict[type, Callable[[Any, np.random.Generator], Part]] = {
+    ClassifierTrainConfig: _repeat_epoch,
+    GanSampleConfig: _repeat_samples,
+    SynthesizeConfig: _repeat_batch,
+}

@@ -1,0 +1,56 @@
+"""A signal during training, at a step of the test's choice: the same bits and lines in the end."""
+
+import json
+import signal
+import threading
+
+import pytest
+
+from experiments.console.signals import stopping_on_signals
+from train.storage.checkpoints import latest_checkpoint
+
+STEPS, TOTAL = 4, 24  # an epoch's, and all
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        (1, signal.SIGTERM),
+        (STEPS, signal.SIGINT),
+        (2 * STEPS + 3, signal.SIGINT),
+        (TOTAL - 1, signal.SIGTERM),
+        (TOTAL, signal.SIGTERM),
+    ],
+)
+def test_training_stops_after_the_step_at_hand_and_goes_on(
+    step, number, training, run, tmp_path, elicit, signal_at, capsys
+):
+    out = tmp_path / "run"
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal_at(step, number)
+    assert elicit(*training, "--out", out) == 128 + number
+    assert {each: signal.getsignal(each) for each in before} == before
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"elicit classifier train: stopped by {number.name} after step {step}; the same command "
+        "goes on from there"
+    )
+    assert latest_checkpoint(out / "checkpoints").step == step
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == step // STEPS
+    assert not (out / "result.json").exists()
+    assert elicit(*training, "--out", out) == 0
+    assert (out / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    found, wanted = (json.loads((place / "result.json").read_text()) for place in (out, run))
+    assert found["classifier_sha256"] == wanted["classifier_sha256"]
+
+
+def test_in_another_thread_there_are_no_handlers_to_install():
+    before, found = signal.getsignal(signal.SIGINT), []
+
+    def look():
+        with stopping_on_signals():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [before]

@@ -1,0 +1,584 @@
+"""`elicit gan train`: stage after stage, resumed as if never stopped, the wrong refused.
+
+Compiling takes nearly all the time: three runs are made once, and what follows uses their programs.
+"""
+
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import experiments.gan.stages
+import experiments.gan.train
+import experiments.training_run
+import train.loop
+from gans.game import GameConfig
+from gans.losses import LossWeights
+from gans.sampling import gan_digest, load_gan
+from train.loop import TrainState
+from train.storage.checkpoints import latest_checkpoint
+
+COMMON = "--batch-size 8 --width 2 --grids 2"
+OPTIONS = {
+    "dcgan": f"{COMMON} --epochs 3",
+    "per class": f"{COMMON} --epochs 3 --per-class",
+    "stack": f"{COMMON} --epochs 2 --model sgan --preset official --encoder-width 2 "
+    "--encoder-epochs 2 --joint-epochs 2 --averaging 0.9",
+}
+STAGES = {  # with the number of epochs
+    "dcgan": {"gan": 3},
+    "per class": {"gan": 3},
+    "stack": {"encoder": 2, "level-fc3": 2, "level-image": 2, "joint": 2},
+}
+STEPS_PER_EPOCH = {"dcgan": 6, "per class": 2, "stack": 6}  # 48 images, 16 of each class
+SHEETS = {
+    "dcgan": ["gan-00002.png", "gan-00003.png"],
+    "per class": ["gan-00002.png", "gan-00003.png"],
+    "stack": ["joint-00001.png", "joint-00002.png", "level-image-00001.png",
+              "level-image-00002.png"],
+}  # fmt: skip
+PARAMETERS = {"dcgan": ["image"], "per class": ["image"], "stack": ["fc3", "image"]}
+
+GAME = {"generator_loss", "generator_steps", "discriminator_loss", "discriminator_accuracy"}
+LEVEL = GAME | {"entropy_error", "feature_error"}
+REPORTED = {
+    ("dcgan", "gan"): GAME,
+    ("per class", "gan"): GAME | {"by_class"},
+    ("stack", "encoder"): {"loss", "accuracy"},
+    ("stack", "level-fc3"): LEVEL,
+    ("stack", "level-image"): LEVEL,
+    ("stack", "joint"): {"generator_steps"}
+    | {f"{name}_{target}" for name in LEVEL - {"generator_steps"} for target in ("fc3", "image")},
+}
+
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
+@pytest.fixture(scope="module")
+def words(data):
+    return {name: ["gan", "train", "--data", data, *o.split()] for name, o in OPTIONS.items()}
+
+
+@pytest.fixture(scope="module")
+def runs(words, elicit, tmp_path_factory):
+    """The three runs, each made when it is first asked for."""
+    made = {}
+
+    def run(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("gans") / name
+            with pytest.MonkeyPatch.context() as patch:  # whichever test comes first
+                patch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 60)
+                assert elicit(*words[name], "--out", made[name]) == 0
+        return made[name]
+
+    return run
+
+
+@pytest.fixture(params=OPTIONS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def save_every_epoch(monkeypatch):
+    monkeypatch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
+
+
+@pytest.fixture
+def memory_is_not_asked(monkeypatch):
+    """Asking takes compiling the steps of every stage, for tests that take none of them."""
+    monkeypatch.setattr(experiments.gan.train, "check_fits", lambda _: None)
+
+
+def read(run, file="result.json"):
+    return json.loads((run / file).read_text())
+
+
+def read_lines(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def last_checkpoint(run, stage):
+    found = latest_checkpoint(run / "checkpoints" / stage)
+    assert found is not None
+    return found
+
+
+def lasting(run):
+    """All that does not depend on when and how often a run was interrupted."""
+    sheets = {path.name: path.read_bytes() for path in (run / "samples").iterdir()}
+    return {
+        "metrics": (run / "metrics.jsonl").read_bytes(),
+        "gan": (run / "gan.json").read_bytes(),
+        "sha256": read(run)["gan_sha256"],
+        **sheets,
+    }
+
+
+# ---- one undisturbed run
+
+
+def test_what_a_run_leaves(name, runs):
+    run = runs(name)
+    assert {path.name for path in run.iterdir()} == {
+        "config.json", "gan.json", "generator", "checkpoints", "samples", "metrics.jsonl",
+        "result.json", "report.html", "figures",
+    }  # fmt: skip
+    assert {path.name for path in (run / "checkpoints").iterdir()} == STAGES[name].keys()
+    for stage, epochs in STAGES[name].items():
+        assert last_checkpoint(run, stage).step == epochs * STEPS_PER_EPOCH[name]
+    result = read(run)
+    gan = load_gan(run)
+    assert gan_digest(gan) == result["gan_sha256"]
+    assert gan.spec.class_names == ("ant", "bee", "cow")
+    assert gan.spec.is_per_class == (name == "per class")
+    assert sorted(gan.variables) == PARAMETERS[name]
+    parameters = [v["params"] for v in gan.variables.values()]
+    count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    assert result["parameters_of_generators"] == count
+    assert result["training_images"] == 48
+    assert result["last"].keys() == STAGES[name].keys()
+    assert {"device", "versions", "command", "timing", "key"} <= result.keys()
+
+
+def test_a_line_for_every_epoch_of_every_stage(name, runs):
+    lines = read_lines(runs(name))
+    places = [(line["stage"], line["epoch"], line["step"]) for line in lines]
+    assert places == [
+        (stage, epoch, epoch * STEPS_PER_EPOCH[name])
+        for stage, epochs in STAGES[name].items()
+        for epoch in range(1, epochs + 1)
+    ]
+    for line in lines:
+        assert line.keys() - {"stage", "epoch", "step"} == REPORTED[name, line["stage"]]
+        numbers = {key: value for key, value in line.items() if isinstance(value, float)}
+        assert np.isfinite(list(numbers.values())).all()
+        assert all(0 <= value <= 1 for key, value in numbers.items() if "accuracy" in key)
+        assert all(value == 1 for key, value in numbers.items() if key == "generator_steps")
+
+
+def test_numbers_of_every_class_beside_their_mean(runs):
+    for line in read_lines(runs("per class")):
+        assert line["by_class"].keys() == GAME
+        for found, values in line["by_class"].items():
+            assert len(values) == 3
+            assert line[found] == pytest.approx(np.mean(values), rel=1e-6)
+        assert len(set(line["by_class"]["discriminator_loss"])) == 3
+
+
+def test_sheets_at_even_intervals(name, runs):
+    run = runs(name)
+    assert sorted(path.name for path in (run / "samples").iterdir()) == SHEETS[name]
+    contents = {path.read_bytes() for path in (run / "samples").iterdir()}
+    assert len(contents) == len(SHEETS[name])
+    with Image.open(run / "samples" / SHEETS[name][0]) as sheet:
+        # 8 samples of 3 classes, 16×16 twice enlarged, 2 between.
+        assert sheet.size == (8 * 32 + 7 * 2, 3 * 32 + 2 * 2)
+
+
+def test_the_spec_has_the_sizes_of_the_data(runs):
+    sizes = {name: read(runs(name), "gan.json") for name in OPTIONS}
+    assert sizes["dcgan"]["config"]["num_classes"] == 3
+    assert sizes["per class"]["config"]["num_classes"] is None
+    assert sizes["dcgan"]["config"]["image_size"] == 16
+    assert sizes["stack"]["config"]["cut_points"] == ["fc3"]
+    assert sizes["stack"]["config"]["image_shape"] == [16, 16, 3]
+    assert sizes["stack"]["model"] == "sgan"
+
+
+def test_the_sampled_generators_are_the_averages(runs):
+    run = runs("stack")
+    saved = last_checkpoint(run, "joint").state["variables"]
+    found = load_gan(run).variables
+    assert jax.tree.all(jax.tree.map(np.array_equal, found, saved["average"]))
+    assert not jax.tree.all(jax.tree.map(np.array_equal, found, saved["generators"]))
+
+
+def test_a_complete_run_is_left_as_it_is(name, runs, words, elicit, contents, monkeypatch, capsys):
+    before = contents(runs(name))
+    monkeypatch.delattr(experiments.training_run, "fit")
+    assert elicit(*words[name], "--out", runs(name)) == 0
+    assert "complete; nothing to do" in capsys.readouterr().out
+    assert contents(runs(name)) == before
+
+
+# ---- the same bits
+
+
+@pytest.mark.usefixtures("save_every_epoch")
+def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
+    name, runs, words, elicit, tmp_path, monkeypatch
+):
+    """Twice an epoch: between its line of metrics and its checkpoint, and after the checkpoint."""
+    wanted = lasting(runs(name))
+    original = experiments.training_run.save_checkpoint
+    sessions = []
+
+    def interrupt(directory, step, state):
+        sessions.append((directory.name, step))
+        if sessions.count(sessions[-1]) > 1:
+            original(directory, step, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments.training_run, "save_checkpoint", interrupt)
+    out = tmp_path / "run"
+    while (status := elicit(*words[name], "--out", out)) == 130:
+        assert not (out / "result.json").exists()
+    assert status == 0
+    ends = [
+        (stage, (e + 1) * STEPS_PER_EPOCH[name])
+        for stage, count in STAGES[name].items()
+        for e in range(count)
+    ]
+    assert sessions == [end for end in ends for _ in range(2)]
+    assert lasting(out) == wanted
+
+
+def test_stopped_within_an_epoch_of_every_stage_it_ends_as_if_it_had_not_been(
+    runs, words, elicit, tmp_path, signal_at, capsys
+):
+    wanted, out, stages = lasting(runs("stack")), tmp_path / "run", list(STAGES["stack"])
+    signal_at(8, signal.SIGTERM)
+    while (status := elicit(*words["stack"], "--out", out)) == 128 + signal.SIGTERM:
+        assert "elicit gan train: stopped by SIGTERM after step 8;" in capsys.readouterr().err
+        assert last_checkpoint(out, stages.pop(0)).step == 8
+    assert status == 0
+    assert stages == []
+    assert lasting(out) == wanted
+
+
+@pytest.mark.filterwarnings("default:checkpoint .* is damaged")
+@pytest.mark.parametrize("kept", ["none", "one before"])
+def test_a_stage_whose_last_checkpoint_is_damaged_is_done_again_with_all_that_follows(
+    kept, runs, words, elicit, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "run"
+    if kept == "none":
+        shutil.copytree(runs("stack"), out)
+    else:
+        monkeypatch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
+        assert elicit(*words["stack"], "--out", out) == 0
+    (out / "result.json").unlink()
+    for path in (out / "checkpoints" / "encoder" / "12").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1])
+    capsys.readouterr()
+    assert elicit(*words["stack"], "--out", out) == 0
+    complaint = capsys.readouterr().err
+    assert "checkpoints/encoder/12 is damaged" in complaint
+    assert "encoder: 12/12" in complaint
+    assert "level-fc3: 12/12" in complaint
+    assert "joint: 12/12" in complaint
+    assert lasting(out) == lasting(runs("stack"))
+
+
+def test_a_run_killed_before_its_result_only_writes_that(
+    runs, words, elicit, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    shutil.copytree(runs("stack"), out)
+    for name in ("result.json", "report.html"):
+        (out / name).unlink()
+    shutil.rmtree(out / "generator")
+    monkeypatch.delattr(experiments.training_run, "fit")
+    assert elicit(*words["stack"], "--out", out) == 0
+    assert lasting(out) == lasting(runs("stack"))
+    assert gan_digest(load_gan(out)) == read(out)["gan_sha256"]
+    assert (out / "report.html").is_file()
+
+
+def test_the_key_decides(runs, words, elicit, tmp_path):
+    out = tmp_path / "run"
+    assert elicit(*words["dcgan"], "--key", 1, "--out", out) == 0
+    found, wanted = lasting(out), lasting(runs("dcgan"))
+    assert found.keys() == wanted.keys()
+    assert found["gan"] == wanted["gan"]
+    assert all(found[part] != wanted[part] for part in found.keys() - {"gan"})
+
+
+def test_a_budget_in_steps_cuts_the_last_epoch_short(runs, words, elicit, tmp_path):
+    out = tmp_path / "run"
+    assert elicit(*words["dcgan"], "--steps", 8, "--out", out) == 0
+    first, last = read_lines(out)
+    assert first == read_lines(runs("dcgan"))[0]
+    assert (last["epoch"], last["step"]) == (2, 8)
+    assert sorted(path.name for path in (out / "samples").iterdir()) == [
+        "gan-00001.png", "gan-00002.png",
+    ]  # fmt: skip
+
+
+# ---- plans
+
+
+@pytest.mark.usefixtures("memory_is_not_asked")
+@pytest.mark.parametrize(
+    ("options", "cut_points", "stages"),
+    [
+        ("--preset paper", ["pool2"], ["encoder", "level-pool2", "level-image"]),
+        ("--preset official", ["fc3"], ["encoder", "level-fc3", "level-image"]),
+        (
+            "--cut-points pool1 pool2 fc3 --joint-epochs 5",
+            ["pool1", "pool2", "fc3"],
+            ["encoder", "level-fc3", "level-pool2", "level-pool1", "level-image", "joint"],
+        ),
+        ("--cut-points pool1", ["pool1"], ["encoder", "level-pool1", "level-image"]),
+    ],
+)
+def test_stages_go_from_the_label_down(
+    options, cut_points, stages, data, elicit, tmp_path, monkeypatch
+):
+    seen = []
+
+    def plan(_, name, learner, budget, *, constants=None, begin=None, preview=None):
+        targets = [pair.target for pair in getattr(learner, "pairs", ())]
+        seen.append((name, targets, budget, constants is None, begin is None, preview is None))
+        networks = {target: {"params": {}} for target in targets}
+        return TrainState({"generators": networks, "discriminators": networks}, None)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments.gan.stages.Stages, "train", plan)
+    monkeypatch.setattr(experiments.gan.train, "_finish", stop)
+    out = tmp_path / "run"
+    given = ("--model", "sgan", "--batch-size", 8, "--steps", 9, "--encoder-epochs", 4)
+    words = ("gan", "train", "--data", data, *given, *options.split(), "--out", out)
+    assert elicit(*words) == 130
+    assert [stage[0] for stage in seen] == stages
+    assert read(out, "gan.json")["config"]["cut_points"] == cut_points
+    for name, targets, budget, no_encoder, no_begin, no_preview in seen:
+        is_joint = name == "joint"
+        own = ["image", *cut_points] if is_joint else [name.removeprefix("level-")]
+        assert targets == ([] if name == "encoder" else own)
+        assert budget.total_steps(48) == {"encoder": 24, "joint": 30}.get(name, 9)
+        assert no_encoder == (name == "encoder")
+        assert no_begin == (not is_joint)
+        assert no_preview == (name not in ("level-image", "joint"))
+
+
+@pytest.mark.usefixtures("memory_is_not_asked")
+@pytest.mark.parametrize("model", ["dcgan", "sgan"])
+def test_every_option_reaches_the_networks_that_are_trained(
+    model, data, elicit, tmp_path, monkeypatch
+):
+    learners = []
+
+    def look(_, name, learner, *_words, **_options):
+        if name == "encoder":
+            assert learner.config.encoder_learning_rate == 0.005
+            return TrainState({"params": {}}, None)
+        learners.append(learner)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments.gan.stages.Stages, "train", look)
+    options = "--augmentations cut-out translation --spectral-norm --precision bfloat16 --width 3"
+    options += " --learning-rate 0.003 --averaging 0.7 --form saturating --generator-steps adaptive"
+    if model == "sgan":
+        options += " --entropy 2 --conditional 3 --adversarial 4 --encoder-learning-rate 0.005"
+    words = ("gan", "train", "--data", data, "--model", model, "--batch-size", 8)
+    assert elicit(*words, *options.split(), "--out", tmp_path / "run") == 130
+    (learner,) = learners
+    (pair,) = learner.pairs
+    assert pair.augmentations == ("cut-out", "translation")
+    assert pair.spectral_norm
+    assert (pair.precision, pair.config.width) == ("bfloat16", 3)
+    assert learner.learning_rate == 0.003
+    assert learner.config == GameConfig("adaptive", "saturating", 0.7)
+    if model == "sgan":
+        assert pair.weights == LossWeights(adversarial=4, conditional=3, entropy=2)
+
+
+@pytest.mark.parametrize(
+    ("model", "habit"), [("dcgan", (64, 100, 2e-4)), ("sgan", (100, 200, 1e-4))]
+)
+def test_what_is_not_given_is_as_in_the_papers(model, habit):
+    config = experiments.gan.train.GanTrainConfig("digits", Path("out"), model=model)
+    assert (config.budget.batch_size, config.budget.epochs, config.rate) == habit
+    assert config.budget.steps is None
+
+
+# ---- training that fails
+
+
+@pytest.mark.usefixtures("save_every_epoch", "memory_is_not_asked")
+def test_a_diverging_level_stops_and_what_was_trained_is_kept(
+    words, runs, elicit, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    assert elicit(*words["stack"], "--learning-rate", 1e30, "--out", out) == 1
+    complaint = capsys.readouterr().err
+    assert re.search(
+        r"not finite at step \d \(epoch 1\): the .*; a lower --learning-rate may", complaint
+    )
+    assert "Traceback" not in complaint
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["encoder"]
+    assert last_checkpoint(out, "encoder").step == 12
+    assert read_lines(out) == read_lines(runs("stack"))[:2]
+    assert not (out / "result.json").exists()
+    with pytest.raises(ValueError, match="holds no generator: its training is not finished"):
+        load_gan(out)
+
+
+def test_so_many_steps_are_skipped_and_no_more(words, elicit, tmp_path, capsys):
+    skipping = ("--learning-rate", 1e30, "--on-nonfinite", "skip", "--max-skipped", 3)
+    assert elicit(*words["dcgan"], *skipping, "--out", tmp_path / "run") == 1
+    assert re.search(
+        r"not finite at step [3-5] \(epoch 1\): the .* \(skipped before it: 3\); a lower",
+        capsys.readouterr().err,
+    )
+
+
+@pytest.mark.usefixtures("save_every_epoch")
+@pytest.mark.parametrize("name", ["dcgan", "per class"], indirect=True)
+def test_a_discriminator_that_has_won_stops_it(
+    name, words, runs, elicit, tmp_path, monkeypatch, capsys
+):
+    first_line = read_lines(runs(name))[:1]
+    original = experiments.training_run.save_checkpoint
+
+    def save_and_win(*given):
+        original(*given)
+        monkeypatch.setattr(experiments.gan.stages, "WON_LOSS", 10.0)
+
+    monkeypatch.setattr(experiments.training_run, "save_checkpoint", save_and_win)
+    out = tmp_path / "run"
+    assert elicit(*words[name], "--out", out) == 1
+    complaint = capsys.readouterr().err
+    whose = r" of (ant|bee|cow)" if name == "per class" else ""
+    assert re.search(f"the discriminator{whose} has won: its mean loss was", complaint)
+    assert "in epoch 2" in complaint
+    assert "--spectral-norm may help" in complaint
+    assert "Traceback" not in complaint
+    assert last_checkpoint(out, "gan").step == STEPS_PER_EPOCH[name]
+    assert read_lines(out) == first_line
+    assert not (out / "result.json").exists()
+
+
+# ---- wrong input
+
+
+@pytest.fixture(scope="module")
+def places(data, make_set, tmp_path_factory):
+    """Data sets by the names that the cases use, and a run of another configuration."""
+    root = tmp_path_factory.mktemp("places")
+    shapes = {"small": (14, 14, 3), "wide": (16, 20, 3), "large": (24, 24, 3)}
+    for name, shape in shapes.items():
+        make_set(root / name, shape=shape)
+    make_set(root / "few", counts={"train": 25, "test": 3})
+    make_set(root / "one", class_names=("ant",))
+    (root / "plain").mkdir()
+    (root / "plain" / "note.txt").write_text("mine")
+    (root / "data").symlink_to(data)
+    return root
+
+
+SGAN = "--model sgan --batch-size 8"
+CASES = {
+    "a batch above the data": ("--batch-size 49", "training set has 48 images, .* batch of 49"),
+    "a habitual batch above it": ("", "48 images, less than one batch of 64; lower --batch-size"),
+    "a batch above it for a stack": ("--model sgan", "48 images, less than one batch of 100"),
+    "a batch above a class": (
+        "--data few --per-class --batch-size 9",
+        "class bee has 8 images, less than one batch of 9; lower --batch-size",
+    ),
+    "a batch of nothing": ("--batch-size 0", "batch_size must be at least 1, got 0"),
+    "no epochs": ("--epochs 0", "epochs must be at least 1, got 0"),
+    "no steps": ("--steps 0", "steps must be at least 1, got 0"),
+    "no sheets": ("--grids 0", "grids must be at least 1, got 0"),
+    "negative joint epochs": (f"{SGAN} --joint-epochs=-1", "joint_epochs must be at least 0.*-1"),
+    "no encoder epochs": (f"{SGAN} --encoder-epochs 0", "encoder_epochs must be at least 1.*0"),
+    "sides that cannot be halved": (f"{SGAN} --data small", "multiple of 4; got 14×14"),
+    "sides that are no power of two": (
+        "--data large --batch-size 8", "power of two, at least 16.*got 24"
+    ),
+    "sides below 16": ("--data small --batch-size 8", "power of two, at least 16.*got 14"),
+    "sides that differ": ("--data wide --batch-size 8", "takes square images, got 16×20"),
+    "one class": ("--data one --batch-size 8", "at least 2 classes, got 1"),
+    "one class for a stack": (f"{SGAN} --data one", "at least 2 classes, got 1"),
+    "no channels": ("--batch-size 8 --width 0", "width must be at least 1, got 0"),
+    "no channels of the encoder": (f"{SGAN} --encoder-width 0", "at least 1, got 0"),
+    "an unknown cut point": (f"{SGAN} --cut-points pool3", "pool3.*pool1.*pool2.*fc3"),
+    "unordered cut points": (f"{SGAN} --cut-points fc3 pool2", "in this order; got .'fc3', 'pool2"),
+    "repeated cut points": (f"{SGAN} --cut-points fc3 fc3", "each once.*got .'fc3', 'fc3'"),
+    "a stack per class": (f"{SGAN} --per-class", "--per-class is for dcgan"),
+    "a stack's option without a stack": (
+        "--batch-size 8 --joint-epochs 2", "joint_epochs is for sgan, got 2 with dcgan"
+    ),
+    "a stack's weights without a stack": ("--batch-size 8 --entropy 1", "weights is for sgan"),
+    "no learning rate": ("--learning-rate 0", "learning_rate must be above 0 and finite, got 0"),
+    "no number for a rate": ("--learning-rate nan", "learning_rate must be above 0.*got nan"),
+    "an encoder's rate": (f"{SGAN} --encoder-learning-rate inf", "encoder_learning_rate.*got inf"),
+    "an unknown augmentation": ("--augmentations mixup", "mixup.*brightness.*cut-out"),
+    "an augmentation twice": ("--augmentations cut-out cut-out", "each once; got .*cut-out"),
+    "a key beyond 32 bits": (f"--key {2**32}", f"key must be at least 0.*got {2**32}"),
+    "an average of all": ("--averaging 1", r"averaging must be in \[0, 1\), got 1"),
+    "a negative weight": (f"{SGAN} --entropy=-1", "entropy weight must be at least 0.*got -1"),
+    "unknown generator's steps": ("--generator-steps 4", "4.*adaptive"),
+    "unknown model": ("--model vae", "vae.*dcgan.*sgan"),
+    "absent data": ("--data absent", "absent"),
+    "an unknown split": ("--split dev", "split.*'dev'"),
+    "a directory of the user's": ("--batch-size 8 --out plain", "plain is there.*another --out"),
+    "a directory below a file": ("--batch-size 8 --out plain/note.txt/new", "note.txt"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    """Whatever would compile a training or a sample fails the test instead."""
+
+    def refuse(*_, **__):
+        raise AssertionError("something was compiled")
+
+    monkeypatch.setattr(train.loop, "_make_run_steps", refuse)
+    monkeypatch.setattr(train.loop, "_make_initial", refuse)
+    monkeypatch.setattr(experiments.gan.stages, "sample", refuse)
+
+
+def check_refusal(words, message, elicit, capfd):
+    """One message, status 2, nothing printed."""
+    assert elicit(*words) == 2
+    printed, complaint = capfd.readouterr()
+    assert printed == ""
+    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", complaint)  # tyro draws a box
+    assert re.search(message, plain), plain
+    assert "Traceback" not in complaint
+    assert len(re.findall(r"(?m)^elicit.*: error: |^╭", complaint)) == 1
+
+
+@pytest.mark.usefixtures("nothing_runs", "unchecked")
+@pytest.mark.parametrize(("options", "message"), CASES.values(), ids=CASES)
+def test_wrong_input_is_one_message_and_nothing_else(
+    options, message, places, elicit, contents, capfd, monkeypatch
+):
+    monkeypatch.chdir(places)
+    before = contents(places)
+    given = ["--data", "data", "--out", "new", *options.split()]
+    check_refusal(["gan", "train", *given], message, elicit, capfd)
+    assert contents(places) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--epochs 4", "holds a run of another configuration: epochs was 3, now 4. Choose another"),
+        ("--averaging 0.5", "game.averaging was 0.0, now 0.5"),
+        ("--split test", "dataset.split was 'train', now 'test'"),
+    ],
+)
+def test_a_run_of_another_configuration_is_left_alone(
+    options, message, runs, words, elicit, contents, capfd, request
+):
+    run = runs("dcgan")
+    before = contents(run)
+    request.getfixturevalue("nothing_runs")
+    capfd.readouterr()
+    check_refusal([*words["dcgan"], *options.split(), "--out", run], message, elicit, capfd)
+    assert contents(run) == before

@@ -1,0 +1,137 @@
+"""A GAN's report: samples in the order of training, and curves of all that was measured."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.gan.train_report import strip, write_gan_report
+from experiments.pages.sample_grid import GAP_PX, sample_grid
+
+SIDES = (4, 6)
+SHEETS = {"level-image-00009": 10, "level-image-00010": 60, "joint-00005": 110, "joint-00010": 160}
+"""Grey levels by names, in the order of training."""
+
+LEVEL = {"generator_loss": 1.5, "discriminator_loss": 0.7, "discriminator_accuracy": 0.5,
+         "entropy_error": 0.08, "feature_error": 0.3, "generator_steps": 1.0}  # fmt: skip
+METRICS = [
+    *(
+        {"stage": "encoder", "epoch": e, "step": 6 * e, "loss": 1.1, "accuracy": 0.4}
+        for e in (1, 2)
+    ),
+    *(
+        {"stage": "level-fc3", "epoch": e, "step": 700 * e, **LEVEL, "generator_steps": e / 2}
+        for e in (1, 2)
+    ),
+    *({"stage": "level-image", "epoch": e, "step": 600 * e, **LEVEL} for e in range(1, 11)),
+    *(
+        {"stage": "joint", "epoch": e, "step": 6 * e, "generator_steps": 1.0}
+        | {f"generator_loss_{target}": 1.0 + e for target in ("fc3", "image")}
+        for e in range(1, 11)
+    ),
+]
+RESULT = {
+    "training_images": 1234,
+    "parameters_of_generators": 56789,
+    "device": "1 × cpu (cpu)",
+    "versions": {"python": "3.11"},
+    "command": "elicit gan train --model sgan",
+    "key": 7,
+}
+
+
+def sheet(level, channels=3):
+    """Two rows of eight images; the first column is brighter by a level."""
+    images = np.full((2, 8, *SIDES, channels), level, np.uint8)
+    images[:, 0] += 1
+    return sample_grid(images)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A directory with sheets and the report of them."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    (run / "samples").mkdir(parents=True)
+    for name, level in SHEETS.items():
+        (run / "samples" / f"{name}.png").write_bytes(sheet(level))
+    write_gan_report(run, "sgan", METRICS, RESULT)
+    return run
+
+
+def pixels(content):
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_strip_has_the_first_column_of_every_sheet(channels, tmp_path):
+    levels = (10, 60, 110)
+    paths = [tmp_path / f"gan-{level:05d}.png" for level in levels]
+    for path, level in zip(paths, levels, strict=True):
+        path.write_bytes(sheet(level, channels))
+    found = pixels(strip(paths))
+    height, width = (2 * side for side in SIDES)  # enlarged
+    column = width + GAP_PX
+    assert found.shape[:2] == (2 * height + GAP_PX, 3 * column)
+    for index, level in enumerate(levels):
+        part = found[:, index * column : (index + 1) * column]
+        assert (part[:height, :width] == level + 1).all()
+        assert (part[-height:, :width] == level + 1).all()
+        assert (part[:, width:] == 255).all()
+
+
+def test_the_report_shows_sheets_in_the_order_of_training(run):
+    """Also where that of the names is another: "joint" before "level", 10 before 9."""
+    last = pixels((run / "figures" / "samples.png").read_bytes())
+    np.testing.assert_array_equal(last, pixels(sheet(SHEETS["joint-00010"])))
+    progress = pixels((run / "figures" / "progress.png").read_bytes())
+    first_pixels = progress[0, :: 2 * SIDES[1] + GAP_PX, 0]
+    assert first_pixels.tolist() == [level + 1 for level in SHEETS.values()]
+
+
+def test_the_report_says_what_was_trained(run):
+    page = (run / "report.html").read_text()
+    text = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", page))
+    assert "A Stacked GAN" in text
+    assert "1,234" in text
+    assert "56,789" in text
+    assert f"{12 + 1400 + 6000 + 60:,}" in text  # steps of all stages
+    assert "elicit gan train --model sgan" in text
+    places = [text.index(f"Training: {stage}") for stage in
+              ("encoder", "level-fc3", "level-image", "joint")]  # fmt: skip
+    assert places == sorted(places)
+
+
+def test_the_report_needs_no_other_file(run):
+    page = (run / "report.html").read_text()
+    addresses = re.findall(r"(?:src|href)=\"([^\"]*)", page)
+    assert all(address.startswith(("data:image/", "#")) for address in addresses)
+    assert "<script" not in page
+
+
+def test_curves_of_all_that_a_stage_measures(run):
+    found = {path.stem for path in (run / "figures").iterdir()}
+    assert found == {
+        "samples", "progress", "encoder-0", "encoder-1", "joint-0",
+        *(f"level-fc3-{index}" for index in range(5)),
+        *(f"level-image-{index}" for index in range(4)),  # its updates a step never change
+    }  # fmt: skip
+    drawn = (run / "figures" / "joint-0.svg").read_text()
+    assert "generator loss fc3" in drawn
+    assert "generator loss image" in drawn
+    assert "1/12 is no knowledge" in (run / "figures" / "level-fc3-2.svg").read_text()
+
+
+def test_numbers_by_class_are_not_drawn(tmp_path):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet(10))
+    lines = [
+        {"stage": "gan", "epoch": 1, "step": 3, "generator_loss": 1.0,
+         "by_class": {"generator_loss": [0.5, 1.5]}},
+    ]  # fmt: skip
+    write_gan_report(tmp_path, "dcgan", lines, RESULT)
+    assert "A DCGAN" in (tmp_path / "report.html").read_text()
+    figures = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert figures == {"samples.png", "progress.png", "gan-0.svg"}

@@ -1,0 +1,154 @@
+import base64
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from experiments.pages.html import Picture, Section, Table, render_report, write_report
+
+SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9pt"></svg>'
+HOSTILE = "<script>alert('x')</script>\"' onerror=\"x\" &amp; </style> {{ 7 * 7 }} javascript:x"
+VOID_TAGS = {"meta", "img"}
+
+
+def png(size: tuple[int, int] = (6, 4), **options: Any) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.new("RGB", size, "teal").save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def report(words: str = "words", sections: int = 1) -> dict[str, Any]:
+    section = Section(
+        words,
+        f"{words}\n\n{words}",
+        [Picture(png(), words, words), Picture(SVG, words)],
+        [Table([words, "n"], [[words, "3"]], words)],
+    )
+    return {
+        "title": words,
+        "lead": words,
+        "facts": {words: words},
+        "sections": [section] * sections,
+        "footer": {words: words},
+    }
+
+
+class Page(HTMLParser):
+    """What a browser would see: the tags with their attributes, the text, and what isn't closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    page = Page(render_report(**report()))
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base"}
+    addresses = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href")]
+    assert len(addresses) == 2
+    assert all(address and address.startswith("data:image/") for address in addresses)
+    style = "".join(page.words)
+    assert "@import" not in style
+    assert "url(" not in style
+    policies = [attrs.get("content") for tag, attrs in page.tags if tag == "meta"]
+    assert any(policy and "default-src 'none'" in policy for policy in policies)
+
+
+def test_tags_are_closed_in_order() -> None:
+    assert Page(render_report(**report(sections=6))).open == []
+
+
+def test_hostile_words_stay_words() -> None:
+    plain, hostile = Page(render_report(**report())), Page(render_report(**report(HOSTILE)))
+    assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
+    assert [set(attrs) for _, attrs in hostile.tags] == [set(attrs) for _, attrs in plain.tags]
+    assert hostile.words.count(HOSTILE) == plain.words.count("words")
+
+
+def test_pictures_come_back_as_they_went_in() -> None:
+    page = Page(render_report(**report()))
+    sources = [attrs["src"] or "" for tag, attrs in page.tags if tag == "img"]
+    kinds, data = zip(*(source.split(";base64,") for source in sources), strict=True)
+    assert kinds == ("data:image/png", "data:image/svg+xml")
+    assert [base64.b64decode(text) for text in data] == [png(), SVG]
+
+
+def test_a_picture_s_size_follows_its_resolution() -> None:
+    assert Picture(png((6, 4)), "").size_px == (6, 4)
+    assert Picture(png((600, 400), dpi=(192, 192)), "").size_px == (300, 200)
+    assert Picture(SVG, "").size_px is None
+
+
+def test_a_caption_stands_in_for_a_missing_alternative_text() -> None:
+    section = Section("s", pictures=[Picture(SVG, "caption"), Picture(SVG, "caption", "words")])
+    page = Page(render_report(**{**report(), "sections": [section]}))
+    assert [attrs["alt"] for tag, attrs in page.tags if tag == "img"] == ["caption", "words"]
+
+
+@pytest.mark.parametrize(("sections", "links"), [(4, 0), (5, 5)])
+def test_contents_are_listed_only_where_there_are_many(sections: int, links: int) -> None:
+    page = Page(render_report(**report(sections=sections)))
+    targets = [(attrs["href"] or "")[1:] for tag, attrs in page.tags if tag == "a"]
+    assert len(targets) == links
+    assert set(targets) <= {attrs.get("id") for _, attrs in page.tags}
+
+
+def test_an_empty_report_has_no_empty_parts() -> None:
+    page = Page(render_report(title="t", lead="", facts={}, sections=[], footer={}))
+    assert not {tag for tag, _ in page.tags} & {"dl", "nav", "section", "footer", "p"}
+
+
+def test_columns_of_numbers_are_told_from_words() -> None:
+    rows = [["VGG 16", "97.8 ± 0.2 %", "1,437", "1e-5"], ["2 of 3 runs", "-0.5", "–", ""]]
+    assert Table(["a", "b", "c", "d"], rows).numeric == (False, True, True, True)
+
+
+def test_a_row_of_other_length_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected rows of 2 cells.*received \['1'\]"):
+        Table(["a", "b"], [["1"]])
+
+
+def test_a_table_in_markdown():
+    table = Table(["name", "n"], [["a", "1"], ["b", "2"]], "not in it")
+    assert table.markdown == "| name | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xe0 JPEG", b"<html><svg></svg></html>"])
+def test_bytes_of_another_kind_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="expected the bytes of a PNG or SVG; received b"):
+        Picture(data, "")
+
+
+def test_a_report_is_written_whole_and_alike_every_time(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("older")
+    write_report(path, **report("ship ≥ 0.9"))
+    first = path.read_bytes()
+    assert first.decode() == render_report(**report("ship ≥ 0.9"))
+    write_report(path, **report("ship ≥ 0.9"))
+    assert path.read_bytes() == first
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_s_undecodable_name_does_not_stop_the_report(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    write_report(path, **report("cl\udcffss"))
+    assert b"cl&#56575;ss" in path.read_bytes()

@@ -1,0 +1,223 @@
+"""What an experiment will cost: every kind of piece beside a count by hand, and what is printed."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from experiments.classifier.train import ClassifierTrainConfig
+from experiments.data.augment import AugmentConfig
+from experiments.data.subset import SubsetConfig, make_subset
+from experiments.gan.sample import GanSampleConfig
+from experiments.gan.train import GanTrainConfig
+from experiments.papers.engine import cost
+from experiments.papers.engine.cost import count_flop, duration, measure_speed, print_costs
+from experiments.papers.engine.plan import Arm, Piece, Plan, Row, place
+from experiments.papers.engine.set_sizes import SetSizes, count_images
+from experiments.synthesis.command import SynthesizeConfig
+from experiments.synthesis.rule_options import RuleConfig
+from gans.dcgan import DcganConfig
+from gans.encoder_training import EncoderConfig
+from gans.game import GameConfig
+from gans.game_arithmetic import (
+    dcgan_update_flop,
+    encoder_update_flop,
+    generation_flop,
+    stack_update_flop,
+)
+from gans.stacked import StackConfig, stack_levels
+from train.classifier_training import TrainConfig
+
+# The data have 48 and 21 images of 3 classes, 16×16×3. "plain": 3 → 6 channels, pooled to 8×8, then
+# dense layers of 5 and 3.
+FORWARD = 2 * (256 * 9 * 3 * 6 + 64 * 6 * 5 + 5 * 3)
+
+DCGAN = DcganConfig(image_size=16, num_classes=3, width=2)
+ONE_CLASS = DcganConfig(image_size=16, width=2)
+STACK = StackConfig(image_shape=(16, 16, 3), num_classes=3, encoder_width=2, width=2)
+
+
+@pytest.fixture
+def pieces(data, tmp_path, tiny_networks):
+    """Pieces of every kind; none is there."""
+    del tiny_networks
+
+    def training(at, out, *extra, **options):
+        return ClassifierTrainConfig(
+            dataset=str(at("real")), out=out, model="plain", extra=tuple(map(at, extra)),
+            train=TrainConfig(batch_size=7, **options),
+        )  # fmt: skip
+
+    def sampling(at, out, **options):
+        return GanSampleConfig(gan=str(at("gan")), out=out, per_class=5, **options)
+
+    def gan(at, out, **options):
+        return GanTrainConfig(str(at("real")), out, width=2, batch_size=4, **options)
+
+    def stack(at, out, **options):
+        encoder = EncoderConfig(encoder_epochs=3)
+        return gan(at, out, model="sgan", encoder_width=2, epochs=2, encoder=encoder, **options)
+
+    by_name = {
+        "teacher": lambda _, out: ClassifierTrainConfig(
+            dataset=str(data), train_split="train[:30]", out=out, model="plain",
+            train=TrainConfig(epochs=2, batch_size=8),
+        ),
+        "images": lambda at, out: SynthesizeConfig(
+            classifier=str(at("teacher")), dataset=str(data), out=out, start=3, stop=40,
+            rule=RuleConfig(steps=4),
+        ),
+        "real": lambda _, out: SubsetConfig(
+            dataset=str(data), out=out, per_class=10, test_per_class=4
+        ),
+        "cropped": lambda at, out: AugmentConfig(data=str(at("real")), out=out, copies=2),
+        "selector": lambda at, out: training(at, out, epochs=2),
+        "gan": lambda at, out: gan(at, out, epochs=3, game=GameConfig("3")),
+        "gans": lambda at, out: gan(at, out, epochs=3, per_class=True),
+        "stack": stack,
+        "joint": lambda at, out: stack(at, out, joint_epochs=5),
+        "drawn": sampling,
+        "both": lambda at, out: sampling(
+            at, out, classifier=str(at("selector")), select="both", classes=("ant", "cow")
+        ),
+        "more": lambda at, out: training(at, out, "cropped", "drawn", epochs=2),
+        "steps": lambda at, out: training(at, out, "cropped", "both", steps=25),
+        "untested": lambda _, out: ClassifierTrainConfig(
+            dataset=str(data), test_split="", out=out, model="plain",
+            train=TrainConfig(epochs=1, batch_size=8),
+        ),
+    }  # fmt: skip
+    return place(Plan((), (), by_name), tmp_path / "pieces", {})
+
+
+# Batches of 7 in 30 images: 4; in 30 + 60 + 15: 15; in 30 + 60 + 20: 15, so that 25 are 2 epochs.
+SEEN = 30 // 4 * 4  # by a GAN in an epoch
+LEVELS = sum(stack_update_flop(STACK, [level]) for level in stack_levels(STACK))
+STAGES = 3 * SEEN * encoder_update_flop(STACK) + 2 * SEEN * LEVELS
+EXPECTED = {
+    "teacher": FORWARD * (3 * 2 * 3 * 8 + 2 * 21),
+    "images": FORWARD * 37 * (2 * 4 + 1),
+    "real": 0,
+    "cropped": 0,
+    "selector": FORWARD * (3 * 2 * 4 * 7 + 2 * 12),
+    "gan": 3 * SEEN * dcgan_update_flop(DCGAN, generator_steps=3),
+    "gans": 3 * 3 * (10 // 4 * 4) * dcgan_update_flop(ONE_CLASS),
+    "stack": STAGES,
+    "joint": STAGES + 5 * SEEN * stack_update_flop(STACK, stack_levels(STACK)),
+    "drawn": 3 * 5 * generation_flop(DCGAN),
+    "both": 2 * 2 * 5 * (generation_flop(DCGAN) + FORWARD),
+    "more": FORWARD * (3 * 2 * 15 * 7 + 2 * 12),
+    "steps": FORWARD * (3 * 25 * 7 + 2 * 12),
+    "untested": FORWARD * (3 * 6 * 8),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_piece_costs_what_is_counted_by_hand(name, pieces):
+    assert count_flop(pieces[name].config, SetSizes(pieces)) == EXPECTED[name]
+
+
+def test_a_set_that_is_there_is_counted_instead_of_what_was_asked_for(pieces, make_set):
+    smaller = make_set(pieces["drawn"].directory, counts={"train": 6})
+    (smaller / "report.html").touch()
+    found = count_flop(pieces["more"].config, SetSizes(pieces))
+    assert found == FORWARD * (3 * 2 * ((30 + 60 + 6) // 7) * 7 + 2 * 12)
+
+
+def test_sets_have_the_sizes_that_their_commands_give_them(pieces):
+    sizes = SetSizes(pieces)
+    before = [sizes.of(pieces["real"].directory, split) for split in ("train", "test")]
+    make_subset(pieces["real"].config)
+    sizes = SetSizes(pieces)
+    assert [sizes.of(pieces["real"].directory, split) for split in ("train", "test")] == before
+    assert before[0] == (30, ("ant", "bee", "cow"), (16, 16, 3))
+
+
+@pytest.mark.parametrize(
+    ("split", "count"),
+    [("train", 41), ("test", 7), ("train[:10]", 10), ("train[30:]", 11), ("train[:10%]+test", 11)],
+)
+def test_parts_of_splits_are_counted_as_tfds_does(split, count):
+    assert count_images(split, {"train": 41, "test": 7}) == count
+
+
+def test_what_is_no_set_has_no_size(pieces):
+    with pytest.raises(ValueError, match=r"expected an image set, got .*gan-"):
+        SetSizes(pieces).of(pieces["gan"].directory)
+
+
+def test_a_set_smaller_than_a_batch_is_found(pieces):
+    small = pieces["untested"].config
+    config = ClassifierTrainConfig(
+        small.dataset, small.out, "plain", train=TrainConfig(batch_size=49)
+    )
+    with pytest.raises(ValueError, match="48 images, less than one batch of 49"):
+        count_flop(config, SetSizes(pieces))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (1, "1.0 s"), (59, "59 s"), (90, "1.5 min"), (3600, "1.0 h"),
+     (5 * 3600 + 1800, "5.5 h"), (12.4 * 86400, "12 days")],
+)  # fmt: skip
+def test_times_are_told_in_their_largest_unit(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_the_speed_is_that_of_the_steps_between_two_looks_at_the_clock(
+    pieces, compiled_quickly, monkeypatch
+):
+    del compiled_quickly
+    clock = iter([100.0, 100.5, 102.0])  # two calls until 2 s have passed
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    sizes = SetSizes(pieces)
+    config = pieces["selector"].config
+    steps = cost.CPU_STEPS if cost.jax.default_backend() == "cpu" else cost.STEPS_PER_CALL
+    found = measure_speed(config, sizes.source(config))
+    assert found == pytest.approx(2 * steps * 7 * 3 * FORWARD / 2.0)
+
+
+@pytest.fixture
+def plan():
+    arms = [Arm("0", 1, "epochs", "untested"), Arm("9", 2, "steps", "teacher")]
+    return Plan((Row("0", "none"), Row("9", "some")), tuple(arms), {})
+
+
+def test_what_is_missing_is_printed_with_its_cost(plan, pieces, capsys, monkeypatch):
+    monkeypatch.setattr(cost, "measure_speed", lambda *_: FORWARD * 100.0)
+    teacher: Piece = pieces["teacher"]
+    teacher.directory.mkdir(parents=True)
+    (teacher.directory / "result.json").touch()
+    print_costs(plan, pieces, plan.arms)
+    printed = capsys.readouterr().out
+    assert "2 of 2 measurements" in printed
+    assert re.search(r"^  0, 1, epochs$", printed, re.M)
+    assert re.search(r"^  9, 2, steps: done already$", printed, re.M)
+    flop = f"{EXPECTED['untested']:.2e}".replace("+", r"\+")
+    assert re.search(rf"^untested +{flop}  1\.4 s$", printed, re.M)
+    assert re.search(rf"^in all +{flop}  1\.4 s$", printed, re.M)
+    assert not re.search("^teacher ", printed, re.M)
+    assert "estimates" in printed
+
+
+@pytest.mark.parametrize(
+    ("piece", "to_make"), [("teacher", "nothing;"), ("cropped", "real, cropped;")]
+)
+def test_nothing_is_timed_where_nothing_is_computed(piece, to_make, pieces, capsys, monkeypatch):
+    monkeypatch.setattr(cost, "measure_speed", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(cost, "is_done", lambda piece: piece.name == "teacher")
+    arm = Arm("9", 1, "", piece)
+    print_costs(Plan((), (arm,), {}), pieces, [arm])
+    assert f"to be made: {to_make}" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(elicit, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(cost, "measure_speed", lambda *_: 1e9)
+    out = tmp_path / "out"
+    words = ["experiment", "table-a", "--preset", "smoke", "--out", out, "--dry-run"]
+    assert elicit(*words, "--only", "30,2") == 0
+    assert not out.exists()
+    printed = capsys.readouterr().out
+    made = re.findall(r"^([a-z]\S+) +\d\.\d\de", printed, re.M)
+    assert made == ["teacher", "images", "replaced-30-seed-2"]

@@ -1,0 +1,181 @@
+"""`elicit quickstart`, made tiny: 100 digits, two epochs, three updates; with --gan too."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import experiments.quickstart.gan
+import experiments.quickstart.synthesis
+import train.data.load
+import train.models.networks
+from experiments.papers.closed_loop import SameStepsConfig
+from experiments.quickstart.synthesis import QuickstartConfig
+from experiments.synthesis.rule_options import RuleConfig
+from train.classifier_training import TrainConfig
+from train.storage.runs import read_result
+from train.storage.strict_json import read_sealed
+
+COUNTS = {"train": 100, "test": 60}
+load_digits = train.data.load._load_digits
+
+
+def few_digits(split: str) -> train.data.load.ImageData:
+    digits = load_digits(split)
+    images, labels, ids = (column[: COUNTS[split]] for column in digits[:3])
+    return digits._replace(images=images, labels=labels, ids=ids)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny(blank_pages, compiled_quickly):
+    del blank_pages, compiled_quickly
+    with pytest.MonkeyPatch.context() as patch:
+        training = TrainConfig(epochs=2, batch_size=20, flip=False, pad_px=2)
+        patch.setattr(train.data.load, "_load_digits", few_digits)
+        patch.setattr(experiments.quickstart.synthesis, "WIDTH", 1.0)
+        tiny_network = train.models.networks._Architecture((6, "M", "M", 8, "M", "M"))
+        patch.setitem(train.models.networks.NETWORKS, "vgg-small", tiny_network)
+        patch.setattr(experiments.quickstart.synthesis, "TRAINING", training)
+        patch.setattr(experiments.quickstart.synthesis, "RULE", RuleConfig(steps=3))
+        training = SameStepsConfig(steps=3, batch_size=10, flip=False, pad_px=2)
+        of_gan = {"PER_CLASS": 4, "GAN_WIDTH": 2, "GAN_STEPS": 2, "GAN_BATCH_SIZE": 10, "SHEETS": 2}
+        for name, value in {**of_gan, "WIDTH": 1.0, "TRAINING": training, "TRIES": 8}.items():
+            assert hasattr(experiments.quickstart.gan, name)
+            patch.setattr(experiments.quickstart.gan, name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, elicit) -> Path:
+    out = tmp_path_factory.mktemp("quickstart") / "run"
+    assert elicit("quickstart", "--out", out, "--seeds", 2, "--fraction", 0.25) == 0
+    return out
+
+
+def read(path: Path) -> Any:
+    return read_sealed(path)
+
+
+def test_the_arms_differ_by_the_replacement_alone(out):
+    for seed in (1, 2):
+        plain, mixed = (
+            read(out / f"{arm}-{seed}/config.json") for arm in ("originals", "replaced")
+        )
+        assert plain["replace"] is None
+        assert mixed["replace"]["fraction"] == 0.25
+        assert (plain["train"]["loss"], mixed["train"]["loss"]) == ("cross-entropy", "mixed")
+        for config in (plain, mixed):
+            assert config["key"] == seed
+            del config["replace"], config["train"]["loss"]
+        assert plain == mixed
+
+
+def test_the_result_is_that_of_the_runs(out):
+    result = read(out / "result.json")
+    accuracies = result["accuracies"]
+    assert set(accuracies) == {"originals only", "25% replaced"}
+    for arm, name in (("originals only", "originals"), ("25% replaced", "replaced")):
+        runs = [read(out / f"{name}-{seed}" / "result.json") for seed in (1, 2)]
+        assert accuracies[arm] == [run["test_accuracy"] for run in runs]
+        assert all(run["test_images"] == 60 for run in runs)
+    pairs = zip(accuracies["originals only"], accuracies["25% replaced"], strict=True)
+    gains = [replaced - plain for plain, replaced in pairs]
+    assert result["difference"]["mean"] == pytest.approx(sum(gains) / 2)
+    assert result["difference"]["n"] == 2
+    assert result["synthesis"]["images"] == 100
+
+
+def test_the_report_shows_all_of_it(out):
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/") == 4
+    for words in ("Asked for, and achieved", "Do they help?", "How they learn", "25% replaced"):
+        assert words in page
+    assert "<script" not in page
+
+
+def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
+    out, elicit, contents, monkeypatch, capsys
+):
+    before = contents(out)
+    monkeypatch.delattr("experiments.training_run.fit")
+    monkeypatch.delattr("experiments.synthesis.command.write_shard")
+    assert elicit("quickstart", "--out", out, "--seeds", 2, "--fraction", 0.25) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out / "report.html")
+    after = contents(out)
+    assert set(after) == set(before)
+    # The report says how long this session took.
+    assert {name for name in after if after[name] != before[name]} <= {"report.html"}
+
+
+@pytest.fixture(scope="module")
+def gan_out(tmp_path_factory, elicit) -> Path:
+    out = tmp_path_factory.mktemp("quickstart-gan") / "run"
+    with warnings.catch_warnings():  # so young a GAN makes few digits or none
+        warnings.simplefilter("ignore", UserWarning)
+        assert elicit("quickstart", "--gan", "--out", out, "--seeds", 2, "--key", 3) == 0
+    return out
+
+
+def test_a_gan_s_whole_loop_runs(gan_out):
+    result = read(gan_out / "result.json")
+    assert result["gan"] == read_result(gan_out / "gan")
+    assert result["gan"]["training_images"] == 40
+    assert result["comparison"] == read_result(gan_out / "loop")
+    assert (result["key"], result["comparison"]["key"], result["gan"]["key"]) == (3, 3, 3)
+    arms = result["comparison"]["arms"]
+    assert len(arms) == 6
+    for arm in arms:
+        assert len(arm["accuracies"]) == 2
+        assert arm["images"] == {"real": 40, "real + geometric": 80}.get(arm["name"], arm["images"])
+
+
+def test_sets_without_a_kind_of_a_class_are_smaller(gan_out):
+    """Two steps make grey images: all are taken for the same few classes."""
+    comparison = read(gan_out / "result.json")["comparison"]
+    unsorted = comparison["selection"]["random"]["classes"]
+    images = {arm["name"]: arm["images"] for arm in comparison["arms"]}
+    for kind in ("tp", "fp"):
+        classes = comparison["selection"][kind]["classes"]
+        kept = {name: own["kept"][kind] for name, own in classes.items()}
+        assert set(kept) == set(unsorted)
+        assert all(kept[name] for name, own in unsorted.items() if own["kept"][kind])
+        assert images[f"real + {kind.upper()}"] == 40 + sum(kept.values())
+    tp = comparison["selection"]["tp"]["classes"].values()
+    assert 0 < sum(own["kept"]["tp"] > 0 for own in tp) < 10
+
+
+def test_the_report_of_a_gan_shows_digits_and_comparison(gan_out):
+    page = (gan_out / "report.html").read_text()
+    assert page.count("data:image/") == 7
+    for words in ("What the GAN has learnt", "Every training", "real + TP + geometric"):
+        assert words in page
+
+
+def test_a_repeated_loop_trains_nothing_and_ends_with_the_report_s_path(
+    gan_out, elicit, contents, monkeypatch, capsys
+):
+    before = contents(gan_out)
+    monkeypatch.delattr("experiments.training_run.fit")
+    monkeypatch.delattr("experiments.gan.sample.sample")
+    assert elicit("quickstart", "--gan", "--out", gan_out, "--seeds", 2, "--key", 3) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(gan_out / "report.html")
+    after = contents(gan_out)
+    assert {name for name in before | after if before.get(name) != after.get(name)} <= {
+        "report.html"
+    }
+
+
+def test_the_two_jobs_do_not_share_a_directory(gan_out, out, elicit, capsys):
+    assert QuickstartConfig().directory != QuickstartConfig(gan=True).directory
+    assert elicit("quickstart", "--out", gan_out, "--seeds", 2, "--key", 3) == 2
+    assert "gan was True, now False" in capsys.readouterr().err
+    assert elicit("quickstart", "--gan", "--out", out, "--seeds", 2) == 2
+    assert "gan was False, now True" in capsys.readouterr().err
+
+
+def test_a_gan_replaces_nothing(elicit, tmp_path, capsys):
+    words = ("quickstart", "--gan", "--fraction", 0.5, "--out", tmp_path / "run")
+    assert elicit(*words) == 2
+    assert "--fraction is for synthesised images" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,179 @@
+"""The finished batches of an interrupted shard: not made again, and the same bytes in the end."""
+
+import numpy as np
+import pytest
+
+import experiments.synthesis.command
+from experiments.synthesis.kept_batches import discard_batches, keep_batch, kept_batch
+
+SHARDS = [f"synthesised-train.array_record-{i:05d}" for i in range(2)]
+BATCH = {"image": np.arange(6, dtype=np.uint8).reshape(2, 3), "kl": np.float32([0.5, np.nan])}
+IDENTITY = {"key": 0, "rule": {"name": "sgd"}}
+
+
+def kept(directory):
+    return sorted(path.name for path in directory.glob(".*.batch-*"))
+
+
+# ---- by themselves
+
+
+def test_a_batch_comes_back_as_it_was(tmp_path):
+    shard = tmp_path / "shard"
+    keep_batch(shard, 1, BATCH, IDENTITY)
+    assert kept_batch(shard, 0, IDENTITY) is None
+    found = kept_batch(shard, 1, IDENTITY)
+    assert found.keys() == BATCH.keys()
+    for name, column in BATCH.items():
+        np.testing.assert_array_equal(found[name], column)
+        assert found[name].dtype == column.dtype
+    discard_batches(tmp_path / "another")
+    assert kept(tmp_path) == [".shard.batch-00001"]
+    discard_batches(shard)
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", [0, 40, 200, -1])
+def test_a_damaged_batch_is_removed_with_a_warning(place, tmp_path):
+    shard = tmp_path / "shard"
+    keep_batch(shard, 0, BATCH, IDENTITY)
+    path = tmp_path / ".shard.batch-00000"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"\.shard\.batch-00000 is damaged .*it is removed"):
+        assert kept_batch(shard, 0, IDENTITY) is None
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [0, 10, 100])
+def test_so_is_one_that_is_cut_off(size, tmp_path):
+    keep_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
+    path = tmp_path / ".shard.batch-00000"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.warns(UserWarning, match="is damaged or of another configuration"):
+        assert kept_batch(tmp_path / "shard", 0, IDENTITY) is None
+
+
+def test_and_one_of_another_configuration_or_place(tmp_path):
+    keep_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
+    (tmp_path / ".shard.batch-00000").rename(tmp_path / ".shard.batch-00001")
+    with pytest.warns(UserWarning, match="of another configuration"):
+        assert kept_batch(tmp_path / "shard", 1, IDENTITY) is None
+    keep_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
+    with pytest.warns(UserWarning, match="of another configuration"):
+        assert kept_batch(tmp_path / "shard", 0, {**IDENTITY, "key": 1}) is None
+
+
+# ---- in a synthesis
+
+
+@pytest.fixture
+def words(data, own_classifier, monkeypatch):
+    """A synthesis of 22 images in shards of 12 and 10, which are three batches of 4 each."""
+    monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
+    sizes = "--batch-size 4 --batches-per-shard 3 --stop 22 --steps 4"
+    return ["synthesize", "--classifier", own_classifier, "--dataset", data, *sizes.split()]
+
+
+@pytest.fixture
+def whole(words, tmp_path, elicit):
+    assert elicit(*words, "--out", tmp_path / "whole") == 0
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def made_images(monkeypatch):
+    """How many images each shard's synthesis begins with."""
+    counts = []
+    original = experiments.synthesis.command._batches
+
+    def count(config, job, images, targets):
+        counts.append(len(images))
+        return original(config, job, images, targets)
+
+    monkeypatch.setattr(experiments.synthesis.command, "_batches", count)
+    return counts
+
+
+def interrupt_after(batches, monkeypatch):
+    """Ctrl-C once so many batches of all shards are kept."""
+    original, done = experiments.synthesis.command.keep_batch, []
+
+    def keep_and_interrupt(*given):
+        original(*given)
+        done.append(1)
+        if len(done) == batches:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments.synthesis.command, "keep_batch", keep_and_interrupt)
+
+
+@pytest.mark.parametrize(
+    ("batches", "left", "to_make"),
+    [
+        (1, [f".{SHARDS[0]}.batch-00000"], [8, 10]),
+        (2, [f".{SHARDS[0]}.batch-0000{i}" for i in range(2)], [4, 10]),
+        (4, [f".{SHARDS[1]}.batch-0000{i}" for i in range(2)], [2]),
+    ],
+)
+def test_an_interrupted_shard_goes_on_at_the_batch(
+    batches, left, to_make, words, whole, tmp_path, elicit, contents, made_images, monkeypatch
+):
+    out = tmp_path / "set"
+    with monkeypatch.context() as patch:
+        interrupt_after(batches, patch)
+        assert elicit(*words, "--out", out) == 130
+    assert kept(out) == left
+    made_images.clear()
+    assert elicit(*words, "--out", out) == 0
+    assert made_images == to_make
+    assert contents(out) == contents(whole)
+
+
+def test_a_batch_is_given_as_soon_as_it_is_finished(
+    words, whole, tmp_path, elicit, contents, made_images, monkeypatch
+):
+    """On CPUs, where the host calls every update: interrupted in the second batch's updates."""
+    import imgopt.jobs
+
+    out, original, calls = tmp_path / "set", imgopt.jobs.synthesize, []
+
+    def interrupt(*given, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(imgopt.jobs, "synthesize", interrupt)
+        assert elicit(*words, "--out", out) == 130
+    assert kept(out) == [f".{SHARDS[0]}.batch-00000"]
+    made_images.clear()
+    assert elicit(*words, "--out", out) == 0
+    assert made_images == [8, 10]
+    assert contents(out) == contents(whole)
+
+
+@pytest.mark.filterwarnings("default:.* is damaged or of another configuration")
+def test_a_damaged_batch_is_made_again(
+    words, whole, tmp_path, elicit, contents, made_images, monkeypatch, capsys
+):
+    out = tmp_path / "set"
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        assert elicit(*words, "--out", out) == 130
+    path = out / f".{SHARDS[0]}.batch-00001"
+    path.write_bytes(path.read_bytes()[:-1])
+    made_images.clear()
+    assert elicit(*words, "--out", out) == 0
+    assert "batch-00001 is damaged" in capsys.readouterr().err
+    assert made_images == [8, 10]
+    assert contents(out) == contents(whole)
+
+
+def test_batches_left_beside_their_shard_are_removed(words, whole, elicit, contents):
+    before = contents(whole)
+    keep_batch(whole / SHARDS[0], 0, BATCH, IDENTITY)  # killed between writing and removing
+    assert elicit(*words, "--out", whole) == 0
+    assert contents(whole) == before

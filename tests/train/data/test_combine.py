@@ -1,0 +1,96 @@
+"""Several sets made one: order, numbers, and what does not belong together."""
+
+import numpy as np
+import pytest
+
+from train.data.combine import check_alike, count_sources, pool_by_id
+from train.data.load import ImageData
+from train.training_sets import add_images, original_data
+
+NAMES = ("cat", "dog")
+
+
+def data(count, *, seed=0, prefix="image", shape=(3, 5, 1), outputs=False, names=NAMES):
+    random = np.random.default_rng(seed)
+    return ImageData(
+        images=random.integers(0, 256, (count, *shape), np.uint8),
+        labels=random.integers(0, 2, count).astype(np.int32),
+        ids=tuple(f"{prefix}_{i}" for i in random.permutation(count)),
+        class_names=names,
+        outputs=random.dirichlet(np.ones(2), count).astype(np.float32) if outputs else None,
+    )
+
+
+REAL = data(6)
+EXTRAS = {"b": data(4, seed=1), "c": data(1, seed=2, outputs=True), "d": data(3, seed=3)}
+
+
+def test_extra_images_come_after_the_real_ones():
+    real = original_data(REAL)
+    real.is_generated[2] = True  # a replaced one
+    real.teacher_outputs[2] = 0.3, 0.7
+    combined = add_images(real, REAL, EXTRAS)
+    parts = [REAL, *EXTRAS.values()]
+    np.testing.assert_array_equal(combined.images, np.concatenate([part.images for part in parts]))
+    np.testing.assert_array_equal(combined.labels, np.concatenate([part.labels for part in parts]))
+    assert np.flatnonzero(combined.is_generated).tolist() == [2, 10]
+    np.testing.assert_array_equal(combined.teacher_outputs[2], np.float32([0.3, 0.7]))
+    np.testing.assert_array_equal(combined.teacher_outputs[10], EXTRAS["c"].outputs[0])
+    assert not combined.teacher_outputs[~combined.is_generated].any()
+    assert [column.dtype for column in combined] == [column.dtype for column in real]
+
+
+def test_nothing_extra_is_the_real_set():
+    found = add_images(original_data(REAL), REAL, {})
+    for column, wanted in zip(found, original_data(REAL), strict=True):
+        np.testing.assert_array_equal(column, wanted)
+
+
+def test_every_difference_is_named():
+    wrong = {
+        "b": EXTRAS["b"],
+        "c": data(1, names=("cat", "cow")),
+        "d": data(1, shape=(5, 3, 1), names=("cat", "dog", "cow"), seed=4),
+    }
+    with pytest.raises(ValueError, match="expected sets of the same classes") as caught:
+        add_images(original_data(REAL), REAL, wrong)
+    message = str(caught.value)
+    assert message.count("the classes differ") == 2
+    assert "('cat', 'dog') in the training set, ('cat', 'cow') in c;" in message
+    assert "('cat', 'dog', 'cow') in d;" in message
+    assert "image shapes differ: (3, 5, 1) in the training set, (5, 3, 1) in d;" in message
+    assert " in b" not in message
+    check_alike(REAL, EXTRAS)
+
+
+def test_images_made_of_held_out_ones_are_counted():
+    test = data(3, prefix="test")
+    made = data(4)._replace(source_ids=("test_1", "train_1", "test_2", "test_1"))
+    assert count_sources(made, test) == 3
+    assert count_sources(made._replace(source_ids=None), test) == 0
+    assert count_sources(test, test) == 3
+
+
+def test_a_pool_lies_in_the_order_of_its_ids():
+    parts = {"train": data(11, outputs=True), "test": data(4, seed=5, prefix="a")}
+    pool = pool_by_id(parts)
+    assert pool.ids == tuple(sorted(parts["train"].ids + parts["test"].ids))
+    for part in parts.values():
+        for image, label, name in zip(part.images, part.labels, part.ids, strict=True):
+            place = pool.ids.index(name)
+            np.testing.assert_array_equal(pool.images[place], image)
+            assert pool.labels[place] == label
+    assert pool.outputs is None
+    assert pool_by_id(dict(reversed(parts.items()))).ids == pool.ids
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (data(2), "distinct ids in the splits train, test, got 2 that occur.* such as image_0"),
+        (data(2, prefix="b", shape=(4, 5, 1)), r"\(3, 5, 1\) in split train, \(4, 5, 1\) in split"),
+    ],
+)
+def test_splits_that_make_no_pool_are_refused(other, message):
+    with pytest.raises(ValueError, match=message):
+        pool_by_id({"train": REAL, "test": other})

@@ -1,0 +1,262 @@
+"""Image data in memory, compared with what TFDS and scikit-learn themselves give."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from sklearn.datasets import load_digits
+
+from train.data.load import find_directory, list_splits, load_images
+from train.data.spec import ImageSetSpec
+from train.data.write import commit, write_shard
+
+SPEC = ImageSetSpec(
+    "tiny",
+    ("cat", "dog"),
+    (5, 7, 3),
+    extras=("target", "output", "source_id"),
+    splits=("train", "test"),
+)
+
+
+def columns(size: int, *, start: int = 0) -> dict:
+    random = np.random.default_rng(start)
+    output = random.random((size, 2), np.float32)
+    return {
+        "id": [f"image_{i}" for i in range(start, start + size)],
+        "image": random.integers(0, 256, (size, 5, 7, 3), np.uint8),
+        "label": (np.arange(size) + start) % 2,
+        "target": np.tile(np.array([0.9, 0.1], np.float32), (size, 1)),
+        "output": output,
+        "source_id": [f"train_{i:05d}" for i in range(start, start + size)],
+    }
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """NAME/VERSION below a data directory; train has two shards, test one."""
+    place = tmp_path / "tiny" / "1.0.0"
+    sizes = {"train": (4, 3), "test": (2,)}
+    shards = {
+        split: [
+            write_shard(place, SPEC, split=split, index=i, columns=columns(size, start=10 * i))
+            for i, size in enumerate(each)
+        ]
+        for split, each in sizes.items()
+    }
+    commit(place, SPEC, shards, manifest={})
+    return place
+
+
+def edit_json(path: Path, change) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def without_feature(directory: Path, name: str) -> None:
+    edit_json(
+        directory / "features.json", lambda value: value["featuresDict"]["features"].pop(name)
+    )
+
+
+def test_loads_what_tfds_reads(directory):
+    data = load_images(directory)
+    builder: Any = tfds.builder_from_directory(directory)
+    rows = list(builder.as_data_source(split="train"))
+    assert data.images.dtype == np.uint8
+    assert data.labels.dtype == np.int32
+    np.testing.assert_array_equal(data.images, [row["image"] for row in rows])
+    np.testing.assert_array_equal(data.labels, [row["label"] for row in rows])
+    np.testing.assert_array_equal(data.targets, [row["target"] for row in rows])
+    np.testing.assert_array_equal(data.outputs, [row["output"] for row in rows])
+    assert data.ids == tuple(row["id"].decode() for row in rows)
+    assert data.source_ids == tuple(row["source_id"].decode() for row in rows)
+    assert data.class_names == ("cat", "dog")
+
+
+def test_a_name_is_found_in_the_data_directory(directory):
+    data_dir = directory.parents[1]
+    (directory.parent / "9.0.0").mkdir()  # no data set in it
+    for name in ("tiny", "tiny:1.0.0"):
+        assert load_images(name, "test", data_dir=data_dir).ids == ("image_0", "image_1")
+    newer = directory.with_name("10.0.0")
+    newer.mkdir()
+    (newer / "dataset_info.json").write_text("{}")
+    assert find_directory("tiny", data_dir=data_dir) == newer
+
+
+def test_a_part_of_a_split(directory):
+    assert load_images(directory, "train[3:5]").ids == ("image_3", "image_10")
+
+
+def test_splits_are_listed_in_order(directory):
+    assert list(list_splits(directory).items()) == [("train", 7), ("test", 2)]
+
+
+def test_images_without_ids_are_numbered_in_the_whole_split(directory):
+    (directory / "manifest.json").unlink()
+    without_feature(directory, "id")
+    assert load_images(directory, "train").ids == tuple(f"train_{i:05d}" for i in range(7))
+    assert load_images(directory, "train[3:5]").ids == ("train_00003", "train_00004")
+
+
+def test_a_set_without_extras_has_none(directory):
+    (directory / "manifest.json").unlink()
+    for name in ("target", "output", "source_id"):
+        without_feature(directory, name)
+    data = load_images(directory)
+    assert (data.targets, data.outputs, data.source_ids) == (None, None, None)
+
+
+def test_nothing_is_said_about_opencv(directory, caplog):
+    load_images(directory)
+    assert "OpenCV" not in caplog.text
+
+
+def damage(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+SHARD = "tiny-train.array_record-00001"
+DAMAGES = {
+    "missing shard": (lambda d: (d / SHARD).unlink(), SHARD),
+    "truncated shard": (lambda d: (d / SHARD).write_bytes((d / SHARD).read_bytes()[:999]), SHARD),
+    "one bit": (lambda d: damage(d / SHARD, 300), SHARD),
+    "one bit of a padding": (lambda d: damage(d / SHARD, -60_000), SHARD),
+    "broken info": (lambda d: (d / "dataset_info.json").write_text("{"), r"dataset_info\.json"),
+    "other info": (lambda d: (d / "dataset_info.json").write_text("[]"), r"dataset_info\.json"),
+    "broken features": (lambda d: (d / "features.json").write_text("{"), r"features\.json"),
+    "no features": (lambda d: (d / "features.json").unlink(), r"features\.json"),
+    "broken manifest": (lambda d: (d / "manifest.json").write_text("{"), r"manifest\.json"),
+    "empty manifest": (lambda d: (d / "manifest.json").write_text("{}"), r"manifest\.json"),
+    "no image": (lambda d: without_feature(d, "image"), r"features\.json: damaged"),
+    "other classes": (lambda d: damage(d / "label.labels.txt", 0), r"label\.labels\.txt: damaged"),
+}
+WITHOUT_A_MANIFEST = {
+    "no set in the info": (DAMAGES["other info"][0], "TFDS"),
+    "no image": (DAMAGES["no image"][0], "feature image"),
+    "no label": (lambda d: without_feature(d, "label"), "feature label"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_is_named_in_one_line(directory, kind):
+    change, message = DAMAGES[kind]
+    change(directory)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_images(directory)
+    assert "\n" not in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_A_MANIFEST)
+def test_what_cannot_be_read_is_named_without_a_manifest_too(directory, kind):
+    change, message = WITHOUT_A_MANIFEST[kind]
+    (directory / "manifest.json").unlink()
+    change(directory)
+    with pytest.raises(ValueError, match=message):
+        load_images(directory)
+
+
+@pytest.mark.parametrize("kind", ["missing shard", "truncated shard", "one bit"])
+def test_a_damaged_shard_is_named_without_a_manifest_too(directory, kind):
+    (directory / "manifest.json").unlink()
+    DAMAGES[kind][0](directory)
+    with pytest.raises(ValueError, match=SHARD):
+        load_images(directory)
+
+
+def test_lost_examples_are_noticed_without_a_manifest(directory):
+    (directory / "manifest.json").unlink()
+    shard = (directory / "tiny-test.array_record-00000").read_bytes()
+    (directory / SHARD).write_bytes(shard)
+    with pytest.raises(ValueError, match=f"expected 3 examples in .*{SHARD}, got 2"):
+        load_images(directory)
+
+
+def test_labels_outside_the_range_are_refused(directory):
+    (directory / "manifest.json").unlink()
+    (directory / "label.labels.txt").unlink()
+    features = directory / "features.json"
+    features.write_text(features.read_text().replace('"numClasses": "2"', '"numClasses": "1"'))
+    with pytest.raises(ValueError, match=r"labels in \[0, 1\), got 1"):
+        load_images(directory)
+
+
+def test_images_of_several_sizes_are_refused(tmp_path):
+    shards = []
+    specs = [ImageSetSpec("tiny", ("cat",), (5, width, 3)) for width in (7, 8)]
+    for i, spec in enumerate(specs):
+        images = np.zeros((1, *spec.image_shape), np.uint8)
+        part = {"id": [str(i)], "image": images, "label": [0]}
+        shards.append(write_shard(tmp_path, spec, split="train", index=i, columns=part))
+    commit(tmp_path, specs[0], {"train": shards}, manifest={})
+    with pytest.raises(ValueError, match=r"one size, got \(5, 7, 3\) and \(5, 8, 3\)"):
+        load_images(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["validation", "", "train[", "train[:1", "test[2:2]"])
+def test_unknown_and_empty_splits_are_refused(directory, split):
+    with pytest.raises(ValueError, match="expected"):
+        load_images(directory, split)
+
+
+def test_unknown_names_say_what_to_do(tmp_path, directory):
+    with pytest.raises(ValueError, match="elicit data prepare cifar10 --data-dir"):
+        load_images("cifar10", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="elicit data prepare cifar10 --data-dir"):
+        load_images("cifar10")
+    with pytest.raises(ValueError, match=r"did you mean .*1\.0\.0"):
+        load_images(directory.parent)
+    with pytest.raises(ValueError, match="expected a data set's directory"):
+        load_images("tiny:2.0.0", data_dir=directory.parents[1])
+
+
+def test_digits_are_those_of_scikit_learn():
+    train, test = load_images("digits"), load_images("digits", "test")
+    assert (len(train.labels), len(test.labels)) == (1437, 360)
+    assert not set(train.ids) & set(test.ids)
+    assert train.class_names == tuple("0123456789")
+    bunch: Any = load_digits()
+    for data in (train, test):
+        assert data.images.shape[1:] == (32, 32, 3)
+        indices = [int(name.removeprefix("digits_")) for name in data.ids]
+        np.testing.assert_array_equal(data.labels, bunch.target[indices])
+        # The mean of 4 x 4 pixels is nearly the pixel that they came from.
+        small = data.images[..., 0].reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4)) * 16 / 255
+        correlation = np.corrcoef(small.ravel(), bunch.images[indices].ravel())[0, 1]
+        assert correlation > 0.97
+        np.testing.assert_array_equal(data.images[..., 0], data.images[..., 2])
+        assert data.images.max() == 255
+    assert np.bincount(test.labels).min() > 20
+
+
+def test_digits_are_the_same_every_time():
+    # From numpy's RandomState(0).permutation(1797), whose stream never changes.
+    assert load_images("digits", "test").ids[:4] == tuple(
+        f"digits_{i:05d}" for i in np.sort(np.random.RandomState(0).permutation(1797)[1437:])[:4]
+    )
+    with pytest.raises(ValueError, match="'validation'"):
+        load_images("digits", "validation")
+
+
+@pytest.mark.skipif(
+    "ELICIT_TEST_DATA" not in os.environ, reason="ELICIT_TEST_DATA names no TFDS data directory"
+)
+def test_cifar10_is_what_tfds_reads():
+    data_dir = os.environ["ELICIT_TEST_DATA"]
+    data = load_images("cifar10", "test", data_dir=data_dir)
+    source: Any = tfds.data_source("cifar10", data_dir=data_dir, split="test")
+    assert len(data.labels) == len(source)
+    for i in range(0, len(source), 99):
+        np.testing.assert_array_equal(data.images[i], source[i]["image"])
+        assert data.labels[i] == source[i]["label"]
+        assert data.ids[i] == source[i]["id"].decode()
+    assert data.class_names[8] == "ship"

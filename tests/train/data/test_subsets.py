@@ -1,0 +1,120 @@
+"""Small data sets: which images are drawn, and what the draw does not depend on."""
+
+import jax
+import numpy as np
+import pytest
+
+from train.data.combine import pool_by_id
+from train.data.load import ImageData
+from train.data.subsets import draw_subset, shuffled_classes
+
+KEY = jax.random.key(3)
+NAMES = ("cat", "dog", "ship")
+LABELS = np.repeat(np.int32([0, 1, 2]), (9, 7, 12))
+COUNT = len(LABELS)
+
+
+def data(rows):
+    """Images whose grey level is their number."""
+    rows = np.asarray(rows)
+    return ImageData(
+        images=np.broadcast_to(rows[:, None, None, None], (len(rows), 2, 3, 1)).astype(np.uint8),
+        labels=LABELS[rows],
+        ids=tuple(f"image_{row:02d}" for row in rows),
+        class_names=NAMES,
+    )
+
+
+def draw(rows=range(COUNT), *, key=KEY, per_class=3, test_per_class=2, skip_per_class=0):
+    return draw_subset(
+        key,
+        data(rows),
+        per_class=per_class,
+        test_per_class=test_per_class,
+        skip_per_class=skip_per_class,
+    )
+
+
+def test_every_class_has_its_numbers_and_no_image_occurs_twice():
+    subset = draw()
+    assert np.bincount(subset.train.labels).tolist() == [3, 3, 3]
+    assert np.bincount(subset.test.labels).tolist() == [2, 2, 2]
+    ids = subset.train.ids + subset.test.ids
+    assert len(set(ids)) == 15
+    for part in subset:
+        assert part.ids == tuple(f"image_{image[0, 0, 0]:02d}" for image in part.images)
+        np.testing.assert_array_equal(part.labels, LABELS[part.images[:, 0, 0, 0]])
+        assert part.class_names == NAMES
+
+
+def test_the_draw_is_the_one_that_is_promised():
+    subset = draw()
+    for label in range(3):
+        own = np.flatnonzero(label == LABELS)
+        order = jax.random.permutation(jax.random.fold_in(KEY, label), len(own))
+        drawn = [part.images[part.labels == label, 0, 0, 0].tolist() for part in subset]
+        assert drawn == [own[order[:3]].tolist(), own[order[3:5]].tolist()]
+
+
+def test_the_classes_take_turns():
+    subset = draw()
+    assert subset.train.labels.tolist() == [0, 1, 2] * 3
+    assert subset.test.labels.tolist() == [0, 1, 2] * 2
+
+
+def test_what_is_passed_over_is_what_another_draw_took():
+    first, second = draw(), draw(per_class=2, test_per_class=0, skip_per_class=5)
+    assert np.bincount(second.train.labels).tolist() == [2, 2, 2]
+    assert not {*second.train.ids} & {*first.train.ids, *first.test.ids}
+    assert draw(per_class=7, test_per_class=0).train.ids[15:] == second.train.ids
+
+
+def test_more_images_are_those_and_others():
+    assert draw(per_class=5).train.ids[:9] == draw(per_class=3).train.ids
+    assert draw(test_per_class=0).test is None
+    assert draw(test_per_class=0).train.ids == draw().train.ids
+
+
+def test_the_key_draws():
+    assert draw().train.ids == draw().train.ids
+    assert draw(key=jax.random.key(4)).train.ids != draw().train.ids
+
+
+def test_a_class_is_drawn_whatever_the_others_are():
+    alone = shuffled_classes(KEY, np.ones(7, int), num_classes=2)
+    together = shuffled_classes(KEY, LABELS, num_classes=3)
+    assert len(alone[0]) == 0
+    np.testing.assert_array_equal(alone[1] + 9, together[1])
+
+
+def test_the_order_on_disk_does_not_matter():
+    def from_disk(order, middle):
+        splits = {"train": data(order[:middle]), "test": data(order[middle:])}
+        pool = pool_by_id(splits)
+        return draw_subset(KEY, pool, per_class=3, test_per_class=2)
+
+    random = np.random.default_rng(0)
+    first = from_disk(random.permutation(COUNT), 20)
+    second = from_disk(random.permutation(COUNT), 9)
+    for one, other, plain in zip(first, second, draw(), strict=True):
+        assert one.ids == other.ids == plain.ids
+        np.testing.assert_array_equal(one.images, plain.images)
+        np.testing.assert_array_equal(one.labels, plain.labels)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ((6, 2), r"at least 6 \+ 2 images of every class, got 7 of dog; ask for fewer"),
+        ((5, 5), "got 9 of cat, 7 of dog; "),
+        ((0, 2), "at least 1 training image of each class .* got 0, 2 and 0"),
+        ((1, -1), "got 1, -1 and 0"),
+        ((1, 0, -1), "got 1, 0 and -1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(counts, message):
+    names = ("per_class", "test_per_class", "skip_per_class")
+    with pytest.raises(ValueError, match=message):
+        draw(**dict(zip(names, counts, strict=False)))
+    if counts == (6, 2):
+        draw(per_class=5, test_per_class=2)  # all of the smallest class

@@ -1,0 +1,131 @@
+"""Memory: what XLA plans, what fits, and what is said where it does not."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifiers import ClassifierSpec
+from train.loop import STEPS_PER_CALL, Budget, compile_steps, fit
+from train.runtime import memory
+from train.runtime.memory import Footprint, check_fits, explained, footprint
+from train.training_sets import TrainData
+
+GIB = 2**30
+
+
+@functools.partial(jax.jit, donate_argnums=1)
+def multiply(kernel, rows):
+    return jnp.sin(rows @ kernel)
+
+
+def compiled(count):
+    return multiply.lower(jnp.ones((64, 64)), jnp.ones((count, 64))).compile()
+
+
+def test_a_footprint_counts_arguments_and_results_but_donated_ones_once():
+    found = footprint(compiled(32), batch_size=32, fixed=jnp.ones((64, 64)))
+    assert found.fixed_bytes == 64 * 64 * 4
+    assert found.needed_bytes >= 64 * 64 * 4 + 32 * 64 * 4
+    assert found.needed_bytes <= 64 * 64 * 4 + 3 * 32 * 64 * 4
+    assert found.batch_size == 32
+
+
+def test_what_lies_beside_the_program_is_needed_too():
+    alone, beside = (footprint(compiled(32), batch_size=32, beside=x) for x in ((), np.ones(9)))
+    assert beside.needed_bytes == alone.needed_bytes + 9 * 8
+    assert beside.fixed_bytes == alone.fixed_bytes + 9 * 8
+
+
+def test_what_is_not_fixed_grows_with_the_batch():
+    fixed = jax.ShapeDtypeStruct((64, 64), jnp.float32)
+    small, large = (footprint(compiled(n), batch_size=n, fixed=fixed) for n in (64, 256))
+    grown = (large.needed_bytes - large.fixed_bytes) / (small.needed_bytes - small.fixed_bytes)
+    assert grown == pytest.approx(4, rel=0.05)
+
+
+def test_a_batch_that_fits_is_nothing_to_speak_of(monkeypatch):
+    monkeypatch.setattr(memory, "room_bytes", lambda: 4 * GIB)
+    check_fits(lambda: Footprint(4 * GIB, GIB, 64))
+    with pytest.raises(ValueError, match="batch of 64"):
+        check_fits(lambda: Footprint(4 * GIB + 1, GIB, 64))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        # 5 GiB are left for the batch, of which an image takes 1/4 GiB.
+        (Footprint(11 * GIB, GIB, 40), "batch of 40 .*11 GiB.* has 6 GiB; about 20 would fit"),
+        (Footprint(11 * GIB, 7 * GIB, 40), "has 6 GiB; not even one image would fit"),
+        (Footprint(7 * GIB, 7 * GIB, 40), "not even one image would fit"),
+        (Footprint(3 * 2**50, 0, 3), "3.07e[+]03 TiB"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_named_with_what_would(found, message, monkeypatch):
+    monkeypatch.setattr(memory, "room_bytes", lambda: 6 * GIB)
+    with pytest.raises(ValueError, match=message):
+        check_fits(lambda: found)
+
+
+def test_a_cpu_that_is_divided_has_its_memory_once(monkeypatch):
+    monkeypatch.setattr(memory, "room_bytes", lambda: 6 * GIB)
+    check_fits(lambda: Footprint(GIB, 0, 64, devices=4))
+    with pytest.raises(ValueError, match=r"batch of 64 needs about 8 GiB.*about 48 would fit"):
+        check_fits(lambda: Footprint(2 * GIB, 0, 64, devices=4))
+
+
+def test_running_out_on_the_way_is_explained(monkeypatch):
+    monkeypatch.setattr(memory, "room_bytes", lambda: 6 * GIB)
+    message = "out of memory: a batch of 64 needs .*about 32 would fit: lower --batch-size"
+    with pytest.raises(ValueError, match=message), explained(lambda: Footprint(GIB, 0, 64)):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+
+@pytest.mark.parametrize("error", [jax.errors.JaxRuntimeError("INTERNAL: x"), KeyError("x")])
+def test_other_errors_are_left_as_they_are(error):
+    def refuse():
+        raise AssertionError("nobody asked")
+
+    with pytest.raises(type(error), match="x"), explained(refuse):
+        raise error
+
+
+def test_a_device_tells_its_limit(monkeypatch):
+    class Device:
+        def memory_stats(self):
+            return {"bytes_limit": 123, "bytes_in_use": 7}
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
+    assert memory.room_bytes() == 123
+
+
+@pytest.mark.parametrize("has_meminfo", [True, False])
+def test_a_cpu_has_what_the_operating_system_tells(has_meminfo, monkeypatch, tmp_path):
+    meminfo = tmp_path / "meminfo"
+    if has_meminfo:
+        meminfo.write_text("MemTotal:  99 kB\nMemAvailable:    5 kB\nHugePages_Free:  0\n")
+    monkeypatch.setattr(memory, "MEMINFO", meminfo)
+    monkeypatch.setattr(memory.os, "sysconf", {"SC_PHYS_PAGES": 3, "SC_PAGE_SIZE": 4096}.get)
+    assert memory.room_bytes() == (5 * 1024 if has_meminfo else 3 * 4096)
+
+
+def test_training_steps_compiled_ahead_are_those_that_run(tiny_networks, compilations):
+    spec = ClassifierSpec(tiny_networks[1], 1.0, ("a", "b"), (4, 6, 3), (0.5,) * 3, (0.25,) * 3)
+    learner = ClassifierLearner(spec, TrainConfig(learning_rate=0.0125))
+    data = TrainData(
+        images=np.zeros((12, 4, 6, 3), np.uint8),
+        labels=np.arange(12, dtype=np.int32) % 2,
+        teacher_outputs=np.zeros((12, 2), np.float32),
+        is_generated=np.zeros(12, bool),
+    )
+    groups = {"even": np.arange(0, 12, 2), "odd": np.arange(1, 12, 2)}
+    with compilations() as names:
+        for given in (None, groups):
+            options = {"groups": given, "constants": np.int32(3)}
+            program = compile_steps(learner, data, Budget(4, epochs=1), **options)
+            assert footprint(program, batch_size=4).needed_bytes > STEPS_PER_CALL * 4 * 4 * 6 * 3
+            list(fit(jax.random.key(0), learner, data, Budget(4, epochs=1), **options))
+    assert names.count("run_steps") == 2

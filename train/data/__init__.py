@@ -1,0 +1,1 @@
+"""Image sets: reading, writing, checking and combining them."""

@@ -1,0 +1,74 @@
+"""Several image sets made one: the splits of a set pooled, and extra sets beside a training set."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from train.data.load import ImageData
+
+
+def check_alike(
+    wanted: ImageData, others: Mapping[str, ImageData], *, name: str = "the training set"
+) -> None:
+    """Raises ValueError unless all sets have the same classes and image shape.
+
+    Args:
+        wanted: the set that decides.
+        others: the other sets, by what the message is to call them; it names every difference.
+        name: what the message calls the first set.
+    """
+    problems = []
+    for other, data in others.items():
+        if data.class_names != wanted.class_names:
+            problems.append(
+                f"the classes differ: {wanted.class_names} in {name}, {data.class_names} in {other}"
+            )
+        if data.images.shape[1:] != wanted.images.shape[1:]:
+            problems.append(
+                f"image shapes differ: {wanted.images.shape[1:]} in {name}, "
+                f"{data.images.shape[1:]} in {other}"
+            )
+    if problems:
+        raise ValueError(
+            f"expected sets of the same classes and image shape, but {'; '.join(problems)}; "
+            "choose sets that belong together"
+        )
+
+
+def pool_by_id(splits: Mapping[str, ImageData]) -> ImageData:
+    """Makes one set of several splits, in the order of the ids, so wherever the images lay.
+
+    Args:
+        splits: at least one, by name.
+
+    Returns:
+        Images, labels and ids alone; an image in two splits would be drawn for both.
+
+    Raises:
+        ValueError: the splits differ in classes or image shape, or an id occurs twice.
+    """
+    (first_name, first), *others = splits.items()
+    named = {f"split {name}": data for name, data in others}
+    check_alike(first, named, name=f"split {first_name}")
+    ids = [name for data in splits.values() for name in data.ids]
+    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
+    if twice:
+        raise ValueError(
+            f"expected distinct ids in the splits {', '.join(splits)}, got {len(twice)} that occur "
+            f"more than once, such as {twice[0]}; choose splits without a common image"
+        )
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return ImageData(
+        images=np.concatenate([data.images for data in splits.values()])[order],
+        labels=np.concatenate([data.labels for data in splits.values()])[order],
+        ids=tuple(ids[row] for row in order),
+        class_names=first.class_names,
+    )
+
+
+def count_sources(extra: ImageData, held_out: ImageData) -> int:
+    """Counts the images that are, by their ids, images of another set or were made of them."""
+    known = set(held_out.ids)
+    sources = extra.source_ids or extra.ids
+    return sum(not known.isdisjoint(pair) for pair in zip(extra.ids, sources, strict=True))

@@ -1,0 +1,279 @@
+"""Image data sets by name or directory: TFDS's, or scikit-learn's digits."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from PIL import Image
+from tensorflow_datasets.core.utils.shard_utils import FileInstruction
+
+from train.data.image_data import ImageData, ImageReader, iter_parts, reader_of
+from train.data.open_tfds import INFO_FILE, check_class_names, open_builder
+from train.data.read_split import PILLOW_MODES, open_split
+from train.data.verify import description_problems, read_manifest, shard_problem
+
+DIGITS = "digits"
+DIGITS_SPLITS = {"train": 1437, "test": 360}  # four fifths and one fifth of scikit-learn's 1,797
+DIGITS_SEED = 0
+DIGITS_SIZE_PX = 32
+DIGITS_WHITE = 16  # the brightest of scikit-learn's grey levels
+HINT = "elicit data prepare cifar10 --data-dir DIR"
+
+
+def load_images(
+    name_or_directory: str | Path, split: str = "train", *, data_dir: str | Path | None = None
+) -> ImageData:
+    """Loads a split of an image set into memory; needs neither a network nor TensorFlow.
+
+    Where a `manifest.json` stands beside the data, every shard read is compared with its digest.
+
+    Args:
+        name_or_directory: "digits" (scikit-learn's handwritten digits, enlarged to 32 x 32 x 3),
+            the directory of a TFDS data set in ArrayRecord (that which holds dataset_info.json),
+            or, with `data_dir`, TFDS's name of a set, such as "cifar10" or "cifar10:3.0.2".
+        split: name of a split, or a part of one in TFDS's notation, such as "train[:10%]".
+        data_dir: TFDS's data directory, in which sets are found by name.
+
+    Returns:
+        The images in the order of the files. A set without ids gets "train_00000" and so on, and
+        one without names of classes gets "0" and so on.
+
+    Raises:
+        ValueError: an unknown name or split; a directory that is missing, damaged, in another
+            format or without `image` and `label`; images of several sizes; a label outside its
+            range. The message names the file.
+    """
+    reader = open_images(name_or_directory, split, data_dir=data_dir)
+    return reader.read(0, len(reader))
+
+
+def open_images(
+    name_or_directory: str | Path, split: str = "train", *, data_dir: str | Path | None = None
+) -> ImageReader:
+    """Opens a split of an image set to read it a range at a time, however large it is.
+
+    What is wrong with an image itself is found when it is read, all else at once.
+
+    Args:
+        name_or_directory: as in `load_images`.
+        split: as in `load_images`.
+        data_dir: as in `load_images`.
+
+    Raises:
+        ValueError: as `load_images`.
+    """
+    if str(name_or_directory) == DIGITS:
+        return reader_of(_load_digits(split))
+    builder = _builder(find_directory(name_or_directory, data_dir=data_dir))
+    _check_features(builder)
+    instructions = _file_instructions(builder, split)
+    _check_digests(Path(builder.data_dir), instructions)
+    return open_split(builder, split, instructions)
+
+
+def data_digest(data: ImageData | ImageReader) -> str:
+    """Sha256 over all that the data hold: the same data, the same digest, wherever they lie.
+
+    Of data on disk no more than a part is in memory, and the distributions, if there are any.
+
+    Args:
+        data: in memory or on disk.
+
+    Raises:
+        ValueError: the files are damaged.
+    """
+    reader = reader_of(data) if isinstance(data, ImageData) else data
+    total = hashlib.sha256()
+    for text in _head(reader):
+        total.update(text.encode())
+    distributions: list[tuple[np.ndarray | None, ...]] = []
+    for part in iter_parts(reader):
+        total.update(np.ascontiguousarray(part.images).data)
+        distributions.append((part.targets, part.outputs))
+    total.update(np.ascontiguousarray(reader.labels).data)
+    for column in zip(*distributions, strict=True):
+        for rows in column:
+            if rows is not None:
+                total.update(np.ascontiguousarray(rows).data)
+    return total.hexdigest()
+
+
+def _head(reader: ImageReader) -> Iterator[str]:
+    """The text of (ids, names of the classes, shape of all images) as `repr` writes it."""
+    yield "(("
+    for number, text in enumerate(reader.iter_ids()):
+        yield f", {text!r}" if number else repr(text)
+    yield ",)" if len(reader) == 1 else ")"
+    yield f", {reader.class_names!r}, {(len(reader), *reader.image_shape)!r})"
+
+
+def list_splits(
+    name_or_directory: str | Path, *, data_dir: str | Path | None = None
+) -> dict[str, int]:
+    """Gives the splits of an image set and the number of images in each.
+
+    Args:
+        name_or_directory: as in `load_images`.
+        data_dir: as in `load_images`.
+
+    Returns:
+        The number of images by the name of the split, in the set's order.
+
+    Raises:
+        ValueError: an unknown name, or a missing or damaged directory.
+    """
+    if str(name_or_directory) == DIGITS:
+        return dict(DIGITS_SPLITS)
+    builder = _builder(find_directory(name_or_directory, data_dir=data_dir))
+    return {name: info.num_examples for name, info in builder.info.splits.items()}
+
+
+def find_directory(name_or_directory: str | Path, *, data_dir: str | Path | None = None) -> Path:
+    """Finds the directory that holds a set's dataset_info.json.
+
+    Args:
+        name_or_directory: the directory, or with `data_dir` the name of a set; the newest version
+            is taken unless the name says which.
+        data_dir: TFDS's data directory.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if data_dir is None:
+        directory = Path(name_or_directory).expanduser()
+        _require_set(directory, name_or_directory)
+        return directory
+    name, _, version = str(name_or_directory).partition(":")
+    root = Path(data_dir).expanduser() / name
+    if version:
+        _require_set(root / version, name_or_directory)
+        return root / version
+    versions = [path.parent for path in root.glob(f"*.*.*/{INFO_FILE}")]
+    if not versions:
+        raise ValueError(
+            f"expected the data set {name} in {data_dir}, got no {root}/VERSION/{INFO_FILE}; "
+            f"check both names, or prepare it: {HINT}"
+        )
+    return max(versions, key=_version_key)
+
+
+def _require_set(directory: Path, received: object) -> None:
+    if (directory / INFO_FILE).is_file():
+        return
+    # TFDS's data directory has NAME/VERSION or NAME/CONFIG/VERSION; deeper may lie a whole disk.
+    deeper = ("*", "*/*", "*/*/*")
+    inside = sorted(path.parent for way in deeper for path in directory.glob(f"{way}/{INFO_FILE}"))
+    remedy = (
+        f"did you mean {inside[0]}?"
+        if inside
+        else f'check the path, give --data-dir with the name of a set, use "{DIGITS}", or {HINT}'
+    )
+    raise ValueError(
+        f"expected a data set's directory with {INFO_FILE}, got {str(received)!r}, "
+        f"which {'has none' if directory.is_dir() else 'is no directory'}; {remedy}"
+    )
+
+
+def _version_key(directory: Path) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else -1 for part in directory.name.split("."))
+
+
+def _builder(directory: Path) -> Any:
+    """Opens a set with TFDS, whose metadata are compared with the manifest where there is one."""
+    problems = description_problems(directory, read_manifest(directory) or {})
+    if problems:
+        raise ValueError(
+            f"expected a whole data set, got in {directory} {'; '.join(problems)}; make the set "
+            "again"
+        )
+    return open_builder(directory)
+
+
+def _check_features(builder: Any) -> None:
+    features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        features = {}
+    wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    for name, kind in wanted.items():
+        if name not in features or not isinstance(features[name], kind):
+            raise ValueError(
+                f"expected a feature {name} of type {kind.__name__}, got {sorted(features)} in "
+                f"{builder.data_dir}; choose a data set of labelled images"
+            )
+    image: Any = features["image"]
+    is_usual = len(image.shape) == 3 and image.shape[-1] in PILLOW_MODES
+    if image.np_dtype != np.uint8 or not is_usual:
+        raise ValueError(
+            f"expected uint8 images of 1, 3 or 4 channels, got {image} in "
+            f"{builder.data_dir}; choose another data set"
+        )
+    check_class_names(builder)
+
+
+def _file_instructions(builder: Any, split: str) -> list[FileInstruction]:
+    """Says which records of which files make a split or a part of it."""
+    splits = builder.info.splits
+    try:
+        instructions = splits[split].file_instructions
+    except (KeyError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"expected a split among {sorted(splits)}, got {split!r}; "
+            f"choose one of those of {builder.data_dir}"
+        ) from error
+    if not instructions:
+        raise ValueError(
+            f"expected at least one image, got none in {split!r} of {builder.data_dir}; "
+            "choose another split"
+        )
+    return instructions
+
+
+def _check_digests(directory: Path, instructions: Iterable[FileInstruction]) -> None:
+    """Compares the files with the manifest, where there is one."""
+    manifest = read_manifest(directory)
+    if manifest is None:
+        return
+    entries = {shard["file"]: shard for shard in manifest["shards"]}
+    for name in sorted({Path(instruction.filename).name for instruction in instructions}):
+        if name not in entries:
+            raise ValueError(
+                f"expected {name} among the shards in {directory}/manifest.json, got no such "
+                "entry; make the set again"
+            )
+        problem = shard_problem(directory, entries[name])
+        if problem is not None:
+            raise ValueError(
+                f"expected a whole data set, got in {directory} {problem}; make the set again"
+            )
+
+
+def _load_digits(split: str) -> ImageData:
+    """Gives scikit-learn's digits, enlarged; the split is drawn once for all."""
+    if split not in DIGITS_SPLITS:
+        raise ValueError(
+            f"expected a split among {sorted(DIGITS_SPLITS)}, got {split!r}; {DIGITS} has no other"
+        )
+    from sklearn.datasets import load_digits  # slow to import, and few callers want it
+
+    bunch: Any = load_digits()
+    # RandomState, since numpy promises its stream for all time, and not that of newer generators.
+    order = np.random.RandomState(DIGITS_SEED).permutation(len(bunch.images))
+    train = DIGITS_SPLITS["train"]
+    chosen = np.sort(order[:train] if split == "train" else order[train:])
+    return ImageData(
+        images=np.stack([_enlarge(bunch.images[i]) for i in chosen]),
+        labels=bunch.target[chosen].astype(np.int32),
+        ids=tuple(f"digits_{i:05d}" for i in chosen),
+        class_names=tuple(str(name) for name in bunch.target_names),
+    )
+
+
+def _enlarge(digit: np.ndarray) -> UInt8[np.ndarray, "32 32 3"]:
+    """Scales an 8 x 8 image with levels 0 to 16 bilinearly to 32 x 32, grey in three channels."""
+    grey = Image.fromarray((digit * (255 / DIGITS_WHITE)).astype(np.float32))
+    large = grey.resize((DIGITS_SIZE_PX, DIGITS_SIZE_PX), Image.Resampling.BILINEAR)
+    return np.repeat(np.rint(np.asarray(large)).astype(np.uint8)[:, :, None], 3, axis=2)

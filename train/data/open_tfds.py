@@ -1,0 +1,168 @@
+"""Opens a TFDS data set, anyone's, after a look at what its metadata would have TFDS do.
+
+TFDS imports the module of any class that a `features.json` names, and makes the names of shards
+by Python's `str.format` of whatever template a `dataset_info.json` holds.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from train.storage.listed_files import PLAIN_NAME, check_inside
+from train.storage.strict_json import parse_json, read_json
+
+INFO_FILE = "dataset_info.json"
+FEATURES_FILE = "features.json"
+CLASS_LIMIT = 100_000
+"""Classes of a set; ImageNet-21k has 21,841."""
+
+# "type" is TFDS's older way; the names with underscores are protobuf's own, which it reads too.
+_TYPE_FIELDS = ("pythonClassName", "python_class_name", "type")
+_JSON_FIELD = "json"
+_ADMITTED_TYPES = frozenset(
+    f"{kind.__module__}.{kind.__name__}"
+    for kind in vars(tfds.features).values()
+    if isinstance(kind, type) and issubclass(kind, tfds.features.FeatureConnector)
+)
+_TEMPLATE = re.compile(
+    r"([\w.+-]|\{(DATASET|SPLIT|FILEFORMAT|SHARD_INDEX|NUM_SHARDS|SHARD_X_OF_Y)\})*"
+)
+
+
+def open_builder(directory: Path) -> Any:
+    """Gives TFDS's builder of a set in ArrayRecord.
+
+    Args:
+        directory: that which holds dataset_info.json.
+
+    Raises:
+        ValueError: metadata are missing or damaged, name a class that is not one of TFDS's
+            features or a file outside the directory, or are of a set in another format; the
+            message names the file.
+    """
+    info = _read_object(directory / INFO_FILE)
+    features = _read_object(directory / FEATURES_FILE)
+    _check_names(directory / INFO_FILE, info)
+    _check_types(directory / INFO_FILE, info.get("features"))
+    _check_types(directory / FEATURES_FILE, features)
+    try:
+        builder: Any = tfds.builder_from_directory(directory)
+        suffix = builder.info.file_format.file_suffix
+    except Exception as error:  # TFDS reports damage in exceptions of many kinds
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"expected a TFDS data set, got {directory}, which TFDS cannot read "
+            f"({type(error).__name__}: {reason[0] if reason else ''}); make the set again"
+        ) from error
+    if suffix != "array_record":
+        raise ValueError(
+            f"expected a data set in array_record, got {directory} in {suffix}; "
+            "write it again with TFDS's file_format='array_record'"
+        )
+    _check_shards(directory, builder)
+    return builder
+
+
+def check_class_names(builder: Any) -> None:
+    """Checks a set's classes, whose names TFDS forgets without a word where they do not fit.
+
+    Args:
+        builder: of a set with a feature `label`.
+
+    Raises:
+        ValueError: too many classes or none, or as many names as there are no classes.
+    """
+    path = Path(builder.data_dir) / "label.labels.txt"
+    label = builder.info.features["label"]
+    if not 0 < (label.num_classes or 0) <= CLASS_LIMIT:
+        raise ValueError(
+            f"expected 1 to {CLASS_LIMIT:,} classes, got {label.num_classes} in "
+            f"{path.with_name(FEATURES_FILE)}; make the set again"
+        )
+    if not path.exists():
+        return
+    check_inside(path.parent, path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except ValueError as error:
+        raise ValueError(f"expected UTF-8 in {path}, got {error}; make the set again") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not label.num_classes == len(names) == len(set(names)) or label.names != names:
+        raise ValueError(
+            f"expected {label.num_classes} distinct names of classes in {path}, got {len(names)}, "
+            f"such as {names[:3]!r}; make the set again"
+        )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise ValueError(
+            f"expected {path.name} in {path.parent}, got none; the set is damaged: make it again"
+        )
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"expected a JSON object of TFDS's in {path}, got {type(value).__name__}; "
+            "make the set again"
+        )
+    return value
+
+
+def _check_names(path: Path, info: dict[str, Any]) -> None:
+    """Checks all of which TFDS makes names of files."""
+    splits = info.get("splits", [])
+    if not isinstance(splits, list) or not all(isinstance(split, dict) for split in splits):
+        raise ValueError(f"expected a list of splits in {path}, got another; make the set again")
+    for name in (info.get("name"), *(split.get("name") for split in splits)):
+        if not (isinstance(name, str) and PLAIN_NAME.fullmatch(name)):
+            raise ValueError(
+                f"expected a plain name of the set and of each split in {path}, got {name!r:.60}; "
+                "make the set again"
+            )
+    for split in splits:
+        for field in ("filepathTemplate", "filepath_template"):
+            template = split.get(field, "")
+            if not (isinstance(template, str) and _TEMPLATE.fullmatch(template)):
+                raise ValueError(
+                    f"expected a template of plain names of files in {path}, got "
+                    f"{template!r:.60}; make the set again"
+                )
+
+
+def _check_types(path: Path, description: Any) -> None:
+    """Checks the classes that TFDS would import."""
+    for name in _types(description):
+        if name not in _ADMITTED_TYPES:
+            raise ValueError(
+                f"expected features of TFDS's own types in {path}, got {name!r:.60}, which is not "
+                "imported; write the set again without that feature"
+            )
+
+
+def _types(description: Any) -> Iterator[str]:
+    """Names of classes in a description of features, at any depth."""
+    if isinstance(description, list):
+        for item in description:
+            yield from _types(item)
+    elif isinstance(description, dict):
+        for name, value in description.items():
+            if isinstance(value, str) and name in _TYPE_FIELDS:
+                yield value
+            if isinstance(value, str) and name == _JSON_FIELD:
+                yield from _types(parse_json(value.encode()))
+            yield from _types(value)
+
+
+def _check_shards(directory: Path, builder: Any) -> None:
+    """Checks what the metadata say of the shards."""
+    for split in builder.info.splits.values():
+        if min(split.shard_lengths, default=0) < 0:
+            raise ValueError(
+                f"expected numbers of examples of at least 0 in {directory / INFO_FILE}, got "
+                f"{min(split.shard_lengths)} in {split.name}; make the set again"
+            )
+        for path in split.filepaths:
+            check_inside(directory, Path(path))

@@ -1,0 +1,132 @@
+"""What an image set is: classes, image shape, splits, features, names of shards."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Extra(NamedTuple):
+    """What an optional feature holds for one image.
+
+    Attributes:
+        dtype: numpy's type of its numbers, or `str` for text.
+        per_class: one number a class, shape (k,), rather than a scalar.
+    """
+
+    dtype: type
+    per_class: bool = False
+
+
+EXTRAS: Mapping[str, Extra] = {
+    "target": Extra(np.float32, per_class=True),
+    "output": Extra(np.float32, per_class=True),
+    "kl": Extra(np.float32),
+    "max_error": Extra(np.float32),
+    "steps": Extra(np.int32),
+    "source_id": Extra(str),
+    "predicted": Extra(np.int32),
+    "confidence": Extra(np.float32),
+    "key": Extra(str),
+}
+
+
+@dataclass(frozen=True)
+class ImageSetSpec:
+    """What an image set is, whatever its shards hold.
+
+    Attributes:
+        name: TFDS's name of the set: lower-case letters, digits and underscores.
+        class_names: names of the classes, in the order of their labels.
+        image_shape: height, width and channels (1, 3 or 4) of every image.
+        extras: which of the features in `EXTRAS` every image has.
+        splits: names of the splits, in their order.
+        description: a sentence for the reader.
+        version: three numbers, as TFDS wants.
+
+    Raises:
+        ValueError: a value that TFDS could not write or read back.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    extras: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("train",)
+    description: str = ""
+    version: str = "1.0.0"
+
+    def __post_init__(self) -> None:
+        for word in (self.name, *self.splits):
+            _require(
+                re.fullmatch(r"[a-z][a-z0-9_]*", word) is not None,
+                "a name of a set or split in lower-case letters, digits and _",
+                word,
+            )
+        _require(
+            re.fullmatch(r"\d+\.\d+\.\d+", self.version) is not None,
+            "a version such as 1.0.0",
+            self.version,
+        )
+        # TFDS keeps the names in a text file, one a line, and strips each.
+        names = self.class_names
+        tidy = all(name and name == name.strip() and name.isprintable() for name in names)
+        _require(
+            tidy and 0 < len(names) == len(set(names)),
+            "distinct class names, each of one line and without blanks around it",
+            names,
+        )
+        height, width, channels = self.image_shape
+        _require(
+            height > 0 and width > 0 and channels in (1, 3, 4),
+            "a shape (height, width, channels) with 1, 3 or 4 channels",
+            self.image_shape,
+        )
+        _require(set(self.extras) <= set(EXTRAS), f"features among {sorted(EXTRAS)}", self.extras)
+
+
+class ShardRecord(NamedTuple):
+    """What is known of a shard on disk.
+
+    Attributes:
+        file: its name in the set's directory.
+        num_examples: number of images in it.
+        num_bytes: size of the file.
+        sha256: digest of the file, in hexadecimal.
+    """
+
+    file: str
+    num_examples: int
+    num_bytes: int
+    sha256: str
+
+
+def shard_path(
+    directory: Path, spec: ImageSetSpec, *, split: str, index: int, num_shards: int | None = None
+) -> Path:
+    """Gives the path of a shard.
+
+    Args:
+        directory: the set's directory.
+        spec: the set.
+        split: one of its splits.
+        index: number of the shard in the split, from 0.
+        num_shards: number of shards in the split, for a set that never grows; it then stands in
+            the name, as usual in TFDS. None leaves it out.
+
+    Raises:
+        ValueError: an unknown split, or an index outside [0, num_shards).
+    """
+    _require(split in spec.splits, f"a split among {spec.splits}", split)
+    end = 100_000 if num_shards is None else num_shards  # TFDS writes five digits
+    _require(0 <= index < end, f"an index of a shard in [0, {end})", index)
+    suffix = f"{index:05d}" if num_shards is None else f"{index:05d}-of-{num_shards:05d}"
+    return directory / f"{spec.name}-{split}.array_record-{suffix}"
+
+
+def _require(condition: bool, expected: str, received: object) -> None:
+    if not condition:
+        raise ValueError(f"expected {expected}, got {received!r}")

@@ -1,0 +1,99 @@
+"""Small data sets: so many images of each class, drawn by key (paper B's 500 and 100)."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int64, Key, Shaped
+
+from train.data.load import ImageData
+
+
+class Subset(NamedTuple):
+    """A small data set; both parts begin with the first image drawn of each class, and so on.
+
+    Attributes:
+        train: to learn from.
+        test: to measure with; None where no image of it was asked for.
+    """
+
+    train: ImageData
+    test: ImageData | None
+
+
+def shuffled_classes(
+    key: Key[Array, ""], labels: Shaped[np.ndarray, " n"], *, num_classes: int
+) -> list[Int64[np.ndarray, " m"]]:
+    """Gives the places of each class's images, in an order drawn by fold_in(key, class).
+
+    So a class's order depends neither on the other classes nor on how many are wanted.
+
+    Args:
+        key: draws the orders.
+        labels: classes of the n images, in [0, num_classes).
+        num_classes: number of lists in the result.
+    """
+    places = [np.flatnonzero(labels == label) for label in range(num_classes)]
+    return [
+        own[np.asarray(jax.random.permutation(jax.random.fold_in(key, label), len(own)))]
+        for label, own in enumerate(places)
+    ]
+
+
+def draw_subset(
+    key: Key[Array, ""],
+    data: ImageData,
+    *,
+    per_class: int,
+    test_per_class: int,
+    skip_per_class: int = 0,
+) -> Subset:
+    """Draws so many training images of each class, and after them its test images (B, 3.1).
+
+    The draw is by place: `pool_by_id` gives an order that does not depend on the files.
+
+    Args:
+        key: draws; the same images for any larger number of images too.
+        data: the images to draw from.
+        per_class: training images of each class, at least 1.
+        test_per_class: test images of each class, at least 0.
+        skip_per_class: images of each class to pass over, at least 0: so many training and test
+            images of another subset by the same key.
+
+    Raises:
+        ValueError: a number outside its range, or a class with fewer images than asked for; the
+            message names every such class and its number of images.
+    """
+    if per_class < 1 or test_per_class < 0 or skip_per_class < 0:
+        raise ValueError(
+            "expected at least 1 training image of each class and 0 test images and skipped ones, "
+            f"got {per_class}, {test_per_class} and {skip_per_class}"
+        )
+    places = [
+        own[skip_per_class:]
+        for own in shuffled_classes(key, data.labels, num_classes=len(data.class_names))
+    ]
+    wanted = per_class + test_per_class
+    lacking = [
+        f"{len(own)} of {name}"
+        for name, own in zip(data.class_names, places, strict=True)
+        if len(own) < wanted
+    ]
+    if lacking:
+        raise ValueError(
+            f"expected at least {per_class} + {test_per_class} images of every class, got "
+            f"{', '.join(lacking)}; ask for fewer a class"
+        )
+    # Column by column, so that the first tenth of a part is a tenth of every class.
+    drawn = np.stack([own[:wanted] for own in places])
+    train, test = (part.T.ravel() for part in (drawn[:, :per_class], drawn[:, per_class:]))
+    return Subset(_take(data, train), _take(data, test) if test_per_class else None)
+
+
+def _take(data: ImageData, rows: Int64[np.ndarray, " m"]) -> ImageData:
+    return ImageData(
+        images=data.images[rows],
+        labels=data.labels[rows],
+        ids=tuple(data.ids[row] for row in rows),
+        class_names=data.class_names,
+    )

@@ -1,0 +1,93 @@
+"""Checks an image set on disk against the digests in its manifest."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.data.open_tfds import FEATURES_FILE, INFO_FILE
+from train.storage.files import file_problem
+from train.storage.listed_files import check_digests, check_shards
+from train.storage.strict_json import read_sealed
+
+MANIFEST_FILE = "manifest.json"
+SHARDS = "*.array_record-*"
+DESCRIPTION_FILES = ("label.labels.txt", FEATURES_FILE, INFO_FILE)  # TFDS's
+# In the order of writing: the manifest is the last, and the first to go.
+METADATA_FILES = (*DESCRIPTION_FILES, MANIFEST_FILE)
+ADDED_FIELDS = ("shards", "files", "versions")  # of a manifest: what `commit` adds
+
+
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """Reads `manifest.json`.
+
+    Args:
+        directory: the set's directory.
+
+    Returns:
+        Its fields, or None where there is no manifest.
+
+    Raises:
+        ValueError: the manifest is damaged, or names a file outside the directory.
+    """
+    path = directory / MANIFEST_FILE
+    if not path.is_file():
+        return None
+    manifest = read_sealed(path)
+    check_shards(path, manifest)
+    check_digests(path, manifest.get("files", {}))
+    return manifest
+
+
+def verify(directory: Path) -> list[str]:
+    """Compares every shard, and the other metadata, with their digests in the manifest.
+
+    Args:
+        directory: the set's directory.
+
+    Returns:
+        One line a problem, which names the file and says "missing" or "damaged"; empty where all
+        is well.
+
+    Raises:
+        ValueError: the set has no manifest, or a damaged one.
+    """
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise ValueError(
+            f"expected {MANIFEST_FILE} in {directory}, got none; "
+            "the set is unfinished: run the command that makes it again"
+        )
+    problems = (shard_problem(directory, shard) for shard in manifest["shards"])
+    return [
+        *description_problems(directory, manifest),
+        *(problem for problem in problems if problem is not None),
+    ]
+
+
+def description_problems(directory: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Compares the metadata that TFDS reads with their digests in the manifest.
+
+    Args:
+        directory: the set's directory.
+        manifest: its manifest; one of another hand may know no digests of them.
+
+    Returns:
+        As `verify`.
+    """
+    digests = manifest.get("files", {})
+    found = ((name, file_problem(directory / name, digests[name])) for name in digests)
+    return [f"{name}: {problem}" for name, problem in found if problem is not None]
+
+
+def shard_problem(directory: Path, shard: Mapping[str, Any]) -> str | None:
+    """Compares one shard with its entry in the manifest.
+
+    Args:
+        directory: the set's directory.
+        shard: the entry.
+
+    Returns:
+        One line that names the shard and says "missing" or "damaged", or None.
+    """
+    problem = file_problem(directory / shard["file"], shard["sha256"])
+    return None if problem is None else f"{shard['file']}: {problem}"

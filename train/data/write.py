@@ -1,0 +1,387 @@
+"""Image sets on disk: TFDS data sets in ArrayRecord, written without TensorFlow.
+
+Anyone reads one by `tfds.builder_from_directory(directory).as_data_source()`. Shards come first,
+each whole or absent; the metadata come last and are the commit: `label.labels.txt`,
+`features.json`, `dataset_info.json`, and `manifest.json`, which says how the set was made and holds
+the digests of all the others and its own. A set grows by `uncommit`, more shards, and `commit`.
+"""
+
+import importlib.metadata
+import io
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import (
+    array_record_module,  # pyright: ignore[reportAttributeAccessIssue] -- a compiled module
+)
+from etils import epath
+from jaxtyping import UInt8
+from PIL import Image
+from tensorflow_datasets.core import dataset_info, splits
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+from train.data import array_records
+from train.data.open_tfds import open_builder
+from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, _require, shard_path
+from train.data.verify import ADDED_FIELDS, DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
+from train.storage.files import atomic_write, naming, replacing, sha256_of
+from train.storage.strict_json import SEAL, read_json, write_json, write_sealed
+
+# The number of shards stands in TFDS's usual names; a set that grows would have to rename them all.
+GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
+COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+RECORDED_PACKAGES = ("elicit", "jax", "flax", "optax", "numpy", "tensorflow-datasets")
+PNG_LEVEL = 6  # 1,000 CIFAR-10 images: 124 us and 2,264 bytes each; level 1: 112 us, 2,300 bytes
+ENCODING_THREADS = 4  # zlib leaves Python's lock, which pays for images larger than CIFAR's
+
+
+def write_shard(
+    directory: Path,
+    spec: ImageSetSpec,
+    *,
+    split: str,
+    index: int,
+    columns: Mapping[str, Any],
+    num_shards: int | None = None,
+) -> ShardRecord:
+    """Writes one shard: the same bytes for the same images, in any process.
+
+    Args:
+        directory: the set's directory, made where it lacks.
+        spec: the set.
+        split: one of its splits.
+        index: number of the shard in the split, from 0.
+        columns: n values of every feature: `id` (text, distinct), `image` (uint8, shape
+            (n, *image_shape)), `label` (integers in [0, k)) and the set's extras.
+        num_shards: as in `shard_path`.
+
+    Returns:
+        The record of the shard, for `commit`.
+
+    Raises:
+        ValueError: a column is missing, unknown, or of another length, shape, type or range.
+    """
+    path = shard_path(directory, spec, split=split, index=index, num_shards=num_shards)
+    checked = _checked_columns(spec, columns)
+    with ThreadPoolExecutor(ENCODING_THREADS) as pool:
+        pngs = list(pool.map(_encode_png, checked["image"]))
+    directory.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        # One record a group: a reader then reaches any image without its neighbours.
+        writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
+        for record in _serialized(spec, {**checked, "image": pngs}):
+            writer.write(record)
+        writer.close()
+    return ShardRecord(path.name, len(pngs), path.stat().st_size, sha256_of(path))
+
+
+def describe_shard(path: Path) -> ShardRecord:
+    """Describes a shard that lies on disk already.
+
+    Reads all of it, since ArrayRecord checks its digests only on reading.
+
+    Args:
+        path: the shard.
+
+    Raises:
+        ValueError: the shard is missing or damaged; the message names it.
+    """
+    count = sum(map(len, array_records.iter_records(path)))
+    return ShardRecord(path.name, count, path.stat().st_size, sha256_of(path))
+
+
+def read_extras(
+    directory: Path, names: Sequence[str], *, split: str = "train"
+) -> dict[str, np.ndarray]:
+    """Reads numeric features of a committed set without decoding its images.
+
+    Nothing else of the set stays in memory.
+
+    Args:
+        directory: the set's directory.
+        names: of the features, such as "kl".
+        split: one of its splits.
+
+    Returns:
+        An array for each name, one row an image.
+
+    Raises:
+        ValueError: the set is damaged or has no such feature or split; the message names it.
+    """
+    builder = open_builder(directory)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    try:
+        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        at_once = array_records.RECORDS_AT_ONCE
+        for start in range(0, len(source), at_once):
+            rows = source.__getitems__(range(start, min(start + at_once, len(source))))
+            for name, column in parts.items():
+                column.append(np.stack([row[name] for row in rows]))
+        return {name: np.concatenate(column) for name, column in parts.items()}
+    except Exception as error:  # TFDS reports damage in exceptions of many kinds
+        raise ValueError(
+            f"expected {', '.join(names)} of every image in {split!r} of {directory}, got "
+            f"{type(error).__name__}: {error}; make the set again"
+        ) from error
+
+
+def commit(
+    directory: Path,
+    spec: ImageSetSpec,
+    shards: Mapping[str, Sequence[ShardRecord]],
+    *,
+    manifest: Mapping[str, Any],
+) -> None:
+    """Writes the metadata, by which the shards become a data set.
+
+    Args:
+        directory: the set's directory, with the shards in it.
+        spec: the set.
+        shards: for every split that the set has, its shards in the order of their indices.
+        manifest: how the set was made (configuration, key, ...): what JSON can hold. The digests of
+            the shards, of the other metadata and its own, and the versions of the packages are
+            added to it.
+
+    Raises:
+        ValueError: no shards, one under an unexpected name or not on disk, or a manifest with
+            fields of ours (`ADDED_FIELDS`) or values that JSON does not know.
+    """
+    _require(
+        {*ADDED_FIELDS, SEAL}.isdisjoint(manifest),
+        f"a manifest without the fields {', '.join(ADDED_FIELDS)} and {SEAL}, which are added",
+        sorted(manifest),
+    )
+    _require(
+        bool(shards) and all(shards.values()), "at least one shard in every split", dict(shards)
+    )
+    templates = {split: _template(directory, spec, split, shards[split]) for split in shards}
+    records = [{"split": split, **record._asdict()} for split in shards for record in shards[split]]
+    with tempfile.TemporaryDirectory() as place:
+        # Staged elsewhere, because TFDS does not write its files atomically.
+        staged = Path(place)
+        with naming(staged):
+            _dataset_info(spec, shards, templates).write_to_directory(epath.Path(staged))
+        for path in staged.glob("*.json"):
+            write_json(path, read_json(path))  # the same bytes every time
+        files = {name: sha256_of(staged / name) for name in DESCRIPTION_FILES}
+        added = {"shards": records, "files": files, "versions": _versions()}
+        write_sealed(staged / MANIFEST_FILE, {**manifest, **added})
+        for name in METADATA_FILES:
+            atomic_write(directory / name, (staged / name).read_bytes())
+
+
+def write_splits(
+    directory: Path,
+    spec: ImageSetSpec,
+    splits: Mapping[str, Iterable[Mapping[str, Any]]],
+    *,
+    num_shards: int = 1,
+    manifest: Mapping[str, Any],
+) -> None:
+    """Writes a whole set at once, one that never grows.
+
+    Args:
+        directory: the set's directory, still under a temporary name.
+        spec: the set.
+        splits: for every split, the columns of its shards, as in `write_shard`; what makes them
+            one by one needs the memory of one.
+        num_shards: number of shards in each split.
+        manifest: as in `commit`.
+
+    Raises:
+        ValueError: as `write_shard` and `commit`.
+    """
+    shards = {
+        split: [
+            write_shard(
+                directory, spec, split=split, index=i, columns=columns, num_shards=num_shards
+            )
+            for i, columns in enumerate(parts)
+        ]
+        for split, parts in splits.items()
+    }
+    commit(directory, spec, shards, manifest=manifest)
+
+
+def uncommit(directory: Path) -> None:
+    """Takes the metadata away, the manifest first: until the next commit the set is unfinished.
+
+    Args:
+        directory: the set's directory; nothing happens where it holds no metadata.
+    """
+    for name in reversed(METADATA_FILES):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _checked_columns(spec: ImageSetSpec, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the columns as arrays or tuples of text, each of the length, shape and type wanted."""
+    wanted = {"id", "image", "label", *spec.extras}
+    _require(set(columns) == wanted, f"the columns {sorted(wanted)}", sorted(columns))
+    images = np.asarray(columns["image"])
+    shape = f"uint8 images of shape (n, {', '.join(map(str, spec.image_shape))}) with n > 0"
+    _require(
+        images.dtype == np.uint8 and images.shape[1:] == spec.image_shape and len(images) > 0,
+        shape,
+        f"{images.dtype} {images.shape}",
+    )
+    size, num_classes = len(images), len(spec.class_names)
+    ids = _checked_text("id", columns["id"], size)
+    _require(len(set(ids)) == size, "distinct ids", f"{size - len(set(ids))} repeated ones")
+    labels = np.asarray(columns["label"])
+    _require(
+        labels.shape == (size,) and labels.dtype.kind in "iu",
+        f"{size} integers as labels",
+        f"{labels.dtype} {labels.shape}",
+    )
+    outside = labels[(labels < 0) | (labels >= num_classes)]
+    _require(outside.size == 0, f"labels in [0, {num_classes})", outside[:3].tolist())
+    extras = {name: _checked_extra(name, columns[name], size, num_classes) for name in spec.extras}
+    return {"id": ids, "image": images, "label": labels, **extras}
+
+
+def _checked_extra(name: str, values: Any, size: int, num_classes: int) -> Any:
+    """Checks the column of an optional feature."""
+    extra = EXTRAS[name]
+    if extra.dtype is str:
+        return _checked_text(name, values, size)
+    array = np.asarray(values)
+    shape = (size, num_classes) if extra.per_class else (size,)
+    _require(
+        array.dtype == extra.dtype and array.shape == shape,
+        f"{np.dtype(extra.dtype)} {shape} as {name}",
+        f"{array.dtype} {array.shape}",
+    )
+    _require(bool(np.isfinite(array).all()), f"finite numbers as {name}", "a NaN or an infinity")
+    return array
+
+
+def _checked_text(name: str, values: Any, size: int) -> tuple[str, ...]:
+    texts = tuple(values)
+    _require(
+        len(texts) == size and all(isinstance(text, str) for text in texts),
+        f"{size} strings as {name}",
+        f"{len(texts)} values such as {texts[:1]!r}",
+    )
+    return texts
+
+
+def _encode_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
+    buffer = io.BytesIO()
+    pixels = image[:, :, 0] if image.shape[-1] == 1 else image  # Pillow's grey has no channel axis
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def _serialized(spec: ImageSetSpec, columns: Mapping[str, Any]) -> list[bytes]:
+    """Serialises every example; a protobuf map comes in no fixed order unless asked."""
+    features = _features(spec)
+    specs: Any = features.get_serialized_info()
+    serializer = ExampleSerializer(specs)
+    rows = zip(*columns.values(), strict=True)
+    encoded = (features.encode_example(dict(zip(columns, row, strict=True))) for row in rows)
+    return [
+        serializer.get_tf_example(example).SerializeToString(deterministic=True)
+        for example in encoded
+    ]
+
+
+def _features(spec: ImageSetSpec) -> tfds.features.FeaturesDict:
+    """Gives TFDS's description of an example."""
+    return tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "image": tfds.features.Image(shape=spec.image_shape, encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=list(spec.class_names)),
+            **{name: _extra_feature(EXTRAS[name], len(spec.class_names)) for name in spec.extras},
+        }
+    )
+
+
+def _extra_feature(extra: Extra, num_classes: int) -> tfds.features.FeatureConnector:
+    if extra.dtype is str:
+        return tfds.features.Text()
+    if extra.per_class:
+        return tfds.features.Tensor(shape=(num_classes,), dtype=extra.dtype)
+    return tfds.features.Scalar(extra.dtype)
+
+
+def _template(
+    directory: Path, spec: ImageSetSpec, split: str, records: Sequence[ShardRecord]
+) -> str:
+    """Finds which of the two ways of naming a split's shards follow, and that they exist."""
+    names = [record.file for record in records]
+    for template, count in ((GROWING_TEMPLATE, None), (COUNTED_TEMPLATE, len(names))):
+        paths = [
+            shard_path(directory, spec, split=split, index=i, num_shards=count)
+            for i in range(len(names))
+        ]
+        if names == [path.name for path in paths]:
+            absent = [path.name for path in paths if not path.is_file()]
+            _require(not absent, f"all shards in {directory}", f"none under the names {absent}")
+            return template
+    raise ValueError(
+        f"expected the shards of {split} in order from 00000 and without gaps, got {names}"
+    )
+
+
+def _dataset_info(
+    spec: ImageSetSpec, shards: Mapping[str, Sequence[ShardRecord]], templates: Mapping[str, str]
+) -> tfds.core.DatasetInfo:
+    """Gives TFDS's description of the set."""
+    identity = dataset_info.DatasetIdentity(
+        name=spec.name,
+        version=tfds.core.Version(spec.version),
+        data_dir="",  # not kept: a set may be moved
+        module_name="elicit",
+    )
+    info = tfds.core.DatasetInfo(
+        builder=identity,
+        description=spec.description,
+        features=_features(spec),
+        supervised_keys=("image", "label"),
+    )
+    info.set_file_format("array_record")  # else TFDS takes it for TFRecord
+    info.set_splits(
+        splits.SplitDict(
+            [
+                _split_info(spec, split, shards[split], templates[split])
+                for split in spec.splits
+                if split in shards
+            ]
+        )
+    )
+    return info
+
+
+def _split_info(
+    spec: ImageSetSpec, split: str, records: Sequence[ShardRecord], template: str
+) -> tfds.core.SplitInfo:
+    return tfds.core.SplitInfo(
+        name=split,
+        shard_lengths=[record.num_examples for record in records],
+        num_bytes=sum(record.num_bytes for record in records),
+        filename_template=tfds.core.ShardedFileTemplate(
+            data_dir=epath.Path(),
+            template=template,
+            dataset_name=spec.name,
+            split=split,
+            filetype_suffix="array_record",
+        ),
+    )
+
+
+def _versions() -> dict[str, str]:
+    """Gives the versions of the packages that can change a set's bytes."""
+    return {name: _version(name) for name in RECORDED_PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

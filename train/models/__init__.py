@@ -1,0 +1,1 @@
+"""Classifiers' networks and their layers."""

@@ -1,0 +1,131 @@
+"""Classifiers' architectures, as Flax Linen modules from normalised images to logits."""
+
+import math
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from train.models.convolution import DTypeLike
+from train.models.layers import Conv, max_pool_2x2
+
+NetworkName = Literal["vgg16", "vgg-small", "kono-cnn"]
+
+# A number is a 3×3 convolution with so many output channels; "M" is a 2×2 pooling.
+# Simonyan and Zisserman 2015, configuration D, with the single dense layer usual on CIFAR-10.
+VGG16 = (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M")
+# After configuration A of the same paper, at half its width and without its last block.
+VGG_SMALL = (32, "M", 64, "M", 128, 128, "M", 256, 256, "M")
+KONO_CNN = (64, 64, "M", 128, 128, "M")  # Paper B, table 1
+
+BATCH_NORM_MOMENTUM = 0.9
+"""Share of the old running average, as in PyTorch's default of 0.1 for the new."""
+
+
+class ConvNet(nn.Module):
+    """Blocks of 3×3 convolutions with ReLU and 2×2 poolings, then dense layers.
+
+    Attributes:
+        num_classes: k.
+        layout: output channels of each convolution, and "M" for a pooling.
+        hidden: sizes of the dense layers before the last one.
+        batch_norm: whether batch norm follows each convolution.
+        dtype: of the computation; parameters, statistics and results are float32.
+    """
+
+    num_classes: int
+    layout: tuple[int | str, ...]
+    hidden: tuple[int, ...] = ()
+    batch_norm: bool = True
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "n h w c"], *, train: bool, features: bool = False
+    ) -> Float[Array, "n k_or_d"]:
+        """Computes logits, or the features that the last dense layer takes.
+
+        Args:
+            images: normalised; height and width divisible by 2 for each pooling.
+            train: batch norm uses and updates by the batch's statistics, else the running ones.
+            features: stop before the last dense layer. Parameters are made from logits only.
+
+        Returns:
+            The k logits, or the d features, of every image; float32.
+        """
+        x = images.astype(self.dtype)
+        for item in self.layout:
+            x = max_pool_2x2(x) if item == "M" else self._convolution(x, int(item), train)
+        x = x.reshape(len(x), -1)
+        for size in self.hidden:
+            x = nn.relu(nn.Dense(size, dtype=self.dtype)(x))
+        if not features:
+            x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        return x.astype(jnp.float32)
+
+    def _convolution(self, x: Array, features: int, train: bool) -> Array:
+        x = Conv(features, use_bias=not self.batch_norm, dtype=self.dtype)(x)
+        if self.batch_norm:
+            x = nn.BatchNorm(
+                use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=self.dtype
+            )(x)
+        return nn.relu(x)
+
+
+class _Architecture(NamedTuple):
+    layout: tuple[int | str, ...]
+    hidden: tuple[int, ...] = ()
+    batch_norm: bool = True
+
+
+NETWORKS: dict[str, _Architecture] = {
+    "vgg16": _Architecture(VGG16),
+    "vgg-small": _Architecture(VGG_SMALL),
+    "kono-cnn": _Architecture(KONO_CNN, hidden=(1024,), batch_norm=False),
+}
+
+
+def build_network(
+    name: str, *, num_classes: int, width: float = 1.0, dtype: DTypeLike = jnp.float32
+) -> ConvNet:
+    """Makes an architecture by name.
+
+    Args:
+        name: "vgg16", "vgg-small" or "kono-cnn".
+        num_classes: k, at least 2.
+        width: factor on all channel counts, above 0; they stay at least 1.
+        dtype: of the computation.
+
+    Raises:
+        ValueError: the name is unknown or a number is outside its range.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}")
+    if num_classes < 2:
+        raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
+    if not 0 < width < math.inf:
+        raise ValueError(f"width must be above 0 and finite, got {width}")
+    architecture = NETWORKS[name]
+    return ConvNet(
+        num_classes=num_classes,
+        layout=_scale(architecture.layout, width),
+        hidden=_scale(architecture.hidden, width),
+        batch_norm=architecture.batch_norm,
+        dtype=dtype,
+    )
+
+
+def check_image_shape(name: str, image_shape: tuple[int, int, int]) -> None:
+    """Raises ValueError unless height and width can be halved by every pooling of a network."""
+    factor = 2 ** NETWORKS[name].layout.count("M")
+    height, width, _ = image_shape
+    if height % factor or width % factor:
+        raise ValueError(
+            f"{name} halves images {factor.bit_length() - 1} times, so height and width must be "
+            f"multiples of {factor}; got {height}×{width}"
+        )
+
+
+def _scale(layout: tuple, width: float) -> tuple:
+    return tuple(item if item == "M" else max(1, round(item * width)) for item in layout)

@@ -1,0 +1,311 @@
+"""Run directories: the configuration first, then what the run appends, the result last.
+
+`config.json` is what a run was asked for; `metrics.jsonl` has a line an epoch and no times, so that
+an interrupted and resumed run ends with the same bytes as an undisturbed one; every checkpoint
+holds the lines up to it. `result.json` holds the digests of all that belongs to the run, and its
+own: whatever is damaged after that is found.
+"""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+
+from train.storage.files import atomic_write, file_problem, naming, sha256_of
+from train.storage.listed_files import check_digests
+from train.storage.strict_json import SEAL, parse_json, read_json, read_sealed, write_sealed
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+RESULT_FILE = "result.json"
+
+FILES = "files"
+"""Field of a result: the digests of the run's files."""
+
+
+ADDED_LATER = MappingProxyType({"added later": True})
+"""Metadata of a dataclass's field that configurations on disk do not know: `as_json` leaves it out
+where it is at its default, so digests over what was made without it stay what they are."""
+
+
+def as_json(value: Any) -> Any:
+    """A configuration as JSON's own types: dataclasses become objects, paths text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        found = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {f.name: as_json(item) for f, item in found.items() if not _is_left_out(f, item)}
+    if isinstance(value, dict):
+        return {str(name): as_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
+    if not field.metadata.keys() & ADDED_LATER.keys():
+        return False
+    if field.default_factory is dataclasses.MISSING:
+        return value == field.default
+    return value == field.default_factory()
+
+
+def open_run(
+    directory: Path, config: Any, *, check: Callable[[], object] = lambda: None
+) -> dict[str, Any] | None:
+    """Begins a run in a new directory, or finds one of the same configuration.
+
+    Args:
+        directory: made where it lacks.
+        config: a dataclass or dict.
+        check: called where the run is a new one, before anything is written into its directory;
+            raises what is against it. For what takes long to find out.
+
+    Returns:
+        The content of its `result.json`, if the run is complete; None if there is something to do.
+
+    Warns:
+        UserWarning: the run is complete but damaged, so there is something to do; each file is
+            named.
+
+    Raises:
+        ValueError: the directory holds something else; the message names what differs.
+    """
+    wanted = as_json(config)
+    path = directory / CONFIG_FILE
+    if path.is_file():
+        differing = differences(read_sealed(path), wanted)
+        if differing:
+            raise ValueError(
+                f"{directory} holds a run of another configuration: {'; '.join(differing)}. "
+                "Choose another --out, or repeat the command that made it; if this is that "
+                f"command, {path} is damaged: restore it, or remove the directory"
+            )
+        return _whole_result(directory)
+    if directory.exists() and not (directory.is_dir() and _is_empty(directory)):
+        raise ValueError(
+            f"{directory} is there already and is not a run, having no file {CONFIG_FILE}; choose "
+            "another --out, or remove it"
+        )
+    _begin(directory, check)
+    write_sealed(path, wanted)
+    return None
+
+
+def _whole_result(directory: Path) -> dict[str, Any] | None:
+    """The result of a run that is complete and undamaged."""
+    if not (directory / RESULT_FILE).is_file():
+        return None
+    problems = result_problems(directory)
+    if not problems:
+        return read_result(directory)
+    warnings.warn(
+        f"{directory} was complete and is damaged; it is made again from its last good "
+        f"checkpoints: {'; '.join(problems)}",
+        stacklevel=3,
+    )
+    return None
+
+
+def write_result(directory: Path, result: Mapping[str, Any], *, of: Sequence[str]) -> None:
+    """Writes a run's result, by which it is complete, with the digests of the run's files.
+
+    Args:
+        directory: the run's.
+        result: what JSON can hold, without the fields `files` and `sha256`.
+        of: names of the files and directories that belong to the run; those that are not there are
+            left out.
+    """
+    paths = sorted(path for name in of for path in _files_of(directory / name))
+    digests = {path.relative_to(directory).as_posix(): sha256_of(path) for path in paths}
+    write_sealed(directory / RESULT_FILE, {**result, FILES: digests})
+
+
+def read_result(directory: Path) -> dict[str, Any]:
+    """Reads a run's result; the digests are left out.
+
+    A result without any, which was written before there were some, is read as it is.
+
+    Args:
+        directory: the run's.
+
+    Raises:
+        ValueError: the result is damaged; the message names the file.
+        FileNotFoundError: the run has no result.
+    """
+    return {name: value for name, value in _read_result(directory).items() if name != FILES}
+
+
+def check_digest(directory: Path, field: str, found: str, *, of: str) -> None:
+    """Compares what was trained, as it was loaded, with the run's result.
+
+    Args:
+        directory: the run's; one without a result has nothing to compare with.
+        field: of the result, which holds the digest.
+        found: digest of what was loaded.
+        of: name of the file or directory that it was loaded from.
+
+    Raises:
+        ValueError: the two differ, or the result is damaged.
+    """
+    path = directory / RESULT_FILE
+    if not path.is_file():
+        return
+    wanted = read_result(directory).get(field)
+    if wanted != found:
+        raise ValueError(
+            f"{path} does not agree with {of}: {field} was {wanted}, now {found}; one of them is "
+            "damaged: repeat the command that made them"
+        )
+
+
+def result_problems(directory: Path) -> list[str]:
+    """Compares a complete run with the digests in its result.
+
+    Args:
+        directory: the run's.
+
+    Returns:
+        A line for each file that is missing or damaged, which names it; none for a result without
+        digests.
+    """
+    try:
+        digests = _read_result(directory).get(FILES, {})
+    except ValueError as error:
+        return [str(error)]
+    found = ((path := directory / name, file_problem(path, digests[name])) for name in digests)
+    return [f"{path}: {problem}" for path, problem in found if problem is not None]
+
+
+def _read_result(directory: Path) -> dict[str, Any]:
+    path = directory / RESULT_FILE
+    result = read_sealed(path)
+    if not isinstance(result, dict):
+        raise ValueError(f"expected an object in {path}, got {type(result).__name__}")
+    check_digests(path, result.get(FILES, {}))
+    # A flipped byte may hide the digest itself from read_sealed, but then not this one too.
+    if FILES in result and SEAL not in read_json(path):
+        raise ValueError(f"{path} is damaged: it has lost its sha256")
+    return result
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [below for below in path.rglob("*") if below.is_file()]
+    return [path] if path.is_file() else []
+
+
+def _begin(directory: Path, check: Callable[[], object]) -> None:
+    """Makes a directory, which is quickly refused, and unmakes it if the check refuses the run."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        check()
+    except BaseException:
+        for path in missing:
+            with contextlib.suppress(OSError):  # another process may have put something there
+                path.rmdir()
+        raise
+
+
+def _is_empty(directory: Path) -> bool:
+    """Whether a directory holds nothing but what a killed writer left under a temporary name."""
+    return all(path.name.endswith(".partial") for path in directory.iterdir())
+
+
+def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:
+    """Lines such as "epochs was 5, now 6", one for each field that differs."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return [] if found == wanted else [f"{name} was {found!r}, now {wanted!r}"]
+    lines = []
+    for field in sorted({*found, *wanted}):
+        inner = f"{name}.{field}" if name else field
+        lines += differences(found.get(field), wanted.get(field), name=inner)
+    return lines
+
+
+def check_key(key: int) -> None:
+    """Raises ValueError for a seed that JAX would cut to 32 bits, hence make another's equal."""
+    if not 0 <= key < 2**32:
+        raise ValueError(f"key must be at least 0 and below 2**32, got {key}")
+
+
+def append_metrics(directory: Path, line: dict[str, Any]) -> None:
+    """Appends one line to a run's metrics."""
+    path = directory / METRICS_FILE
+    with naming(path), path.open("a") as file:
+        file.write(json.dumps(line, sort_keys=True) + "\n")
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's metrics; a last line cut off by a kill is left out.
+
+    Raises:
+        ValueError: a line is no JSON object; the message names the file and the line.
+    """
+    path = directory / METRICS_FILE
+    if not path.is_file():
+        return []
+    *whole, _ = path.read_bytes().split(b"\n")
+    return [_parse_line(path, number, line) for number, line in enumerate(whole, 1)]
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        value = parse_json(line)
+    except ValueError as error:
+        raise ValueError(
+            f"expected JSON in line {number} of {path}, got other ({error})"
+        ) from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object in line {number} of {path}, got {value!r:.60}")
+    return value
+
+
+def metrics_bytes(directory: Path) -> bytes:
+    """A run's metrics as they lie in the file; nothing where there are none."""
+    path = directory / METRICS_FILE
+    return path.read_bytes() if path.is_file() else b""
+
+
+def restore_metrics(directory: Path, lines: bytes) -> None:
+    """Puts back the metrics up to a checkpoint, unless the file begins with them.
+
+    Args:
+        directory: of the run.
+        lines: as `metrics_bytes` gave them when the checkpoint was saved.
+
+    Warns:
+        UserWarning: they were lost.
+    """
+    if not metrics_bytes(directory).startswith(lines):
+        warnings.warn(
+            f"{directory / METRICS_FILE} is damaged; it is restored from the checkpoint",
+            stacklevel=2,
+        )
+        write_metrics(directory, lines)
+
+
+def write_metrics(directory: Path, lines: bytes) -> None:
+    """Writes the whole of a run's metrics, which drops all that came after these lines."""
+    atomic_write(directory / METRICS_FILE, lines)
+
+
+def environment() -> dict[str, Any]:
+    """What a figure was made with: device, versions and the command."""
+    packages = ("elicit", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
+    device = jax.devices()[0]
+    return {
+        "device": f"{len(jax.devices())} × {device.platform} ({device.device_kind})",
+        "versions": {
+            "python": sys.version.split()[0],
+            **{package: metadata.version(package) for package in packages},
+        },
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }

@@ -1,0 +1,126 @@
+"""Training sets: originals, originals with a part replaced (A, 3.1), and images added to them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+
+from train.data.combine import check_alike
+from train.data.load import ImageData
+
+
+class TrainData(NamedTuple):
+    """A training set, ready for the device.
+
+    Attributes:
+        images: grey levels.
+        labels: true classes, in [0, k).
+        teacher_outputs: q, read where `is_generated`.
+        is_generated: which images are synthesised.
+    """
+
+    images: UInt8[Array | np.ndarray, "n h w c"]
+    labels: Int[Array | np.ndarray, " n"]
+    teacher_outputs: Float[Array | np.ndarray, "n k"]
+    is_generated: Bool[Array | np.ndarray, " n"]
+
+
+def original_data(data: ImageData) -> TrainData:
+    """A training set of originals alone, in fresh arrays."""
+    count = len(data.labels)
+    return TrainData(
+        images=data.images.copy(),
+        labels=np.asarray(data.labels, np.int32),
+        teacher_outputs=np.zeros((count, len(data.class_names)), np.float32),
+        is_generated=np.zeros(count, bool),
+    )
+
+
+def replace_images(
+    key: Key[Array, ""], originals: ImageData, synthesised: ImageData, *, fraction: float
+) -> TrainData:
+    """Puts synthesised images in the places of the originals that they were made from.
+
+    The originals are put in an order drawn by the key, and the first round(fraction·n) of those
+    that the synthesised set covers are replaced, image and dense output. Labels stay: an image's
+    label is that of its original. A set made from part of the training set will do, as long as it
+    covers enough.
+
+    Args:
+        key: draws the order.
+        originals: the training set.
+        synthesised: made from it; its `source_ids` are ids of `originals`.
+        fraction: in [0, 1].
+
+    Raises:
+        ValueError: the fraction is outside its range, the two sets do not belong together, or too
+            few images are covered.
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction must be in [0, 1], got {fraction}")
+    if synthesised.source_ids is None or synthesised.outputs is None:
+        raise ValueError(
+            "the set of replacements has no source_id and output; make it with: elicit synthesize"
+        )
+    check_alike(originals, {"the replacements": synthesised})
+    place_of = {source: place for place, source in enumerate(synthesised.source_ids)}
+    sources = np.array([place_of.get(name, -1) for name in originals.ids])
+    order = np.asarray(jax.random.permutation(key, len(originals.ids)))
+    wanted = round(fraction * len(order))
+    covered = order[sources[order] >= 0]
+    if len(covered) < wanted:
+        raise ValueError(
+            f"fraction {fraction} of {len(order)} images needs {wanted} replacements, but the set "
+            f"covers {len(covered)}; synthesise more, or lower the fraction"
+        )
+    chosen = covered[:wanted]
+    data = original_data(originals)
+    for column, replacement in (
+        (data.images, synthesised.images),
+        (data.teacher_outputs, synthesised.outputs),
+    ):
+        column[chosen] = replacement[sources[chosen]]
+    data.is_generated[chosen] = True
+    _check_labels(originals, synthesised, chosen, sources)
+    return data
+
+
+def _check_labels(
+    originals: ImageData, synthesised: ImageData, chosen: np.ndarray, sources: np.ndarray
+) -> None:
+    differ = originals.labels[chosen] != synthesised.labels[sources[chosen]]
+    if differ.any():
+        name = originals.ids[chosen[np.argmax(differ)]]
+        raise ValueError(
+            f"image {name} has another label in the replacements; they were made from another set"
+        )
+
+
+def add_images(data: TrainData, originals: ImageData, extras: Mapping[str, ImageData]) -> TrainData:
+    """Puts the images of other sets after those of a training set.
+
+    An extra image with a dense output counts as synthesised, as it does when it replaces its
+    original; any other, such as one drawn from a generator, counts as an original.
+
+    Args:
+        data: the training set, some of its images perhaps replaced.
+        originals: the set that it was made of, for its classes.
+        extras: the other sets, by the names that a message is to call them.
+
+    Raises:
+        ValueError: the sets differ in classes or image shape; every difference is named.
+    """
+    check_alike(originals, extras)
+    parts = [data, *map(_as_train_data, extras.values())]
+    return TrainData(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _as_train_data(extra: ImageData) -> TrainData:
+    data = original_data(extra)
+    if extra.outputs is None:
+        return data
+    return data._replace(
+        teacher_outputs=extra.outputs, is_generated=np.ones(len(extra.labels), bool)
+    )
