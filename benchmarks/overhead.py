@@ -24,7 +24,7 @@ from timing import Call, Spread, spread, timed
 
 import imgopt
 from experiments.synthesis.kept_batches import keep_batch
-from experiments.training_run import CHECKPOINT_EVERY_SECONDS
+from experiments.training.session import CHECKPOINT_EVERY_SECONDS
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, classify_function
 from train.models.networks import NetworkName

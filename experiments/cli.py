@@ -21,12 +21,14 @@ import itertools
 import os
 import signal
 import sys
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
+from experiments.commands import COMMANDS, Command
 from experiments.console.signals import Stopped, stopping_on_signals
 
 CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
@@ -44,125 +46,6 @@ ADVICE = {
     ),
 }
 """What to do about an error of the system, by its number."""
-
-
-class Command(NamedTuple):
-    """Where a command lives, and a line of help.
-
-    Attributes:
-        module: in which it lives.
-        config: its dataclass of options.
-        function: what runs it.
-        help: the line.
-        writes: of its options or their properties, the directory that it alone may write
-            meanwhile; None where it only reads, or writes single files at once.
-        takes_hosts: whether several processes can do it together.
-    """
-
-    module: str
-    config: str
-    function: str
-    help: str
-    writes: str | None = "out"
-    takes_hosts: bool = False
-
-
-COMMANDS: dict[str, Command] = {
-    "quickstart": Command(
-        "experiments.quickstart.synthesis", "QuickstartConfig", "quickstart",
-        "the whole job on handwritten digits, with a report; two minutes on a laptop",
-        writes="directory",
-    ),
-    "data prepare": Command(
-        "experiments.data.prepare_cifar10", "PrepareConfig", "prepare",
-        "CIFAR-10's official archive → a TFDS data set, without TensorFlow",
-        writes="target",
-    ),
-    "data import": Command(
-        "experiments.data.import_folder", "ImportConfig", "import_folder",
-        "a folder of your own pictures, one subfolder a class → a TFDS data set",
-    ),
-    "data show": Command(
-        "experiments.data.show", "ShowConfig", "show",
-        "classes, counts and a contact sheet of a data set",
-        writes=None,
-    ),
-    "data subset": Command(
-        "experiments.data.subset", "SubsetConfig", "make_subset",
-        "so many images of each class, drawn by key → a small data set",
-    ),
-    "augment": Command(
-        "experiments.data.augment", "AugmentConfig", "augment",
-        "random squares of a set's images, enlarged → an image set",
-    ),
-    "classifier train": Command(
-        "experiments.classifier.train", "ClassifierTrainConfig", "train_classifier",
-        "train a classifier, also with images replaced by synthesised ones, or with extra sets",
-        takes_hosts=True,
-    ),
-    "classifier evaluate": Command(
-        "experiments.classifier.evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",
-        "accuracy, confusion and calibration on a whole test set",
-        writes=None,
-    ),
-    "gan train": Command(
-        "experiments.gan.train", "GanTrainConfig", "train_gan",
-        "train a DCGAN or a Stacked GAN on a small data set",
-        takes_hosts=True,
-    ),
-    "gan sample": Command(
-        "experiments.gan.sample", "GanSampleConfig", "sample_gan",
-        "images of chosen classes from a GAN, sorted by a classifier if asked → an image set",
-    ),
-    "select": Command(
-        "experiments.gan.select", "SelectConfig", "select",
-        "keep the images of a set whose predicted class is the one intended → an image set",
-    ),
-    "synthesize": Command(
-        "experiments.synthesis.command", "SynthesizeConfig", "synthesize_set",
-        "make images that elicit chosen outputs from a classifier",
-        takes_hosts=True,
-    ),
-    "gan evaluate": Command(
-        "experiments.gan.evaluate", "GanEvaluateConfig", "evaluate_gan",
-        "how good generated images are, beside real ones",
-    ),
-    "verify": Command(
-        "experiments.verify.command", "VerifyConfig", "verify",
-        "check every digest below a directory, and repeat some of an experiment by its keys",
-        writes=None,
-    ),
-    "report": Command(
-        "experiments.papers.compare", "ReportConfig", "report",
-        "an experiment's table and report again from its files; or two of its results compared",
-        writes=None,
-    ),
-    "experiment list": Command(
-        "experiments.papers.list", "ListConfig", "list_experiments",
-        "the experiments there are, and what their presets measure",
-        writes=None,
-    ),
-    "experiment table-a": Command(
-        "experiments.papers.table_a", "TableAConfig", "table_a",
-        "paper A's table 1: accuracy with 0 to 50% of the training images replaced",
-    ),
-    "experiment table-b": Command(
-        "experiments.papers.table_b", "TableBConfig", "table_b",
-        "paper B's table 2: accuracy with a GAN's images beside few real ones, sorted or not",
-    ),
-    "experiment figures-a": Command(
-        "experiments.papers.figures_a", "FiguresAConfig", "figures_a",
-        "paper A's figures 1 and 3 to 5: its update rules side by side, with numbers",
-    ),
-    "experiment figures-b": Command(
-        "experiments.papers.figures_b", "FiguresBConfig", "figures_b",
-        "paper B's figure 3: a GAN's images, sorted, beside geometric augmentation",
-    ),
-    "experiment closed-loop": Command(
-        "experiments.papers.closed_loop", "ClosedLoopConfig", "closed_loop",
-        "paper B's comparison: classifiers trained with and without a GAN's images, sorted or not",
-    ),
-}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,21 +93,30 @@ def _overview(commands: dict[str, Command]) -> str:
 
 
 def _run(name: str, words: list[str]) -> int:
-    warnings.showwarning = _show_warning
     try:
-        with stopping_on_signals():
+        with stopping_on_signals(), _plain_warnings():
             _call(name, words)
-    except (ValueError, OSError, FloatingPointError) as error:
-        # Wrong input is a ValueError everywhere; a traceback is for whoever debugs elicit itself.
-        if os.environ.get("ELICIT_TRACEBACK"):
-            raise
-        is_wrong_input = not isinstance(error, FloatingPointError | ChildProcessError)
-        return _end(f"elicit {name}: error: {_words_of(error)}", 2 if is_wrong_input else 1, error)
     except KeyboardInterrupt as error:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         said = f"elicit {name}: {stopped}; the same command goes on from there"
         return _end(said, 128 + stopped.signum, stopped)
+    except Exception as error:
+        status = _status_of(error)
+        if status is None or os.environ.get("ELICIT_TRACEBACK"):
+            traceback.print_exc()
+        if status is None:
+            return _end(f"elicit {name}: this is a fault of Elicit's own", 1, error)
+        return _end(f"elicit {name}: error: {_words_of(error)}", status, error)
     return 0
+
+
+def _status_of(error: Exception) -> int | None:
+    """Exit status of an error that users are meant to read; None for a fault of our own."""
+    from imgopt.errors import InputError  # here, since it brings JAX, for a quick --help
+
+    if isinstance(error, FloatingPointError | ChildProcessError):
+        return 1
+    return 2 if isinstance(error, InputError | OSError) else None
 
 
 def _words_of(error: Exception) -> str:
@@ -247,7 +139,7 @@ def _call(name: str, words: list[str]) -> None:
     """Reads a command's options and calls it."""
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
-    config, hosts = _parse(name, getattr(module, command.config), words)
+    config, hosts = parse(name, getattr(module, command.config), words)
     from train.runtime.allocator import keep_memory
 
     keep_memory()
@@ -259,7 +151,7 @@ def _call(name: str, words: list[str]) -> None:
         getattr(module, command.function)(config)
 
 
-def _parse(
+def parse(
     name: str, config_type: Any, words: list[str]
 ) -> tuple[Any, contextlib.AbstractContextManager[None]]:
     """A command's options, and what connects it with other processes that do the same job."""
@@ -287,8 +179,19 @@ def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[No
     return exclusive(getattr(config, command.writes))
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"elicit: warning: {message}", file=sys.stderr)
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Shows warnings as one line each, and afterwards as before."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        print(f"elicit: warning: {message}", file=sys.stderr)
+
+    before = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 if __name__ == "__main__":

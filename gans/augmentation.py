@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from imgopt.errors import InputError
+
 AugmentationName = Literal["brightness", "saturation", "contrast", "translation", "cut-out"]
 Augmentation = Callable[[Key[Array, ""], Float[Array, "h w c"]], Float[Array, "h w c"]]
 """Changes one image by a key of its own."""
@@ -54,7 +56,7 @@ def augment(
         would stop the gradient.
 
     Raises:
-        ValueError: as `check_augmentations`.
+        InputError: as `check_augmentations`.
     """
     check_augmentations(names)
 
@@ -69,13 +71,13 @@ def augment(
 
 
 def check_augmentations(names: Sequence[str]) -> None:
-    """Raises ValueError for a name that is not one of `AUGMENTATIONS`, or that comes twice."""
+    """Raises InputError for a name that is not one of `AUGMENTATIONS`, or that comes twice."""
     known = ", ".join(AUGMENTATIONS)
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:
-        raise ValueError(f"unknown augmentations {', '.join(unknown)}; expected some of {known}")
+        raise InputError(f"unknown augmentations {', '.join(unknown)}; expected some of {known}")
     if len(set(names)) < len(names):
-        raise ValueError(f"augmentations must be some of {known}, each once; got {tuple(names)}")
+        raise InputError(f"augmentations must be some of {known}, each once; got {tuple(names)}")
 
 
 def change_brightness(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:

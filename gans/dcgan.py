@@ -23,6 +23,7 @@ from gans.blocks import (
     normalise,
     transposed_convolution,
 )
+from imgopt.errors import InputError
 from train.models.convolution import DTypeLike
 
 LABEL_STD = 0.1
@@ -55,19 +56,19 @@ class DcganConfig:
         """Refuses sizes that cannot be.
 
         Raises:
-            ValueError: a size is outside its range.
+            InputError: a size is outside its range.
         """
         size = self.image_size
         if size < 2**HALVINGS or size & (size - 1):
-            raise ValueError(
+            raise InputError(
                 f"image_size must be a power of two, at least {2**HALVINGS}, since the image is "
                 f"halved {HALVINGS} times; got {size}"
             )
         for name in ("channels", "noise_dim", "label_dim", "width"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.num_classes is not None and self.num_classes < 2:
-            raise ValueError(
+            raise InputError(
                 f"a class-conditional GAN needs at least 2 classes, got {self.num_classes}; "
                 "give none for a GAN of one class"
             )
@@ -113,7 +114,7 @@ class Generator(nn.Module):
             train: batch norm uses and updates by the batch's statistics, else the running ones.
 
         Raises:
-            ValueError: labels without classes or classes without labels.
+            InputError: labels without classes or classes without labels.
         """
         _check_labels(self.config, labels)
         if self.config.num_classes is not None:
@@ -170,13 +171,13 @@ class Discriminator(nn.Module):
             train: batch norm uses and updates by the batch's statistics, else the running ones.
 
         Raises:
-            ValueError: labels without classes or classes without labels, or images of another
+            InputError: labels without classes or classes without labels, or images of another
                 size.
         """
         _check_labels(self.config, labels)
         side, channels = self.config.image_size, self.config.channels
         if images.shape[1:] != (side, side, channels):
-            raise ValueError(
+            raise InputError(
                 f"images must have shape (n, {side}, {side}, {channels}), got {images.shape}"
             )
         trunk = ConvTrunk(_widths(self.config), self.dtype, self.spectral_norm)
@@ -199,6 +200,6 @@ def _widths(config: DcganConfig) -> tuple[int, ...]:
 
 def _check_labels(config: DcganConfig, labels: Array | None) -> None:
     if config.num_classes is None and labels is not None:
-        raise ValueError("this GAN knows no classes, so it takes no labels; set num_classes")
+        raise InputError("this GAN knows no classes, so it takes no labels; set num_classes")
     if config.num_classes is not None and labels is None:
-        raise ValueError(f"a GAN of {config.num_classes} classes needs a label for every example")
+        raise InputError(f"a GAN of {config.num_classes} classes needs a label for every example")

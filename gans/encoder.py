@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from imgopt.errors import InputError
 from train.models.convolution import DTypeLike
 from train.models.layers import Conv, max_pool_2x2
 
@@ -39,12 +40,12 @@ def feature_shapes(
         width: channels of the first convolution; the second has twice as many, fc3 four times.
 
     Raises:
-        ValueError: a side that cannot be halved so, fewer than 2 classes, or no channels.
+        InputError: a side that cannot be halved so, fewer than 2 classes, or no channels.
     """
     if num_classes < 2:
-        raise ValueError(f"a stack needs at least 2 classes, got {num_classes}")
+        raise InputError(f"a stack needs at least 2 classes, got {num_classes}")
     if width < 1 or image_shape[2] < 1:
-        raise ValueError(f"width and channels must be at least 1, got {width} and {image_shape[2]}")
+        raise InputError(f"width and channels must be at least 1, got {width} and {image_shape[2]}")
     first = _half_of_window_positions(image_shape[:2], image_shape)
     second = _half_of_window_positions(first, image_shape)
     return {
@@ -62,7 +63,7 @@ def _half_of_window_positions(
     left = [side - WINDOW + 1 for side in size]
     if any(side < 2 or side % 2 for side in left):
         height, width, _ = image_shape
-        raise ValueError(
+        raise InputError(
             "the encoder's two 5×5 convolutions and poolings take height and width of 16, 20, 24, "
             f"28, 32 or a larger multiple of 4; got {height}×{width}"
         )
@@ -105,10 +106,10 @@ class Encoder(nn.Module):
             The features by name, from `start` itself to the logits, "label".
 
         Raises:
-            ValueError: `start` is unknown.
+            InputError: `start` is unknown.
         """
         if start not in FEATURES:
-            raise ValueError(f"unknown feature {start!r}; expected one of {', '.join(FEATURES)}")
+            raise InputError(f"unknown feature {start!r}; expected one of {', '.join(FEATURES)}")
         found = {start: features}
         for name in FEATURES[FEATURES.index(start) + 1 :]:
             features = self._next(name, features)

@@ -14,6 +14,7 @@ from gans.game import GanData
 from gans.pairs import build_encoder
 from gans.stacked import StackConfig
 from imgopt import to_float
+from imgopt.errors import InputError
 from train.augmentation import flip_and_crop
 from train.classifiers import Precision
 from train.loop import TrainState
@@ -34,16 +35,16 @@ class EncoderConfig:
     """Pad by this much and cut a random window of the image's size; 0 for no cut."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         if self.encoder_epochs < 1:
-            raise ValueError(f"encoder_epochs must be at least 1, got {self.encoder_epochs}")
+            raise InputError(f"encoder_epochs must be at least 1, got {self.encoder_epochs}")
         if not 0 < self.encoder_learning_rate < float("inf"):
-            raise ValueError(
+            raise InputError(
                 "encoder_learning_rate must be above 0 and finite, got "
                 f"{self.encoder_learning_rate}"
             )
         if self.encoder_pad_px < 0:
-            raise ValueError(f"encoder_pad_px must be at least 0, got {self.encoder_pad_px}")
+            raise InputError(f"encoder_pad_px must be at least 0, got {self.encoder_pad_px}")
 
 
 @dataclass(frozen=True)

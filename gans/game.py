@@ -23,6 +23,7 @@ from gans.losses import (
     generator_loss,
     weighted_sum,
 )
+from imgopt.errors import InputError
 from train.loop import TrainState
 
 ADAPTIVE_STEPS = ((0.65, 1), (0.5, 3), (0.3, 5), (0.0, 7))
@@ -49,9 +50,9 @@ class GameConfig:
     """Decay of an exponential average of the generator, which is then sampled; 0 for none."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         if not 0 <= self.averaging < 1:
-            raise ValueError(f"averaging must be in [0, 1), got {self.averaging}")
+            raise InputError(f"averaging must be in [0, 1), got {self.averaging}")
 
 
 class GanData(NamedTuple):

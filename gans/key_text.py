@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from imgopt.errors import InputError
+
 KEY_WORD = np.dtype(">u4")
 """Of a key's data: big end first, so that the text reads as a number does."""
 
@@ -28,12 +30,12 @@ def keys_from_text(texts: Sequence[str]) -> Key[Array, " n"]:
         texts: of keys of JAX's default kind, at least one.
 
     Raises:
-        ValueError: a text is no such key.
+        InputError: a text is no such key.
     """
     digits = 2 * KEY_WORD.itemsize * jax.random.key_data(jax.random.key(0)).size
     wrong = [text for text in texts if len(text) != digits or set(text) - set("0123456789abcdef")]
     if wrong or not texts:
-        raise ValueError(
+        raise InputError(
             f"expected keys as {digits} hexadecimal digits, at least one, got "
             f"{repr(wrong[0]) if wrong else 'none'}"
         )

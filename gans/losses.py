@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from imgopt.errors import InputError
+
 AdversarialForm = Literal["non-saturating", "saturating"]
 
 Tree = TypeVar("Tree")
@@ -31,11 +33,11 @@ class LossWeights:
         """Refuses negative weights.
 
         Raises:
-            ValueError: a weight is negative or not finite.
+            InputError: a weight is negative or not finite.
         """
         for name, weight in vars(self).items():
             if not 0 <= weight < float("inf"):
-                raise ValueError(f"the {name} weight must be at least 0 and finite, got {weight}")
+                raise InputError(f"the {name} weight must be at least 0 and finite, got {weight}")
 
 
 def frozen(tree: Tree) -> Tree:
@@ -60,10 +62,10 @@ def discriminator_loss(
         fake_logits: of as many generated examples, from another pass.
 
     Raises:
-        ValueError: the shapes differ.
+        InputError: the shapes differ.
     """
     if real_logits.shape != fake_logits.shape:
-        raise ValueError(
+        raise InputError(
             "a discriminator is judged on as many real as generated examples, got logits of shape "
             f"{real_logits.shape} and {fake_logits.shape}"
         )
@@ -79,13 +81,13 @@ def generator_loss(
     saturating: log(1 - D(fake)), the discriminator's own term with the other sign; flat there.
 
     Raises:
-        ValueError: the form is unknown.
+        InputError: the form is unknown.
     """
     if form == "non-saturating":
         return jax.nn.softplus(-fake_logits)
     if form == "saturating":
         return -jax.nn.softplus(fake_logits)
-    raise ValueError(f'form must be "non-saturating" or "saturating", got {form!r}')
+    raise InputError(f'form must be "non-saturating" or "saturating", got {form!r}')
 
 
 def feature_loss(found: Float[Array, "n ..."], wanted: Float[Array, "n ..."]) -> Float[Array, " n"]:
@@ -97,10 +99,10 @@ def feature_loss(found: Float[Array, "n ..."], wanted: Float[Array, "n ..."]) ->
     [0, 1), is what guessing the mean gives: below it something is learnt.
 
     Raises:
-        ValueError: the shapes differ.
+        InputError: the shapes differ.
     """
     if found.shape != wanted.shape:
-        raise ValueError(f"shapes must be equal, got {found.shape} and {wanted.shape}")
+        raise InputError(f"shapes must be equal, got {found.shape} and {wanted.shape}")
     return jnp.square(found - wanted).reshape(len(found), -1).mean(1)
 
 
@@ -115,12 +117,12 @@ def conditional_loss(
         is_label: cross entropy -Σ t log softmax(found) in nats, instead of `feature_loss`.
 
     Raises:
-        ValueError: the shapes differ.
+        InputError: the shapes differ.
     """
     if not is_label:
         return feature_loss(found, condition)
     if found.shape != condition.shape or found.ndim != 2:
-        raise ValueError(
+        raise InputError(
             "logits and one-hot labels must have one shape (n, k), got "
             f"{found.shape} and {condition.shape}"
         )
@@ -133,7 +135,7 @@ def entropy_loss(guess: Float[Array, "n z"], noise: Float[Array, "n z"]) -> Floa
     It stands in the generator's loss and in the discriminator's, whose head Q is.
 
     Raises:
-        ValueError: the shapes differ.
+        InputError: the shapes differ.
     """
     return feature_loss(guess, noise)
 

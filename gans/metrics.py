@@ -14,6 +14,8 @@ from sklearn.metrics.pairwise import euclidean_distances, polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
+from imgopt.errors import InputError
+
 CHUNK_ROWS = 1000
 """Of a matrix of all pairs at once: 400 MB of float64 against 50,000 images."""
 
@@ -66,7 +68,7 @@ def frechet_distance(real: Float[np.ndarray, "n d"], made: Float[np.ndarray, "m 
         At least 0, in squared units of the features.
 
     Raises:
-        ValueError: a set is too small.
+        InputError: a set is too small.
         FloatingPointError: a feature is not finite.
     """
     real, made = _checked(real, made, fewest=2)
@@ -100,7 +102,7 @@ def kernel_distance(real: Float[np.ndarray, "n d"], made: Float[np.ndarray, "m d
         negative.
 
     Raises:
-        ValueError: a set is too small.
+        InputError: a set is too small.
         FloatingPointError: a feature is not finite.
     """
     real, made = _checked(real, made, fewest=2)
@@ -138,11 +140,11 @@ def overlap(
         neighbours: k, at least 1.
 
     Raises:
-        ValueError: k is below 1 or a set is too small.
+        InputError: k is below 1 or a set is too small.
         FloatingPointError: a feature is not finite.
     """
     if neighbours < 1:
-        raise ValueError(f"neighbours must be at least 1, got {neighbours}")
+        raise InputError(f"neighbours must be at least 1, got {neighbours}")
     real, made = _checked(real, made, fewest=neighbours + 1)
     real_radius, made_radius = (_radii(features, neighbours) for features in (real, made))
     around_made, reached, covered = np.zeros(len(made), np.int64), [], []
@@ -180,7 +182,7 @@ def nearest_distances(
         The distances, exactly 0 for a copy, and the indices of the references.
 
     Raises:
-        ValueError: a set is empty.
+        InputError: a set is empty.
         FloatingPointError: a feature is not finite.
     """
     references, features = _checked(references, features, fewest=1)
@@ -205,7 +207,7 @@ def relative_distances(
         unit: their `usual_distance`, if it is known already: finding it takes all pairs.
 
     Raises:
-        ValueError: a set is too small, or most references are copies of one another.
+        InputError: a set is too small, or most references are copies of one another.
         FloatingPointError: a feature is not finite.
     """
     distances, _ = nearest_distances(made, references)
@@ -219,10 +221,10 @@ def usual_distance(references: Float[np.ndarray, "m d"]) -> float:
         references: features of training images, m ≥ 2.
 
     Raises:
-        ValueError: there are fewer, or most are copies of one another.
+        InputError: there are fewer, or most are copies of one another.
     """
     if len(references) < 2:
-        raise ValueError(
+        raise InputError(
             f"expected at least 2 training images to compare with, got {len(references)}; give more"
         )
     rows = references.astype(np.float64)
@@ -230,7 +232,7 @@ def usual_distance(references: Float[np.ndarray, "m d"]) -> float:
     others = search.kneighbors(return_distance=False)[:, 0]
     usual = float(np.median(_distances(rows, rows[others])))
     if usual == 0:
-        raise ValueError(
+        raise InputError(
             f"expected different training images, got {len(rows)} of which most have the same "
             "features as another; there is no usual distance to compare with"
         )
@@ -245,7 +247,7 @@ def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _checked(real: np.ndarray, made: np.ndarray, *, fewest: int) -> tuple[np.ndarray, np.ndarray]:
     """Both sets in float64, if they are large enough and finite."""
     if min(len(real), len(made)) < fewest:
-        raise ValueError(
+        raise InputError(
             f"expected at least {fewest} images in each set, got {len(real)} real and {len(made)} "
             "to judge; give more images"
         )

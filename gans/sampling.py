@@ -19,6 +19,7 @@ from gans.blocks import from_signed
 from gans.dcgan import DcganConfig
 from gans.stacked import Level, StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
+from imgopt.errors import InputError
 from train.storage.checkpoints import check_layout, digest_of, newest_checkpoint
 from train.storage.runs import check_digest
 from train.storage.strict_json import read_sealed
@@ -81,19 +82,19 @@ def load_gan(run: str | Path) -> Gan:
         run: directory written by `elicit gan train`.
 
     Raises:
-        ValueError: the directory is not a GAN's run, or its training isn't finished; or its files
+        InputError: the directory is not a GAN's run, or its training isn't finished; or its files
             are damaged, or are not what the run's result says.
     """
     path = Path(run) / SPEC_FILE
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"{run} is not a GAN's run (it has no {SPEC_FILE}); make one with: elicit gan train "
             "--out RUN"
         )
     spec = _read_spec(path)
     checkpoint = newest_checkpoint(Path(run) / GENERATOR)
     if checkpoint is None:
-        raise ValueError(
+        raise InputError(
             f"{run} holds no generator: its training is not finished, or the files are gone; "
             "repeat the command that made it"
         )
@@ -108,18 +109,18 @@ def _read_spec(path: Path) -> GanSpec:
     try:
         return _parse_spec(fields)
     except ValueError as error:
-        raise ValueError(f"{path} does not describe a GAN: {error}") from error
+        raise InputError(f"{path} does not describe a GAN: {error}") from error
 
 
 def _parse_spec(fields: Any) -> GanSpec:
     if not isinstance(fields, dict) or fields.get("model") not in tuple(CONFIGS):
-        raise ValueError(f"expected a model among {tuple(CONFIGS)}, got {fields!r:.60}")
+        raise InputError(f"expected a model among {tuple(CONFIGS)}, got {fields!r:.60}")
     config = from_json(CONFIGS[fields["model"]], fields.get("config"))
     names = fields.get("class_names")
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"expected class_names, got {names!r:.60}")
+        raise InputError(f"expected class_names, got {names!r:.60}")
     if config.num_classes not in (None, len(names)):
-        raise ValueError(f"expected {config.num_classes} class_names, got {len(names)}")
+        raise InputError(f"expected {config.num_classes} class_names, got {len(names)}")
     return GanSpec(fields["model"], tuple(names), config)
 
 
@@ -186,11 +187,11 @@ def sample(
         batch_size: images in a batch, at least 1.
 
     Raises:
-        ValueError: a label is outside its range.
+        InputError: a label is outside its range.
         FloatingPointError: an image is not finite.
     """
     if labels.size and not 0 <= labels.min() <= labels.max() < gan.spec.num_classes:
-        raise ValueError(
+        raise InputError(
             f"labels must be in [0, {gan.spec.num_classes}), got {labels.min()} to {labels.max()}"
         )
     images = np.empty((len(labels), *gan.spec.image_shape), np.uint8)

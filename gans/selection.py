@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 
+from imgopt.errors import InputError
+
 Keep = Literal["tp", "fp", "both"]
 
 KINDS = ("fp", "tp")
@@ -32,12 +34,12 @@ class Thresholds:
     measured."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         for name in ("min_confidence", "min_margin"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+                raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if self.min_distance is not None and not 0 <= self.min_distance < math.inf:
-            raise ValueError(f"min_distance must be at least 0 and finite, got {self.min_distance}")
+            raise InputError(f"min_distance must be at least 0 and finite, got {self.min_distance}")
 
 
 class Verdicts(NamedTuple):
@@ -93,11 +95,11 @@ def judge(log_p: Float[np.ndarray, "n k"]) -> Verdicts:
             classes the first one counts as predicted.
 
     Raises:
-        ValueError: fewer than two classes.
+        InputError: fewer than two classes.
         FloatingPointError: the output for some image is not finite.
     """
     if log_p.shape[1] < 2:
-        raise ValueError(f"expected a classifier of at least 2 classes, got {log_p.shape[1]}")
+        raise InputError(f"expected a classifier of at least 2 classes, got {log_p.shape[1]}")
     broken = int(np.isnan(log_p).any(1).sum())
     if broken:
         raise FloatingPointError(
@@ -127,14 +129,14 @@ def reaches(
             where the thresholds ask for one.
 
     Raises:
-        ValueError: the distances are needed and lacking.
+        InputError: the distances are needed and lacking.
     """
     accepted = verdicts.confidence >= thresholds.min_confidence
     accepted &= verdicts.margin >= thresholds.min_margin
     if thresholds.min_distance is None:
         return accepted
     if distances is None:
-        raise ValueError("min_distance needs the images' distances to training images, got none")
+        raise InputError("min_distance needs the images' distances to training images, got none")
     return accepted & (distances >= thresholds.min_distance)
 
 

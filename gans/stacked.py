@@ -27,6 +27,7 @@ from gans.blocks import (
     transposed_convolution,
 )
 from gans.encoder import MAPS, WIDTH, FeatureName, feature_shapes
+from imgopt.errors import InputError
 from train.models.convolution import DTypeLike
 
 CutPoint = Literal["pool1", "pool2", "fc3"]
@@ -66,12 +67,12 @@ class StackConfig:
         """Refuses stacks that cannot be.
 
         Raises:
-            ValueError: unknown, repeated, unordered or no cut points, or a size out of its range.
+            InputError: unknown, repeated, unordered or no cut points, or a size out of its range.
         """
         _check_cut_points(self.cut_points)
         for name in ("width", "bottom_noise_dim", "top_noise_dim"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         feature_shapes(self.image_shape, num_classes=self.num_classes, width=self.encoder_width)
 
 
@@ -79,10 +80,10 @@ def _check_cut_points(cut_points: tuple[str, ...]) -> None:
     known = ", ".join(CUT_POINTS)
     unknown = [name for name in cut_points if name not in CUT_POINTS]
     if unknown:
-        raise ValueError(f"unknown cut points {', '.join(unknown)}; expected some of {known}")
+        raise InputError(f"unknown cut points {', '.join(unknown)}; expected some of {known}")
     ordered = tuple(name for name in CUT_POINTS if name in cut_points)
     if not cut_points or cut_points != ordered:
-        raise ValueError(
+        raise InputError(
             f"cut points must be one or more of {known}, each once and in this order; got "
             f"{cut_points}"
         )
@@ -178,7 +179,7 @@ class VectorGenerator(nn.Module):
             train: batch norm uses and updates by the batch's statistics, else the running ones.
 
         Raises:
-            ValueError: the shapes are not the level's.
+            InputError: the shapes are not the level's.
         """
         _check_inputs(self.level, condition, noise)
         embedded = self._hidden(noise, 2 * self.width, train)
@@ -227,7 +228,7 @@ class MapGenerator(nn.Module):
             train: batch norm uses and updates by the batch's statistics, else the running ones.
 
         Raises:
-            ValueError: the shapes are not the level's.
+            InputError: the shapes are not the level's.
         """
         _check_inputs(self.level, condition, noise)
         x = self._first_map(condition, noise, train)
@@ -305,7 +306,7 @@ class LevelDiscriminator(nn.Module):
             train: batch norm uses and updates by the batch's statistics, else the running ones.
 
         Raises:
-            ValueError: the shape is not the level's.
+            InputError: the shape is not the level's.
         """
         _check_shape(self.level.target, features, self.level.target_shape)
         x = self._shared(features, train)
@@ -342,7 +343,7 @@ def _check_inputs(level: Level, condition: Array, noise: Array) -> None:
     _check_shape(level.condition, condition, level.condition_shape)
     _check_shape("noise", noise, (level.noise_dim,))
     if len(condition) != len(noise):
-        raise ValueError(
+        raise InputError(
             f"each of {len(condition)} conditions needs noise of its own, got {len(noise)}"
         )
 
@@ -350,4 +351,4 @@ def _check_inputs(level: Level, condition: Array, noise: Array) -> None:
 def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
     if array.shape[1:] != shape:
         expected = ", ".join(map(str, ("n", *shape)))
-        raise ValueError(f"{name} must have shape ({expected}), got {array.shape}")
+        raise InputError(f"{name} must have shape ({expected}), got {array.shape}")

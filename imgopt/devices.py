@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from imgopt.errors import InputError
+
 IMAGES_AXIS = "images"
 """Name of the only axis of a mesh of devices."""
 
@@ -18,17 +20,17 @@ Tree = TypeVar("Tree")
 
 
 def check_device_count(devices: int) -> None:
-    """Raises ValueError unless this process has so many devices."""
+    """Raises InputError unless this process has so many devices."""
     there = jax.local_devices()
     if not 1 <= devices <= len(there):
-        raise ValueError(
+        raise InputError(
             f"devices must be at least 1 and at most {len(there)}, as many as this process has "
             f"({there[0].device_kind}); got {devices}"
         )
 
 
 def check_devices(devices: int, *, batch_size: int) -> None:
-    """Raises ValueError unless this process has so many devices, and a batch is dealt out evenly.
+    """Raises InputError unless this process has so many devices, and a batch is dealt out evenly.
 
     Args:
         devices: how many share a batch.
@@ -37,7 +39,7 @@ def check_devices(devices: int, *, batch_size: int) -> None:
     check_device_count(devices)
     if batch_size % devices:
         larger = batch_size + -batch_size % devices
-        raise ValueError(
+        raise InputError(
             f"the batch size must be a multiple of the {devices} devices that share a batch, got "
             f"{batch_size}; take {larger}"
         )

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from imgopt.errors import InputError
+
 ImageFilter = Callable[[Float[Array, "*batch h w c"]], Float[Array, "*batch h w c"]]
 
 
@@ -31,10 +33,10 @@ def low_pass(radius: float) -> ImageFilter:
         The filter.
 
     Raises:
-        ValueError: the radius is not above 0 and finite.
+        InputError: the radius is not above 0 and finite.
     """
     if not 0 < radius < math.inf:
-        raise ValueError(f"radius must be above 0 cycles an image and finite, got {radius}")
+        raise InputError(f"radius must be above 0 cycles an image and finite, got {radius}")
 
     def disc(height: int, width: int) -> np.ndarray:
         return _distance_from_dc(height, width) < radius
@@ -53,10 +55,10 @@ def gaussian_low_pass(sigma: float) -> ImageFilter:
         The filter.
 
     Raises:
-        ValueError: sigma is not above 0 and finite.
+        InputError: sigma is not above 0 and finite.
     """
     if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be above 0 pixels and finite, got {sigma}")
+        raise InputError(f"sigma must be above 0 pixels and finite, got {sigma}")
 
     def gaussian(height: int, width: int) -> np.ndarray:
         u, v = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from imgopt.devices import check_device_count
+from imgopt.errors import InputError
 from imgopt.pixel_maps import to_float
 from imgopt.synthesis import Classify, Synthesis, loops_on_host, synthesize
 from imgopt.targets import check_targets
@@ -44,15 +45,15 @@ def synthesize_in_batches(
         An iterator that gives a `Synthesis` of NumPy arrays for each batch, in order.
 
     Raises:
-        ValueError: `batch_size` is below 1, there are fewer devices, the images are not uint8, or
+        InputError: `batch_size` is below 1, there are fewer devices, the images are not uint8, or
             some targets are wrong: at once. What else `imgopt.synthesize` refuses, it refuses at
             the first batch.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
     check_device_count(devices)
     if np.asarray(images).dtype != np.uint8:
-        raise ValueError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
+        raise InputError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
     targets = check_targets(targets, count=len(images))
     return _run(classify, images, targets, batch_size, {"devices": devices, **options})
 

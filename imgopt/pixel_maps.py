@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from imgopt.errors import InputError
+
 MAX_LEVEL = 255
 """The largest grey level of an 8-bit image."""
 
@@ -48,7 +50,7 @@ def arctan_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
         margin: distance kept from 0 and 1, at least 1e-7 and below 0.5/255.
 
     Raises:
-        ValueError: the margin is outside its range.
+        InputError: the margin is outside its range.
     """
     return _clipped_map(
         to_weights=lambda x: jnp.tan((x - 0.5) * jnp.pi),
@@ -65,7 +67,7 @@ def tanh_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
         margin: distance kept from 0 and 1, at least 1e-7 and below 0.5/255.
 
     Raises:
-        ValueError: the margin is outside its range.
+        InputError: the margin is outside its range.
     """
     return _clipped_map(
         to_weights=lambda x: jnp.arctanh(2 * x - 1),
@@ -82,7 +84,7 @@ def sigmoid_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
         margin: distance kept from 0 and 1, at least 1e-7 and below 0.5/255.
 
     Raises:
-        ValueError: the margin is outside its range.
+        InputError: the margin is outside its range.
     """
     return _clipped_map(to_weights=jax.scipy.special.logit, to_image=jax.nn.sigmoid, margin=margin)
 
@@ -117,7 +119,7 @@ def _clipped_map(
     margin: float,
 ) -> PixelMap:
     if not MIN_MARGIN <= margin < 0.5 / MAX_LEVEL:
-        raise ValueError(
+        raise InputError(
             f"margin must be at least {MIN_MARGIN} and below 0.5/255 = {0.5 / MAX_LEVEL:.5f}, so "
             f"that black and white survive the way there and back; got {margin}"
         )

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from imgopt.errors import InputError
+
 # Paper A, sections 2.2.1 and 2.2.2.
 LEARNING_RATE = 0.05
 WEIGHT_DECAY = 5e-4
@@ -52,10 +54,10 @@ def momentum_sgd(
         form: which of the two.
 
     Raises:
-        ValueError: the form is neither of the two.
+        InputError: the form is neither of the two.
     """
     if form not in ("pytorch", "printed"):
-        raise ValueError(f'form must be "pytorch" or "printed", got {form!r}')
+        raise InputError(f'form must be "pytorch" or "printed", got {form!r}')
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.scale(learning_rate) if form == "printed" else optax.identity(),
@@ -79,11 +81,11 @@ def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
         The rule.
 
     Raises:
-        ValueError: there is no such rule, or it does not take these options or values.
+        InputError: there is no such rule, or it does not take these options or values.
     """
     factory = OWN_RULES.get(name) or getattr(optax, name, None)
     if not callable(factory):
-        raise ValueError(
+        raise InputError(
             f"unknown update rule {name!r}; expected {', '.join(OWN_RULES)} or an optimiser of "
             "optax such as adam, adamw, rmsprop, lion"
         )
@@ -91,9 +93,9 @@ def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
         rule = factory(**options)
     except TypeError as error:
         accepted = ", ".join(inspect.signature(factory).parameters)
-        raise ValueError(f"rule {name!r}: {error}; it takes {accepted}") from error
+        raise InputError(f"rule {name!r}: {error}; it takes {accepted}") from error
     if not isinstance(rule, optax.GradientTransformation):
-        raise ValueError(f"optax.{name} is not an optimiser; choose one such as adam or rmsprop")
+        raise InputError(f"optax.{name} is not an optimiser; choose one such as adam or rmsprop")
     _check_update(rule, name, options)
     return rule
 
@@ -104,6 +106,6 @@ def _check_update(rule: optax.GradientTransformation, name: str, options: dict[s
     try:
         change, _ = jax.eval_shape(lambda w: rule.update(w, rule.init(w), w), weights)
     except Exception as error:  # every transformation has errors of its own
-        raise ValueError(f"rule {name!r} cannot update with {options}: {error}") from error
+        raise InputError(f"rule {name!r} cannot update with {options}: {error}") from error
     if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), change) != ((2, 2, 1), jnp.float32):
-        raise ValueError(f"rule {name!r} with {options} does not give real updates of float32")
+        raise InputError(f"rule {name!r} with {options} does not give real updates of float32")

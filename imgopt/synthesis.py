@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from imgopt.devices import check_devices, make_mesh, on_each_device, place, sharding
+from imgopt.errors import InputError
 from imgopt.filters import ImageFilter
 from imgopt.pixel_maps import PixelMap, arctan_map, slope, to_float, to_uint8
 from imgopt.rules import sgd
@@ -102,7 +103,7 @@ def synthesize(
         A `Synthesis`.
 
     Raises:
-        ValueError: an argument has the wrong shape, type or range; raised before compilation.
+        InputError: an argument has the wrong shape, type or range; raised before compilation.
 
     Example:
         >>> import jax.numpy as jnp
@@ -151,7 +152,7 @@ def compile_updates(
         The program, whose `memory_analysis` is for one device.
 
     Raises:
-        ValueError: the devices are too many or do not share n evenly, or the classifier cannot take
+        InputError: the devices are too many or do not share n evenly, or the classifier cannot take
             such images.
     """
     program = _make_program(optimizer, pixel_map, image_filter, criterion, devices, shape[0])
@@ -206,19 +207,19 @@ def check_inputs(
         Both as arrays, float32 unless JAX's 64-bit types are enabled and the images are float64.
 
     Raises:
-        ValueError: something does not fit; the message names what was expected and what came.
+        InputError: something does not fit; the message names what was expected and what came.
     """
     shape, dtype = np.shape(images), np.asarray(images).dtype
     if len(shape) != 4 or 0 in shape:
-        raise ValueError(f"images must have shape (n, h, w, c), none of them 0; got {shape}")
+        raise InputError(f"images must have shape (n, h, w, c), none of them 0; got {shape}")
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(
+        raise InputError(
             f"images must be floating point in [0, 1], got {dtype}; divide 8-bit images by 255"
         )
     low, high = float(np.min(images)), float(np.max(images))
     if not (low >= 0 and high <= 1):  # also refuses NaN
         hint = "; divide grey levels by 255" if high > 2 else ""
-        raise ValueError(f"images must be in [0, 1], got values from {low:g} to {high:g}{hint}")
+        raise InputError(f"images must be in [0, 1], got values from {low:g} to {high:g}{hint}")
     logits = logits_shape(classify, shape)
     targets = check_targets(targets, count=shape[0], num_classes=logits[1])
     # float32, but for a caller who has enabled JAX's 64-bit types and gives float64.
@@ -230,14 +231,14 @@ def logits_shape(classify: Classify, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a classifier's logits (n, k) for images of a shape (n, h, w, c).
 
     Raises:
-        ValueError: the classifier cannot take such images, or returns something else.
+        InputError: the classifier cannot take such images, or returns something else.
     """
     try:
         logits = jax.eval_shape(classify, jax.ShapeDtypeStruct(shape, jnp.float32))
     except Exception as error:  # every library has errors of its own for a wrong shape
-        raise ValueError(f"classify cannot take images of shape {shape}: {error}") from error
+        raise InputError(f"classify cannot take images of shape {shape}: {error}") from error
     if getattr(logits, "ndim", None) != 2 or logits.shape[0] != shape[0]:
-        raise ValueError(
+        raise InputError(
             f"classify must return logits of shape ({shape[0]}, number of classes) for images of "
             f"shape {shape}, got {getattr(logits, 'shape', type(logits).__name__)}"
         )
@@ -246,11 +247,11 @@ def logits_shape(classify: Classify, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check_options(steps: int, tolerance: float | None, criterion: str) -> None:
     if steps < 0:
-        raise ValueError(f"steps must be at least 0, got {steps}")
+        raise InputError(f"steps must be at least 0, got {steps}")
     if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0):
-        raise ValueError(f"tolerance must be None or at least 0, got {tolerance}")
+        raise InputError(f"tolerance must be None or at least 0, got {tolerance}")
     if criterion not in ("kl", "max_error"):
-        raise ValueError(f'criterion must be "kl" or "max_error", got {criterion!r}')
+        raise InputError(f'criterion must be "kl" or "max_error", got {criterion!r}')
 
 
 def _identity(images: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from imgopt.errors import InputError
+
 SUM_TOLERANCE = 1e-4
 """How far a row's sum may be from 1: float32 rounding over thousands of classes stays below."""
 
@@ -34,7 +36,7 @@ def two_class_targets(
         indices: the images' numbers in the whole data set; 0 to n - 1 by default.
 
     Raises:
-        ValueError: a label, `own` or `num_classes` is outside its range, or shapes differ.
+        InputError: a label, `own` or `num_classes` is outside its range, or shapes differ.
     """
     labels = np.asarray(labels)
     indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
@@ -70,7 +72,7 @@ def ranked_targets(
         num_classes: k.
 
     Raises:
-        ValueError: a class is unknown or listed twice, or the masses are not as described.
+        InputError: a class is unknown or listed twice, or the masses are not as described.
     """
     ranking, masses = list(ranking), [float(mass) for mass in masses]
     _check_ranking(ranking, masses, num_classes)
@@ -92,16 +94,16 @@ def check_targets(targets: Any, *, count: int, num_classes: int | None = None) -
         The targets, float32 (n, k).
 
     Raises:
-        ValueError: wrong shape, a negative or non-finite value, or a row that does not sum to 1;
+        InputError: wrong shape, a negative or non-finite value, or a row that does not sum to 1;
             the message names the first such row.
     """
     targets = np.asarray(targets)
     expected = f"({count}, {num_classes if num_classes is not None else 'number of classes'})"
     wrong_classes = num_classes is not None and targets.shape[-1:] != (num_classes,)
     if targets.ndim != 2 or len(targets) != count or wrong_classes:
-        raise ValueError(f"targets must have shape {expected}, got {targets.shape}")
+        raise InputError(f"targets must have shape {expected}, got {targets.shape}")
     if not np.issubdtype(targets.dtype, np.floating):
-        raise ValueError(f"targets must be floating-point probabilities, got {targets.dtype}")
+        raise InputError(f"targets must be floating-point probabilities, got {targets.dtype}")
     _check_rows(np.isfinite(targets).all(1), targets, "must be finite")
     _check_rows((targets >= 0).all(1), targets, "must not be negative")
     sums = targets.sum(1, dtype=np.float64)
@@ -112,25 +114,25 @@ def check_targets(targets: Any, *, count: int, num_classes: int | None = None) -
 def _check_rows(good: np.ndarray, targets: np.ndarray, rule: str) -> None:
     if not good.all():
         row = int(np.argmin(good))
-        raise ValueError(f"targets {rule}; row {row} is {targets[row].tolist()}")
+        raise InputError(f"targets {rule}; row {row} is {targets[row].tolist()}")
 
 
 def _check_two_class(
     labels: np.ndarray, *, num_classes: int, own: float, indices: np.ndarray
 ) -> None:
     if num_classes < 2:
-        raise ValueError(f"two-class targets need at least 2 classes, got {num_classes}")
+        raise InputError(f"two-class targets need at least 2 classes, got {num_classes}")
     if not 0 <= own <= 1:
-        raise ValueError(f"own must be a probability in [0, 1], got {own}")
+        raise InputError(f"own must be a probability in [0, 1], got {own}")
     if labels.ndim != 1 or indices.shape != labels.shape:
-        raise ValueError(
+        raise InputError(
             f"labels and indices must both have shape (n,), got {labels.shape}, {indices.shape}"
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
+        raise InputError(f"labels must be integers, got {labels.dtype}")
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():
-        raise ValueError(
+        raise InputError(
             f"labels must be in [0, {num_classes}), got {labels[outside][0]} "
             f"at position {int(np.argmax(outside))}"
         )
@@ -138,18 +140,18 @@ def _check_two_class(
 
 def _check_ranking(ranking: list[int], masses: list[float], num_classes: int) -> None:
     if len(ranking) != len(masses) or not ranking:
-        raise ValueError(
+        raise InputError(
             f"ranking and masses must be of one length, at least 1; got {len(ranking)} classes "
             f"and {len(masses)} masses"
         )
     if len(set(ranking)) != len(ranking) or not all(0 <= c < num_classes for c in ranking):
-        raise ValueError(
+        raise InputError(
             f"ranking must name different classes in [0, {num_classes}), got {ranking}"
         )
     rest = 1 - sum(masses)
     if not (all(m >= 0 for m in masses) and rest >= -SUM_TOLERANCE):
-        raise ValueError(f"masses must be at least 0 and sum to at most 1, got {masses}")
+        raise InputError(f"masses must be at least 0 and sum to at most 1, got {masses}")
     if masses != sorted(masses, reverse=True):
-        raise ValueError(f"masses must descend, as the ranking does; got {masses}")
+        raise InputError(f"masses must descend, as the ranking does; got {masses}")
     if len(ranking) == num_classes and abs(rest) > SUM_TOLERANCE:
-        raise ValueError(f"masses of all {num_classes} classes must sum to 1, got {sum(masses)}")
+        raise InputError(f"masses of all {num_classes} classes must sum to 1, got {sum(masses)}")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import COMMANDS, _parse
+from experiments.cli import parse
+from experiments.commands import COMMANDS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 ELLIPSES = {
@@ -38,7 +39,7 @@ def test_every_command_in_the_readme_parses(line):
         if f"--{filled.split()[0]}" not in given:
             options = options.replace("…", f"--{filled.strip()} …")
     config = getattr(importlib.import_module(COMMANDS[name].module), COMMANDS[name].config)
-    parsed, _ = _parse(name, config, shlex.split(options.replace("…", "")))
+    parsed, _ = parse(name, config, shlex.split(options.replace("…", "")))
     assert isinstance(parsed, config)
 
 

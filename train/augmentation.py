@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from imgopt.errors import InputError
+
 CROPS_AT_ONCE = 1024  # of CIFAR's size: 12 MB as float32, however large the set
 
 
@@ -58,7 +60,7 @@ def crop_and_zoom(
         Images of the same shape.
 
     Raises:
-        ValueError: as `check_crop`.
+        InputError: as `check_crop`.
     """
     _, height, width, channels = images.shape
     check_crop(crop_px, (height, width))
@@ -78,14 +80,14 @@ def crop_and_zoom(
 
 
 def check_crop(crop_px: int, size_px: tuple[int, int]) -> None:
-    """Raises ValueError for a square of nothing, or one larger than the images.
+    """Raises InputError for a square of nothing, or one larger than the images.
 
     Args:
         crop_px: its side.
         size_px: height and width of the images.
     """
     if not 1 <= crop_px <= min(size_px):
-        raise ValueError(
+        raise InputError(
             f"crop_px must be in [1, {min(size_px)}] for images of {size_px[0]} x {size_px[1]} "
             f"pixels, got {crop_px}"
         )

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Key
 
 from imgopt import to_float
+from imgopt.errors import InputError
 from train.augmentation import flip_and_crop
 from train.classifiers import ClassifierSpec, Precision, normalise
 from train.loop import Budget, TrainState
@@ -51,16 +52,16 @@ class TrainConfig:
     nonfinite: NonFiniteConfig = field(default_factory=NonFiniteConfig, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         _ = self.budget
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be above 0 and finite, got {self.learning_rate}")
+            raise InputError(f"learning_rate must be above 0 and finite, got {self.learning_rate}")
         for name in ("warmup_fraction", "momentum"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         for name in ("weight_decay", "pad_px"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
 
     @property
     def budget(self) -> Budget:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from imgopt.errors import InputError
 from train.models.networks import ConvNet, build_network, check_image_shape
 from train.storage.checkpoints import CHECKPOINTS, check_layout, digest_of, newest_checkpoint
 from train.storage.runs import check_digest
@@ -82,7 +83,7 @@ class _Apply(NamedTuple):
 
 
 def check_precision(precision: Precision) -> None:
-    """Raises ValueError for a precision that the device would only imitate.
+    """Raises InputError for a precision that the device would only imitate.
 
     NVIDIA GPUs before Ampere have no bfloat16 arithmetic: XLA converts to float32 and back around
     every operation, which is slower than float32 itself. So it is on most CPUs, but there it may be
@@ -92,7 +93,7 @@ def check_precision(precision: Precision) -> None:
     capability = getattr(device, "compute_capability", "")  # AMD's is a name such as gfx90a
     is_nvidia = re.fullmatch(r"\d+\.\d+", capability)
     if precision == "bfloat16" and is_nvidia and float(capability) < FIRST_BFLOAT16:
-        raise ValueError(
+        raise InputError(
             f"precision bfloat16 needs a GPU of compute capability {FIRST_BFLOAT16} or later, got "
             f"{device.device_kind} with {capability}; take --precision float32"
         )
@@ -165,11 +166,11 @@ def load_spec(run: str | Path) -> ClassifierSpec:
     """Reads what a run trains.
 
     Raises:
-        ValueError: the directory is not a classifier's run.
+        InputError: the directory is not a classifier's run.
     """
     path = Path(run) / SPEC_FILE
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"{run} is not a classifier's run (it has no {SPEC_FILE}); make one with: elicit "
             "classifier train --out RUN"
         )
@@ -178,19 +179,19 @@ def load_spec(run: str | Path) -> ClassifierSpec:
         spec = from_json(ClassifierSpec, fields)
         _check_spec(spec)
     except ValueError as error:
-        raise ValueError(f"{path} does not describe a classifier: {error}") from error
+        raise InputError(f"{path} does not describe a classifier: {error}") from error
     return spec._replace(width=float(spec.width))
 
 
 def _check_spec(spec: ClassifierSpec) -> None:
-    """Raises ValueError for what no network could be built of."""
+    """Raises InputError for what no network could be built of."""
     spec.build()
     if min(spec.image_shape) < 1:
-        raise ValueError(f"image_shape must be of numbers above 0, got {spec.image_shape}")
+        raise InputError(f"image_shape must be of numbers above 0, got {spec.image_shape}")
     check_image_shape(spec.network, spec.image_shape)
     channels = spec.image_shape[2]
     if not len(spec.mean) == len(spec.std) == channels or min(spec.std) <= 0:
-        raise ValueError(
+        raise InputError(
             f"mean and std must have {channels} numbers, those of std above 0, got {spec.mean} "
             f"and {spec.std}"
         )
@@ -203,14 +204,14 @@ def load_classifier(run: str | Path) -> Classifier:
         run: directory written by `elicit classifier train`, finished or not.
 
     Raises:
-        ValueError: the directory is not a classifier's run, or holds no checkpoint of the network
+        InputError: the directory is not a classifier's run, or holds no checkpoint of the network
             that it describes; or something that decides what the classifier is is damaged, or is
             not what the run's result says.
     """
     spec = load_spec(run)
     checkpoint = newest_checkpoint(Path(run) / CHECKPOINTS)
     if checkpoint is None:
-        raise ValueError(f"{run} holds no checkpoint; train it again")
+        raise InputError(f"{run} holds no checkpoint; train it again")
     variables: Any = checkpoint.state.get("variables")
     check_layout(run, variables, lambda: _expected_variables(spec), spec_file=SPEC_FILE)
     classifier = Classifier(spec, jax.tree.map(jnp.asarray, variables))

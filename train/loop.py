@@ -26,6 +26,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
+from imgopt.errors import InputError
 from train.batches import epoch_order, fold_in, take_batches
 from train.nonfinite import count_skipped, means_of_finite, watched
 from train.runtime.processes import (
@@ -86,19 +87,19 @@ class Budget:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         for name, value in vars(self).items():
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise InputError(f"{name} must be at least 1, got {value}")
 
     def steps_per_epoch(self, count: int, *, of: str = "the training set") -> int:
         """Full batches in `count` examples.
 
         Raises:
-            ValueError: there is none; the message calls the examples `of`.
+            InputError: there is none; the message calls the examples `of`.
         """
         if count < self.batch_size:
-            raise ValueError(
+            raise InputError(
                 f"{of} has {count} images, less than one batch of {self.batch_size}; "
                 "lower --batch-size"
             )
@@ -198,7 +199,7 @@ def fit(
         An `EpochResult` after every epoch that is still to do.
 
     Raises:
-        ValueError: the training set, or a group of it, is smaller than a batch; or the devices are
+        InputError: the training set, or a group of it, is smaller than a batch; or the devices are
             too many, or do not share a batch evenly.
         NotFinite: a step is not finite, in its scalars or in what it makes of the state; with
             `max_skipped`, more steps than that are not.
@@ -300,7 +301,7 @@ def compile_steps(
         devices: ditto.
 
     Raises:
-        ValueError: as `fit`.
+        InputError: as `fit`.
     """
     sizes = [len(rows) for rows in groups.values()] if groups else [len(jax.tree.leaves(data)[0])]
     used = budget.steps_per_epoch(min(sizes)) * budget.batch_size

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from imgopt.errors import InputError
+
 KlDirection = Literal["target||model", "model||target"]
 
 SMOOTHING = 0.01
@@ -20,7 +22,7 @@ def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> Floa
         labels: t, in [0, k).
 
     Raises:
-        ValueError: the shapes do not belong together.
+        InputError: the shapes do not belong together.
     """
     _check_shapes(logits, labels=labels)
     log_p = jax.nn.log_softmax(logits)
@@ -58,11 +60,11 @@ def mixed_soft_label_loss(
         The loss of each example, in nats.
 
     Raises:
-        ValueError: the shapes do not belong together, or the direction is unknown.
+        InputError: the shapes do not belong together, or the direction is unknown.
     """
     _check_shapes(logits, labels=labels, is_generated=is_generated)
     if teacher_outputs.shape != logits.shape:
-        raise ValueError(
+        raise InputError(
             f"teacher_outputs must have the logits' shape {logits.shape}, "
             f"got {teacher_outputs.shape}"
         )
@@ -81,15 +83,15 @@ def _divergence(
     if kl == "model||target":
         smoothed = (1 - smoothing) * target + smoothing / target.shape[1]
         return (jnp.exp(log_p) * (log_p - jnp.log(smoothed))).sum(1)
-    raise ValueError(f'kl must be "target||model" or "model||target", got {kl!r}')
+    raise InputError(f'kl must be "target||model" or "model||target", got {kl!r}')
 
 
 def _check_shapes(logits: Array, **vectors: Array) -> None:
     if logits.ndim != 2:
-        raise ValueError(f"logits must have shape (n, k), got {logits.shape}")
+        raise InputError(f"logits must have shape (n, k), got {logits.shape}")
     for name, vector in vectors.items():
         if vector.shape != logits.shape[:1]:
-            raise ValueError(
+            raise InputError(
                 f"{name} must have shape {logits.shape[:1]} beside logits of shape "
                 f"{logits.shape}, got {vector.shape}"
             )

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from imgopt.errors import InputError
+
 BROKEN = "not_finite"
 """Among a step's scalars: whether it, or what it would make of the state, is not finite."""
 
@@ -24,9 +26,9 @@ class NonFiniteConfig:
     """With --on-nonfinite skip, how many steps to skip in all before it stops after all."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         if self.max_skipped < 1:
-            raise ValueError(f"max_skipped must be at least 1, got {self.max_skipped}")
+            raise InputError(f"max_skipped must be at least 1, got {self.max_skipped}")
 
     @property
     def allowed(self) -> int | None:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
+from imgopt.errors import InputError
 from train.data.combine import check_alike
 from train.data.load import ImageData
 
@@ -55,13 +56,13 @@ def replace_images(
         fraction: in [0, 1].
 
     Raises:
-        ValueError: the fraction is outside its range, the two sets do not belong together, or too
+        InputError: the fraction is outside its range, the two sets do not belong together, or too
             few images are covered.
     """
     if not 0 <= fraction <= 1:
-        raise ValueError(f"fraction must be in [0, 1], got {fraction}")
+        raise InputError(f"fraction must be in [0, 1], got {fraction}")
     if synthesised.source_ids is None or synthesised.outputs is None:
-        raise ValueError(
+        raise InputError(
             "the set of replacements has no source_id and output; make it with: elicit synthesize"
         )
     check_alike(originals, {"the replacements": synthesised})
@@ -71,7 +72,7 @@ def replace_images(
     wanted = round(fraction * len(order))
     covered = order[sources[order] >= 0]
     if len(covered) < wanted:
-        raise ValueError(
+        raise InputError(
             f"fraction {fraction} of {len(order)} images needs {wanted} replacements, but the set "
             f"covers {len(covered)}; synthesise more, or lower the fraction"
         )
@@ -93,7 +94,7 @@ def _check_labels(
     differ = originals.labels[chosen] != synthesised.labels[sources[chosen]]
     if differ.any():
         name = originals.ids[chosen[np.argmax(differ)]]
-        raise ValueError(
+        raise InputError(
             f"image {name} has another label in the replacements; they were made from another set"
         )
 
@@ -110,7 +111,7 @@ def add_images(data: TrainData, originals: ImageData, extras: Mapping[str, Image
         extras: the other sets, by the names that a message is to call them.
 
     Raises:
-        ValueError: the sets differ in classes or image shape; every difference is named.
+        InputError: the sets differ in classes or image shape; every difference is named.
     """
     check_alike(originals, extras)
     parts = [data, *map(_as_train_data, extras.values())]

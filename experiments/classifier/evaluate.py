@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from experiments.classifier.report import evaluation_section
 from experiments.classifier.source import check_fits, find_classifier
 from experiments.pages.html import write_report
+from imgopt.errors import InputError
 from train.data.load import load_images
 from train.evaluation import Evaluation, evaluate
 from train.storage.runs import CONFIG_FILE, environment
@@ -32,16 +33,16 @@ class ClassifierEvaluateConfig:
     """Images in one compiled batch."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+            raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
 def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
     """Runs the command: prints, and writes JSON and a report into the run.
 
     Raises:
-        ValueError: there is no such run or data, or they do not belong together.
+        InputError: there is no such run or data, or they do not belong together.
     """
     source = find_classifier(str(config.run), precision="float32")
     name = config.dataset or _trained_on(config.run)
@@ -74,7 +75,7 @@ def _trained_on(run: Path) -> str:
     try:
         return str(read_sealed(path)["dataset"]["name"])
     except (FileNotFoundError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} names no data set; give one with --dataset") from error
+        raise InputError(f"{path} names no data set; give one with --dataset") from error
 
 
 def _plain(value: object) -> object:

@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 import jax
 
 from imgopt import Classify
+from imgopt.errors import InputError
 from imgopt.synthesis import logits_shape
 from train.classifiers import (
     ClassifierSpec,
@@ -53,13 +54,13 @@ def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
         precision: of a run's computation; a callable has its own.
 
     Raises:
-        ValueError: there is no such run or callable, or the run is damaged.
+        InputError: there is no such run or callable, or the run is damaged.
     """
     if ":" in name and not Path(name).exists():
         function = _import_callable(name)
         return ClassifierSource(function, function, name, sha256=None, spec=None, features=None)
     if not Path(name).is_dir():
-        raise ValueError(
+        raise InputError(
             f"no classifier at {name!r}; expected a run directory (made by: elicit classifier "
             "train --out RUN) or a callable as package.module:name"
         )
@@ -75,7 +76,7 @@ def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
 
 
 def check_fits(source: ClassifierSource, data: ImageData) -> None:
-    """Raises ValueError unless a classifier takes the data's images and has their classes."""
+    """Raises InputError unless a classifier takes the data's images and has their classes."""
     check_takes(source, data.class_names, data.images.shape[1:], of="data set")
 
 
@@ -86,7 +87,7 @@ def check_takes(
     *,
     of: str,
 ) -> None:
-    """Raises ValueError unless a classifier takes certain images and has their classes.
+    """Raises InputError unless a classifier takes certain images and has their classes.
 
     Args:
         source: the classifier.
@@ -97,18 +98,18 @@ def check_takes(
     if source.spec is None:
         found = logits_shape(source.classify, (1, *image_shape))[1]
         if found != len(class_names):
-            raise ValueError(
+            raise InputError(
                 f"classifier {source.name} gives logits of {found} classes, the {of} has "
                 f"{len(class_names)}: {class_names}"
             )
         return
     if source.spec.image_shape != image_shape:
-        raise ValueError(
+        raise InputError(
             f"classifier {source.name} takes images of shape {source.spec.image_shape}, the {of} "
             f"has {image_shape}"
         )
     if source.spec.class_names != class_names:
-        raise ValueError(
+        raise InputError(
             f"classifier {source.name} has {len(source.spec.class_names)} classes "
             f"{source.spec.class_names}, the {of} {len(class_names)} {class_names}"
         )
@@ -120,11 +121,11 @@ def _import_callable(place: str) -> Classify:
     try:
         function = getattr(importlib.import_module(module_name), name)
     except Exception as error:  # whatever the user's module raises, a SyntaxError too
-        raise ValueError(
+        raise InputError(
             f"cannot import classifier {place!r}: {type(error).__name__}: {error}"
         ) from error
     finally:
         sys.path.pop(0)
     if not callable(function):
-        raise ValueError(f"classifier {place!r} is not callable but {type(function).__name__}")
+        raise InputError(f"classifier {place!r} is not callable but {type(function).__name__}")
     return cast(Classify, function)

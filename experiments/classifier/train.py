@@ -19,7 +19,8 @@ from tyro.conf import UseAppendAction
 from experiments.classifier.report import write_run_report
 from experiments.console.compilation import counted_compilations, timing
 from experiments.console.progress import Progress
-from experiments.training_run import restore, train_epochs
+from experiments.training.session import restore, train_epochs
+from imgopt.errors import InputError
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import (
     SPEC_FILE,
@@ -99,14 +100,14 @@ class ClassifierTrainConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         if not 0 <= self.fraction <= 1:
-            raise ValueError(f"fraction must be in [0, 1], got {self.fraction}")
+            raise InputError(f"fraction must be in [0, 1], got {self.fraction}")
         if not 0 < self.width < math.inf:
-            raise ValueError(f"width must be above 0 and finite, got {self.width}")
+            raise InputError(f"width must be above 0 and finite, got {self.width}")
         check_key(self.key)
         if self.train.loss == "mixed" and self.replace is None:
-            raise ValueError("--loss mixed needs --replace SET, whose outputs it learns from")
+            raise InputError("--loss mixed needs --replace SET, whose outputs it learns from")
 
 
 def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") -> dict[str, Any]:
@@ -120,7 +121,7 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
         The content of `result.json`; nothing in another process than the first.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled or written.
+        InputError: something does not fit, found before anything is compiled or written.
         FloatingPointError: the loss is no longer finite.
         LostProcessError: another process of the job has ended.
     """
@@ -159,7 +160,7 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
         What the epoch's line in `metrics.jsonl` is to be.
 
     Raises:
-        ValueError: as `train_classifier`.
+        InputError: as `train_classifier`.
         FloatingPointError: the loss is no longer finite.
     """
     sets = _load(config)

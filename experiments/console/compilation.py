@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from imgopt.errors import InputError
 from train.runtime.memory import peak_bytes
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -84,13 +85,13 @@ def keep_compiled(directory: Path) -> None:
         directory: made where it lacks, for its owner only.
 
     Raises:
-        ValueError: others may write to it; whoever may do so can have this process run code.
+        InputError: others may write to it; whoever may do so can have this process run code.
     """
     for place in (directory, directory / _machine()):
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = place.stat()
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise ValueError(
+            raise InputError(
                 f"{place} must be yours, and writable by you alone: what lies there is run as "
                 f"code. Try: chmod go-w {place}, or name another directory"
             )

@@ -15,6 +15,7 @@ from typing import Literal
 import jax
 from jax.experimental import multihost_utils
 
+from imgopt.errors import InputError
 from train.runtime.processes import is_first_process, meet
 
 HEARTBEAT_SECONDS = 30
@@ -45,21 +46,21 @@ class HostsConfig:
     """Number of this one, from 0, on plain hosts."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for options that do not go together."""
+        """Raises InputError for options that do not go together."""
         given = {name: getattr(self, name) for name in ("coordinator", "processes", "process")}
         lacking = [f"--{name}" for name, value in given.items() if value is None]
         if lacking and len(lacking) < len(given):
-            raise ValueError(f"{' and '.join(lacking)} must be given too, on plain hosts")
+            raise InputError(f"{' and '.join(lacking)} must be given too, on plain hosts")
         if not lacking and self.distributed == "off":
-            raise ValueError("--coordinator, --processes and --process need --distributed on")
+            raise InputError("--coordinator, --processes and --process need --distributed on")
         if self.coordinator is not None and not self.coordinator.rpartition(":")[2].isdecimal():
-            raise ValueError(f"coordinator must be such as host:1234, got {self.coordinator!r}")
+            raise InputError(f"coordinator must be such as host:1234, got {self.coordinator!r}")
         if self.processes is not None and self.process is not None:
             self._check_number(self.processes, self.process)
 
     def _check_number(self, processes: int, process: int) -> None:
         if not 0 <= process < processes:
-            raise ValueError(
+            raise InputError(
                 f"process must be at least 0 and below the {processes} processes, got {process}"
             )
 
@@ -74,7 +75,7 @@ def connected(config: HostsConfig) -> Iterator[None]:
         config: how.
 
     Raises:
-        ValueError: there is no cluster, or the processes do not come together.
+        InputError: there is no cluster, or the processes do not come together.
     """
     if config.distributed == "off" or not _connect(config):
         yield
@@ -124,10 +125,10 @@ def _connect(config: HostsConfig) -> bool:
         )
     except (ValueError, RuntimeError) as error:
         if NO_CLUSTER not in str(error):
-            raise ValueError(f"the processes of the job did not come together: {error}") from error
+            raise InputError(f"the processes of the job did not come together: {error}") from error
         if config.distributed == "auto":
             return False
-        raise ValueError(
+        raise InputError(
             "--distributed on found no cluster (Slurm, GKE, a TPU pod); on plain hosts give "
             "--coordinator HOST:PORT --processes N --process I"
         ) from error

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from experiments.data.complete_set import is_complete
+from imgopt.errors import InputError
 from train.augmentation import check_crop, crop_and_zoom
 from train.data.load import ImageData, data_digest, load_images
 from train.data.spec import ImageSetSpec
@@ -40,10 +41,10 @@ class AugmentConfig:
     """Side of the square in pixels; paper B's is 24 of 32."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         check_key(self.key)
         if self.copies < 1:
-            raise ValueError(f"copies must be at least 1, got {self.copies}")
+            raise InputError(f"copies must be at least 1, got {self.copies}")
 
 
 def augment(config: AugmentConfig) -> None:
@@ -57,7 +58,7 @@ def augment(config: AugmentConfig) -> None:
         config: what to make.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled or written.
+        InputError: something does not fit, found before anything is compiled or written.
     """
     data = load_images(config.data, config.split)
     check_crop(config.crop_px, data.images.shape[1:3])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from imgopt.errors import InputError
 from train.data.verify import ADDED_FIELDS, MANIFEST_FILE, read_manifest, verify
 from train.storage.runs import as_json, differences
 from train.storage.strict_json import read_sealed
@@ -21,20 +22,20 @@ def is_complete(out: Path, identity: dict[str, Any], *, also: Sequence[str] = ()
         False where nothing lies there.
 
     Raises:
-        ValueError: something else lies there; the message names what differs.
+        InputError: something else lies there; the message names what differs.
     """
     if not out.exists():
         return False
     manifest = read_manifest(out)
     if manifest is None:
-        raise ValueError(
+        raise InputError(
             f"{out} is there already and is not an image set (no {MANIFEST_FILE}); choose another "
             "--out"
         )
     found = {name: value for name, value in manifest.items() if name not in ADDED_FIELDS}
     differing = differences(found, as_json(identity))
     if differing:
-        raise ValueError(
+        raise InputError(
             f"{out} holds a set of another configuration: {'; '.join(differing)}. Choose another "
             "--out, or repeat the command that made it"
         )
@@ -43,7 +44,7 @@ def is_complete(out: Path, identity: dict[str, Any], *, also: Sequence[str] = ()
     for path in sorted(out.glob("*.json")):
         read_sealed(path)  # raises for a damaged one, which it names
     if problems:
-        raise ValueError(
+        raise InputError(
             f"{out} holds the set asked for, but {'; '.join(problems)}; remove it and repeat the "
             "command"
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.data.columns import SHARD_IMAGES, Columns, count_rows, join_columns, split_columns
+from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec, ShardRecord
 from train.data.verify import SHARDS, shard_problem
 from train.data.write import write_shard
@@ -62,14 +63,14 @@ def growing_directory(out: Path, identity: dict[str, Any]) -> Iterator[Path]:
         The directory for the set's files.
 
     Raises:
-        ValueError: an unfinished set of another configuration lies there, or a parent is a file.
+        InputError: an unfinished set of another configuration lies there, or a parent is a file.
     """
     work, made = _work(out), [parent for parent in out.parents if not parent.exists()]
     try:
         open_run(work, identity)
         (work / SET).mkdir(exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(
+        raise InputError(
             f"expected a directory to make {out.name} in, got {out.parent}, which is or passes "
             "through a file; choose another place"
         ) from error

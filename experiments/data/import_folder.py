@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from tyro.conf import Positional
 
+from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
 from train.data.subsets import shuffled_classes
 from train.data.write import write_splits
@@ -48,7 +49,7 @@ def import_folder(config: ImportConfig) -> None:
         config: the options.
 
     Raises:
-        ValueError: no such folder; no class, or one without a readable picture; an existing `out`;
+        InputError: no such folder; no class, or one without a readable picture; an existing `out`;
             a size below 1; a fraction outside [0, 1) or too small to draw anything.
     """
     _check_import(config)
@@ -101,19 +102,19 @@ class Unreadable(NamedTuple):
 
 def _check_import(config: ImportConfig) -> None:
     if not config.folder.is_dir():
-        raise ValueError(
+        raise InputError(
             f"expected a folder with one subfolder a class, got {config.folder}, which is no "
             "folder; check the path"
         )
     if not _class_names(config.folder):
-        raise ValueError(
+        raise InputError(
             f"expected one subfolder a class in {config.folder}, got none; "
             "put the pictures of each class into a folder of its name"
         )
     if config.size < 1:
-        raise ValueError(f"expected --size of at least 1 pixel, got {config.size}")
+        raise InputError(f"expected --size of at least 1 pixel, got {config.size}")
     if not 0 <= config.test_fraction < 1:
-        raise ValueError(f"expected --test-fraction in [0, 1), got {config.test_fraction}")
+        raise InputError(f"expected --test-fraction in [0, 1), got {config.test_fraction}")
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -141,7 +142,7 @@ def _read_folder(folder: Path, size: int) -> tuple[list[Picture], list[Unreadabl
             else:
                 unreadable.append(read)
         if len(pictures) == before:
-            raise ValueError(
+            raise InputError(
                 f"expected at least one PNG or JPEG in every class, got none that can be read in "
                 f"{path}; add pictures or remove the folder"
             )
@@ -222,7 +223,7 @@ def _split_columns(
         count = min(round(config.test_fraction * len(own)), len(own) - 1)
         is_test[own[:count]] = True
     if not is_test.any():
-        raise ValueError(
+        raise InputError(
             f"expected --test-fraction that draws a picture, got {config.test_fraction}, which "
             "draws none of so few; raise it or leave it out"
         )

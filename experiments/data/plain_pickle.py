@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from imgopt.errors import InputError
+
 OPERATIONS_LIMIT = 1_000_000
 """A batch of CIFAR-10 has 40,000; an operation of one byte may make a value of 64."""
 
@@ -39,25 +41,25 @@ class _Array:
         """Takes what `numpy.ndarray.__reduce__` calls the state."""
         _, shape, dtype, is_fortran, content = state
         if not isinstance(dtype, _DType) or not dtype.is_bytes or is_fortran:
-            raise ValueError("an array is not of bytes in C's order")
+            raise InputError("an array is not of bytes in C's order")
         if not all(type(size) is int and size >= 0 for size in shape):
-            raise ValueError(f"an array has the shape {shape!r:.60}")
+            raise InputError(f"an array has the shape {shape!r:.60}")
         if not isinstance(content, bytes) or math.prod(shape) != len(content):
-            raise ValueError("an array's content is not of its shape")
+            raise InputError("an array's content is not of its shape")
         self.content = np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _new_array(kind: Any, shape: Any, letter: Any) -> _Array:
     """Stands for `_reconstruct`, which makes an empty array to be filled."""
     if kind != _Global("numpy.ndarray") or shape != (0,) or letter not in (b"b", "b"):
-        raise ValueError("an array begins in another way than numpy's")
+        raise InputError("an array begins in another way than numpy's")
     return _Array()
 
 
 def _latin1_encode(text: str, encoding: str) -> bytes:
     """Stands for `_codecs.encode`, by which Python 3 pickles bytes for Python 2."""
     if encoding != "latin1":
-        raise ValueError(f"the encoding {encoding!r:.60} is not admitted")
+        raise InputError(f"the encoding {encoding!r:.60} is not admitted")
     return text.encode("latin1")
 
 
@@ -80,7 +82,7 @@ def read_plain_pickle(content: bytes) -> Any:
         Its value, of None, bool, int, float, str, bytes, tuples, lists, dicts and uint8 arrays.
 
     Raises:
-        ValueError: the pickle is damaged, or does something else than to describe such a value.
+        InputError: the pickle is damaged, or does something else than to describe such a value.
     """
     try:
         with warnings.catch_warnings():
@@ -88,14 +90,14 @@ def read_plain_pickle(content: bytes) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)
             return _run(content)
     except (LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"a damaged pickle ({error})") from error
+        raise InputError(f"a damaged pickle ({error})") from error
 
 
 def _run(content: bytes) -> Any:
     machine = _Machine()
     for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
         if number >= OPERATIONS_LIMIT:
-            raise ValueError(f"it has more than {OPERATIONS_LIMIT:,} operations")
+            raise InputError(f"it has more than {OPERATIONS_LIMIT:,} operations")
         if operation.name == "STOP":
             break
         machine.step(operation.name, argument)
@@ -117,12 +119,12 @@ class _Machine:
         elif name in _OPERATIONS:
             _OPERATIONS[name](self, argument)
         elif name not in _IGNORED:
-            raise ValueError(f"the operation {name} is not admitted")
+            raise InputError(f"the operation {name} is not admitted")
 
     def pop(self) -> Any:
         """Takes the topmost value, but never one below the last mark."""
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise ValueError("a damaged pickle (it takes more than it has put)")
+            raise InputError("a damaged pickle (it takes more than it has put)")
         return self.stack.pop()
 
     def pop_marked(self) -> list[Any]:
@@ -140,28 +142,28 @@ class _Machine:
     def push_global(self, name: str) -> None:
         """Takes note of a function or class by its name."""
         if name not in ADMITTED:
-            raise ValueError(f"{name} is not admitted")
+            raise InputError(f"{name} is not admitted")
         self.stack.append(_Global(name))
 
     def extend(self, items: list[Any]) -> None:
         """Appends to the list on top."""
         target = self.stack[-1]
         if not isinstance(target, list):
-            raise ValueError("a damaged pickle (it appends to what is no list)")
+            raise InputError("a damaged pickle (it appends to what is no list)")
         target.extend(items)
 
     def update(self, items: list[Any]) -> None:
         """Sets names and values, one after the other, in the dict on top."""
         # A tuple of tuples of ... would take forever to hash.
         if not all(isinstance(name, str | bytes) for name in items[::2]):
-            raise ValueError("the name of a value is not text")
+            raise InputError("the name of a value is not text")
         self.stack[-1].update(zip(items[::2], map(_finished, items[1::2]), strict=True))
 
     def call(self) -> None:
         """Does as the calls of `CALLABLE` would."""
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, _Global) or function.name not in CALLABLE:
-            raise ValueError("a pickle that calls what is no function")
+            raise InputError("a pickle that calls what is no function")
         self.stack.append(CALLABLE[function.name](*arguments))
 
     def set_state(self) -> None:
@@ -170,7 +172,7 @@ class _Machine:
         if isinstance(target, _Array):
             target.set(state)
         elif not isinstance(target, _DType):
-            raise ValueError("a pickle that sets the state of what is no array")
+            raise InputError("a pickle that sets the state of what is no array")
 
 
 def _finished(value: Any) -> Any:

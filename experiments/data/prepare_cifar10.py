@@ -17,6 +17,7 @@ from jaxtyping import Int64, UInt8
 from tyro.conf import Positional
 
 from experiments.data.plain_pickle import read_plain_pickle
+from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
 from train.data.write import write_splits
 from train.storage.files import building_directory, sha256_of
@@ -67,7 +68,7 @@ def prepare(config: PrepareConfig) -> None:
         config: the options.
 
     Raises:
-        ValueError: the directory exists; no network; the archive is missing, damaged, or another.
+        InputError: the directory exists; no network; the archive is missing, damaged, or another.
     """
     with building_directory(config.target) as partial, _archive(config) as archive:
         digest = _verified_digest(archive, config.verify)
@@ -87,7 +88,7 @@ def _archive(config: PrepareConfig) -> Iterator[Path]:
     """Gives the archive named, or one downloaded, which is removed at the end."""
     if config.archive is not None:
         if not config.archive.is_file():
-            raise ValueError(
+            raise InputError(
                 f"expected the archive cifar-10-python.tar.gz, got {config.archive}, which is no "
                 "file; check the path, or leave --archive out to download it"
             )
@@ -114,7 +115,7 @@ def _download(url: str, path: Path) -> None:
                 if before // 2**20 // PROGRESS_STEP_MB < done // 2**20 // PROGRESS_STEP_MB:
                     print(f"downloaded {done // 2**20} of {total_mb or '?'} MB", flush=True)
     except (OSError, http.client.HTTPException) as error:
-        raise ValueError(
+        raise InputError(
             f"expected to download {url}, got {error}; download it where there is a network and "
             "give it by --archive FILE"
         ) from error
@@ -123,7 +124,7 @@ def _download(url: str, path: Path) -> None:
 def _verified_digest(archive: Path, verify: bool) -> str:
     digest = sha256_of(archive)
     if verify and digest != CIFAR10_SHA256:
-        raise ValueError(
+        raise InputError(
             f"expected an archive with sha256 {CIFAR10_SHA256}, got {digest} for {archive}; it is "
             f"damaged or another file: download it again from {CIFAR10_URL}"
         )
@@ -149,7 +150,7 @@ def _read_cifar10(archive: Path) -> tuple[dict[str, dict[str, Any]], ImageSetSpe
             for split, names in CIFAR10_MEMBERS.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"expected the batches of CIFAR-10 in {archive}, got {type(error).__name__}: {error}; "
             f"download it again from {CIFAR10_URL}"
         ) from error
@@ -173,12 +174,12 @@ def _read_members(archive: Path, wanted: set[str]) -> dict[str, bytes]:
             while source.read(2**20):  # the checksum is at the end, and tar stops before it
                 pass
     except Exception as error:  # a damaged header raises whatever its bytes happen to mean
-        raise ValueError(
+        raise InputError(
             f"expected a whole .tar.gz archive, got {archive} ({error}); download it again from "
             f"{CIFAR10_URL}"
         ) from error
     if missing := sorted(wanted - found.keys()):
-        raise ValueError(
+        raise InputError(
             f"expected {', '.join(missing)} in {archive}, got an archive without; give the python "
             f"version of CIFAR-10, {CIFAR10_URL}"
         )
@@ -196,7 +197,7 @@ class _Counted:
         content = self._file.read(size)
         self._left -= len(content)
         if self._left < 0:
-            raise ValueError(f"it holds more than {ARCHIVE_LIMIT_BYTES // 2**20} MiB")
+            raise InputError(f"it holds more than {ARCHIVE_LIMIT_BYTES // 2**20} MiB")
         return content
 
 
@@ -220,17 +221,17 @@ def _read_batch(
     """Images and labels of a batch.
 
     Raises:
-        ValueError: there are none, or not as many of both, or a label is outside its range.
+        InputError: there are none, or not as many of both, or a label is outside its range.
     """
     batch = read_plain_pickle(content)
     data, labels = (batch.get(name) if isinstance(batch, dict) else None for name in BATCH_FIELDS)
     if not isinstance(data, np.ndarray) or data.shape[1:] != (3 * CIFAR10_SIZE_PX**2,):
-        raise ValueError("a batch without images")
+        raise InputError("a batch without images")
     known = range(num_classes)
     if not isinstance(labels, list) or not all(type(n) is int and n in known for n in labels):
-        raise ValueError(f"a batch without labels in [0, {num_classes})")
+        raise InputError(f"a batch without labels in [0, {num_classes})")
     if len(data) != len(labels):
-        raise ValueError(f"{len(data)} images and {len(labels)} labels")
+        raise InputError(f"{len(data)} images and {len(labels)} labels")
     return data, np.array(labels, np.int64)
 
 

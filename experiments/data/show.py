@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tyro.conf import Positional
 
+from imgopt.errors import InputError
 from train.data.load import ImageData, list_splits, load_images
 from train.storage.files import atomic_write
 
@@ -38,13 +39,13 @@ def show(config: ShowConfig) -> None:
         config: the options; the sheet shows the first split.
 
     Raises:
-        ValueError: as `load_images`; fewer than one column; `out` does not end in .png, or its
+        InputError: as `load_images`; fewer than one column; `out` does not end in .png, or its
             directory does not exist.
     """
     if config.columns < 1:
-        raise ValueError(f"expected --columns of at least 1, got {config.columns}")
+        raise InputError(f"expected --columns of at least 1, got {config.columns}")
     if config.out.suffix.lower() != ".png" or not config.out.parent.is_dir():
-        raise ValueError(
+        raise InputError(
             f"expected --out as a .png file in an existing directory, got {config.out}"
         )
     splits = list_splits(config.data, data_dir=config.data_dir)

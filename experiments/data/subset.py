@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from experiments.data.complete_set import is_complete
+from imgopt.errors import InputError
 from train.data.combine import pool_by_id
 from train.data.load import ImageData, data_digest, load_images
 from train.data.spec import ImageSetSpec
@@ -39,17 +40,17 @@ class SubsetConfig:
     """Key by which the images are drawn."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         check_key(self.key)
         if not self.splits or len(set(self.splits)) < len(self.splits):
-            raise ValueError(
+            raise InputError(
                 f"splits must be at least one and distinct, got {', '.join(self.splits) or 'none'}"
             )
         if self.per_class < 1:
-            raise ValueError(f"per_class must be at least 1, got {self.per_class}")
+            raise InputError(f"per_class must be at least 1, got {self.per_class}")
         for name in ("test_per_class", "skip_per_class"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
 
 
 def make_subset(config: SubsetConfig) -> None:
@@ -62,7 +63,7 @@ def make_subset(config: SubsetConfig) -> None:
         config: what to draw.
 
     Raises:
-        ValueError: a class has fewer images than asked for, an id occurs twice, or something else
+        InputError: a class has fewer images than asked for, an id occurs twice, or something else
             does not fit; found before anything is written.
     """
     pool = pool_by_id(

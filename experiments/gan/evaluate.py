@@ -25,6 +25,7 @@ from gans.metrics import (
     relative_distances,
     usual_distance,
 )
+from imgopt.errors import InputError
 from train.classifier_training import TrainConfig
 from train.classifiers import (
     Classifier,
@@ -76,10 +77,10 @@ class GanEvaluateConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         check_key(self.key)
         if self.neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, got {self.neighbours}")
+            raise InputError(f"neighbours must be at least 1, got {self.neighbours}")
 
 
 def evaluate_gan(config: GanEvaluateConfig) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def evaluate_gan(config: GanEvaluateConfig) -> dict[str, Any]:
         The content of `result.json`.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled or written.
+        InputError: something does not fit, found before anything is compiled or written.
         FloatingPointError: the classifier's output, or the training's loss, is not finite.
     """
     sets = _load(config)
@@ -130,7 +131,7 @@ def _load(config: GanEvaluateConfig) -> dict[str, ImageData]:
     check_alike(sets[REAL], others)
     for name, data in sets.items():
         if len(data.labels) <= config.neighbours:
-            raise ValueError(
+            raise InputError(
                 f"expected more images in every set than --neighbours, which is "
                 f"{config.neighbours}, got {len(data.labels)} in {name}; give more images"
             )
@@ -141,7 +142,7 @@ def _load_run(name: str, data: ImageData) -> Classifier:
     """A run's classifier, if it takes the data's images and has their classes."""
     source = find_classifier(name, precision="float32")
     if source.spec is None:
-        raise ValueError(
+        raise InputError(
             f"expected a classifier's run, got the callable {name}, which gives logits and no "
             "features; make a run with: elicit classifier train --out RUN"
         )

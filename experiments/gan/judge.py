@@ -10,6 +10,7 @@ from jaxtyping import Bool, UInt8
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
 from gans.metrics import relative_distances, usual_distance
 from gans.selection import Thresholds, Verdicts, judge, reaches
+from imgopt.errors import InputError
 from train.data.image_data import ImageReader, iter_parts
 from train.data.load import data_digest, open_images
 from train.evaluation import extract_features, predict
@@ -59,11 +60,11 @@ class Judged(NamedTuple):
 
 
 def check_references(thresholds: Thresholds, train_data: str | None) -> None:
-    """Raises ValueError unless a least distance and training data are both given, or neither."""
+    """Raises InputError unless a least distance and training data are both given, or neither."""
     if thresholds.min_distance is not None and train_data is None:
-        raise ValueError("--min-distance needs --train-data DIR, the images to lie away from")
+        raise InputError("--min-distance needs --train-data DIR, the images to lie away from")
     if thresholds.min_distance is None and train_data is not None:
-        raise ValueError("--train-data is for --min-distance, which is not given")
+        raise InputError("--train-data is for --min-distance, which is not given")
 
 
 def find_judge(
@@ -86,19 +87,19 @@ def find_judge(
         of: what has such images, for messages.
 
     Raises:
-        ValueError: something is missing or does not fit.
+        InputError: something is missing or does not fit.
     """
     check_references(thresholds, train_data)
     source = find_classifier(classifier, precision="float32")
     check_takes(source, class_names, image_shape, of=of)
     if len(class_names) < 2:
-        raise ValueError(
+        raise InputError(
             f"expected at least 2 classes to tell apart, got {class_names}, all that the {of} has"
         )
     if train_data is None:
         return Judge(source, thresholds, None)
     if source.features is None:
-        raise ValueError(
+        raise InputError(
             "--min-distance is measured in a classifier's features, which the callable "
             f"{classifier} does not give; give a run of elicit classifier train"
         )

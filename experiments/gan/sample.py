@@ -35,6 +35,7 @@ from experiments.synthesis.target_options import class_number
 from gans.key_text import keys_to_text
 from gans.sampling import Gan, gan_digest, image_keys, load_gan, sample
 from gans.selection import Keep, Tally, Thresholds, Verdicts, choose, quota, tally
+from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
 from train.data.write import commit
 from train.storage.runs import check_key
@@ -79,20 +80,20 @@ class GanSampleConfig:
     """Images in one compiled batch."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         check_key(self.key)
         for name in ("per_class", "max_tries_per_class", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise InputError(f"{name} must be at least 1, got {value}")
         check_references(self.thresholds, self.train_data)
         if self.select is not None and self.classifier is None:
-            raise ValueError(f"--select {self.select} needs --classifier, which says what is what")
+            raise InputError(f"--select {self.select} needs --classifier, which says what is what")
         if self.select is None and self.thresholds != Thresholds():
-            raise ValueError("thresholds such as --min-confidence need --select tp, fp or both")
+            raise InputError("thresholds such as --min-confidence need --select tp, fp or both")
         for name in ("max_tries_per_class", "skip_dry_classes"):
             if self.select is None and getattr(self, name):
-                raise ValueError(f"--{name.replace('_', '-')} needs --select tp, fp or both")
+                raise InputError(f"--{name.replace('_', '-')} needs --select tp, fp or both")
 
     @property
     def tries(self) -> int:
@@ -147,7 +148,7 @@ def sample_gan(config: GanSampleConfig) -> None:
         config: what to draw.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled; or no image of some
+        InputError: something does not fit, found before anything is compiled; or no image of some
             class is accepted. Nothing is written.
         FloatingPointError: an image or the classifier's output is not finite.
     """
@@ -184,7 +185,7 @@ def _check(config: GanSampleConfig) -> _Job:
     names = gan.spec.class_names
     classes = [class_number(name, names) for name in config.classes] or list(range(len(names)))
     if len(set(classes)) < len(classes):
-        raise ValueError(f"classes must be distinct, got {', '.join(config.classes)}")
+        raise InputError(f"classes must be distinct, got {', '.join(config.classes)}")
     judge = None
     if config.classifier is not None:
         judge = find_judge(

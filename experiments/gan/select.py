@@ -21,6 +21,7 @@ from experiments.gan.select_report import (
     write_pages,
 )
 from gans.selection import Keep, Thresholds, choose, quota, tally
+from imgopt.errors import InputError
 from train.data.image_data import ImageReader, iter_parts
 from train.data.load import data_digest, open_images
 from train.data.spec import ImageSetSpec
@@ -53,9 +54,9 @@ class SelectConfig:
     """Split to select from; the kept images are a split train in any case."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         if self.per_class is not None and self.per_class < 1:
-            raise ValueError(f"per_class must be at least 1, got {self.per_class}")
+            raise InputError(f"per_class must be at least 1, got {self.per_class}")
         check_references(self.thresholds, self.train_data)
 
 
@@ -69,7 +70,7 @@ def select(config: SelectConfig) -> None:
         config: what to keep.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled; or no image of some
+        InputError: something does not fit, found before anything is compiled; or no image of some
             class is accepted. Nothing is written.
         FloatingPointError: the classifier's output is not finite.
     """

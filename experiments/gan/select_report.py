@@ -12,6 +12,7 @@ from experiments.pages.charts import class_shares, confusion
 from experiments.pages.html import Picture, Section, Table, write_report
 from experiments.pages.sample_grid import sample_grid
 from gans.selection import KINDS, Keep, Tally, wanted_kinds
+from imgopt.errors import InputError
 from train.data.image_data import PART_IMAGES, ImageReader
 from train.data.load import open_images
 from train.storage.files import atomic_write
@@ -61,7 +62,7 @@ class Outcome(NamedTuple):
 
 
 def check_classes(outcome: Outcome, *, may_lack_some: bool = False) -> None:
-    """Raises ValueError if there is a class of which nothing was kept.
+    """Raises InputError if there is a class of which nothing was kept.
 
     Args:
         outcome: of the selection.
@@ -73,7 +74,7 @@ def check_classes(outcome: Outcome, *, may_lack_some: bool = False) -> None:
             f"{outcome.class_names[label]} (of {outcome.tally.tried[label]:,} tried)"
             for label in empty
         )
-        raise ValueError(
+        raise InputError(
             f"expected at least one accepted image of every class, got none of {tried}; nothing "
             "was written. Lower the thresholds or try more images"
         )

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.pages.sample_grid import sample_grid
-from experiments.training_run import Beginning, restore, train_epochs
+from experiments.training.session import Beginning, restore, train_epochs
 from gans.game import GanData, Variables
 from gans.sampling import Gan, GanSpec, image_keys, sample
 from train.loop import Budget, EpochResult, Learner, Snapshot, TrainState

@@ -26,6 +26,7 @@ from gans.losses import LossWeights
 from gans.pairs import DcganPair, LevelPair
 from gans.sampling import GENERATOR, SPEC_FILE, Gan, GanSpec, Model, gan_digest
 from gans.stacked import PRESETS, CutPoint, StackConfig, stack_levels
+from imgopt.errors import InputError
 from train.classifiers import Precision, check_precision
 from train.data.load import ImageData, data_digest, load_images
 from train.loop import Budget, compile_steps
@@ -127,27 +128,27 @@ class GanTrainConfig:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         check_key(self.key)
         check_augmentations(self.augmentations)
         self._check_options_of_the_other_model()
         if self.joint_epochs < 0:
-            raise ValueError(f"joint_epochs must be at least 0, got {self.joint_epochs}")
+            raise InputError(f"joint_epochs must be at least 0, got {self.joint_epochs}")
         if self.grids < 1:
-            raise ValueError(f"grids must be at least 1, got {self.grids}")
+            raise InputError(f"grids must be at least 1, got {self.grids}")
         if not 0 < self.rate < float("inf"):
-            raise ValueError(f"learning_rate must be above 0 and finite, got {self.rate}")
+            raise InputError(f"learning_rate must be above 0 and finite, got {self.rate}")
         _ = self.budget
 
     def _check_options_of_the_other_model(self) -> None:
         if self.model == "sgan":
             if self.per_class:
-                raise ValueError("--per-class is for dcgan: a Stacked GAN is told the class")
+                raise InputError("--per-class is for dcgan: a Stacked GAN is told the class")
             return
         usual = type(self)(data=self.data, out=self.out, model="sgan")
         for name in STACK_OPTIONS:
             if getattr(self, name) != getattr(usual, name):
-                raise ValueError(
+                raise InputError(
                     f"{name} is for sgan, got {getattr(self, name)} with dcgan; give --model sgan"
                 )
 
@@ -188,7 +189,7 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
         The content of `result.json`; nothing in another process than the first.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled or written.
+        InputError: something does not fit, found before anything is compiled or written.
         FloatingPointError: a loss or a parameter is no longer finite, or a discriminator has won.
         LostProcessError: another process of the job has ended.
     """
@@ -279,7 +280,7 @@ def gan_sizes(
         num_classes: of the data.
 
     Raises:
-        ValueError: the images do not fit the networks.
+        InputError: the images do not fit the networks.
     """
     height, width, channels = image_shape
     given = {} if config.width is None else {"width": config.width}
@@ -292,7 +293,7 @@ def gan_sizes(
             **given,
         )
     if height != width:
-        raise ValueError(f"a DCGAN takes square images, got {height}×{width}")
+        raise InputError(f"a DCGAN takes square images, got {height}×{width}")
     classes = None if config.per_class else num_classes
     return DcganConfig(image_size=height, channels=channels, num_classes=classes, **given)
 

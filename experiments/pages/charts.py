@@ -64,7 +64,7 @@ def curves(
         The bytes of an SVG, 640 by 340 CSS pixels.
 
     Raises:
-        ValueError: nothing to draw, or a spread without a line of the same length.
+        InputError: nothing to draw, or a spread without a line of the same length.
     """
     expect_lines("series", series)
     spread = spread or {}
@@ -112,7 +112,7 @@ def comparison(arms: Mapping[str, Sequence[float]], *, y_label: str) -> bytes:
         The bytes of an SVG, 640 CSS pixels wide.
 
     Raises:
-        ValueError: no arm, or an arm without a run.
+        InputError: no arm, or an arm without a run.
     """
     expect_lines("arms", arms)
     with style():
@@ -172,7 +172,7 @@ def confusion(
         The bytes of an SVG.
 
     Raises:
-        ValueError: the matrix isn't square, isn't of the names' number, or holds a negative count.
+        InputError: the matrix isn't square, isn't of the names' number, or holds a negative count.
     """
     size = len(class_names)
     is_square = matrix.shape == (size, size) and size > 0
@@ -231,7 +231,7 @@ def class_shares(
         The bytes of an SVG, 640 CSS pixels wide.
 
     Raises:
-        ValueError: no kind, a share outside its range, or another number of them than of names.
+        InputError: no kind, a share outside its range, or another number of them than of names.
     """
     expect_lines("shares", shares)
     for kind, values in shares.items():
@@ -283,7 +283,7 @@ def reliability(
         The bytes of an SVG.
 
     Raises:
-        ValueError: the three differ in length, or lie outside their range.
+        InputError: the three differ in length, or lie outside their range.
     """
     shapes = [confidence_bins.shape, accuracy_bins.shape, counts.shape]
     expect(len(set(shapes)) == 1 and counts.ndim == 1, "three arrays of one length", shapes)
@@ -330,7 +330,7 @@ def histogram(values: Mapping[str, Float[np.ndarray, " _"]], *, x_label: str) ->
         The bytes of an SVG, 640 by 300 CSS pixels.
 
     Raises:
-        ValueError: nothing to draw, or a value that is negative or not finite.
+        InputError: nothing to draw, or a value that is negative or not finite.
     """
     expect_lines("values", values)
     for name, array in values.items():

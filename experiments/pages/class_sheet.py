@@ -44,7 +44,7 @@ def class_sheet(
         The bytes of a PNG, at most 920 CSS pixels wide, at twice the screen's resolution.
 
     Raises:
-        ValueError: no set, a set of another number of classes, or images of another type or shape.
+        InputError: no set, a set of another number of classes, or images of another type or shape.
     """
     expect(bool(sets) and columns > 0, "at least one set and one column", (len(sets), columns))
     shape = next(iter(sets.values()))[0].shape[1:]

@@ -16,6 +16,7 @@ import jinja2
 import PIL.Image
 
 from experiments.pages.markdown import as_words
+from imgopt.errors import InputError
 from train.storage.files import atomic_write
 from train.storage.listed_files import PLAIN_NAME
 
@@ -39,7 +40,7 @@ class Table:
         caption: what the table shows, or nothing.
 
     Raises:
-        ValueError: a row is shorter or longer than the header.
+        InputError: a row is shorter or longer than the header.
     """
 
     header: Sequence[str]
@@ -49,7 +50,7 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.header):
-                raise ValueError(
+                raise InputError(
                     f"expected rows of {len(self.header)} cells, as in the header "
                     f"{list(self.header)}; received {list(row)}"
                 )
@@ -80,7 +81,7 @@ class Picture:
             none if empty.
 
     Raises:
-        ValueError: the bytes are neither, or the name leads into another directory.
+        InputError: the bytes are neither, or the name leads into another directory.
     """
 
     data: bytes
@@ -91,7 +92,7 @@ class Picture:
     def __post_init__(self) -> None:
         _ = self.size_px  # refused here, and not halfway through a report
         if self.name and not PLAIN_NAME.fullmatch(self.name):
-            raise ValueError(f"expected a plain name of a picture, got {self.name!r:.60}")
+            raise InputError(f"expected a plain name of a picture, got {self.name!r:.60}")
 
     @property
     def media_type(self) -> str:
@@ -101,7 +102,7 @@ class Picture:
         start = self.data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
         if start.startswith((b"<svg", b"<?xml")) and b"<svg" in start:
             return "image/svg+xml"
-        raise ValueError(f"expected the bytes of a PNG or SVG; received {self.data[:16]!r}")
+        raise InputError(f"expected the bytes of a PNG or SVG; received {self.data[:16]!r}")
 
     @property
     def suffix(self) -> str:
@@ -128,7 +129,7 @@ class Picture:
                     round(n * CSS_PX_PER_INCH / d) for n, d in zip(image.size, dpi, strict=True)
                 )
         except Exception as error:  # Pillow has no class of its own; a resolution may be 0
-            raise ValueError(f"expected a whole PNG, got a damaged one ({error})") from error
+            raise InputError(f"expected a whole PNG, got a damaged one ({error})") from error
         return width, height
 
 

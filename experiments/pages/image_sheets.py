@@ -89,7 +89,7 @@ def image_pairs(
         The bytes of a PNG, at most 920 CSS pixels wide, at twice the screen's resolution.
 
     Raises:
-        ValueError: a shape, dtype or count differs from the above.
+        InputError: a shape, dtype or count differs from the above.
     """
     expect_images("originals", originals)
     expect_images("synthesised", synthesised, originals.shape)
@@ -157,7 +157,7 @@ def rules_grid(
         The bytes of a PNG, at most 920 CSS pixels wide, at twice the screen's resolution.
 
     Raises:
-        ValueError: a shape or dtype differs from the above, or a caption has no rule.
+        InputError: a shape or dtype differs from the above, or a caption has no rule.
     """
     expect_images("originals", originals)
     expect(len(originals) <= 2 * MAX_PAIRS, f"at most {2 * MAX_PAIRS} images", len(originals))

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from imgopt.errors import InputError
+
 GAP_PX = 2
 """White between two images, and none around them."""
 
@@ -21,16 +23,16 @@ def sample_grid(images: UInt8[np.ndarray, "rows columns h w c"], *, scale: int =
         The bytes of a PNG; equal images give equal bytes.
 
     Raises:
-        ValueError: images of another type or shape, or a scale below 1.
+        InputError: images of another type or shape, or a scale below 1.
     """
     is_grid = images.dtype == np.uint8 and images.ndim == 5 and images.size > 0
     if not (is_grid and images.shape[-1] in (1, 3, 4)):
-        raise ValueError(
+        raise InputError(
             "expected images as uint8 (rows, columns, h, w, 1, 3 or 4), at least one, got "
             f"{images.dtype} {images.shape}"
         )
     if scale < 1:
-        raise ValueError(f"scale must be at least 1, got {scale}")
+        raise InputError(f"scale must be at least 1, got {scale}")
     large = images.repeat(scale, axis=2).repeat(scale, axis=3)
     gap = ((0, 0), (0, 0), (0, GAP_PX), (0, GAP_PX), (0, 0))
     spaced = np.pad(large, gap, constant_values=255)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
+from imgopt.errors import InputError
+
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (n - 1); the latter is 0 for a single value."""
@@ -51,11 +53,11 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Pai
         baseline: as many.
 
     Raises:
-        ValueError: the two are not of one length, or are too short.
+        InputError: the two are not of one length, or are too short.
     """
     count = len(values)
     if count != len(baseline) or count < 2:
-        raise ValueError(f"expected 2 pairs or more, got {count} values and {len(baseline)}")
+        raise InputError(f"expected 2 pairs or more, got {count} values and {len(baseline)}")
     mean, deviation = mean_and_deviation(np.subtract(values, baseline).tolist())
     half = float(scipy.stats.t.ppf(0.975, count - 1)) * deviation / count**0.5
     return PairedDifference(mean, deviation, count, mean - half, mean + half)

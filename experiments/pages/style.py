@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from imgopt.errors import InputError
+
 # Okabe and Ito's colours ("Color Universal Design", 2008), told apart by colour-blind readers too.
 BLUE = "#0072B2"
 PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
@@ -102,9 +104,9 @@ def legend_label(name: str) -> str:
 
 
 def expect(condition: bool, expected: str, received: object) -> None:
-    """Raises ValueError with what was expected and what came, unless the condition holds."""
+    """Raises InputError with what was expected and what came, unless the condition holds."""
     if not condition:
-        raise ValueError(f"expected {expected}; received {received}")
+        raise InputError(f"expected {expected}; received {received}")
 
 
 def expect_images(name: str, images: np.ndarray, shape: tuple[int, ...] | None = None) -> None:

@@ -30,6 +30,7 @@ from experiments.papers.closed_loop_report import (
     write_loop_report,
 )
 from gans.sampling import Gan, gan_digest, load_gan
+from imgopt.errors import InputError
 from train.augmentation import check_crop
 from train.classifier_training import TrainConfig
 from train.data.combine import check_alike
@@ -109,23 +110,23 @@ class ClosedLoopConfig:
     train: SameStepsConfig = field(default_factory=SameStepsConfig)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         check_key(self.key + self.seeds)  # the trainings' seeds follow it
         if self.seeds < 2:
-            raise ValueError(f"seeds must be at least 2, got {self.seeds}")
+            raise InputError(f"seeds must be at least 2, got {self.seeds}")
         if self.train.loss != "cross-entropy":
-            raise ValueError(
+            raise InputError(
                 f"loss must be cross-entropy, got {self.train.loss}: a GAN's images have labels "
                 "and no outputs to learn from"
             )
         if self.train.epochs != TrainConfig.epochs:
-            raise ValueError(
+            raise InputError(
                 "all arms train for the same number of steps, and an epoch's length differs from "
                 "arm to arm; give --steps and not --epochs"
             )
         _ = self.real_training, self.sampling("tp")
         if self.max_tries_per_class is not None and self.max_tries_per_class < self.per_class:
-            raise ValueError(
+            raise InputError(
                 f"max_tries_per_class must be at least per_class, which is {self.per_class}, got "
                 f"{self.max_tries_per_class}"
             )
@@ -170,7 +171,7 @@ def closed_loop(config: ClosedLoopConfig) -> dict[str, Any]:
         The content of `result.json`.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled or written; or all
+        InputError: something does not fit, found before anything is compiled or written; or all
             of the GAN's images are of one kind.
         FloatingPointError: a loss, an image or a classifier's output is not finite.
     """
@@ -209,12 +210,12 @@ def _check(config: ClosedLoopConfig) -> _Job:
     config.train.budget.steps_per_epoch(len(real.labels))  # refuses a set smaller than a batch
     gan = load_gan(config.gan)
     if gan.spec.class_names != real.class_names:
-        raise ValueError(
+        raise InputError(
             f"the GAN {config.gan} has the classes {gan.spec.class_names}, the data set "
             f"{real.class_names}; give a GAN trained on this data set"
         )
     if gan.spec.image_shape != image_shape:
-        raise ValueError(
+        raise InputError(
             f"the GAN {config.gan} makes images of shape {gan.spec.image_shape}, the data set has "
             f"{image_shape}; give a GAN trained on this data set"
         )

@@ -13,6 +13,7 @@ from experiments.pages.markdown import as_code, as_words
 from experiments.pages.statistics import mean_and_deviation, mean_words
 from experiments.papers.engine.tables import RowResult, row_results
 from experiments.papers.registry import read_results, results_expected
+from imgopt.errors import InputError
 from train.storage.files import atomic_write
 from train.storage.runs import differences
 
@@ -42,9 +43,9 @@ class ReportConfig:
     """Markdown file to write the comparison to."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a file to which nothing would be written."""
+        """Raises InputError for a file to which nothing would be written."""
         if self.out is not None and self.other is None:
-            raise ValueError("--out is for comparisons; give two directories of results, got one")
+            raise InputError("--out is for comparisons; give two directories of results, got one")
 
 
 class WelchDifference(NamedTuple):
@@ -62,7 +63,7 @@ def report(config: ReportConfig) -> None:
         config: which results.
 
     Raises:
-        ValueError: a directory holds no results, or the two are not of one table.
+        InputError: a directory holds no results, or the two are not of one table.
     """
     experiment, result = read_results(config.results)
     if config.other is None:
@@ -87,7 +88,7 @@ def compare(a: dict[str, Any], b: dict[str, Any], *, names: tuple[str, str]) -> 
         names: what the two are called.
 
     Raises:
-        ValueError: they are of two experiments, or of one that is no table.
+        InputError: they are of two experiments, or of one that is no table.
     """
     _check_comparable(a, b, names)
     parts = [f"# {a['experiment']}: A and B"]
@@ -103,15 +104,15 @@ def compare(a: dict[str, Any], b: dict[str, Any], *, names: tuple[str, str]) -> 
 
 def _check_comparable(a: dict[str, Any], b: dict[str, Any], names: tuple[str, str]) -> None:
     if a["experiment"] != b["experiment"]:
-        raise ValueError(
+        raise InputError(
             f"expected results of one experiment, got {a['experiment']} in {names[0]} and "
             f"{b['experiment']} in {names[1]}"
         )
     for result, name in zip((a, b), names, strict=True):
         if not result["arms"]:
-            raise ValueError(f"expected results with a measurement, got none in {name}")
+            raise InputError(f"expected results with a measurement, got none in {name}")
         if any("test_accuracy" not in arm for arm in result["arms"]):
-            raise ValueError(
+            raise InputError(
                 f"expected results of a table, which have accuracies, got {name} of "
                 f"{a['experiment']}; look at the two report.html instead"
             )
@@ -159,10 +160,10 @@ def welch_difference(values: Sequence[float], baseline: Sequence[float]) -> Welc
         baseline: at least 2, of any spread.
 
     Raises:
-        ValueError: there are fewer.
+        InputError: there are fewer.
     """
     if min(len(values), len(baseline)) < 2:
-        raise ValueError(f"expected 2 values or more of each, got {len(values)}, {len(baseline)}")
+        raise InputError(f"expected 2 values or more of each, got {len(values)}, {len(baseline)}")
     (mean, deviation), (mean_before, deviation_before) = map(mean_and_deviation, (values, baseline))
     parts = [
         (own**2 / len(each), len(each) - 1)

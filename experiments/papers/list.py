@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.classifier.train import ClassifierTrainConfig
+from experiments.commands import COMMANDS
 from experiments.gan.train import GanTrainConfig
 from experiments.papers.engine.experiment import Experiment, PresetName
 from experiments.papers.engine.plan import PieceConfig, place
@@ -26,8 +27,6 @@ def list_experiments(config: ListConfig) -> None:
         config: without options.
     """
     del config
-    from experiments.cli import COMMANDS  # which imports this module when it is asked for
-
     for command, entry in COMMANDS.items():
         name = command.removeprefix(GROUP)
         if not command.startswith(GROUP) or entry.function == list_experiments.__name__:

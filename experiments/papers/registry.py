@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.papers.engine.experiment import Experiment
+from imgopt.errors import InputError
 from train.storage.runs import RESULT_FILE, read_result
 
 _PLACES = {
@@ -25,10 +26,10 @@ def find_experiment(name: str) -> Experiment:
     """Gives an experiment by its name.
 
     Raises:
-        ValueError: there is none of that name.
+        InputError: there is none of that name.
     """
     if name not in NAMES:
-        raise ValueError(f"expected an experiment among {', '.join(_PLACES)}, got {name!r}")
+        raise InputError(f"expected an experiment among {', '.join(_PLACES)}, got {name!r}")
     module, constant = _PLACES[name]
     return getattr(importlib.import_module(module), constant)
 
@@ -43,21 +44,21 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
         The experiment, and the content of `result.json`.
 
     Raises:
-        ValueError: the directory holds no results of an experiment, or damaged ones.
+        InputError: the directory holds no results of an experiment, or damaged ones.
     """
     path = directory / RESULT_FILE
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"expected results of an experiment, got {directory}, which has no {RESULT_FILE}; "
             "make them with: elicit experiment NAME --out DIR"
         )
     result = read_result(directory)
     if "experiment" not in result:
-        raise ValueError(f"expected results of an experiment, got others in {path}")
+        raise InputError(f"expected results of an experiment, got others in {path}")
     try:
         return find_experiment(result["experiment"]), result
     except ValueError as error:
-        raise ValueError(f"{error} in {path}") from error
+        raise InputError(f"{error} in {path}") from error
 
 
 @contextlib.contextmanager
@@ -68,7 +69,7 @@ def results_expected(*directories: Path) -> Iterator[None]:
         directories: of the results that are used inside.
 
     Raises:
-        ValueError: a field is missing or of another type.
+        InputError: a field is missing or of another type.
     """
     try:
         yield
@@ -76,7 +77,7 @@ def results_expected(*directories: Path) -> Iterator[None]:
         if isinstance(error, ValueError) and any(str(place) in str(error) for place in directories):
             raise  # it says more
         paths = " or ".join(str(directory / RESULT_FILE) for directory in directories)
-        raise ValueError(
+        raise InputError(
             f"expected results as elicit experiment writes them, got a missing or another field in "
             f"{paths} ({type(error).__name__}: {error})"
         ) from error

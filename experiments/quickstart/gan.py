@@ -61,7 +61,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
         key: seed of everything random.
 
     Raises:
-        ValueError: the directory holds something else.
+        InputError: the directory holds something else.
     """
     began = time.monotonic()
     open_run(out, {"gan": True, "seeds": seeds, "key": key})

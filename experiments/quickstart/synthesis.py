@@ -21,6 +21,7 @@ from experiments.quickstart.gan import quickstart_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from experiments.synthesis.rule_options import RuleConfig
 from experiments.synthesis.summary import synthesis_pairs
+from imgopt.errors import InputError
 from train.classifier_training import TrainConfig
 from train.data.load import DIGITS, load_images
 from train.data.write import read_extras
@@ -67,14 +68,14 @@ class QuickstartConfig:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         check_key(self.key + self.seeds)  # the trainings' seeds follow it
         if self.seeds < 2:
-            raise ValueError(f"seeds must be at least 2, got {self.seeds}")
+            raise InputError(f"seeds must be at least 2, got {self.seeds}")
         if not 0 <= self.fraction <= 1:
-            raise ValueError(f"fraction must be in [0, 1], got {self.fraction}")
+            raise InputError(f"fraction must be in [0, 1], got {self.fraction}")
         if self.gan and self.fraction != FRACTION:
-            raise ValueError("--fraction is for synthesised images, of which --gan makes none")
+            raise InputError("--fraction is for synthesised images, of which --gan makes none")
 
     @property
     def directory(self) -> Path:
@@ -86,7 +87,7 @@ def quickstart(config: QuickstartConfig) -> None:
     """Runs the command, and prints the report's path last.
 
     Raises:
-        ValueError: the directory holds something else.
+        InputError: the directory holds something else.
     """
     if config.gan:
         quickstart_gan(config.directory, seeds=config.seeds, key=config.key)

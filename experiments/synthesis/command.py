@@ -39,6 +39,7 @@ from experiments.synthesis.summary import (
     write_set_report,
 )
 from experiments.synthesis.target_options import TargetConfig, describe_targets, make_targets
+from imgopt.errors import InputError
 from imgopt.synthesis import as_partial
 from train.classifiers import Precision, check_precision
 from train.data.image_data import ImageData, ImageReader, slice_images
@@ -98,11 +99,11 @@ class SynthesizeConfig:
     """Seed of the random targets."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError for a number outside its range."""
         check_key(self.key)
         for name in ("batch_size", "batches_per_shard"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 class _Job(NamedTuple):
@@ -139,7 +140,7 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Mad
         label: in front of the progress.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled or written.
+        InputError: something does not fit, found before anything is compiled or written.
         FloatingPointError: of some shard not one image and its output is finite.
         LostProcessError: another process of the job has ended before its shards were made.
 
@@ -232,7 +233,7 @@ def _check(config: SynthesizeConfig) -> _Job:
     check_takes(source, originals.class_names, originals.image_shape, of="data set")
     stop = len(originals) if config.stop is None else config.stop
     if not 0 <= config.start < stop <= len(originals):
-        raise ValueError(
+        raise InputError(
             f"the range {config.start} to {stop} is not within the split's {len(originals)} "
             "images; expected 0 <= start < stop"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import imgopt
+from imgopt.errors import InputError
 
 PIXEL_MAPS = {
     "arctan": imgopt.arctan_map,
@@ -65,12 +66,12 @@ def synthesis_options(config: RuleConfig) -> dict[str, Any]:
     """The keyword arguments of `imgopt.synthesize`.
 
     Raises:
-        ValueError: an option is unknown or outside its range.
+        InputError: an option is unknown or outside its range.
     """
     if not 0 <= config.steps <= MAX_STEPS:
-        raise ValueError(f"steps must be at least 0 and at most {MAX_STEPS}, got {config.steps}")
+        raise InputError(f"steps must be at least 0 and at most {MAX_STEPS}, got {config.steps}")
     if config.tolerance is not None and not 0 <= config.tolerance < math.inf:
-        raise ValueError(f"tolerance must be at least 0 and finite, got {config.tolerance}")
+        raise InputError(f"tolerance must be at least 0 and finite, got {config.tolerance}")
     filters = {
         "none": lambda: None,
         "low-pass": lambda: imgopt.low_pass(config.radius),
@@ -90,14 +91,14 @@ def parse_options(words: tuple[str, ...]) -> dict[str, Any]:
     """Turns ("learning_rate=0.1", "form=printed") into a dict; values are Python literals or text.
 
     Raises:
-        ValueError: a word is not of the form name=value, or the value is not one that an update
+        InputError: a word is not of the form name=value, or the value is not one that an update
             rule takes and a configuration file can hold.
     """
     options = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (equals and name.isidentifier()):
-            raise ValueError(f"a rule's option must be name=value, got {word!r}")
+            raise InputError(f"a rule's option must be name=value, got {word!r}")
         options[name] = _parse_value(value)
     return options
 
@@ -111,6 +112,6 @@ def _parse_value(text: str) -> bool | int | float | str | None:
         return value
     if value is None or isinstance(value, int | str):  # a bool is an int
         return value
-    raise ValueError(
+    raise InputError(
         f"a rule's option must be a finite number, True, False, None or a word, got {text!r}"
     )

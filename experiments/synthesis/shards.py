@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec, ShardRecord, shard_path
 from train.data.verify import description_problems, read_manifest, shard_problem
 from train.data.write import describe_shard
@@ -73,7 +74,7 @@ def whole_shards(out: Path, spec: ImageSetSpec, ranges: dict[int, range]) -> dic
         UserWarning: a shard that was whole once, a file of the metadata or a note is damaged.
 
     Raises:
-        ValueError: the set on disk holds more images than are asked for.
+        InputError: the set on disk holds more images than are asked for.
     """
     committed = _committed_records(out)
     found = {
@@ -83,7 +84,7 @@ def whole_shards(out: Path, spec: ImageSetSpec, ranges: dict[int, range]) -> dic
     there = {index: shard for index, shard in found.items() if shard is not None}
     too_many = any(shard.rows.stop > ranges[index].stop for index, shard in there.items())
     if too_many or shard_path(out, spec, split=SPLIT, index=len(ranges)).exists():
-        raise ValueError(
+        raise InputError(
             f"{out} already holds more images than are asked for; choose another --out"
         )
     return {index: shard for index, shard in there.items() if shard.rows == ranges[index]}

@@ -13,6 +13,7 @@ import imgopt
 from experiments.pages.charts import histogram
 from experiments.pages.html import Picture, Section, write_report
 from experiments.pages.image_sheets import image_pairs
+from imgopt.errors import InputError
 from imgopt.synthesis import FROZEN_SLOPE, slope
 from train.data.image_data import ImageData, ImageReader, iter_parts, slice_images, take_images
 
@@ -33,7 +34,7 @@ def pairs_in_parts(made: ImageReader, originals: ImageReader, rows: range) -> It
         rows: numbers in that split of the images that it was made from.
 
     Raises:
-        ValueError: the set was not made from them.
+        InputError: the set was not made from them.
     """
     done = 0
     for part in iter_parts(originals, start=rows.start, stop=rows.stop, size=MEASURED_AT_ONCE):
@@ -46,7 +47,7 @@ def pairs_in_parts(made: ImageReader, originals: ImageReader, rows: range) -> It
         if len(kept):
             yield own, take_images(part, kept)
     if done < len(made):
-        raise ValueError(
+        raise InputError(
             f"expected images made from originals {rows.start} to {rows.stop}, in their order, got "
             f"a set whose image {done} is of another; it was made from another data set"
         )
@@ -81,7 +82,7 @@ def summarise(
 def _distributions(data: ImageData) -> tuple[np.ndarray, np.ndarray]:
     """A set's targets and outputs, which not every set has."""
     if data.targets is None or data.outputs is None:
-        raise ValueError("expected a set with targets and outputs, made by elicit synthesize")
+        raise InputError("expected a set with targets and outputs, made by elicit synthesize")
     return data.targets, data.outputs
 
 
@@ -134,7 +135,7 @@ def synthesis_pairs(
     """A picture of some rows of a synthesised set beside their originals, at most 8.
 
     Raises:
-        ValueError: the set has no targets and outputs.
+        InputError: the set has no targets and outputs.
     """
     targets, outputs = _distributions(made)
     return image_pairs(

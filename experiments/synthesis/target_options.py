@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from imgopt import check_targets, ranked_targets, two_class_targets, uniform_targets
+from imgopt.errors import InputError
 from train.data.image_data import ImageReader
 from train.storage.files import sha256_of
 
@@ -37,7 +38,7 @@ def make_targets(
     """Targets of the images start to stop of a split.
 
     Raises:
-        ValueError: an option is missing or outside its range, or a file does not fit.
+        InputError: an option is missing or outside its range, or a file does not fit.
     """
     count, num_classes = stop - start, len(data.class_names)
     if config.targets == "two-class":
@@ -73,35 +74,35 @@ def class_number(name: str, class_names: tuple[str, ...]) -> int:
     """A class's number from its name or its number as text.
 
     Raises:
-        ValueError: there is no such class.
+        InputError: there is no such class.
     """
     if name in class_names:
         return class_names.index(name)
     if name.isdecimal() and int(name) < len(class_names):
         return int(name)
-    raise ValueError(f"unknown class {name!r}; expected one of {', '.join(class_names)}")
+    raise InputError(f"unknown class {name!r}; expected one of {', '.join(class_names)}")
 
 
 def _read_targets(
     path: Path | None, data: ImageReader, *, start: int, stop: int
 ) -> Float[np.ndarray, "n k"]:
     if path is None:
-        raise ValueError("--targets file needs --targets-file MATRIX.npy")
+        raise InputError("--targets file needs --targets-file MATRIX.npy")
     if not path.is_file():
-        raise ValueError(f"there is no targets file {path}")
+        raise InputError(f"there is no targets file {path}")
     if zipfile.is_zipfile(path):
-        raise ValueError(f"{path} holds several arrays; expected one .npy matrix")
+        raise InputError(f"{path} holds several arrays; expected one .npy matrix")
     try:
         # Read where they are needed: a file that claims more than it has is refused so.
         matrix = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy's parser of headers raises what Python's own does
-        raise ValueError(f"{path} is not a NumPy .npy file of numbers: {error}") from error
+        raise InputError(f"{path} is not a NumPy .npy file of numbers: {error}") from error
     if matrix.dtype.kind not in "fiu":
-        raise ValueError(f"{path} holds {matrix.dtype}; expected numbers")
+        raise InputError(f"{path} holds {matrix.dtype}; expected numbers")
     is_of_split = matrix.ndim == 2 and len(matrix) == len(data)
     rows = np.asarray(matrix[start:stop] if is_of_split else matrix)
     try:
         with np.errstate(over="ignore"):  # of a sum that is refused
             return check_targets(rows, count=stop - start, num_classes=len(data.class_names))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}") from error

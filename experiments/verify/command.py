@@ -6,6 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from experiments.verify.integrity import check_below
+from imgopt.errors import InputError
 from train.storage.runs import check_key
 
 
@@ -26,12 +27,12 @@ class VerifyConfig:
     """Seed by which --rerun draws."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         check_key(self.key)
         if self.rerun < 0:
-            raise ValueError(f"rerun must be at least 0, got {self.rerun}")
+            raise InputError(f"rerun must be at least 0, got {self.rerun}")
         if self.data_dir is not None and not self.rerun:
-            raise ValueError("--data-dir is for --rerun N, which repeats something of the data")
+            raise InputError("--data-dir is for --rerun N, which repeats something of the data")
 
 
 def verify(config: VerifyConfig) -> None:
@@ -41,7 +42,7 @@ def verify(config: VerifyConfig) -> None:
         config: what to check.
 
     Raises:
-        ValueError: something is damaged, missing or contradicts something else, or comes out
+        InputError: something is damaged, missing or contradicts something else, or comes out
             otherwise when it is repeated; the message has a line for each. Or there is nothing to
             check, or to repeat.
         FloatingPointError: what is repeated is not finite.
@@ -56,7 +57,7 @@ def verify(config: VerifyConfig) -> None:
             "result of an earlier version)"
         )
     if found.problems:
-        raise ValueError(_listed(f"{config.directory} is not as it was written", found.problems))
+        raise InputError(_listed(f"{config.directory} is not as it was written", found.problems))
     print("all as it was written")
     if config.rerun:
         from experiments.verify.rerun import rerun
@@ -69,7 +70,7 @@ def verify(config: VerifyConfig) -> None:
             key=config.key,
         )
         if differing:
-            raise ValueError(_listed("repeated, and not the same", differing))
+            raise InputError(_listed("repeated, and not the same", differing))
 
 
 def _listed(head: str, lines: list[str]) -> str:

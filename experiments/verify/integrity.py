@@ -21,6 +21,7 @@ from experiments.papers.engine.experiment import PIECES
 from experiments.papers.engine.plan import DIGEST_LETTERS
 from experiments.papers.registry import read_results
 from gans.sampling import GENERATOR, load_gan
+from imgopt.errors import InputError
 from train.classifiers import load_classifier
 from train.data.load import list_splits
 from train.data.verify import MANIFEST_FILE, SHARDS, read_manifest, verify
@@ -78,11 +79,11 @@ def check_below(directory: Path, *, pieces: Path | None = None) -> Findings:
             that the results name are looked at.
 
     Raises:
-        ValueError: there is no such directory, or nothing in it that could be checked, or pieces
+        InputError: there is no such directory, or nothing in it that could be checked, or pieces
             are given and no experiment.
     """
     if not directory.is_dir():
-        raise ValueError(f"expected a directory to verify, got {directory}, which is none")
+        raise InputError(f"expected a directory to verify, got {directory}, which is none")
     places = [directory]
     if pieces is not None:
         places += _pieces_elsewhere(directory, pieces)
@@ -106,12 +107,12 @@ def pieces_named(directory: Path, *, pieces: Path | None = None) -> dict[str, Pa
         pieces: where they lie; in `pieces` in the results by default.
 
     Raises:
-        ValueError: the results name no pieces.
+        InputError: the results name no pieces.
     """
     root = pieces or directory / PIECES
     named = read_result(directory).get("pieces")
     if not isinstance(named, dict) or not all(isinstance(text, str) for text in named.values()):
-        raise ValueError(f"expected digests of pieces in {directory / RESULT_FILE}, got {named!r}")
+        raise InputError(f"expected digests of pieces in {directory / RESULT_FILE}, got {named!r}")
     return {name: root / f"{name}-{text[:DIGEST_LETTERS]}" for name, text in named.items()}
 
 
@@ -131,14 +132,14 @@ def _checks(pieces: Path | None) -> tuple[_Check, ...]:
 
 
 def _check_enough(directory: Path, counts: Mapping[str, int], pieces: Path | None) -> None:
-    """Raises ValueError where what was asked for is not there; JSON files have no digests."""
+    """Raises InputError where what was asked for is not there; JSON files have no digests."""
     if not any(count for kind, count in counts.items() if kind != JSON_FILES):
-        raise ValueError(
+        raise InputError(
             f"expected something to verify in {directory}, got no finished image set, run or "
             "experiment there or below"
         )
     if pieces is not None and not counts[EXPERIMENTS]:
-        raise ValueError(
+        raise InputError(
             f"--pieces {pieces} is for the results of experiments, got none in {directory}; leave "
             "it out"
         )
@@ -267,7 +268,7 @@ def _metrics(run: Path) -> list[dict[str, Any]]:
     """Those of a run that has some, being finished."""
     lines = read_metrics(run)
     if not lines:
-        raise ValueError(f"expected a line for each epoch in {run / METRICS_FILE}, got none")
+        raise InputError(f"expected a line for each epoch in {run / METRICS_FILE}, got none")
     return lines
 
 

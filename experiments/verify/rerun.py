@@ -30,6 +30,7 @@ from experiments.papers.engine.plan import Piece, place
 from experiments.papers.registry import read_results
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from gans.sampling import image_keys, load_gan, sample
+from imgopt.errors import InputError
 from train.data.image_data import join_images
 from train.data.load import open_images
 from train.data.verify import read_manifest
@@ -91,14 +92,14 @@ def rerun(
         A line for each piece that came out otherwise.
 
     Raises:
-        ValueError: the directory holds no results of an experiment, or they cannot be repeated
+        InputError: the directory holds no results of an experiment, or they cannot be repeated
             here: of other settings, or from other data; or they have no such piece yet.
         FloatingPointError: what is repeated is not finite.
     """
     placed, is_alike = _placed(directory, pieces or directory / PIECES, data_dir)
     candidates = [piece for piece in placed if type(piece.config) in _REPEATS]
     if not candidates:
-        raise ValueError(
+        raise InputError(
             f"expected a finished synthesis, training or sample of a GAN to repeat, got none in "
             f"{directory}; go on with the experiment first"
         )
@@ -133,7 +134,7 @@ def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Pi
     recorded = read_sealed(directory / CONFIG_FILE)
     preset, key = recorded["preset"], recorded["key"]
     if preset not in experiment.presets:
-        raise ValueError(f"{directory} cannot be repeated here: there is no preset {preset} now")
+        raise InputError(f"{directory} cannot be repeated here: there is no preset {preset} now")
     precision = recorded.get("precision", "float32")
     config = ExperimentConfig(directory, preset, data_dir, key=key, precision=precision)
     settings = settings_of(experiment, config)
@@ -145,7 +146,7 @@ def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Pi
     named = result["pieces"]
     changed = [name for name in named if name not in placed or placed[name].digest != named[name]]
     if changed:
-        raise ValueError(
+        raise InputError(
             f"{directory} cannot be repeated here: {', '.join(changed)} would now be made with "
             "other options; take the version of elicit that made it"
         )
@@ -156,12 +157,12 @@ def _check_alike(directory: Path, recorded: dict[str, Any], here: dict[str, Any]
     """Whether device and versions are those recorded.
 
     Raises:
-        ValueError: anything else differs.
+        InputError: anything else differs.
     """
     machine = {name: recorded[name] for name in FROM_THE_MACHINE}
     differing = differences(recorded, {**here, **machine})
     if differing:
-        raise ValueError(
+        raise InputError(
             f"{directory} cannot be repeated here: {'; '.join(differing)}. Take the data and the "
             "version of elicit that made it"
         )

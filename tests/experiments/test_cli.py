@@ -6,13 +6,15 @@ import re
 import subprocess
 import sys
 import tomllib
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, get_origin, get_type_hints
 
 import pytest
 
-from experiments.cli import COMMANDS, main
+from experiments.cli import main
+from experiments.commands import COMMANDS
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -130,7 +132,25 @@ def test_ctrl_c_is_no_traceback(elicit, monkeypatch, capsys):
     )
 
 
-def test_a_debugger_gets_the_traceback(elicit, monkeypatch, tmp_path):
+def test_a_debugger_gets_the_traceback_of_wrong_input(elicit, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("ELICIT_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="absent"):
-        elicit("data", "show", tmp_path / "absent", "--out", tmp_path / "sheet.png")
+    assert elicit("data", "show", tmp_path / "absent", "--out", tmp_path / "sheet.png") == 2
+    assert re.search(r"(?s)Traceback.*InputError: .*absent", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("fault", [TypeError("no len()"), ValueError("too many"), KeyError("x")])
+def test_a_fault_of_our_own_keeps_its_traceback(fault, elicit, capsys, monkeypatch):
+    def broken(_):
+        raise fault
+
+    monkeypatch.setattr("experiments.data.show.show", broken)
+    assert elicit("data", "show", "digits") == 1
+    said = capsys.readouterr().err
+    assert re.search(rf"(?s)Traceback.* in broken\n.*{type(fault).__name__}: ", said)
+    assert "data show: error:" not in said
+
+
+def test_warnings_are_shown_as_before_once_a_command_is_done(elicit):
+    before = warnings.showwarning
+    assert elicit("data", "show", "digits") == 0
+    assert warnings.showwarning is before

@@ -18,7 +18,7 @@ import pytest
 import experiments.data.growing_set
 import experiments.gan.sample
 import experiments.synthesis.command
-import experiments.training_run
+import experiments.training.session
 from tests.experiments.conftest import blank_page
 from tests.experiments.damages import DAMAGES
 from tests.soaking import SOAK
@@ -108,7 +108,7 @@ def make(tmp_path_factory, elicit):
     def make_both(name: str, words: list[Any], module: Any, function: str, call: int) -> list:
         whole, part = (tmp_path_factory.mktemp("things") / name for _ in range(2))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
+            patch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
             assert elicit(*words, "--out", whole) == 0
             interruption = interrupting(module, function, call=call)
             assert elicit(*words, "--out", part) == 130
@@ -122,7 +122,7 @@ def make(tmp_path_factory, elicit):
 @pytest.fixture(scope="module")
 def things(make, data, tmp_path_factory, elicit, make_set):
     """All things by name, each made when it is first asked for."""
-    session = experiments.training_run
+    session = experiments.training.session
     words = {name: each.split() for name, each in OPTIONS.items()}
     made: dict[str, list[Thing]] = {}
 

@@ -21,7 +21,7 @@ import experiments.classifier.train
 import experiments.gan.train
 import experiments.papers.table_a
 import experiments.synthesis.command
-import experiments.training_run
+import experiments.training.session
 from experiments.cli import main
 from train.models.networks import NETWORKS, _Architecture
 
@@ -31,7 +31,7 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 def make_tiny() -> None:
     """Has every epoch leave a checkpoint, and a network that compiles in no time."""
-    experiments.training_run.CHECKPOINT_EVERY_SECONDS = -1.0
+    experiments.training.session.CHECKPOINT_EVERY_SECONDS = -1.0
     NETWORKS["vgg-small"] = _Architecture((6, "M"))
 
 

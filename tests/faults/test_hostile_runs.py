@@ -14,7 +14,7 @@ import pytest
 import tensorstore
 
 from experiments.cli import main
-from experiments.training_run import restore
+from experiments.training.session import restore
 from gans.dcgan import DcganConfig
 from gans.sampling import GENERATOR, GanSpec, _expected_variables, load_gan
 from train.classifiers import ClassifierSpec, load_classifier, load_spec

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import COMMANDS, main
+from experiments.cli import main
+from experiments.commands import COMMANDS
 from train.storage.locks import exclusive
 
 ROOT = Path(__file__).parents[2]

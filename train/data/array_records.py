@@ -18,6 +18,7 @@ from array_record.python import (
     array_record_module,  # pyright: ignore[reportAttributeAccessIssue] -- a compiled module
 )
 
+from imgopt.errors import InputError
 from train.runtime.memory import check_host_room
 
 RECORDS_AT_ONCE = 256
@@ -42,7 +43,7 @@ def count_records(path: Path) -> int:
         path: the file.
 
     Raises:
-        ValueError: the file is missing, or so damaged that it has no count; the message names it.
+        InputError: the file is missing, or so damaged that it has no count; the message names it.
     """
     with _opened(path) as reader:
         return reader.num_records()
@@ -60,7 +61,7 @@ def iter_records(path: Path, start: int = 0, stop: int | None = None) -> Iterato
         Serialised examples in their order, at most `RECORDS_AT_ONCE`.
 
     Raises:
-        ValueError: the file is missing or damaged; the message names it.
+        InputError: the file is missing or damaged; the message names it.
     """
     with _opened(path) as reader:
         end = reader.num_records() if stop is None else stop
@@ -72,7 +73,7 @@ def iter_records(path: Path, start: int = 0, stop: int | None = None) -> Iterato
 def _opened(path: Path) -> Iterator[Any]:
     """Gives a reader of an ArrayRecord file, whose errors are of many kinds."""
     if not path.is_file():
-        raise ValueError(f"expected a shard at {path}, got no file; make the set again")
+        raise InputError(f"expected a shard at {path}, got no file; make the set again")
     status = path.stat()
     _check_unpacked(path, status.st_size, status.st_mtime_ns)
     try:
@@ -80,7 +81,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield reader
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
+        raise InputError(
             f"expected a whole shard, got the damaged {path} ({reason}); make the set again"
         ) from error
 
@@ -94,7 +95,7 @@ class _Chunk(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)  # by size and time of change too: a file is looked at once
 def _check_unpacked(path: Path, size: int, changed_ns: int) -> None:
-    """Raises ValueError for a file of which a few records may take more memory than there is."""
+    """Raises InputError for a file of which a few records may take more memory than there is."""
     del changed_ns
     unpacked = (
         chunk.unpacked_bytes + RECORD_BYTES * chunk.records for chunk in _chunks(path, size)
@@ -110,7 +111,7 @@ def _chunks(path: Path, size: int) -> Iterator[_Chunk]:
     """All chunks, as far as their headers lead from one to the next; the reader finds damage.
 
     Raises:
-        ValueError: a chunk is of another kind.
+        InputError: a chunk is of another kind.
     """
     with path.open("rb") as file:
         place = 0  # among the bytes between the blocks' headers
@@ -121,7 +122,7 @@ def _chunks(path: Path, size: int) -> Iterator[_Chunk]:
             _, data_bytes, _, kind_and_records, unpacked_bytes = CHUNK_HEADER.unpack(header)
             records, kind = divmod(kind_and_records, 256)
             if kind not in KINDS:
-                raise ValueError(
+                raise InputError(
                     f"expected records one after the other, got others (kind {kind}) in {path}, "
                     "which is damaged or transposed; make the set again"
                 )

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from imgopt.errors import InputError
 from train.data.load import ImageData
 
 
 def check_alike(
     wanted: ImageData, others: Mapping[str, ImageData], *, name: str = "the training set"
 ) -> None:
-    """Raises ValueError unless all sets have the same classes and image shape.
+    """Raises InputError unless all sets have the same classes and image shape.
 
     Args:
         wanted: the set that decides.
@@ -30,7 +31,7 @@ def check_alike(
                 f"{data.images.shape[1:]} in {other}"
             )
     if problems:
-        raise ValueError(
+        raise InputError(
             f"expected sets of the same classes and image shape, but {'; '.join(problems)}; "
             "choose sets that belong together"
         )
@@ -46,7 +47,7 @@ def pool_by_id(splits: Mapping[str, ImageData]) -> ImageData:
         Images, labels and ids alone; an image in two splits would be drawn for both.
 
     Raises:
-        ValueError: the splits differ in classes or image shape, or an id occurs twice.
+        InputError: the splits differ in classes or image shape, or an id occurs twice.
     """
     (first_name, first), *others = splits.items()
     named = {f"split {name}": data for name, data in others}
@@ -54,7 +55,7 @@ def pool_by_id(splits: Mapping[str, ImageData]) -> ImageData:
     ids = [name for data in splits.values() for name in data.ids]
     twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
-        raise ValueError(
+        raise InputError(
             f"expected distinct ids in the splits {', '.join(splits)}, got {len(twice)} that occur "
             f"more than once, such as {twice[0]}; choose splits without a common image"
         )

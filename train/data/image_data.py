@@ -43,7 +43,7 @@ class ImageReader:
         class_names: names of the k classes, in the order of the labels.
         image_shape: height, width and channels of every image.
         read: reads the images from the first number to the second one, the latter excluded, with
-            all that is known of them. It raises ValueError where the files are damaged.
+            all that is known of them. It raises InputError where the files are damaged.
         iter_ids: gives the ids of all images, one after the other, without decoding an image.
     """
 

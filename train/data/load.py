@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
+from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader, iter_parts, reader_of
 from train.data.open_tfds import INFO_FILE, check_class_names, open_builder
 from train.data.read_split import PILLOW_MODES, open_split
@@ -43,7 +44,7 @@ def load_images(
         one without names of classes gets "0" and so on.
 
     Raises:
-        ValueError: an unknown name or split; a directory that is missing, damaged, in another
+        InputError: an unknown name or split; a directory that is missing, damaged, in another
             format or without `image` and `label`; images of several sizes; a label outside its
             range. The message names the file.
     """
@@ -64,7 +65,7 @@ def open_images(
         data_dir: as in `load_images`.
 
     Raises:
-        ValueError: as `load_images`.
+        InputError: as `load_images`.
     """
     if str(name_or_directory) == DIGITS:
         return reader_of(_load_digits(split))
@@ -84,7 +85,7 @@ def data_digest(data: ImageData | ImageReader) -> str:
         data: in memory or on disk.
 
     Raises:
-        ValueError: the files are damaged.
+        InputError: the files are damaged.
     """
     reader = reader_of(data) if isinstance(data, ImageData) else data
     total = hashlib.sha256()
@@ -124,7 +125,7 @@ def list_splits(
         The number of images by the name of the split, in the set's order.
 
     Raises:
-        ValueError: an unknown name, or a missing or damaged directory.
+        InputError: an unknown name, or a missing or damaged directory.
     """
     if str(name_or_directory) == DIGITS:
         return dict(DIGITS_SPLITS)
@@ -141,7 +142,7 @@ def find_directory(name_or_directory: str | Path, *, data_dir: str | Path | None
         data_dir: TFDS's data directory.
 
     Raises:
-        ValueError: there is none.
+        InputError: there is none.
     """
     if data_dir is None:
         directory = Path(name_or_directory).expanduser()
@@ -154,7 +155,7 @@ def find_directory(name_or_directory: str | Path, *, data_dir: str | Path | None
         return root / version
     versions = [path.parent for path in root.glob(f"*.*.*/{INFO_FILE}")]
     if not versions:
-        raise ValueError(
+        raise InputError(
             f"expected the data set {name} in {data_dir}, got no {root}/VERSION/{INFO_FILE}; "
             f"check both names, or prepare it: {HINT}"
         )
@@ -172,7 +173,7 @@ def _require_set(directory: Path, received: object) -> None:
         if inside
         else f'check the path, give --data-dir with the name of a set, use "{DIGITS}", or {HINT}'
     )
-    raise ValueError(
+    raise InputError(
         f"expected a data set's directory with {INFO_FILE}, got {str(received)!r}, "
         f"which {'has none' if directory.is_dir() else 'is no directory'}; {remedy}"
     )
@@ -186,7 +187,7 @@ def _builder(directory: Path) -> Any:
     """Opens a set with TFDS, whose metadata are compared with the manifest where there is one."""
     problems = description_problems(directory, read_manifest(directory) or {})
     if problems:
-        raise ValueError(
+        raise InputError(
             f"expected a whole data set, got in {directory} {'; '.join(problems)}; make the set "
             "again"
         )
@@ -200,14 +201,14 @@ def _check_features(builder: Any) -> None:
     wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
     for name, kind in wanted.items():
         if name not in features or not isinstance(features[name], kind):
-            raise ValueError(
+            raise InputError(
                 f"expected a feature {name} of type {kind.__name__}, got {sorted(features)} in "
                 f"{builder.data_dir}; choose a data set of labelled images"
             )
     image: Any = features["image"]
     is_usual = len(image.shape) == 3 and image.shape[-1] in PILLOW_MODES
     if image.np_dtype != np.uint8 or not is_usual:
-        raise ValueError(
+        raise InputError(
             f"expected uint8 images of 1, 3 or 4 channels, got {image} in "
             f"{builder.data_dir}; choose another data set"
         )
@@ -220,12 +221,12 @@ def _file_instructions(builder: Any, split: str) -> list[FileInstruction]:
     try:
         instructions = splits[split].file_instructions
     except (KeyError, ValueError, AssertionError) as error:
-        raise ValueError(
+        raise InputError(
             f"expected a split among {sorted(splits)}, got {split!r}; "
             f"choose one of those of {builder.data_dir}"
         ) from error
     if not instructions:
-        raise ValueError(
+        raise InputError(
             f"expected at least one image, got none in {split!r} of {builder.data_dir}; "
             "choose another split"
         )
@@ -240,13 +241,13 @@ def _check_digests(directory: Path, instructions: Iterable[FileInstruction]) -> 
     entries = {shard["file"]: shard for shard in manifest["shards"]}
     for name in sorted({Path(instruction.filename).name for instruction in instructions}):
         if name not in entries:
-            raise ValueError(
+            raise InputError(
                 f"expected {name} among the shards in {directory}/manifest.json, got no such "
                 "entry; make the set again"
             )
         problem = shard_problem(directory, entries[name])
         if problem is not None:
-            raise ValueError(
+            raise InputError(
                 f"expected a whole data set, got in {directory} {problem}; make the set again"
             )
 
@@ -254,7 +255,7 @@ def _check_digests(directory: Path, instructions: Iterable[FileInstruction]) -> 
 def _load_digits(split: str) -> ImageData:
     """Gives scikit-learn's digits, enlarged; the split is drawn once for all."""
     if split not in DIGITS_SPLITS:
-        raise ValueError(
+        raise InputError(
             f"expected a split among {sorted(DIGITS_SPLITS)}, got {split!r}; {DIGITS} has no other"
         )
     from sklearn.datasets import load_digits  # slow to import, and few callers want it

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from imgopt.errors import InputError
 from train.storage.listed_files import PLAIN_NAME, check_inside
 from train.storage.strict_json import parse_json, read_json
 
@@ -39,7 +40,7 @@ def open_builder(directory: Path) -> Any:
         directory: that which holds dataset_info.json.
 
     Raises:
-        ValueError: metadata are missing or damaged, name a class that is not one of TFDS's
+        InputError: metadata are missing or damaged, name a class that is not one of TFDS's
             features or a file outside the directory, or are of a set in another format; the
             message names the file.
     """
@@ -53,12 +54,12 @@ def open_builder(directory: Path) -> Any:
         suffix = builder.info.file_format.file_suffix
     except Exception as error:  # TFDS reports damage in exceptions of many kinds
         reason = str(error).strip().splitlines()
-        raise ValueError(
+        raise InputError(
             f"expected a TFDS data set, got {directory}, which TFDS cannot read "
             f"({type(error).__name__}: {reason[0] if reason else ''}); make the set again"
         ) from error
     if suffix != "array_record":
-        raise ValueError(
+        raise InputError(
             f"expected a data set in array_record, got {directory} in {suffix}; "
             "write it again with TFDS's file_format='array_record'"
         )
@@ -73,12 +74,12 @@ def check_class_names(builder: Any) -> None:
         builder: of a set with a feature `label`.
 
     Raises:
-        ValueError: too many classes or none, or as many names as there are no classes.
+        InputError: too many classes or none, or as many names as there are no classes.
     """
     path = Path(builder.data_dir) / "label.labels.txt"
     label = builder.info.features["label"]
     if not 0 < (label.num_classes or 0) <= CLASS_LIMIT:
-        raise ValueError(
+        raise InputError(
             f"expected 1 to {CLASS_LIMIT:,} classes, got {label.num_classes} in "
             f"{path.with_name(FEATURES_FILE)}; make the set again"
         )
@@ -88,10 +89,10 @@ def check_class_names(builder: Any) -> None:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except ValueError as error:
-        raise ValueError(f"expected UTF-8 in {path}, got {error}; make the set again") from error
+        raise InputError(f"expected UTF-8 in {path}, got {error}; make the set again") from error
     names = [line.strip() for line in lines if line.strip()]
     if not label.num_classes == len(names) == len(set(names)) or label.names != names:
-        raise ValueError(
+        raise InputError(
             f"expected {label.num_classes} distinct names of classes in {path}, got {len(names)}, "
             f"such as {names[:3]!r}; make the set again"
         )
@@ -99,12 +100,12 @@ def check_class_names(builder: Any) -> None:
 
 def _read_object(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise ValueError(
+        raise InputError(
             f"expected {path.name} in {path.parent}, got none; the set is damaged: make it again"
         )
     value = read_json(path)
     if not isinstance(value, dict):
-        raise ValueError(
+        raise InputError(
             f"expected a JSON object of TFDS's in {path}, got {type(value).__name__}; "
             "make the set again"
         )
@@ -115,10 +116,10 @@ def _check_names(path: Path, info: dict[str, Any]) -> None:
     """Checks all of which TFDS makes names of files."""
     splits = info.get("splits", [])
     if not isinstance(splits, list) or not all(isinstance(split, dict) for split in splits):
-        raise ValueError(f"expected a list of splits in {path}, got another; make the set again")
+        raise InputError(f"expected a list of splits in {path}, got another; make the set again")
     for name in (info.get("name"), *(split.get("name") for split in splits)):
         if not (isinstance(name, str) and PLAIN_NAME.fullmatch(name)):
-            raise ValueError(
+            raise InputError(
                 f"expected a plain name of the set and of each split in {path}, got {name!r:.60}; "
                 "make the set again"
             )
@@ -126,7 +127,7 @@ def _check_names(path: Path, info: dict[str, Any]) -> None:
         for field in ("filepathTemplate", "filepath_template"):
             template = split.get(field, "")
             if not (isinstance(template, str) and _TEMPLATE.fullmatch(template)):
-                raise ValueError(
+                raise InputError(
                     f"expected a template of plain names of files in {path}, got "
                     f"{template!r:.60}; make the set again"
                 )
@@ -136,7 +137,7 @@ def _check_types(path: Path, description: Any) -> None:
     """Checks the classes that TFDS would import."""
     for name in _types(description):
         if name not in _ADMITTED_TYPES:
-            raise ValueError(
+            raise InputError(
                 f"expected features of TFDS's own types in {path}, got {name!r:.60}, which is not "
                 "imported; write the set again without that feature"
             )
@@ -160,7 +161,7 @@ def _check_shards(directory: Path, builder: Any) -> None:
     """Checks what the metadata say of the shards."""
     for split in builder.info.splits.values():
         if min(split.shard_lengths, default=0) < 0:
-            raise ValueError(
+            raise InputError(
                 f"expected numbers of examples of at least 0 in {directory / INFO_FILE}, got "
                 f"{min(split.shard_lengths)} in {split.name}; make the set again"
             )

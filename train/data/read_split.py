@@ -19,6 +19,7 @@ from PIL import Image
 from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 from tensorflow_datasets.proto import tf_example_pb2
 
+from imgopt.errors import InputError
 from train.data.array_records import count_records, iter_records
 from train.data.decode import decode_into
 from train.data.image_data import ImageData, ImageReader, join_images
@@ -85,7 +86,7 @@ def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]
         instructions: which records of which files make it, at least one.
 
     Raises:
-        ValueError: a file that is missing, damaged or of another length than the metadata say; an
+        InputError: a file that is missing, damaged or of another length than the metadata say; an
             example without a label, or with one outside its range. The message names the file.
     """
     features = builder.info.features
@@ -125,7 +126,7 @@ def _pieces(builder: Any, instructions: Sequence[FileInstruction]) -> Iterator[_
         path, first = Path(instruction.filename), instruction.skip
         found = count_records(path)
         if found != instruction.examples_in_shard:
-            raise ValueError(
+            raise InputError(
                 f"expected {instruction.examples_in_shard} examples in {path}, got {found}; "
                 "make the set again"
             )
@@ -154,7 +155,7 @@ def _parse(path: Path, records: Sequence[bytes]) -> list[Any]:
     try:
         return [parse(record).features.feature for record in records]
     except DecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"expected tf.train.Example records, got others in {path}; make the set again"
         ) from error
 
@@ -209,16 +210,16 @@ def _decode_by_pillow(encoded: bytes, path: Path, split: _Split) -> UInt8[np.nda
 
 
 def _check_size(height: int, width: int, path: Path, split: _Split) -> None:
-    """Raises ValueError for another size than the set's, or for one that is huge."""
+    """Raises InputError for another size than the set's, or for one that is huge."""
     *sides, channels = split.image_shape
     if any(side not in (None, own) for side, own in zip(sides, (height, width), strict=True)):
-        raise ValueError(
+        raise InputError(
             f"expected images of one size, got {split.image_shape} and "
             f"{(height, width, channels)} {split.where}, in {path.name}; bring them to one size, "
             "as elicit data import does"
         )
     if height * width > PIXELS_LIMIT:
-        raise ValueError(
+        raise InputError(
             f"expected images of at most {PIXELS_LIMIT:,} pixels, got {height}×{width} "
             f"{split.where}, in {path.name}; scale them down"
         )
@@ -230,7 +231,7 @@ def _labels(part: _Part, split: _Split) -> Int32[np.ndarray, " n"]:
     count = len(split.class_names)
     outside = labels[(labels < 0) | (labels >= count)]
     if outside.size:
-        raise ValueError(
+        raise InputError(
             f"expected labels in [0, {count}), got {outside[0]} {split.where}; "
             "choose a split whose images are all labelled"
         )
@@ -254,13 +255,13 @@ def _distributions(part: _Part, split: _Split, name: str) -> Float32[np.ndarray,
         rows = [np.array(_values(example[name]), np.float32) for example in part.examples]
     count, lengths = len(split.class_names), {row.shape for row in rows}
     if lengths != {(count,)}:
-        raise ValueError(
+        raise InputError(
             f"expected {count} numbers a {name}, got {sorted(lengths)} {split.where}; "
             "make the set again"
         )
     numbers = np.stack(rows)
     if not np.isfinite(numbers).all():
-        raise ValueError(
+        raise InputError(
             f"expected finite numbers as {name}, got others {split.where}, in {part.path.name}; "
             "make the set again"
         )
@@ -278,7 +279,7 @@ def _broken_examples_named(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Pillow has no class of its own for what damaged bytes run into
-        raise ValueError(
+        raise InputError(
             f"expected an image and a label in every example, got a broken one in {path} "
             f"({error}); make the set again"
         ) from error

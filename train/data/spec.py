@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imgopt.errors import InputError
+
 
 class Extra(NamedTuple):
     """What an optional feature holds for one image.
@@ -48,7 +50,7 @@ class ImageSetSpec:
         version: three numbers, as TFDS wants.
 
     Raises:
-        ValueError: a value that TFDS could not write or read back.
+        InputError: a value that TFDS could not write or read back.
     """
 
     name: str
@@ -118,7 +120,7 @@ def shard_path(
             the name, as usual in TFDS. None leaves it out.
 
     Raises:
-        ValueError: an unknown split, or an index outside [0, num_shards).
+        InputError: an unknown split, or an index outside [0, num_shards).
     """
     _require(split in spec.splits, f"a split among {spec.splits}", split)
     end = 100_000 if num_shards is None else num_shards  # TFDS writes five digits
@@ -129,4 +131,4 @@ def shard_path(
 
 def _require(condition: bool, expected: str, received: object) -> None:
     if not condition:
-        raise ValueError(f"expected {expected}, got {received!r}")
+        raise InputError(f"expected {expected}, got {received!r}")

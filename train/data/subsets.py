@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int64, Key, Shaped
 
+from imgopt.errors import InputError
 from train.data.load import ImageData
 
 
@@ -61,11 +62,11 @@ def draw_subset(
             images of another subset by the same key.
 
     Raises:
-        ValueError: a number outside its range, or a class with fewer images than asked for; the
+        InputError: a number outside its range, or a class with fewer images than asked for; the
             message names every such class and its number of images.
     """
     if per_class < 1 or test_per_class < 0 or skip_per_class < 0:
-        raise ValueError(
+        raise InputError(
             "expected at least 1 training image of each class and 0 test images and skipped ones, "
             f"got {per_class}, {test_per_class} and {skip_per_class}"
         )
@@ -80,7 +81,7 @@ def draw_subset(
         if len(own) < wanted
     ]
     if lacking:
-        raise ValueError(
+        raise InputError(
             f"expected at least {per_class} + {test_per_class} images of every class, got "
             f"{', '.join(lacking)}; ask for fewer a class"
         )

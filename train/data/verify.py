@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imgopt.errors import InputError
 from train.data.open_tfds import FEATURES_FILE, INFO_FILE
 from train.storage.files import file_problem
 from train.storage.listed_files import check_digests, check_shards
@@ -27,7 +28,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         Its fields, or None where there is no manifest.
 
     Raises:
-        ValueError: the manifest is damaged, or names a file outside the directory.
+        InputError: the manifest is damaged, or names a file outside the directory.
     """
     path = directory / MANIFEST_FILE
     if not path.is_file():
@@ -49,11 +50,11 @@ def verify(directory: Path) -> list[str]:
         is well.
 
     Raises:
-        ValueError: the set has no manifest, or a damaged one.
+        InputError: the set has no manifest, or a damaged one.
     """
     manifest = read_manifest(directory)
     if manifest is None:
-        raise ValueError(
+        raise InputError(
             f"expected {MANIFEST_FILE} in {directory}, got none; "
             "the set is unfinished: run the command that makes it again"
         )

@@ -25,6 +25,7 @@ from PIL import Image
 from tensorflow_datasets.core import dataset_info, splits
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from imgopt.errors import InputError
 from train.data import array_records
 from train.data.open_tfds import open_builder
 from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, _require, shard_path
@@ -64,7 +65,7 @@ def write_shard(
         The record of the shard, for `commit`.
 
     Raises:
-        ValueError: a column is missing, unknown, or of another length, shape, type or range.
+        InputError: a column is missing, unknown, or of another length, shape, type or range.
     """
     path = shard_path(directory, spec, split=split, index=index, num_shards=num_shards)
     checked = _checked_columns(spec, columns)
@@ -89,7 +90,7 @@ def describe_shard(path: Path) -> ShardRecord:
         path: the shard.
 
     Raises:
-        ValueError: the shard is missing or damaged; the message names it.
+        InputError: the shard is missing or damaged; the message names it.
     """
     count = sum(map(len, array_records.iter_records(path)))
     return ShardRecord(path.name, count, path.stat().st_size, sha256_of(path))
@@ -111,7 +112,7 @@ def read_extras(
         An array for each name, one row an image.
 
     Raises:
-        ValueError: the set is damaged or has no such feature or split; the message names it.
+        InputError: the set is damaged or has no such feature or split; the message names it.
     """
     builder = open_builder(directory)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -124,7 +125,7 @@ def read_extras(
                 column.append(np.stack([row[name] for row in rows]))
         return {name: np.concatenate(column) for name, column in parts.items()}
     except Exception as error:  # TFDS reports damage in exceptions of many kinds
-        raise ValueError(
+        raise InputError(
             f"expected {', '.join(names)} of every image in {split!r} of {directory}, got "
             f"{type(error).__name__}: {error}; make the set again"
         ) from error
@@ -148,7 +149,7 @@ def commit(
             added to it.
 
     Raises:
-        ValueError: no shards, one under an unexpected name or not on disk, or a manifest with
+        InputError: no shards, one under an unexpected name or not on disk, or a manifest with
             fields of ours (`ADDED_FIELDS`) or values that JSON does not know.
     """
     _require(
@@ -194,7 +195,7 @@ def write_splits(
         manifest: as in `commit`.
 
     Raises:
-        ValueError: as `write_shard` and `commit`.
+        InputError: as `write_shard` and `commit`.
     """
     shards = {
         split: [
@@ -324,7 +325,7 @@ def _template(
             absent = [path.name for path in paths if not path.is_file()]
             _require(not absent, f"all shards in {directory}", f"none under the names {absent}")
             return template
-    raise ValueError(
+    raise InputError(
         f"expected the shards of {split} in order from 00000 and without gaps, got {names}"
     )
 

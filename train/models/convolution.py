@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal
 from jaxtyping import Array, Float
 
+from imgopt.errors import InputError
 from train.models.winograd import (
     Border,
     KernelShape,
@@ -53,7 +54,7 @@ def convolve(
         Height ceil(h / stride) if "same", h - kh + 1 if "valid"; the width likewise.
 
     Raises:
-        ValueError: a kernel of even size, a stride or padding that is not offered, or images
+        InputError: a kernel of even size, a stride or padding that is not offered, or images
             smaller than a kernel without padding.
     """
     check_kernel(kernel)
@@ -68,15 +69,15 @@ def convolve(
 
 
 def check_kernel(kernel: Array) -> None:
-    """Raises ValueError unless a kernel has a middle, that is, odd height and width."""
+    """Raises InputError unless a kernel has a middle, that is, odd height and width."""
     height, width = kernel.shape[:2]
     if not height % 2 or not width % 2:
-        raise ValueError(f"a kernel needs odd height and width, got {height}×{width}")
+        raise InputError(f"a kernel needs odd height and width, got {height}×{width}")
 
 
 def _border(images: Array, kernel: Array, *, stride: int, padding: str) -> Border:
     if (stride, padding) not in {(1, "same"), (2, "same"), (1, "valid")}:
-        raise ValueError(
+        raise InputError(
             'stride and padding must be 1 and "same", 2 and "same", or 1 and "valid"; '
             f"got {stride} and {padding!r}"
         )
@@ -84,7 +85,7 @@ def _border(images: Array, kernel: Array, *, stride: int, padding: str) -> Borde
     if padding == "same":
         return rows // 2, columns // 2
     if height < rows or width < columns:
-        raise ValueError(
+        raise InputError(
             f"images of {height}×{width} are smaller than the kernel of {rows}×{columns}; "
             'take larger images or padding "same"'
         )

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from imgopt.errors import InputError
 from train.models.convolution import DTypeLike
 from train.models.layers import Conv, max_pool_2x2
 
@@ -98,14 +99,14 @@ def build_network(
         dtype: of the computation.
 
     Raises:
-        ValueError: the name is unknown or a number is outside its range.
+        InputError: the name is unknown or a number is outside its range.
     """
     if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}")
+        raise InputError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}")
     if num_classes < 2:
-        raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
+        raise InputError(f"a classifier needs at least 2 classes, got {num_classes}")
     if not 0 < width < math.inf:
-        raise ValueError(f"width must be above 0 and finite, got {width}")
+        raise InputError(f"width must be above 0 and finite, got {width}")
     architecture = NETWORKS[name]
     return ConvNet(
         num_classes=num_classes,
@@ -117,11 +118,11 @@ def build_network(
 
 
 def check_image_shape(name: str, image_shape: tuple[int, int, int]) -> None:
-    """Raises ValueError unless height and width can be halved by every pooling of a network."""
+    """Raises InputError unless height and width can be halved by every pooling of a network."""
     factor = 2 ** NETWORKS[name].layout.count("M")
     height, width, _ = image_shape
     if height % factor or width % factor:
-        raise ValueError(
+        raise InputError(
             f"{name} halves images {factor.bit_length() - 1} times, so height and width must be "
             f"multiples of {factor}; got {height}×{width}"
         )

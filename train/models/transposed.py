@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 from jaxtyping import Array, Float
 
+from imgopt.errors import InputError
 from train.models.convolution import DTypeLike, check_kernel, convolve_on_cpu, taps_by_parity
 
 
@@ -32,11 +33,11 @@ def transposed_convolve(
         At stride 2 of twice the height and width; at stride 1 of h + kh - 1 and w + kw - 1.
 
     Raises:
-        ValueError: a kernel of even size, or a stride that is not offered.
+        InputError: a kernel of even size, or a stride that is not offered.
     """
     check_kernel(kernel)
     if stride not in {1, 2}:
-        raise ValueError(f"the stride of a transposed convolution must be 1 or 2, got {stride}")
+        raise InputError(f"the stride of a transposed convolution must be 1 or 2, got {stride}")
     return jax.lax.platform_dependent(
         images,
         kernel,

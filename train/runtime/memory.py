@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from imgopt.errors import InputError
+
 MEMINFO = Path("/proc/meminfo")
 """Where Linux tells how much memory a new process could have."""
 
@@ -96,7 +98,7 @@ def peak_bytes() -> int:
 
 
 def check_fits(estimate: Callable[[], Footprint]) -> None:
-    """Raises ValueError if a program needs more memory than there is.
+    """Raises InputError if a program needs more memory than there is.
 
     The message names the batch, about how many images would fit, and the option to change.
 
@@ -105,11 +107,11 @@ def check_fits(estimate: Callable[[], Footprint]) -> None:
     """
     found = estimate()
     if _needed_here(found) > room_bytes():
-        raise ValueError(_advice(found, at_most=found.batch_size - 1))
+        raise InputError(_advice(found, at_most=found.batch_size - 1))
 
 
 def check_host_room(needed_bytes: int, *, of: str, remedy: str) -> None:
-    """Raises ValueError if something does not fit into the memory of this machine.
+    """Raises InputError if something does not fit into the memory of this machine.
 
     Args:
         needed_bytes: how much it will take at least.
@@ -118,7 +120,7 @@ def check_host_room(needed_bytes: int, *, of: str, remedy: str) -> None:
     """
     room = host_room_bytes()
     if needed_bytes > room:
-        raise ValueError(
+        raise InputError(
             f"{of} would take {_readable(needed_bytes)} of memory, and this machine has "
             f"{_readable(room)} left; {remedy}"
         )
@@ -126,7 +128,7 @@ def check_host_room(needed_bytes: int, *, of: str, remedy: str) -> None:
 
 @contextlib.contextmanager
 def explained(estimate: Callable[[], Footprint]) -> Iterator[None]:
-    """Turns XLA's "resource exhausted" into a ValueError such as `check_fits` raises.
+    """Turns XLA's "resource exhausted" into an InputError such as `check_fits` raises.
 
     Other programs may use the memory too, or fragments of it may be too small: a program that fits
     by itself can still run out.
@@ -140,7 +142,7 @@ def explained(estimate: Callable[[], Footprint]) -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         found = estimate()
-        raise ValueError(
+        raise InputError(
             f"out of memory: {_advice(found, at_most=found.batch_size // 2)}"
         ) from error
 

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from imgopt.devices import check_device_count
+from imgopt.errors import InputError
 
 EXAMPLES_AXIS = "examples"
 """Name of the only axis of a mesh."""
@@ -39,13 +40,13 @@ def make_training_mesh(devices: int, *, batch_size: int) -> Mesh | None:
         batch_size: examples in it.
 
     Raises:
-        ValueError: a process has fewer devices, or a batch cannot be dealt out evenly.
+        InputError: a process has fewer devices, or a batch cannot be dealt out evenly.
     """
     check_device_count(devices)
     count = devices * jax.process_count()
     if batch_size % count:
         smaller, larger = batch_size // count * count, -(-batch_size // count) * count
-        raise ValueError(
+        raise InputError(
             f"the batch size must be a multiple of the {count} devices that share a batch, got "
             f"{batch_size}; take {f'{smaller} or ' if smaller else ''}{larger}"
         )

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from imgopt.errors import InputError
 from train.runtime.memory import check_host_room
 from train.storage.files import naming, sha256_of
 from train.storage.strict_json import read_json, write_json
@@ -91,7 +92,7 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
     """Restores the newest undamaged checkpoint, or None where there is none: to go on from.
 
     Raises:
-        ValueError: the newest undamaged one is not as Orbax writes them, or larger than memory.
+        InputError: the newest undamaged one is not as Orbax writes them, or larger than memory.
 
     Warns:
         UserWarning: for every newer one that is damaged, naming the file.
@@ -111,13 +112,13 @@ def newest_checkpoint(directory: Path) -> Checkpoint | None:
     """Restores the newest checkpoint, or None where there is none: to use what was trained.
 
     Raises:
-        ValueError: it is damaged; the message names the file. An older one is something else.
+        InputError: it is damaged; the message names the file. An older one is something else.
     """
     for step in _steps(directory)[:1]:
         path = directory / str(step)
         damaged = _first_damaged(path)
         if damaged is not None:
-            raise ValueError(
+            raise InputError(
                 f"checkpoint {path} is damaged ({damaged}); repeat the command that made it, which "
                 "makes again what is lost"
             )
@@ -190,7 +191,7 @@ def digest_of(description: str, variables: Any) -> str:
 def check_layout(
     run: str | Path, variables: Any, expected: Callable[[], Any], *, spec_file: str
 ) -> None:
-    """Raises ValueError unless restored arrays are those of the network that a run describes.
+    """Raises InputError unless restored arrays are those of the network that a run describes.
 
     Args:
         run: its directory, for the message.
@@ -201,9 +202,9 @@ def check_layout(
     try:
         wanted = _layout(expected())
     except (TypeError, OverflowError) as error:  # numbers of more than 64 bits
-        raise ValueError(f"{run}: {spec_file} is of a network of impossible size") from error
+        raise InputError(f"{run}: {spec_file} is of a network of impossible size") from error
     if _layout(variables) != wanted:
-        raise ValueError(f"{run}: {spec_file} and the checkpoint are of different networks")
+        raise InputError(f"{run}: {spec_file} and the checkpoint are of different networks")
 
 
 def _layout(variables: Any) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -218,18 +219,18 @@ def _restore(path: Path) -> dict[str, Any]:
         with _silent_absl(), _checkpointer() as checkpointer:
             claimed = checkpointer.metadata(path.absolute()).item_metadata
             if claimed is None:  # Orbax has swallowed the reason
-                raise ValueError("nothing tells its arrays' shapes and types")
+                raise InputError("nothing tells its arrays' shapes and types")
             size = sum(map(_claimed_bytes, jax.tree.leaves(claimed.tree)))
             check_host_room(size, of="it", remedy="its run has to be made again")
             state = jax.tree.map(np.asarray, checkpointer.restore(path.absolute()))
     except Exception as error:  # what Orbax makes of files of others may be anything
         reason = str(error).strip().splitlines() or [""]
-        raise ValueError(
+        raise InputError(
             f"expected a checkpoint of Orbax's, got {path}, which cannot be read "
             f"({type(error).__name__}: {reason[0]})"
         ) from error
     if not isinstance(state, dict):
-        raise ValueError(f"expected names of arrays in the checkpoint {path}, got {type(state)}")
+        raise InputError(f"expected names of arrays in the checkpoint {path}, got {type(state)}")
     return state
 
 

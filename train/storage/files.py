@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from imgopt.errors import InputError
+
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
@@ -121,10 +123,10 @@ def building_directory(target: Path) -> Iterator[Path]:
         The temporary directory.
 
     Raises:
-        ValueError: the target exists already, or a parent of it is a file.
+        InputError: the target exists already, or a parent of it is a file.
     """
     if target.exists():
-        raise ValueError(
+        raise InputError(
             f"expected a new directory, got {target}, which exists already; "
             "choose another one or remove it first"
         )
@@ -133,7 +135,7 @@ def building_directory(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(
+        raise InputError(
             f"expected a directory to make {target.name} in, got {target.parent}, "
             "which is or passes through a file; choose another place"
         ) from error

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from imgopt.errors import InputError
+
 SHA256 = re.compile("[0-9a-f]{64}")
 PLAIN_NAME = re.compile(r"[\w+-][\w.+-]*")
 """Of a file in a certain directory and nowhere else."""
@@ -18,22 +20,22 @@ def check_shards(path: Path, manifest: Any) -> Sequence[Mapping[str, Any]]:
         manifest: its content.
 
     Raises:
-        ValueError: there is no list, or an entry lacks a field, has one of another type or range,
+        InputError: there is no list, or an entry lacks a field, has one of another type or range,
             or names a file outside the manifest's directory or one that another entry names too.
     """
     shards = manifest.get("shards") if isinstance(manifest, dict) else None
     if not isinstance(shards, list):
-        raise ValueError(f"expected a list of shards in {path}, got none; make the set again")
+        raise InputError(f"expected a list of shards in {path}, got none; make the set again")
     for number, shard in enumerate(shards):
         problem = _problem(shard)
         if problem is not None:
-            raise ValueError(
+            raise InputError(
                 f"expected {problem} in entry {number} of the shards in {path}, got "
                 f"{repr(shard)[:300]}; make the set again"
             )
         check_inside(path.parent, path.parent / shard["file"])
     if len({shard["file"] for shard in shards}) < len(shards):
-        raise ValueError(f"expected each shard once in {path}, got one twice; make the set again")
+        raise InputError(f"expected each shard once in {path}, got one twice; make the set again")
     return shards
 
 
@@ -61,14 +63,14 @@ def check_digests(path: Path, digests: Any) -> None:
         digests: sha256 in hexadecimal, by path below the directory.
 
     Raises:
-        ValueError: they are something else, or a path leads out of the directory.
+        InputError: they are something else, or a path leads out of the directory.
     """
     if not isinstance(digests, dict):
-        raise ValueError(f"expected digests by file in {path}, got {digests!r:.60}")
+        raise InputError(f"expected digests by file in {path}, got {digests!r:.60}")
     for name, digest in digests.items():
         is_inside = all(PLAIN_NAME.fullmatch(part) for part in name.split("/"))
         if not (is_inside and isinstance(digest, str) and SHA256.fullmatch(digest)):
-            raise ValueError(
+            raise InputError(
                 f"expected plain names of files and 64 hexadecimal digits for each in {path}, got "
                 f"{name!r:.60}: {digest!r:.60}"
             )
@@ -76,9 +78,9 @@ def check_digests(path: Path, digests: Any) -> None:
 
 
 def check_inside(directory: Path, path: Path) -> None:
-    """Raises ValueError if a file of a set is a link that leads out of the set's directory."""
+    """Raises InputError if a file of a set is a link that leads out of the set's directory."""
     if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
-        raise ValueError(
+        raise InputError(
             f"expected a file in {directory}, got {path}, a link to {path.resolve()}; copy the "
             "file itself into the set"
         )

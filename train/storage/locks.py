@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from imgopt.errors import InputError
+
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 """What the system says where no file at all can be made."""
 
@@ -35,7 +37,7 @@ def exclusive(directory: Path, *, wait: bool = False) -> Iterator[None]:
         wait: for another process to end, and say so on standard error; else refuse at once.
 
     Raises:
-        ValueError: another process holds it; the message says which.
+        InputError: another process holds it; the message says which.
 
     Warns:
         UserWarning: there can be no lock there.
@@ -93,7 +95,7 @@ def _lock(file: int, directory: Path, *, wait: bool) -> None:
     except BlockingIOError as error:
         holder = _holder(file)
         if not wait:
-            raise ValueError(
+            raise InputError(
                 f"{directory} is being written by {holder}; wait until that ends, or choose "
                 "another directory"
             ) from error

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 
+from imgopt.errors import InputError
 from train.storage.files import atomic_write, file_problem, naming, sha256_of
 from train.storage.listed_files import check_digests
 from train.storage.strict_json import SEAL, parse_json, read_json, read_sealed, write_sealed
@@ -75,21 +76,21 @@ def open_run(
             named.
 
     Raises:
-        ValueError: the directory holds something else; the message names what differs.
+        InputError: the directory holds something else; the message names what differs.
     """
     wanted = as_json(config)
     path = directory / CONFIG_FILE
     if path.is_file():
         differing = differences(read_sealed(path), wanted)
         if differing:
-            raise ValueError(
+            raise InputError(
                 f"{directory} holds a run of another configuration: {'; '.join(differing)}. "
                 "Choose another --out, or repeat the command that made it; if this is that "
                 f"command, {path} is damaged: restore it, or remove the directory"
             )
         return _whole_result(directory)
     if directory.exists() and not (directory.is_dir() and _is_empty(directory)):
-        raise ValueError(
+        raise InputError(
             f"{directory} is there already and is not a run, having no file {CONFIG_FILE}; choose "
             "another --out, or remove it"
         )
@@ -136,7 +137,7 @@ def read_result(directory: Path) -> dict[str, Any]:
         directory: the run's.
 
     Raises:
-        ValueError: the result is damaged; the message names the file.
+        InputError: the result is damaged; the message names the file.
         FileNotFoundError: the run has no result.
     """
     return {name: value for name, value in _read_result(directory).items() if name != FILES}
@@ -152,14 +153,14 @@ def check_digest(directory: Path, field: str, found: str, *, of: str) -> None:
         of: name of the file or directory that it was loaded from.
 
     Raises:
-        ValueError: the two differ, or the result is damaged.
+        InputError: the two differ, or the result is damaged.
     """
     path = directory / RESULT_FILE
     if not path.is_file():
         return
     wanted = read_result(directory).get(field)
     if wanted != found:
-        raise ValueError(
+        raise InputError(
             f"{path} does not agree with {of}: {field} was {wanted}, now {found}; one of them is "
             "damaged: repeat the command that made them"
         )
@@ -187,11 +188,11 @@ def _read_result(directory: Path) -> dict[str, Any]:
     path = directory / RESULT_FILE
     result = read_sealed(path)
     if not isinstance(result, dict):
-        raise ValueError(f"expected an object in {path}, got {type(result).__name__}")
+        raise InputError(f"expected an object in {path}, got {type(result).__name__}")
     check_digests(path, result.get(FILES, {}))
     # A flipped byte may hide the digest itself from read_sealed, but then not this one too.
     if FILES in result and SEAL not in read_json(path):
-        raise ValueError(f"{path} is damaged: it has lost its sha256")
+        raise InputError(f"{path} is damaged: it has lost its sha256")
     return result
 
 
@@ -231,9 +232,9 @@ def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:
 
 
 def check_key(key: int) -> None:
-    """Raises ValueError for a seed that JAX would cut to 32 bits, hence make another's equal."""
+    """Raises InputError for a seed that JAX would cut to 32 bits, hence make another's equal."""
     if not 0 <= key < 2**32:
-        raise ValueError(f"key must be at least 0 and below 2**32, got {key}")
+        raise InputError(f"key must be at least 0 and below 2**32, got {key}")
 
 
 def append_metrics(directory: Path, line: dict[str, Any]) -> None:
@@ -247,7 +248,7 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
     """All whole lines of a run's metrics; a last line cut off by a kill is left out.
 
     Raises:
-        ValueError: a line is no JSON object; the message names the file and the line.
+        InputError: a line is no JSON object; the message names the file and the line.
     """
     path = directory / METRICS_FILE
     if not path.is_file():
@@ -260,11 +261,11 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         value = parse_json(line)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"expected JSON in line {number} of {path}, got other ({error})"
         ) from error
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object in line {number} of {path}, got {value!r:.60}")
+        raise InputError(f"expected a JSON object in line {number} of {path}, got {value!r:.60}")
     return value
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from imgopt.errors import InputError
 from train.storage.files import atomic_write
 
 # The longest list in any file is a manifest's: 100,000 shards, the most that five digits number,
@@ -27,7 +28,7 @@ def write_json(path: Path, value: Any) -> None:
         value: what `json.dumps` takes.
 
     Raises:
-        ValueError: `value` holds a NaN or an infinity, which JSON does not know.
+        InputError: `value` holds a NaN or an infinity, which JSON does not know.
     """
     text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False)
     atomic_write(path, f"{text}\n".encode())
@@ -44,14 +45,14 @@ def read_json(path: Path) -> Any:
         object, and no more than `JSON_LIMIT_LEVELS` levels.
 
     Raises:
-        ValueError: the file is no such JSON, or larger than `JSON_LIMIT_BYTES`; the message names
+        InputError: the file is no such JSON, or larger than `JSON_LIMIT_BYTES`; the message names
             it.
         FileNotFoundError: there is no such file.
     """
     try:
         return parse_json(_read_limited(path))
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"expected JSON in {path}, got something else ({error}); "
             "the file is damaged: restore it or make its directory again"
         ) from error
@@ -61,7 +62,7 @@ def parse_json(content: bytes) -> Any:
     """Reads JSON as `read_json` does.
 
     Raises:
-        ValueError: it is no such JSON.
+        InputError: it is no such JSON.
     """
     try:
         value = json.loads(
@@ -72,38 +73,38 @@ def parse_json(content: bytes) -> Any:
             object_pairs_hook=_object_of_distinct_names,
         )
     except RecursionError as error:
-        raise ValueError(f"it has more than {JSON_LIMIT_LEVELS} levels") from error
+        raise InputError(f"it has more than {JSON_LIMIT_LEVELS} levels") from error
     level = [value]
     for _ in range(JSON_LIMIT_LEVELS):
         level = [inner for item in level for inner in _inside(item)]
     if any(isinstance(item, dict | list) for item in level):
-        raise ValueError(f"it has more than {JSON_LIMIT_LEVELS} levels")
+        raise InputError(f"it has more than {JSON_LIMIT_LEVELS} levels")
     return value
 
 
 def _read_limited(path: Path) -> bytes:
     """Reads a file of at most `JSON_LIMIT_BYTES`; from a device or a pipe nothing is read."""
     if path.exists() and not path.is_file():
-        raise ValueError("it is no file")
+        raise InputError("it is no file")
     if path.stat().st_size > JSON_LIMIT_BYTES:
-        raise ValueError(f"it is larger than {JSON_LIMIT_BYTES // 2**20} MiB")
+        raise InputError(f"it is larger than {JSON_LIMIT_BYTES // 2**20} MiB")
     return path.read_bytes()
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON's")
+    raise InputError(f"{name} is no number of JSON's")
 
 
 def _finite_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text[:20]} is beyond a float's range")
+        raise InputError(f"{text[:20]} is beyond a float's range")
     return number
 
 
 def _integer_of_64_bits(text: str) -> int:
     if len(text) > INTEGER_LIMIT_CHARACTERS or not -(2**63) <= int(text) < 2**64:
-        raise ValueError(f"{text[:20]}... is beyond 64 bits")
+        raise InputError(f"{text[:20]}... is beyond 64 bits")
     return int(text)
 
 
@@ -112,7 +113,7 @@ def _object_of_distinct_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the name {twice!r} more than once")
+        raise InputError(f"an object has the name {twice!r} more than once")
     return value
 
 
@@ -131,10 +132,10 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
         value: what `json.dumps` takes; without that field.
 
     Raises:
-        ValueError: `value` has that field, or holds a NaN or an infinity, which JSON does not know.
+        InputError: `value` has that field, or holds a NaN or an infinity, which JSON does not know.
     """
     if SEAL in value:
-        raise ValueError(f"{path} must have a field {SEAL} of its own, got {value[SEAL]!r:.60}")
+        raise InputError(f"{path} must have a field {SEAL} of its own, got {value[SEAL]!r:.60}")
     plain = json.loads(json.dumps(value, allow_nan=False))  # as it will be read
     write_json(path, {**plain, SEAL: _seal(plain)})
 
@@ -148,7 +149,7 @@ def read_sealed(path: Path) -> Any:
         path: an existing file.
 
     Raises:
-        ValueError: the file is not valid JSON, or differs from its digest; the message names it.
+        InputError: the file is not valid JSON, or differs from its digest; the message names it.
         FileNotFoundError: there is no such file.
     """
     value = read_json(path)
@@ -156,7 +157,7 @@ def read_sealed(path: Path) -> Any:
         return value
     found = value.pop(SEAL)
     if found != _seal(value):
-        raise ValueError(
+        raise InputError(
             f"{path} is damaged: its content differs from the sha256 in it; restore it, or make "
             "its directory again"
         )

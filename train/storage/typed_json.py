@@ -6,6 +6,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
+from imgopt.errors import InputError
+
 Configuration = TypeVar("Configuration")
 
 
@@ -17,16 +19,16 @@ def from_json(kind: type[Configuration], fields: Any) -> Configuration:
         fields: the object, as `train.storage.strict_json.read_json` gives it.
 
     Raises:
-        ValueError: a field is missing, unknown, or of another type, or the class refuses it.
+        InputError: a field is missing, unknown, or of another type, or the class refuses it.
     """
     hints = typing.get_type_hints(kind)
     parameters = inspect.signature(kind).parameters
     required = {name for name, each in parameters.items() if each.default is each.empty}
     if not (isinstance(fields, Mapping) and required <= fields.keys() <= hints.keys()):
-        raise ValueError(f"expected the fields {sorted(hints)}, got {fields!r:.200}")
+        raise InputError(f"expected the fields {sorted(hints)}, got {fields!r:.200}")
     for name, value in fields.items():
         if not _conforms(value, hints[name]):
-            raise ValueError(f"expected {hints[name]} as {name}, got {value!r:.60}")
+            raise InputError(f"expected {hints[name]} as {name}, got {value!r:.60}")
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
     return kind(**values)
 

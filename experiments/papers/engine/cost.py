@@ -63,7 +63,7 @@ def print_costs(plan: Plan, pieces: Mapping[str, Piece], chosen: Sequence[Arm]) 
         chosen: the arms asked for.
 
     Raises:
-        ValueError: a training set is smaller than a batch.
+        InputError: a training set is smaller than a batch.
     """
     sizes = SetSizes(pieces)
     costs = {name: count_flop(piece.config, sizes) for name, piece in pieces.items()}
@@ -116,7 +116,7 @@ def count_flop(config: PieceConfig, sizes: SetSizes) -> int:
         sizes: of the plan's image sets.
 
     Raises:
-        ValueError: a training set is smaller than a batch; or data are missing or damaged.
+        InputError: a training set is smaller than a batch; or data are missing or damaged.
     """
     match config:
         case ClassifierTrainConfig():

@@ -16,6 +16,7 @@ import jax
 
 from experiments.papers.engine.make import collect_pieces, is_done, make_pieces
 from experiments.papers.engine.plan import Arm, Piece, Plan, needed, place
+from imgopt.errors import InputError
 from train.classifiers import Precision, check_precision
 from train.data.load import data_digest, open_images
 from train.storage.runs import (
@@ -66,11 +67,11 @@ class ExperimentConfig:
     """Seed of everything random; the trainings that are compared have the keys after it."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what can be told from the options alone."""
+        """Raises InputError for what can be told from the options alone."""
         check_key(self.key)
         _ = self.share
         if self.merge and (self.only or self.shard or self.dry_run):
-            raise ValueError("--merge runs nothing, so it takes no --only, --shard or --dry-run")
+            raise InputError("--merge runs nothing, so it takes no --only, --shard or --dry-run")
 
     @property
     def share(self) -> tuple[int, int]:
@@ -79,7 +80,7 @@ class ExperimentConfig:
             return 0, 1
         number, _, count = self.shard.partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            raise ValueError(f"shard must be such as 2/8, from 1/8 to 8/8, got {self.shard!r}")
+            raise InputError(f"shard must be such as 2/8, from 1/8 to 8/8, got {self.shard!r}")
         return int(number) - 1, int(count)
 
     @property
@@ -138,7 +139,7 @@ def run_experiment(experiment: Experiment, config: ExperimentConfig) -> dict[str
         The content of `result.json`; of a dry run, nothing.
 
     Raises:
-        ValueError: something does not fit, found before anything is compiled or written.
+        InputError: something does not fit, found before anything is compiled or written.
         FloatingPointError: a loss, an image or an output is not finite.
     """
     job = _check(experiment, config)
@@ -197,7 +198,7 @@ def choose_arms(plan: Plan, config: ExperimentConfig) -> list[Arm]:
         config: with --only and --shard.
 
     Raises:
-        ValueError: there is no such row or seed.
+        InputError: there is no such row or seed.
     """
     arms = list(plan.arms)
     for words in config.only:
@@ -205,7 +206,7 @@ def choose_arms(plan: Plan, config: ExperimentConfig) -> list[Arm]:
         if not comma or not any(_matches(arm, row, seed) for arm in arms):
             rows = ", ".join(row.slug for row in plan.rows)
             seeds = ", ".join(str(seed) for seed in sorted({arm.seed for arm in arms}))
-            raise ValueError(
+            raise InputError(
                 f"only must be ROW,SEED, got {words!r}; expected a row among {rows}, and a seed "
                 f"among {seeds}, or * for any"
             )
@@ -214,7 +215,7 @@ def choose_arms(plan: Plan, config: ExperimentConfig) -> list[Arm]:
         arms = [arm for arm in arms if any(_matches(arm, *each) for each in wanted)]
     number, count = config.share
     if count > len(arms):
-        raise ValueError(f"shard must be one of at most {len(arms)}, got {config.shard}")
+        raise InputError(f"shard must be one of at most {len(arms)}, got {config.shard}")
     return arms[number::count]
 
 
@@ -253,7 +254,7 @@ def identity_of(experiment: Experiment, config: ExperimentConfig, source: Source
         source: the data.
 
     Raises:
-        ValueError: the data are missing or damaged.
+        InputError: the data are missing or damaged.
     """
     digests = {
         split: data_digest(open_images(source.dataset, split, data_dir=source.data_dir))
@@ -303,19 +304,19 @@ def _machine_of(places: tuple[Path, ...], identity: Mapping[str, Any]) -> dict[s
     """Device and versions that directories to be merged have in common.
 
     Raises:
-        ValueError: one of them is not of this experiment, or they differ; the message says in what.
+        InputError: one of them is not of this experiment, or they differ; the message says in what.
     """
     found: dict[Path, Any] = {}
     for directory in places:
         if not (directory / CONFIG_FILE).is_file():
-            raise ValueError(f"expected results of an experiment to merge, got {directory}")
+            raise InputError(f"expected results of an experiment to merge, got {directory}")
         found[directory] = read_sealed(directory / CONFIG_FILE)
     first = next(iter(found.values()))
     common = {name: first.get(name) for name in FROM_THE_MACHINE}
     for directory, own in found.items():
         differing = differences(own, {**identity, **common})
         if differing:
-            raise ValueError(f"{directory} cannot be merged: {'; '.join(differing)}")
+            raise InputError(f"{directory} cannot be merged: {'; '.join(differing)}")
     return common
 
 
@@ -323,12 +324,12 @@ def _merge(config: ExperimentConfig, job: _Job) -> None:
     """Copies the pieces of other directories.
 
     Raises:
-        ValueError: an arm is in none of them; the message names it. What was found is kept.
+        InputError: an arm is in none of them; the message names it. What was found is kept.
     """
     wanted = needed(job.pieces, [arm.piece for arm in job.plan.arms])
     collect_pieces(wanted, [directory / PIECES for directory in config.merge])
     if missing := _missing(job):
-        raise ValueError(
+        raise InputError(
             f"expected all {len(job.plan.arms)} arms in {', '.join(map(str, config.merge))}, got "
             f"none of {' '.join(missing)}; run them with --only, and merge again"
         )

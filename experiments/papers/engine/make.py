@@ -17,6 +17,7 @@ from experiments.gan.sample import GanSampleConfig, sample_gan
 from experiments.gan.train import GanTrainConfig, train_gan
 from experiments.papers.engine.plan import Piece, needed
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from imgopt.errors import InputError
 from train.data.verify import MANIFEST_FILE, verify
 from train.storage.checkpoints import damaged_checkpoints
 from train.storage.files import building_directory
@@ -177,7 +178,7 @@ def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
         places: directories of pieces, in the order in which they are looked through.
 
     Raises:
-        ValueError: a piece is damaged wherever it is found; the message names the files.
+        InputError: a piece is damaged wherever it is found; the message names the files.
     """
     for piece in pieces:
         if is_done(piece):
@@ -192,4 +193,4 @@ def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
                 shutil.copytree(whole, partial, dirs_exist_ok=True)
         elif found:
             problems = "; ".join(f"{at}: {', '.join(damage[at])}" for at in found)
-            raise ValueError(f"expected a whole {piece.name} to merge, got {problems}")
+            raise InputError(f"expected a whole {piece.name} to merge, got {problems}")

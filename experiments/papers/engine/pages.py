@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.pages.html import Picture, Section, provenance, write_report
 from experiments.pages.markdown import as_code, as_words
+from imgopt.errors import InputError
 from train.storage.files import atomic_write
 
 FIGURES = "figures"
@@ -36,11 +37,11 @@ def saved_sheet(out: Path, name: str, caption: str) -> Picture:
         caption: what there is to see.
 
     Raises:
-        ValueError: the file is missing.
+        InputError: the file is missing.
     """
     path = out / FIGURES / f"{name}.png"
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"expected the picture {path}, which is missing; it is drawn again when the command "
             "that made the results is repeated"
         )

@@ -14,6 +14,7 @@ from experiments.gan.train import GanTrainConfig
 from experiments.papers.engine.make import is_done
 from experiments.papers.engine.plan import Piece, PieceConfig
 from experiments.synthesis.command import SynthesizeConfig
+from imgopt.errors import InputError
 from train.data.load import list_splits, open_images
 
 Config = TypeVar("Config", bound=PieceConfig)
@@ -48,11 +49,11 @@ class SetSizes:
         """The configuration of the piece in a directory.
 
         Raises:
-            ValueError: there is no piece of that kind.
+            InputError: there is no piece of that kind.
         """
         piece = self._pieces.get(place)
         if piece is None or not isinstance(piece.config, kind):
-            raise ValueError(f"expected a piece with a {kind.__name__}, got {place}")
+            raise InputError(f"expected a piece with a {kind.__name__}, got {place}")
         return piece.config
 
     def of(
@@ -67,7 +68,7 @@ class SetSizes:
             data_dir: TFDS's data directory, for a data set named by name.
 
         Raises:
-            ValueError: a data set that is no piece is missing or damaged, or has no such split.
+            InputError: a data set that is no piece is missing or damaged, or has no such split.
         """
         known = (str(place), split)
         if known not in self._known:
@@ -90,7 +91,7 @@ class SetSizes:
             config: of the piece; that of a sampling from a GAN is made from the GAN's.
 
         Raises:
-            ValueError: as `of`.
+            InputError: as `of`.
         """
         match config:
             case AugmentConfig():
@@ -123,7 +124,7 @@ def _splits_to_be(config: PieceConfig, source: SetSize) -> dict[str, int]:
             stop = source.images if config.stop is None else config.stop
             return {"train": stop - config.start}
         case _:
-            raise ValueError(f"expected an image set, got {config.out}, which will be none")
+            raise InputError(f"expected an image set, got {config.out}, which will be none")
 
 
 def count_images(split: str, splits: Mapping[str, int]) -> int:

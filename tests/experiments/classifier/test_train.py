@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import experiments.classifier.train
-import experiments.training_run
+import experiments.training.session
 from imgopt import to_float
 from train.classifiers import classify_function, digest, load_classifier
 from train.data.load import load_images
@@ -36,8 +36,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     epoch, training, run, tmp_path, elicit, monkeypatch
 ):
     """Interrupted in the epoch after one with a checkpoint, or before the result."""
-    monkeypatch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
-    original = experiments.training_run.save_checkpoint
+    monkeypatch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
+    original = experiments.training.session.save_checkpoint
 
     def save_and_interrupt(directory, step, state):
         original(directory, step, state)
@@ -46,7 +46,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(experiments.training_run, "save_checkpoint", save_and_interrupt)
+        patch.setattr(experiments.training.session, "save_checkpoint", save_and_interrupt)
         assert elicit(*training, "--out", out) == 130
     assert not (out / "result.json").exists()
     with (out / "metrics.jsonl").open("a") as metrics:  # of an epoch that was not saved
@@ -62,7 +62,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 def test_from_a_damaged_checkpoint_it_falls_back_on_the_one_before(
     training, run, tmp_path, elicit, monkeypatch, capsys
 ):
-    monkeypatch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
+    monkeypatch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
     out = tmp_path / "run"
     assert elicit(*training, "--out", out) == 0
     assert latest_checkpoint(out / "checkpoints").step == EPOCHS * STEPS
@@ -78,7 +78,7 @@ def test_from_a_damaged_checkpoint_it_falls_back_on_the_one_before(
 
 def test_a_complete_run_is_left_as_it_is(training, run, elicit, contents, monkeypatch, capsys):
     before = contents(run)
-    monkeypatch.delattr(experiments.training_run, "fit")
+    monkeypatch.delattr(experiments.training.session, "fit")
     assert elicit(*training, "--out", run) == 0
     assert "complete; nothing to do" in capsys.readouterr().out
     assert contents(run) == before
@@ -107,13 +107,13 @@ def test_exactly_the_fraction_is_replaced_in_place(
 ):
     replacements = by_own("--stop", 30, "--steps", 3, "--rule-options", "learning_rate=5.0")
     seen = []
-    original = experiments.training_run.fit
+    original = experiments.training.session.fit
 
     def look(key, spec, train_data, *words, **options):
         seen.append(train_data)
         return original(key, spec, train_data, *words, **options)
 
-    monkeypatch.setattr(experiments.training_run, "fit", look)
+    monkeypatch.setattr(experiments.training.session, "fit", look)
     words = ["--loss", "mixed", "--replace", replacements, "--fraction", 0.3, "--epochs", 1]
     assert elicit(*training, *words, "--out", tmp_path / "mixed") == 0
     (used,) = seen
@@ -145,7 +145,7 @@ def trained_on(training, out, elicit, monkeypatch, *words):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiments.training_run, "fit", look)
+        patch.setattr(experiments.training.session, "fit", look)
         assert elicit(*training, *words, "--out", out) == 130
     return seen[0]
 
@@ -246,7 +246,7 @@ def test_reports_are_self_contained(run, made, tmp_path, elicit):
 def test_a_diverging_training_stops_and_keeps_the_last_checkpoint(
     training, tmp_path, elicit, monkeypatch, capsys
 ):
-    monkeypatch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
+    monkeypatch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
     out = tmp_path / "run"
     # The decay turns the parameters round at every step, the further the more the rate has risen.
     words = ["--weight-decay", 300, "--warmup-fraction", 0.5]

@@ -16,7 +16,7 @@ from PIL import Image
 
 import experiments.gan.stages
 import experiments.gan.train
-import experiments.training_run
+import experiments.training.session
 import train.loop
 from gans.game import GameConfig
 from gans.losses import LossWeights
@@ -75,7 +75,7 @@ def runs(words, elicit, tmp_path_factory):
         if name not in made:
             made[name] = tmp_path_factory.mktemp("gans") / name
             with pytest.MonkeyPatch.context() as patch:  # whichever test comes first
-                patch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 60)
+                patch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 60)
                 assert elicit(*words[name], "--out", made[name]) == 0
         return made[name]
 
@@ -89,7 +89,7 @@ def name(request):
 
 @pytest.fixture
 def save_every_epoch(monkeypatch):
-    monkeypatch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
+    monkeypatch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_the_sampled_generators_are_the_averages(runs):
 
 def test_a_complete_run_is_left_as_it_is(name, runs, words, elicit, contents, monkeypatch, capsys):
     before = contents(runs(name))
-    monkeypatch.delattr(experiments.training_run, "fit")
+    monkeypatch.delattr(experiments.training.session, "fit")
     assert elicit(*words[name], "--out", runs(name)) == 0
     assert "complete; nothing to do" in capsys.readouterr().out
     assert contents(runs(name)) == before
@@ -219,7 +219,7 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
 ):
     """Twice an epoch: between its line of metrics and its checkpoint, and after the checkpoint."""
     wanted = lasting(runs(name))
-    original = experiments.training_run.save_checkpoint
+    original = experiments.training.session.save_checkpoint
     sessions = []
 
     def interrupt(directory, step, state):
@@ -228,7 +228,7 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
             original(directory, step, state)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments.training_run, "save_checkpoint", interrupt)
+    monkeypatch.setattr(experiments.training.session, "save_checkpoint", interrupt)
     out = tmp_path / "run"
     while (status := elicit(*words[name], "--out", out)) == 130:
         assert not (out / "result.json").exists()
@@ -264,7 +264,7 @@ def test_a_stage_whose_last_checkpoint_is_damaged_is_done_again_with_all_that_fo
     if kept == "none":
         shutil.copytree(runs("stack"), out)
     else:
-        monkeypatch.setattr(experiments.training_run, "CHECKPOINT_EVERY_SECONDS", 0)
+        monkeypatch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
         assert elicit(*words["stack"], "--out", out) == 0
     (out / "result.json").unlink()
     for path in (out / "checkpoints" / "encoder" / "12").rglob("*"):
@@ -288,7 +288,7 @@ def test_a_run_killed_before_its_result_only_writes_that(
     for name in ("result.json", "report.html"):
         (out / name).unlink()
     shutil.rmtree(out / "generator")
-    monkeypatch.delattr(experiments.training_run, "fit")
+    monkeypatch.delattr(experiments.training.session, "fit")
     assert elicit(*words["stack"], "--out", out) == 0
     assert lasting(out) == lasting(runs("stack"))
     assert gan_digest(load_gan(out)) == read(out)["gan_sha256"]
@@ -442,13 +442,13 @@ def test_a_discriminator_that_has_won_stops_it(
     name, words, runs, elicit, tmp_path, monkeypatch, capsys
 ):
     first_line = read_lines(runs(name))[:1]
-    original = experiments.training_run.save_checkpoint
+    original = experiments.training.session.save_checkpoint
 
     def save_and_win(*given):
         original(*given)
         monkeypatch.setattr(experiments.gan.stages, "WON_LOSS", 10.0)
 
-    monkeypatch.setattr(experiments.training_run, "save_checkpoint", save_and_win)
+    monkeypatch.setattr(experiments.training.session, "save_checkpoint", save_and_win)
     out = tmp_path / "run"
     assert elicit(*words[name], "--out", out) == 1
     complaint = capsys.readouterr().err

@@ -223,7 +223,7 @@ def test_a_repeated_command_does_nothing_and_prints_the_table(
     out, whole, elicit, contents, monkeypatch, capsys
 ):
     before = contents(out)
-    monkeypatch.delattr("experiments.training_run.fit")
+    monkeypatch.delattr("experiments.training.session.fit")
     monkeypatch.delattr("experiments.gan.sample.sample")
     assert elicit(*whole, "--out", out) == 0
     assert contents(out) == before

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments.cli import COMMANDS
+from experiments.commands import COMMANDS
 from experiments.papers.list import describe_preset
 from experiments.papers.registry import NAMES, find_experiment
 

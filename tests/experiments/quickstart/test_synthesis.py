@@ -98,7 +98,7 @@ def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
     out, elicit, contents, monkeypatch, capsys
 ):
     before = contents(out)
-    monkeypatch.delattr("experiments.training_run.fit")
+    monkeypatch.delattr("experiments.training.session.fit")
     monkeypatch.delattr("experiments.synthesis.command.write_shard")
     assert elicit("quickstart", "--out", out, "--seeds", 2, "--fraction", 0.25) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "report.html")
@@ -156,7 +156,7 @@ def test_a_repeated_loop_trains_nothing_and_ends_with_the_report_s_path(
     gan_out, elicit, contents, monkeypatch, capsys
 ):
     before = contents(gan_out)
-    monkeypatch.delattr("experiments.training_run.fit")
+    monkeypatch.delattr("experiments.training.session.fit")
     monkeypatch.delattr("experiments.gan.sample.sample")
     assert elicit("quickstart", "--gan", "--out", gan_out, "--seeds", 2, "--key", 3) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(gan_out / "report.html")

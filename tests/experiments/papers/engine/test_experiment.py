@@ -324,7 +324,7 @@ def test_damage_of_its_pieces_is_named_or_undone(
 
 
 def test_experiments_share_pieces(finished, tmp_path, elicit, monkeypatch):
-    monkeypatch.delattr("experiments.training_run.fit")
+    monkeypatch.delattr("experiments.training.session.fit")
     out = tmp_path / "another"
     words = ("--only", "50,1", "--pieces", finished / "pieces", "--out", out)
     assert elicit(*COMMAND, *words) == 0

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Key
 
 from experiments.console.progress import Progress
 from experiments.console.signals import deferred, is_asked, stopped
+from imgopt.errors import InputError
 from train.loop import (
     Budget,
     EpochResult,
@@ -64,7 +65,7 @@ def restore(
         groups: of examples, on each of which it is; None where they are one.
 
     Raises:
-        ValueError: the checkpoint is of another network or optimiser, or holds no metrics.
+        InputError: the checkpoint is of another network or optimiser, or holds no metrics.
 
     Warns:
         UserWarning: a newer checkpoint or the metrics are damaged; the message names the file.
@@ -86,7 +87,7 @@ def restore(
         )
         metrics = saved["metrics"].tobytes().removeprefix(FIRST_BYTE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"expected a checkpoint of this training in {checkpoints / str(checkpoint.step)}, got "
             "another, or one of another version of elicit; choose another --out"
         ) from error

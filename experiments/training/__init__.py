@@ -1,0 +1,1 @@
+"""What the trainings of classifiers and of GANs share."""
