@@ -1,0 +1,28 @@
+"""CIFAR-10 in little, in both forms, as archive and as folder."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.experiments.data.small_cifar10 import (
+    FILES,
+    RELEASES,
+    python_files,
+    trust,
+    write_archive,
+    write_folder,
+)
+
+
+@pytest.fixture
+def cifar10(tmp_path, monkeypatch) -> dict[str, Path]:
+    """Archives and folders, which count as the official ones, by form."""
+    place = tmp_path / "official"
+    paths = {}
+    for form, release in RELEASES.items():
+        contents = FILES[form]()
+        paths[f"{form} folder"] = write_folder(place / release.folder, contents)
+        paths[f"{form} archive"] = write_archive(place / release.archive, release, contents)
+    archives = {r.archive: paths[f"{form} archive"] for form, r in RELEASES.items()}
+    trust(monkeypatch, files=python_files(), archives=archives)
+    return paths
