@@ -160,10 +160,10 @@ def parse(
     options = {"prog": f"elicit {name}", "args": words, "config": (tyro.conf.OmitArgPrefixes,)}
     if not COMMANDS[name].takes_hosts:
         return tyro.cli(config_type, **options), contextlib.nullcontext()
-    from experiments.console.distributed import HostsConfig, connected
+    from experiments.console.distributed import DistributedConfig, connected
 
     own = Annotated[config_type, tyro.conf.arg(name="")]
-    both = dataclasses.make_dataclass("Options", [("own", own), ("hosts", HostsConfig)])
+    both = dataclasses.make_dataclass("Options", [("own", own), ("hosts", DistributedConfig)])
     found: Any = tyro.cli(both, description=config_type.__doc__, **options)
     return found.own, connected(found.hosts)
 

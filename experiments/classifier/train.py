@@ -36,7 +36,7 @@ from train.data.load import ImageData, data_digest, load_images
 from train.evaluation import Evaluation, evaluate
 from train.loop import EpochResult, TrainState, compile_steps, fit
 from train.models.networks import NetworkName, build_network, check_image_shape
-from train.runtime.memory import Footprint, check_fits, explained, footprint
+from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
 from train.runtime.processes import (
     first_process_first,
     is_first_process,
@@ -132,9 +132,9 @@ def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") 
     make_training_mesh(config.devices, batch_size=config.train.batch_size)  # refuses what is uneven
     check_precision(config.train.precision)
     estimate = functools.partial(_footprint, config, spec, data)
-    check = functools.partial(check_fits, estimate)
+    check = functools.partial(check_batch_fits, estimate)
     began = time.monotonic()
-    with counted_compilations() as compiled, explained(estimate):
+    with counted_compilations() as compiled, explaining_out_of_memory(estimate):
         if jax.process_count() > 1:
             check()  # compiles, which all of them have to do together
         with first_process_first():
@@ -170,7 +170,7 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
     first_epoch = min(budget.steps_per_epoch(len(data.labels)), int(steps))
     with (
         Progress(config.out.name, total=first_epoch, unit="steps") as progress,
-        explained(functools.partial(_footprint, config, spec, data)),
+        explaining_out_of_memory(functools.partial(_footprint, config, spec, data)),
     ):
         epochs = fit(
             jax.random.key(config.key), learner, data, budget,

@@ -1,1 +1,1 @@
-"""What commands share at the terminal: progress, signals, several processes."""
+"""Commands at the terminal: progress, signals, compiled programs, several processes."""

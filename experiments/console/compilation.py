@@ -1,4 +1,4 @@
-"""Compilation: how long it takes, and a directory that keeps its results for later processes."""
+"""Counts compiled programs and the time for them, and caches them in a directory."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from imgopt.errors import InputError
 from train.runtime.memory import peak_bytes
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-"""JAX's event for each program that XLA compiles, or that is taken from the cache instead."""
+"""JAX's event for each program that is compiled or taken from the cache."""
 
 TAKEN_FROM_CACHE = "/jax/compilation_cache/cache_hits"
 
@@ -26,12 +26,12 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @dataclass
 class Compilations:
-    """What has been compiled so far.
+    """Counts of compiled programs so far.
 
     Attributes:
-        programs: how many.
-        from_cache: of them, taken from the directory of compiled programs.
-        seconds: in XLA, or for reading; tracing in Python is not counted.
+        programs: number of programs.
+        from_cache: number of them that came from the cache.
+        seconds: time in XLA or for reading the cache, without tracing in Python.
     """
 
     programs: int = 0
@@ -41,7 +41,7 @@ class Compilations:
 
 @contextlib.contextmanager
 def counted_compilations() -> Iterator[Compilations]:
-    """Counts what is compiled inside the context."""
+    """Counts the programs that are compiled inside the context."""
     counted = Compilations()
 
     def note_duration(event: str, duration_secs: float, **_: Any) -> None:
@@ -62,11 +62,11 @@ def counted_compilations() -> Iterator[Compilations]:
 
 
 def timing(began: float, compiled: Compilations) -> dict[str, float]:
-    """What a result says of time and memory: the times are those of the last session alone.
+    """Gives the fields of a result for time and memory; times are those of the last session.
 
     Args:
-        began: `time.monotonic()` at its beginning.
-        compiled: since then.
+        began: `time.monotonic()` at the beginning of the session.
+        compiled: counts since then.
     """
     return {
         "seconds_of_last_session": round(time.monotonic() - began, 1),
@@ -76,16 +76,16 @@ def timing(began: float, compiled: Compilations) -> dict[str, float]:
 
 
 def keep_compiled(directory: Path) -> None:
-    """Has JAX keep compiled programs in a directory, and take them from there.
+    """Makes JAX cache compiled programs in a directory.
 
-    Code for one processor can crash another, and JAX's own key does not tell all of them apart. So
-    each kind of machine has a directory of its own inside: one home for several machines is safe.
+    Code for one processor can crash another, and JAX's own key does not tell all processors apart.
+    So each kind of machine has a directory of its own inside, and machines may share a home.
 
     Args:
-        directory: made where it lacks, for its owner only.
+        directory: the cache; made if missing, for its owner only.
 
     Raises:
-        InputError: others may write to it; whoever may do so can have this process run code.
+        InputError: other users may write to it, and could so make this process run their code.
     """
     for place in (directory, directory / _machine()):
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -99,9 +99,9 @@ def keep_compiled(directory: Path) -> None:
 
 
 def _machine() -> str:
-    """A name for all machines that can run each other's compiled code."""
-    tells = ("model name", "flags", "Features", "CPU part")  # on x86, and the last two on ARM
+    """Gives a name that is equal for machines that can run each other's compiled code."""
+    fields = ("model name", "flags", "Features", "CPU part")  # on x86, and the last two on ARM
     lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else [platform.node()]
-    processor = sorted({line for line in lines if line.startswith(tells)}) or lines
+    processor = sorted({line for line in lines if line.startswith(fields)}) or lines
     what = [platform.system(), platform.machine(), metadata.version("jaxlib"), *processor]
     return hashlib.sha256("\n".join(what).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""One job of several processes, on one host or many: how they find each other, and how they part.
+"""One job of several processes on one or more machines: connects and disconnects them.
 
-`jax.distributed` connects them. It is never started unasked: a login node of a cluster looks like
-the cluster. Process 0 is where the others register, so it is the last to leave.
+`jax.distributed` connects them, only if an option asks for it: a login node of a cluster looks like
+the cluster. The other processes register with process 0, so it is the last to leave.
 """
 
 import contextlib
@@ -19,38 +19,38 @@ from imgopt.errors import InputError
 from train.runtime.processes import is_first_process, meet
 
 HEARTBEAT_SECONDS = 30
-"""A process that is silent for so long has ended, for all others; JAX's own default is 100."""
+"""Silence after which a process counts as ended; JAX's own default is 100."""
 
 LEAVING_SECONDS = 10
-"""So long the first process, when it stops early, lets the others stop before it."""
+"""Time that process 0 gives the others to stop first, when it stops early."""
 
 CONNECTION_SECONDS = 300
-"""So long the first of the processes wait for the last to start."""
+"""Time that processes wait for the last one to start."""
 
 NO_CLUSTER = "should be defined"
-"""In what JAX says where it finds neither options nor a cluster."""
+"""Part of JAX's message if it finds neither options nor a cluster."""
 
 
 @dataclass(frozen=True)
-class HostsConfig:
+class DistributedConfig:
     """Several processes that do one job, each started with the same command."""
 
     distributed: Literal["off", "auto", "on"] = "off"
-    """on: with Slurm, GKE or a TPU pod, which JAX finds by itself, or else with the three options
-    below; auto: likewise, but one process alone where there is no cluster."""
+    """on: JAX finds the other processes by Slurm, GKE or a TPU pod, or by the three options below;
+    auto: the same, but without a cluster the process runs alone."""
     coordinator: str | None = None
-    """Address of process 0, as host:port with a free port, on plain hosts."""
+    """Address of process 0, as host:port with a free port; without a cluster."""
     processes: int | None = None
-    """How many there are, on plain hosts."""
+    """Number of processes; without a cluster."""
     process: int | None = None
-    """Number of this one, from 0, on plain hosts."""
+    """Number of this process, from 0; without a cluster."""
 
     def __post_init__(self) -> None:
-        """Raises InputError for options that do not go together."""
+        """Raises InputError for options that do not fit together."""
         given = {name: getattr(self, name) for name in ("coordinator", "processes", "process")}
         lacking = [f"--{name}" for name, value in given.items() if value is None]
         if lacking and len(lacking) < len(given):
-            raise InputError(f"{' and '.join(lacking)} must be given too, on plain hosts")
+            raise InputError(f"{' and '.join(lacking)} must be given too, without a cluster")
         if not lacking and self.distributed == "off":
             raise InputError("--coordinator, --processes and --process need --distributed on")
         if self.coordinator is not None and not self.coordinator.rpartition(":")[2].isdecimal():
@@ -66,16 +66,16 @@ class HostsConfig:
 
 
 @contextlib.contextmanager
-def connected(config: HostsConfig) -> Iterator[None]:
-    """Connects this process with the others of its job, and parts from them at the end.
+def connected(config: DistributedConfig) -> Iterator[None]:
+    """Connects this process with the others of its job, and disconnects it at the end.
 
-    After an error it does not: call `leave_at_once`.
+    After an error it stays connected: call `leave_at_once`.
 
     Args:
-        config: how.
+        config: the options.
 
     Raises:
-        InputError: there is no cluster, or the processes do not come together.
+        InputError: there is no cluster, or the processes cannot connect.
     """
     if config.distributed == "off" or not _connect(config):
         yield
@@ -88,13 +88,14 @@ def connected(config: HostsConfig) -> Iterator[None]:
 
 
 def leave_at_once(status: int, *, has_lost_another: bool = False) -> None:
-    """Ends this process, if it is one of several, and hardly waits for the others.
+    """Ends this process, if it is one of several, with a short wait for the others.
 
-    Python's own end would have JAX wait for processes that may wait for this one.
+    At Python's normal end JAX would wait for processes that may be waiting for this one.
 
     Args:
-        status: of the process.
-        has_lost_another: whether that is why it ends; there may then be nobody to take leave of.
+        status: the exit status.
+        has_lost_another: whether it ends because another process is lost; then it does not say
+            goodbye, since process 0 may be gone.
     """
     if not jax.distributed.is_initialized():
         return
@@ -109,10 +110,9 @@ def leave_at_once(status: int, *, has_lost_another: bool = False) -> None:
     os._exit(status)
 
 
-def _connect(config: HostsConfig) -> bool:
-    """Connects; gives False where there is nobody to connect with, and that is no error."""
-    # The end of another process must not be ours: its work is then missing, ours is not. And
-    # signals are ours too.
+def _connect(config: DistributedConfig) -> bool:
+    """Connects; gives False if there is no cluster and none is needed."""
+    # If another process ends, only its work is missing, so we go on. We handle signals ourselves.
     jax.config.update("jax_enable_recoverability", True)
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -125,20 +125,20 @@ def _connect(config: HostsConfig) -> bool:
         )
     except (ValueError, RuntimeError) as error:
         if NO_CLUSTER not in str(error):
-            raise InputError(f"the processes of the job did not come together: {error}") from error
+            raise InputError(f"the processes of the job could not connect: {error}") from error
         if config.distributed == "auto":
             return False
         raise InputError(
-            "--distributed on found no cluster (Slurm, GKE, a TPU pod); on plain hosts give "
+            "--distributed on found no cluster (Slurm, GKE, a TPU pod); without one, give "
             "--coordinator HOST:PORT --processes N --process I"
         ) from error
     return True
 
 
 def _outlast_the_others() -> None:
-    """In the first process, with which all are registered, waits until they have left.
+    """In process 0, waits until the others have left.
 
-    They would take the end of its service for an error.
+    They are registered with it, and would take its end for an error.
     """
     if is_first_process():
         with (

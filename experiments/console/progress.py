@@ -10,7 +10,7 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class Progress:
-    """Shows how far a piece of work is.
+    """Shows the progress of a task.
 
     Example:
         with Progress("synthesis", total=1437, unit="images") as progress:
@@ -18,7 +18,7 @@ class Progress:
     """
 
     def __init__(self, label: str, *, total: int, unit: str, done: int = 0) -> None:
-        """Begins, with `done` of `total` units behind it already."""
+        """Starts at `done` of `total` units."""
         self._label, self._total, self._unit, self._done = label, total, unit, done
         self._started = self._last_line = time.monotonic()
         self._bar = None
@@ -26,7 +26,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", leave=False)
 
     def update_to(self, done: int) -> None:
-        """Tells that `done` units are done in all."""
+        """Sets the number of units that are done in all."""
         self._done = done
         if self._bar is not None:
             self._bar.update(done - self._bar.n)

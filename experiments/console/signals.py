@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT (Ctrl-C): the first asks a command to stop, a second one ends it at once.
+"""SIGTERM and SIGINT (Ctrl-C): the first one stops a command, a second one ends it at once.
 
-All that a command writes survives a kill at any moment, so `Stopped` may be raised anywhere; what
-the device is at is finished first. Training defers it: it stops between two calls to the device,
-with a checkpoint.
+A command's files survive a kill at any moment, so `Stopped` may be raised anywhere; a running
+device program ends first. A training defers the signal: it saves a checkpoint between two calls to
+the device and then stops.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has asked the command to stop; nothing that handles errors catches it.
+    """A signal stops the command. As a KeyboardInterrupt, no handler of errors catches it.
 
     Attributes:
-        signum: the signal.
+        signum: number of the signal.
     """
 
     def __init__(self, signum: int, *, after: str = "") -> None:
-        """Says how far the command came: `after`, such as "step 1,240", if it is known."""
+        """Takes how far the command came, such as "step 1,240", if it is known."""
         where = f" after {after}" if after else ""
         super().__init__(f"stopped by {signal.Signals(signum).name}{where}")
         self.signum = signum
@@ -32,11 +32,11 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class _Request:
-    """What the process has been asked for.
+    """State of the signals of this process.
 
     Attributes:
-        signum: the first signal; None before it.
-        is_deferred: whether it is only to be noted.
+        signum: number of the first signal; None before it.
+        is_deferred: whether a signal is only noted.
     """
 
     signum: int | None = None
@@ -48,12 +48,12 @@ _request = _Request()
 
 @contextlib.contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Has signals stop what runs inside; outside the main thread, where Python has none, nothing.
+    """Lets signals stop the block; does nothing outside the main thread, where Python has none.
 
-    A signal that the process was started to ignore, as by nohup, stays ignored.
+    A signal that the process ignores since its start, as under nohup, stays ignored.
 
     Raises:
-        Stopped: wherever the first signal arrives, unless it is deferred.
+        Stopped: where the first signal arrives, unless it is deferred.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -70,10 +70,10 @@ def stopping_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Has a signal only noted inside: ask `is_asked`.
+    """Only notes a signal inside the block, which asks for it by `is_asked`.
 
     Raises:
-        Stopped: at the end, if nobody inside has done so.
+        Stopped: at the end of the block, if there was a signal.
     """
     _request.is_deferred = True
     try:
@@ -90,12 +90,12 @@ def is_asked() -> bool:
 
 
 def stopped(*, after: str = "") -> Stopped:
-    """What to raise once everything is saved.
+    """Builds the exception to raise once everything is saved.
 
     Args:
         after: how far the command came, such as "step 1,240".
     """
-    # Of several processes that stop together, one alone may have had a signal.
+    # If several processes stop together, only one of them may have had a signal.
     return Stopped(_request.signum or signal.SIGTERM, after=after)
 
 

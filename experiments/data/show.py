@@ -11,23 +11,24 @@ from PIL import Image, ImageDraw, ImageFont
 from tyro.conf import Positional
 
 from imgopt.errors import InputError
-from train.data.load import ImageData, list_splits, load_images
+from train.data.image_data import ImageData
+from train.data.load import list_splits, load_images
 from train.storage.files import atomic_write
 
-SHEET_IMAGE_PX = 64  # about the size at which a picture of 32 pixels can be recognised
+SHEET_IMAGE_PX = 64  # an image of 32 pixels can be recognised at about this size
 SHEET_GAP_PX = 2
 
 
 @dataclass(frozen=True)
 class ShowConfig:
-    """Prints what a data set holds and draws its first images, one row a class."""
+    """Prints the splits and classes of a data set and draws its first images, a row a class."""
 
     data: Positional[str]
     """The directory of a data set, or "digits", or with --data-dir its name."""
     data_dir: Path | None = None
     """TFDS's data directory."""
     out: Path = Path("contact_sheet.png")
-    """The contact sheet, a PNG; an older one is replaced."""
+    """PNG file of the contact sheet; an older one is replaced."""
     columns: int = 10
     """Images of each class on the contact sheet."""
 
@@ -39,8 +40,8 @@ def show(config: ShowConfig) -> None:
         config: the options; the sheet shows the first split.
 
     Raises:
-        InputError: as `load_images`; fewer than one column; `out` does not end in .png, or its
-            directory does not exist.
+        InputError: as `load_images`; or there is less than one column, `out` does not end in .png,
+            or its directory does not exist.
     """
     if config.columns < 1:
         raise InputError(f"expected --columns of at least 1, got {config.columns}")
@@ -58,18 +59,15 @@ def show(config: ShowConfig) -> None:
     print(f"contact sheet: {config.out}")
 
 
-# --- show ---------------------------------------------------------------------------------------
-
-
 def contact_sheet(data: ImageData, *, columns: int) -> Image.Image:
-    """Draws the first images of each class in a row, with the class's name at its left.
+    """Draws the first images of each class in a row, with the name of the class on the left.
 
     Args:
         data: the images.
         columns: number of images in a row, at least 1.
 
     Returns:
-        The sheet, in RGB; images are enlarged by a whole factor, each pixel a square.
+        The sheet, in RGB; images are enlarged by a whole factor, so that pixels stay squares.
     """
     height, width = data.images.shape[1:3]
     factor = max(1, SHEET_IMAGE_PX // max(height, width))

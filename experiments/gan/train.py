@@ -31,7 +31,7 @@ from train.classifiers import Precision, check_precision
 from train.data.load import ImageData, data_digest, load_images
 from train.loop import Budget, compile_steps
 from train.nonfinite import NonFiniteConfig
-from train.runtime.memory import Footprint, check_fits, explained, footprint
+from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
 from train.runtime.processes import (
     first_process_first,
     is_first_process,
@@ -202,9 +202,9 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> dict[str, Any]:
     )  # refuses what is uneven
     check_precision(config.precision)
     estimate = functools.partial(_footprint, config, spec, data, groups)
-    check = functools.partial(check_fits, estimate)
+    check = functools.partial(check_batch_fits, estimate)
     began = time.monotonic()
-    with counted_compilations() as compiled, explained(estimate):
+    with counted_compilations() as compiled, explaining_out_of_memory(estimate):
         if jax.process_count() > 1:
             check()  # compiles, which all of them have to do together
         with first_process_first():

@@ -46,7 +46,7 @@ from train.data.image_data import ImageData, ImageReader, slice_images
 from train.data.load import data_digest, open_images
 from train.data.spec import ImageSetSpec, shard_path
 from train.data.write import commit, read_extras, uncommit, write_shard
-from train.runtime.memory import Footprint, check_fits, explained, footprint
+from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
 from train.runtime.processes import (
     START_AGAIN,
     LostProcessError,
@@ -151,9 +151,9 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Mad
     job = _check(config)
     identity = _identity(config, job)
     estimate = functools.partial(_footprint, config, job)
-    with counted_compilations() as compiled, explained(estimate):
+    with counted_compilations() as compiled, explaining_out_of_memory(estimate):
         with first_process_first():
-            open_run(config.out, identity, check=functools.partial(check_fits, estimate))
+            open_run(config.out, identity, check=functools.partial(check_batch_fits, estimate))
         made = _make_what_is_missing(config, job, identity, label=label)
     if compiled.programs:
         print(f"compilation: {compiled.programs} programs, {compiled.seconds:.1f} s")

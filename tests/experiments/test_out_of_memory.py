@@ -36,7 +36,7 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
     name, commands, elicit, tmp_path, monkeypatch, capsys
 ):
     module, words = commands[name]
-    monkeypatch.setattr(memory, "room_bytes", lambda: 2 * GIB)
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 2 * GIB)
     monkeypatch.setattr(module, "_footprint", lambda *_: Footprint(4 * GIB, 0, 8))
     assert elicit(*words, "--out", tmp_path / "above" / "run") == 2
     assert capsys.readouterr().err == (
@@ -59,7 +59,7 @@ def test_running_out_of_memory_on_the_way_is_one_message_too(
     module, words = commands[name]
     monkeypatch.setattr(module, "_footprint", lambda *_: Footprint(GIB, 0, 8))
     monkeypatch.setattr(module, WORK[name], run_out)
-    monkeypatch.setattr(memory, "room_bytes", lambda: 2 * GIB)
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 2 * GIB)
     assert elicit(*words, "--out", tmp_path / "run") == 2
     complaint = capsys.readouterr().err
     assert complaint.startswith(f"elicit {name}: error: out of memory: a batch of 8 needs about 1")
@@ -68,7 +68,7 @@ def test_running_out_of_memory_on_the_way_is_one_message_too(
 
 def test_what_a_synthesis_needs_is_what_is_planned(commands, elicit, tmp_path, monkeypatch, capsys):
     _, words = commands["synthesize"]
-    monkeypatch.setattr(memory, "room_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 1000)
     assert elicit(*words, "--out", tmp_path / "run") == 2
     assert "not even one image would fit" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""The commands that are killed, and what they come to undisturbed: made when first asked for."""
+"""The commands that are killed, and their results without faults, made when first needed."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ COUNTS = {"train": 24, "test": 6}
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory) -> Iterator[Driver]:
-    """Starts processes that have compiled everything and know a user's classifier."""
+    """Starts processes with all imports done, compiled programs and a user's classifier."""
     modules = tmp_path_factory.mktemp("modules")
     (modules / "own_classifiers.py").write_text(OWN_CLASSIFIERS)
     started = Driver(compiled=tmp_path_factory.mktemp("compiled"), modules=modules)
@@ -32,7 +32,7 @@ def driver(tmp_path_factory) -> Iterator[Driver]:
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory) -> Mapping[str, list[str]]:
-    """The words of each command, by its name in `COMMANDS`."""
+    """Arguments of each command, by its name in `COMMANDS`."""
     place = write_set(tmp_path_factory.mktemp("data") / "made_up", counts=COUNTS)
     out = ["--out", OUT]
     return {name: words.format(data=place).split() + out for name, words in COMMANDS.items()}
@@ -40,7 +40,7 @@ def commands(tmp_path_factory) -> Mapping[str, list[str]]:
 
 @pytest.fixture(scope="session")
 def undisturbed(driver, commands, tmp_path_factory) -> Callable[[str], Undisturbed]:
-    """What a command comes to if nothing befalls it."""
+    """Gives the results of a command without faults."""
     made: dict[str, Undisturbed] = {}
 
     def run(name: str) -> Undisturbed:

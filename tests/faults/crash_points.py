@@ -1,10 +1,10 @@
-"""Moments at which a process kills itself: every step by which it changes a directory.
+"""Makes a process kill itself at a chosen step; each change of a directory is a step.
 
-SIGKILL leaves on disk what the kernel has been given by then. So it makes no difference whether it
-comes just before a flush or just after; what counts is which file was opened, renamed or removed
-last. Python tells of all of these: an audit hook hears of them in every thread, those of Orbax too.
-What is written comes before the renaming, so there a second moment is when half of it was written.
-What cannot change anything, such as removing a file that is not there, is no step.
+SIGKILL leaves on disk all that the kernel has got by then. So a kill just before a flush equals one
+just after it, and only the last opening, renaming or removal of a file counts. Python's audit hook
+reports all of these, in every thread, also those of Orbax. Before a renaming there is a second
+moment, when half of the file is written. An operation without effect, such as the removal of a
+file that does not exist, is no step.
 """
 
 import os
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 CUT_LINE = b'{"epoch": '
-"""What a kill in the middle of appending a line of metrics leaves."""
+"""Beginning of a line of metrics, as a kill in the middle of writing leaves it."""
 
 WRITING = os.O_WRONLY | os.O_RDWR
 

@@ -1,8 +1,8 @@
-"""Helpers: commands as processes that are killed, and what they leave compared byte by byte.
+"""Helpers that run commands as processes, kill them, and compare their files byte by byte.
 
-A moment to kill at is one of progress and not of the clock: so many changes of the directory that
+The moment of a kill is measured in progress, not in time: a number of changes in the directory that
 the command works in (its printed lines lie there too), and a little later. So it does not depend on
-how fast the machine is, and a kill that comes after the end is drawn again.
+the speed of the machine. A kill that comes after the end is drawn again.
 """
 
 import json
@@ -27,10 +27,10 @@ from train.storage.runs import read_result, result_problems
 
 DRIVER = Path(__file__).with_name("driver.py")
 LOG = "printed"
-"""File with what a command printed last, in the directory that it works in."""
+"""File with the printed lines of a command, in the directory that it works in."""
 
 OUT = "out"
-"""What commands here call their output, so that the words of two runs are the same."""
+"""Output directory of all commands here, so that two runs have the same arguments."""
 
 COMMANDS = {
     "synthesize": "synthesize --classifier own_classifiers:linear --dataset {data} --stop 20 "
@@ -40,33 +40,33 @@ COMMANDS = {
     "gan": "gan train --data {data} --batch-size 8 --width 2 --epochs 3 --grids 2",
     "table": "experiment table-a --preset smoke --only 30,1",
 }
-"""What is killed: the words but for --out, with the place of the data."""
+"""Arguments of the commands to kill, without --out; {data} is the data set."""
 
 TIMES = r'(<td class="number">[\d,]+</td>){2}</tr>'
 
 LOOK_EVERY_SECONDS = 0.002
 AT_MOST_SECONDS = 1200
-"""After which a process hangs; a busy machine is not to look like that."""
+"""Time after which a process counts as hanging; long, for busy machines."""
 
 AT_MOST_DRAWS = 10
 LATEST_SECONDS = 0.03
-"""After the change that a kill waits for: a step of writing takes less."""
+"""Longest delay of a kill after its change; a step of writing takes less."""
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
-"""Else NumPy has threads when it is imported, and the driver must not have any when it forks."""
+"""Keeps NumPy from starting threads on import, since the driver must have none when it forks."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command, and what is to befall it.
+    """A command to run, and the faults that it will meet.
 
     Attributes:
-        words: after `elicit`.
-        directory: where it works; its output is `OUT` in there.
-        steps: file for a list of the steps by which it changes its output; None: uncounted.
-        kill_at: number of the step at which it kills itself.
-        file_bytes: no file can grow beyond this, as on a full disk.
-        heeds_permissions: whether permission bits count for it, which they do not for root.
+        words: arguments after `elicit`.
+        directory: working directory; the output is `OUT` in it.
+        steps: file for a list of the steps that change the output; None: no list.
+        kill_at: number of the step at which the process kills itself.
+        file_bytes: limit of a file's size, as on a full disk.
+        heeds_permissions: whether permission bits count, which root ignores.
     """
 
     words: Sequence[str]
@@ -148,7 +148,7 @@ class Child:
         return self.driver.read()
 
     def watch(self, changes: float) -> int:
-        """Waits for so many changes of its directory, or for its end; gives how many there were."""
+        """Waits for a number of changes in its directory, or for its end; gives their number."""
         count, before = 0, look(self.job.directory)
         began = time.monotonic()
         while count < changes and not self.driver.has_answer(LOOK_EVERY_SECONDS):
@@ -172,7 +172,7 @@ class Child:
 
 
 def look(directory: Path) -> set[tuple[str, int, int, int]]:
-    """Tells apart any two states of all that is in a directory."""
+    """Gives a set that is different for any two states of a directory."""
     found = set()
     for place, directories, names in os.walk(directory):
         for name in (*directories, *names):
@@ -187,7 +187,7 @@ def look(directory: Path) -> set[tuple[str, int, int, int]]:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A command, and what it comes to if nothing befalls it."""
+    """A command and its results without faults."""
 
     words: Sequence[str]
     content: dict[str, Any]
@@ -195,12 +195,12 @@ class Undisturbed:
 
 
 def run_undisturbed(driver: Driver, words: Sequence[str], directory: Path) -> Undisturbed:
-    """Runs a command of which nothing is known yet.
+    """Runs a command without faults.
 
     Args:
-        driver: runs it.
-        words: after `elicit`, with `--out OUT`.
-        directory: to work in, a new one.
+        driver: runs the command.
+        words: arguments after `elicit`, with `--out OUT`.
+        directory: a new working directory.
     """
     child = driver.start(Job(words, directory))
     changes = child.watch(np.inf)
@@ -216,17 +216,17 @@ def kill_on_the_way(
     *,
     kills: int,
 ) -> int:
-    """Runs a command, kills it so many times at random moments, and then lets it end.
+    """Runs a command, kills it several times at random moments, and then lets it end.
 
     Args:
-        driver: runs it.
+        driver: runs the command.
         whole: the command.
-        directory: to work in, a new one.
+        directory: a new working directory.
         random: draws the moments.
-        kills: how many of one run.
+        kills: number of kills.
 
     Returns:
-        How many of them hit the process while it ran: all, or this raises.
+        Number of kills that hit the process while it ran: all of them, or this raises.
     """
     for _ in range(AT_MOST_DRAWS):
         moments = random.integers(0, whole.changes // kills, kills, endpoint=True)
@@ -248,10 +248,10 @@ def _kill_once(
 
 
 def content(out: Path) -> dict[str, Any]:
-    """All that a command has left, by name, but for times and for what differs from run to run.
+    """Gives the content of all files of an output, by name, without times and random names.
 
-    Those are the files of Orbax, which have random names: of a checkpoint it is the arrays. Its
-    digests, and those in a result, are checked.
+    Orbax gives its files random names, so a checkpoint counts by its arrays. Its digests, and those
+    in a result, are checked.
     """
     found: dict[str, Any] = {}
     for path in sorted(out.rglob("*")):
@@ -297,7 +297,7 @@ def _page_without_times(page: str) -> str:
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Names of all files that are missing, too many or of another content."""
+    """Gives the names of all files that are missing, unexpected or different."""
     return [
         f"{name}: {'missing' if name not in found else 'other' if name in wanted else 'too many'}"
         for name in sorted({*found, *wanted})

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
-from train.locks import exclusive
+from train.storage.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
@@ -126,7 +126,7 @@ def test_without_flock_there_is_a_warning_and_no_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     done = []
     with (
-        pytest.warns(UserWarning, match=r"run goes without a lock \(.*No locks available\)"),
+        pytest.warns(UserWarning, match=r"run has no lock \(.*No locks available\)"),
         exclusive(tmp_path / "run"),
     ):
         done.append(1)

@@ -1,4 +1,4 @@
-"""A full disk and a place that may not be written to: one line, and afterwards all goes on."""
+"""A full disk or a place without permission to write: one line, and later the command continues."""
 
 import subprocess
 
@@ -23,7 +23,7 @@ def assert_one_line(status, printed, *, naming, because):
 
 
 def assert_nothing_half_made(out, whole):
-    """What has its final name is as it is in the end, as far as a run has got."""
+    """Files with final names are equal to those of a complete run, or to a beginning of them."""
     for name, found in (content(out) if out.exists() else {}).items():
         if name.endswith("metrics.jsonl"):
             assert whole.content[name].startswith(found)

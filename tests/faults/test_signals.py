@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as real processes get them: what is saved, what is said, the exit status."""
+"""SIGTERM and SIGINT in real processes: saved files, printed messages, exit status."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ def wait_for(process: subprocess.Popen[str], path: Path, pattern: str) -> None:
 
 SCRIPT = """
 import time
-from experiments.stopping import Stopped, deferred, is_asked, stopping_on_signals
+from experiments.console.signals import Stopped, deferred, is_asked, stopping_on_signals
 try:
     with stopping_on_signals():
         {body}
@@ -94,7 +94,7 @@ def test_a_deferred_signal_that_nobody_asked_for_stops_at_the_end(tmp_path):
 
 
 def test_what_was_to_be_ignored_is_ignored(tmp_path):
-    """As nohup and shells do for what runs in the background."""
+    """Under nohup and in the background of shells, signals are ignored."""
     body = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('on', flush=True)"
     script = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN){SCRIPT}"
     process = start(sys.executable, "-c", script.format(body=body), directory=tmp_path)
@@ -113,7 +113,7 @@ def compiled_once(tmp_path_factory):
 
 
 def test_a_training_stops_after_the_steps_at_hand(tmp_path):
-    """How it goes on is tried step by step in `tests/experiments/test_stopping.py`."""
+    """Other tests resume such a training from every step."""
     out = tmp_path / "run"
     process = start(*ELICIT, *TRAIN, "--out", out, directory=tmp_path)
     wait_for(process, out, "metrics.jsonl")  # training begins
@@ -132,7 +132,7 @@ def test_a_training_stops_after_the_steps_at_hand(tmp_path):
 
 
 def test_a_synthesis_stops_at_once_and_keeps_its_finished_batches(tmp_path):
-    """How it goes on is tried batch by batch in `tests/experiments/test_kept_batches.py`."""
+    """Other tests resume such a synthesis from every batch."""
     (tmp_path / "pixels.py").write_text(TEN_PIXELS)
     out = tmp_path / "set"
     process = start(*ELICIT, *SYNTHESIZE, "--out", out, directory=tmp_path)

@@ -1,4 +1,4 @@
-"""Several image sets made one: the splits of a set pooled, and extra sets beside a training set."""
+"""Combines image sets: pools the splits of a set, and compares sets that are used together."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from imgopt.errors import InputError
-from train.data.load import ImageData
+from train.data.image_data import ImageData
 
 
 def check_alike(
@@ -15,9 +15,9 @@ def check_alike(
     """Raises InputError unless all sets have the same classes and image shape.
 
     Args:
-        wanted: the set that decides.
-        others: the other sets, by what the message is to call them; it names every difference.
-        name: what the message calls the first set.
+        wanted: the set with the expected classes and shape.
+        others: the other sets, by their names in the message, which lists every difference.
+        name: name of the first set in the message.
     """
     problems = []
     for other, data in others.items():
@@ -38,13 +38,13 @@ def check_alike(
 
 
 def pool_by_id(splits: Mapping[str, ImageData]) -> ImageData:
-    """Makes one set of several splits, in the order of the ids, so wherever the images lay.
+    """Makes one set of several splits, sorted by id, so the order of the files does not matter.
 
     Args:
         splits: at least one, by name.
 
     Returns:
-        Images, labels and ids alone; an image in two splits would be drawn for both.
+        Images, labels and ids; other columns are left out.
 
     Raises:
         InputError: the splits differ in classes or image shape, or an id occurs twice.
@@ -69,7 +69,12 @@ def pool_by_id(splits: Mapping[str, ImageData]) -> ImageData:
 
 
 def count_sources(extra: ImageData, held_out: ImageData) -> int:
-    """Counts the images that are, by their ids, images of another set or were made of them."""
+    """Counts the images that are in another set, by their ids, or were made from one of its images.
+
+    Args:
+        extra: the images to count.
+        held_out: the other set.
+    """
     known = set(held_out.ids)
     sources = extra.source_ids or extra.ids
     return sum(not known.isdisjoint(pair) for pair in zip(extra.ids, sources, strict=True))

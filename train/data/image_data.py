@@ -1,4 +1,4 @@
-"""Image data: a split in memory, and one that is read from where it lies a range at a time."""
+"""Image data: a split in memory, or a split on disk that is read range by range."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
 PART_IMAGES = 1024
-"""Images read at once unless told otherwise: 3 MiB of CIFAR-10, 150 MiB at 224×224."""
+"""Images read at once by default: 3 MiB of CIFAR-10, 150 MiB at 224×224."""
 
 
 class ImageData(NamedTuple):
@@ -18,11 +18,11 @@ class ImageData(NamedTuple):
     Attributes:
         images: n images, 0 to 255.
         labels: true classes, in [0, k).
-        ids: one text an image.
+        ids: text that identifies each image.
         class_names: names of the k classes, in the order of the labels.
-        targets: distributions asked for, where the set has them.
-        outputs: what the classifier said of the finished images, where the set has them.
-        source_ids: ids of the images that the optimisation started from, where the set has them.
+        targets: distributions asked for; None if the set has none.
+        outputs: the classifier's outputs for the finished images; None if the set has none.
+        source_ids: ids of the images that the optimisation started from; None if the set has none.
     """
 
     images: UInt8[np.ndarray, "n h w c"]
@@ -36,15 +36,15 @@ class ImageData(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageReader:
-    """A split of an image set of which only the labels are in memory, 4 bytes an image.
+    """A split of an image set on disk; only its labels are in memory, 4 bytes an image.
 
     Attributes:
         labels: true classes of all images, in [0, k).
         class_names: names of the k classes, in the order of the labels.
         image_shape: height, width and channels of every image.
-        read: reads the images from the first number to the second one, the latter excluded, with
-            all that is known of them. It raises InputError where the files are damaged.
-        iter_ids: gives the ids of all images, one after the other, without decoding an image.
+        read: reads the images from a start to a stop (excluded), with all their columns. It raises
+            InputError if the files are damaged.
+        iter_ids: gives the ids of all images in order, without decoding an image.
     """
 
     labels: Int32[np.ndarray, " n"]
@@ -59,7 +59,7 @@ class ImageReader:
 
 
 def reader_of(data: ImageData) -> ImageReader:
-    """Gives data in memory the form of those that are read from disk.
+    """Makes a reader of data in memory.
 
     Args:
         data: the whole split.
@@ -74,12 +74,12 @@ def reader_of(data: ImageData) -> ImageReader:
 
 
 def slice_images(data: ImageData, start: int, stop: int) -> ImageData:
-    """Gives the images from `start` to `stop`, excluded, with all that is known of them.
+    """Gives the images from `start` to `stop` (excluded), with all their columns.
 
     Args:
         data: the images.
-        start: the first one.
-        stop: the end of the range.
+        start: number of the first one.
+        stop: number after the last one.
     """
     names = data.class_names
     part = {name: column[start:stop] for name, column in _columns(data).items()}
@@ -87,11 +87,11 @@ def slice_images(data: ImageData, start: int, stop: int) -> ImageData:
 
 
 def take_images(data: ImageData, rows: Int[np.ndarray, " m"]) -> ImageData:
-    """Gives the images of some rows, with all that is known of them.
+    """Gives the images with certain numbers, with all their columns.
 
     Args:
         data: the images.
-        rows: their numbers.
+        rows: the numbers, in the order of the result.
     """
     taken: dict[str, Any] = {
         name: column[rows] if isinstance(column, np.ndarray) else tuple(column[r] for r in rows)
@@ -101,10 +101,10 @@ def take_images(data: ImageData, rows: Int[np.ndarray, " m"]) -> ImageData:
 
 
 def join_images(parts: Sequence[ImageData]) -> ImageData:
-    """Joins parts of one split.
+    """Joins parts of a split.
 
     Args:
-        parts: at least one, in order, all of the same classes and with the same columns.
+        parts: at least one, in order, all with the same classes and columns.
     """
     joined: dict[str, Any] = {}
     for name, first in _columns(parts[0]).items():
@@ -115,7 +115,7 @@ def join_images(parts: Sequence[ImageData]) -> ImageData:
 
 
 def _columns(data: ImageData) -> dict[str, Any]:
-    """What the data have one of for each image."""
+    """Gives the columns, which have one value an image, by name."""
     return {
         name: column
         for name, column in data._asdict().items()
@@ -129,10 +129,10 @@ def iter_parts(
     """Reads a range part by part.
 
     Args:
-        reader: what to read.
-        start: first image.
-        stop: end of the range; None: that of the split.
-        size: images in a part, `PART_IMAGES` by default; the last one may have fewer.
+        reader: the split.
+        start: number of the first image.
+        stop: number after the last one; None: the end of the split.
+        size: images in a part, `PART_IMAGES` by default; the last part may have fewer.
 
     Yields:
         The parts, in order.

@@ -1,4 +1,4 @@
-"""Image data sets by name or directory: TFDS's, or scikit-learn's digits."""
+"""Finds and loads image sets by name or directory: those of TFDS, or scikit-learn's digits."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -7,21 +7,15 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8
-from PIL import Image
-from tensorflow_datasets.core.utils.shard_utils import FileInstruction
 
 from imgopt.errors import InputError
+from train.data.digits import DIGITS, DIGITS_SPLITS, load_digits
 from train.data.image_data import ImageData, ImageReader, iter_parts, reader_of
 from train.data.open_tfds import INFO_FILE, check_class_names, open_builder
 from train.data.read_split import PILLOW_MODES, open_split
+from train.data.tfds_parts import FileInstruction
 from train.data.verify import description_problems, read_manifest, shard_problem
 
-DIGITS = "digits"
-DIGITS_SPLITS = {"train": 1437, "test": 360}  # four fifths and one fifth of scikit-learn's 1,797
-DIGITS_SEED = 0
-DIGITS_SIZE_PX = 32
-DIGITS_WHITE = 16  # the brightest of scikit-learn's grey levels
 HINT = "elicit data prepare cifar10 --data-dir DIR"
 
 
@@ -30,18 +24,18 @@ def load_images(
 ) -> ImageData:
     """Loads a split of an image set into memory; needs neither a network nor TensorFlow.
 
-    Where a `manifest.json` stands beside the data, every shard read is compared with its digest.
+    If the set has a `manifest.json`, every shard that is read is compared with its digest.
 
     Args:
         name_or_directory: "digits" (scikit-learn's handwritten digits, enlarged to 32 x 32 x 3),
-            the directory of a TFDS data set in ArrayRecord (that which holds dataset_info.json),
-            or, with `data_dir`, TFDS's name of a set, such as "cifar10" or "cifar10:3.0.2".
+            the directory of a TFDS data set in ArrayRecord (the one with dataset_info.json), or,
+            with `data_dir`, TFDS's name of a set, such as "cifar10" or "cifar10:3.0.2".
         split: name of a split, or a part of one in TFDS's notation, such as "train[:10%]".
         data_dir: TFDS's data directory, in which sets are found by name.
 
     Returns:
-        The images in the order of the files. A set without ids gets "train_00000" and so on, and
-        one without names of classes gets "0" and so on.
+        The images, in the order of the files. If the set has no ids, they are "train_00000" and so
+        on; if the classes have no names, they are "0" and so on.
 
     Raises:
         InputError: an unknown name or split; a directory that is missing, damaged, in another
@@ -55,9 +49,9 @@ def load_images(
 def open_images(
     name_or_directory: str | Path, split: str = "train", *, data_dir: str | Path | None = None
 ) -> ImageReader:
-    """Opens a split of an image set to read it a range at a time, however large it is.
+    """Opens a split of an image set, to read it range by range, however large it is.
 
-    What is wrong with an image itself is found when it is read, all else at once.
+    A damaged image is found when it is read; all else is checked at once.
 
     Args:
         name_or_directory: as in `load_images`.
@@ -68,7 +62,7 @@ def open_images(
         InputError: as `load_images`.
     """
     if str(name_or_directory) == DIGITS:
-        return reader_of(_load_digits(split))
+        return reader_of(load_digits(split))
     builder = _builder(find_directory(name_or_directory, data_dir=data_dir))
     _check_features(builder)
     instructions = _file_instructions(builder, split)
@@ -77,9 +71,9 @@ def open_images(
 
 
 def data_digest(data: ImageData | ImageReader) -> str:
-    """Sha256 over all that the data hold: the same data, the same digest, wherever they lie.
+    """Gives the SHA-256 of all content; the same data have the same digest, wherever they lie.
 
-    Of data on disk no more than a part is in memory, and the distributions, if there are any.
+    Data on disk are read part by part; the distributions, if there are any, all stay in memory.
 
     Args:
         data: in memory or on disk.
@@ -104,7 +98,7 @@ def data_digest(data: ImageData | ImageReader) -> str:
 
 
 def _head(reader: ImageReader) -> Iterator[str]:
-    """The text of (ids, names of the classes, shape of all images) as `repr` writes it."""
+    """Gives the text of (ids, class names, shape of all images), as `repr` writes it, in pieces."""
     yield "(("
     for number, text in enumerate(reader.iter_ids()):
         yield f", {text!r}" if number else repr(text)
@@ -134,15 +128,15 @@ def list_splits(
 
 
 def find_directory(name_or_directory: str | Path, *, data_dir: str | Path | None = None) -> Path:
-    """Finds the directory that holds a set's dataset_info.json.
+    """Finds the directory with a set's dataset_info.json.
 
     Args:
-        name_or_directory: the directory, or with `data_dir` the name of a set; the newest version
-            is taken unless the name says which.
+        name_or_directory: the directory, or, with `data_dir`, the name of a set. A name without a
+            version means the newest one.
         data_dir: TFDS's data directory.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such set.
     """
     if data_dir is None:
         directory = Path(name_or_directory).expanduser()
@@ -165,7 +159,7 @@ def find_directory(name_or_directory: str | Path, *, data_dir: str | Path | None
 def _require_set(directory: Path, received: object) -> None:
     if (directory / INFO_FILE).is_file():
         return
-    # TFDS's data directory has NAME/VERSION or NAME/CONFIG/VERSION; deeper may lie a whole disk.
+    # A data directory of TFDS has NAME/VERSION or NAME/CONFIG/VERSION; don't search a whole disk.
     deeper = ("*", "*/*", "*/*/*")
     inside = sorted(path.parent for way in deeper for path in directory.glob(f"{way}/{INFO_FILE}"))
     remedy = (
@@ -184,7 +178,7 @@ def _version_key(directory: Path) -> tuple[int, ...]:
 
 
 def _builder(directory: Path) -> Any:
-    """Opens a set with TFDS, whose metadata are compared with the manifest where there is one."""
+    """Compares a set's metadata with its manifest, if it has one, and opens it with TFDS."""
     problems = description_problems(directory, read_manifest(directory) or {})
     if problems:
         raise InputError(
@@ -216,7 +210,7 @@ def _check_features(builder: Any) -> None:
 
 
 def _file_instructions(builder: Any, split: str) -> list[FileInstruction]:
-    """Says which records of which files make a split or a part of it."""
+    """Gives the records of the files that make a split or a part of it."""
     splits = builder.info.splits
     try:
         instructions = splits[split].file_instructions
@@ -234,7 +228,7 @@ def _file_instructions(builder: Any, split: str) -> list[FileInstruction]:
 
 
 def _check_digests(directory: Path, instructions: Iterable[FileInstruction]) -> None:
-    """Compares the files with the manifest, where there is one."""
+    """Compares the files with the manifest, if the set has one."""
     manifest = read_manifest(directory)
     if manifest is None:
         return
@@ -250,31 +244,3 @@ def _check_digests(directory: Path, instructions: Iterable[FileInstruction]) -> 
             raise InputError(
                 f"expected a whole data set, got in {directory} {problem}; make the set again"
             )
-
-
-def _load_digits(split: str) -> ImageData:
-    """Gives scikit-learn's digits, enlarged; the split is drawn once for all."""
-    if split not in DIGITS_SPLITS:
-        raise InputError(
-            f"expected a split among {sorted(DIGITS_SPLITS)}, got {split!r}; {DIGITS} has no other"
-        )
-    from sklearn.datasets import load_digits  # slow to import, and few callers want it
-
-    bunch: Any = load_digits()
-    # RandomState, since numpy promises its stream for all time, and not that of newer generators.
-    order = np.random.RandomState(DIGITS_SEED).permutation(len(bunch.images))
-    train = DIGITS_SPLITS["train"]
-    chosen = np.sort(order[:train] if split == "train" else order[train:])
-    return ImageData(
-        images=np.stack([_enlarge(bunch.images[i]) for i in chosen]),
-        labels=bunch.target[chosen].astype(np.int32),
-        ids=tuple(f"digits_{i:05d}" for i in chosen),
-        class_names=tuple(str(name) for name in bunch.target_names),
-    )
-
-
-def _enlarge(digit: np.ndarray) -> UInt8[np.ndarray, "32 32 3"]:
-    """Scales an 8 x 8 image with levels 0 to 16 bilinearly to 32 x 32, grey in three channels."""
-    grey = Image.fromarray((digit * (255 / DIGITS_WHITE)).astype(np.float32))
-    large = grey.resize((DIGITS_SIZE_PX, DIGITS_SIZE_PX), Image.Resampling.BILINEAR)
-    return np.repeat(np.rint(np.asarray(large)).astype(np.uint8)[:, :, None], 3, axis=2)

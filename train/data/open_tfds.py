@@ -1,7 +1,7 @@
-"""Opens a TFDS data set, anyone's, after a look at what its metadata would have TFDS do.
+"""Opens a TFDS data set, which anyone may have written, after checks of its metadata.
 
-TFDS imports the module of any class that a `features.json` names, and makes the names of shards
-by Python's `str.format` of whatever template a `dataset_info.json` holds.
+TFDS imports the module of any class that a `features.json` names, and formats the names of shards
+with any template that a `dataset_info.json` holds, by Python's `str.format`. So both are checked.
 """
 
 import re
@@ -18,9 +18,9 @@ from train.storage.strict_json import parse_json, read_json
 INFO_FILE = "dataset_info.json"
 FEATURES_FILE = "features.json"
 CLASS_LIMIT = 100_000
-"""Classes of a set; ImageNet-21k has 21,841."""
+"""Most classes of a set; ImageNet-21k has 21,841."""
 
-# "type" is TFDS's older way; the names with underscores are protobuf's own, which it reads too.
+# "type" is TFDS's older field. Protobuf also reads names with underscores.
 _TYPE_FIELDS = ("pythonClassName", "python_class_name", "type")
 _JSON_FIELD = "json"
 _ADMITTED_TYPES = frozenset(
@@ -37,11 +37,11 @@ def open_builder(directory: Path) -> Any:
     """Gives TFDS's builder of a set in ArrayRecord.
 
     Args:
-        directory: that which holds dataset_info.json.
+        directory: the directory with dataset_info.json.
 
     Raises:
         InputError: metadata are missing or damaged, name a class that is not one of TFDS's
-            features or a file outside the directory, or are of a set in another format; the
+            features, or name a file outside the directory; or the set has another format. The
             message names the file.
     """
     info = _read_object(directory / INFO_FILE)
@@ -68,13 +68,13 @@ def open_builder(directory: Path) -> Any:
 
 
 def check_class_names(builder: Any) -> None:
-    """Checks a set's classes, whose names TFDS forgets without a word where they do not fit.
+    """Checks the classes of a set; TFDS silently drops names that do not fit their number.
 
     Args:
-        builder: of a set with a feature `label`.
+        builder: TFDS's builder of a set with a feature `label`.
 
     Raises:
-        InputError: too many classes or none, or as many names as there are no classes.
+        InputError: there is no class, or there are too many, or not as many as names.
     """
     path = Path(builder.data_dir) / "label.labels.txt"
     label = builder.info.features["label"]
@@ -113,10 +113,12 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _check_names(path: Path, info: dict[str, Any]) -> None:
-    """Checks all of which TFDS makes names of files."""
+    """Checks the fields from which TFDS makes names of files."""
     splits = info.get("splits", [])
     if not isinstance(splits, list) or not all(isinstance(split, dict) for split in splits):
-        raise InputError(f"expected a list of splits in {path}, got another; make the set again")
+        raise InputError(
+            f"expected a list of splits in {path}, got something else; make the set again"
+        )
     for name in (info.get("name"), *(split.get("name") for split in splits)):
         if not (isinstance(name, str) and PLAIN_NAME.fullmatch(name)):
             raise InputError(
@@ -134,7 +136,7 @@ def _check_names(path: Path, info: dict[str, Any]) -> None:
 
 
 def _check_types(path: Path, description: Any) -> None:
-    """Checks the classes that TFDS would import."""
+    """Checks that TFDS would import only classes of its own."""
     for name in _types(description):
         if name not in _ADMITTED_TYPES:
             raise InputError(
@@ -144,7 +146,7 @@ def _check_types(path: Path, description: Any) -> None:
 
 
 def _types(description: Any) -> Iterator[str]:
-    """Names of classes in a description of features, at any depth."""
+    """Gives the names of classes in a description of features, at any depth."""
     if isinstance(description, list):
         for item in description:
             yield from _types(item)
@@ -158,7 +160,7 @@ def _types(description: Any) -> Iterator[str]:
 
 
 def _check_shards(directory: Path, builder: Any) -> None:
-    """Checks what the metadata say of the shards."""
+    """Checks the numbers of examples and the paths of the shards."""
     for split in builder.info.splits.values():
         if min(split.shard_lengths, default=0) < 0:
             raise InputError(

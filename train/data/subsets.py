@@ -1,4 +1,4 @@
-"""Small data sets: so many images of each class, drawn by key (paper B's 500 and 100)."""
+"""Small data sets: a number of images of each class, drawn by key (paper B: 500 and 100)."""
 
 from typing import NamedTuple
 
@@ -7,15 +7,15 @@ import numpy as np
 from jaxtyping import Array, Int64, Key, Shaped
 
 from imgopt.errors import InputError
-from train.data.load import ImageData
+from train.data.image_data import ImageData
 
 
 class Subset(NamedTuple):
-    """A small data set; both parts begin with the first image drawn of each class, and so on.
+    """A small data set. In both parts the classes take turns, each in the order of its draw.
 
     Attributes:
-        train: to learn from.
-        test: to measure with; None where no image of it was asked for.
+        train: the training images.
+        test: the test images; None if none were asked for.
     """
 
     train: ImageData
@@ -27,7 +27,7 @@ def shuffled_classes(
 ) -> list[Int64[np.ndarray, " m"]]:
     """Gives the places of each class's images, in an order drawn by fold_in(key, class).
 
-    So a class's order depends neither on the other classes nor on how many are wanted.
+    The order of a class depends neither on the other classes nor on the number of images wanted.
 
     Args:
         key: draws the orders.
@@ -49,21 +49,21 @@ def draw_subset(
     test_per_class: int,
     skip_per_class: int = 0,
 ) -> Subset:
-    """Draws so many training images of each class, and after them its test images (B, 3.1).
+    """Draws the training images of each class, and after them its test images (B, 3.1).
 
-    The draw is by place: `pool_by_id` gives an order that does not depend on the files.
+    The draw depends on the order of the data: `pool_by_id` gives one that is always the same.
 
     Args:
-        key: draws; the same images for any larger number of images too.
+        key: draws the images; a larger subset by the same key begins with the same ones.
         data: the images to draw from.
         per_class: training images of each class, at least 1.
         test_per_class: test images of each class, at least 0.
-        skip_per_class: images of each class to pass over, at least 0: so many training and test
-            images of another subset by the same key.
+        skip_per_class: images of each class to skip, at least 0. With the size of another subset by
+            the same key, none of its images is drawn again.
 
     Raises:
-        InputError: a number outside its range, or a class with fewer images than asked for; the
-            message names every such class and its number of images.
+        InputError: a number is outside its range, or a class has too few images; the message names
+            every such class and its number of images.
     """
     if per_class < 1 or test_per_class < 0 or skip_per_class < 0:
         raise InputError(

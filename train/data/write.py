@@ -22,13 +22,12 @@ from array_record.python import (
 from etils import epath
 from jaxtyping import UInt8
 from PIL import Image
-from tensorflow_datasets.core import dataset_info, splits
-from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from imgopt.errors import InputError
 from train.data import array_records
 from train.data.open_tfds import open_builder
 from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, _require, shard_path
+from train.data.tfds_parts import ExampleSerializer
 from train.data.verify import ADDED_FIELDS, DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
 from train.storage.files import atomic_write, naming, replacing, sha256_of
 from train.storage.strict_json import SEAL, read_json, write_json, write_sealed
@@ -334,7 +333,7 @@ def _dataset_info(
     spec: ImageSetSpec, shards: Mapping[str, Sequence[ShardRecord]], templates: Mapping[str, str]
 ) -> tfds.core.DatasetInfo:
     """Gives TFDS's description of the set."""
-    identity = dataset_info.DatasetIdentity(
+    identity = tfds.core.DatasetIdentity(
         name=spec.name,
         version=tfds.core.Version(spec.version),
         data_dir="",  # not kept: a set may be moved
@@ -348,7 +347,7 @@ def _dataset_info(
     )
     info.set_file_format("array_record")  # else TFDS takes it for TFRecord
     info.set_splits(
-        splits.SplitDict(
+        tfds.core.SplitDict(
             [
                 _split_info(spec, split, shards[split], templates[split])
                 for split in spec.splits

@@ -1,4 +1,4 @@
-"""How a process uses the host's memory; for entry points, never called on import."""
+"""Settings of the C library's allocator; for entry points, never called on import."""
 
 import ctypes
 import mmap
@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 _OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
-_COUNTED = "2"  # there, a process's addresses count as memory
+_COUNTED = "2"  # addresses count as memory, used or not
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _NEVER = -1  # as glibc reads it, the largest number of bytes
@@ -18,19 +18,19 @@ _HUGE_PAGE = 2**21  # of x86-64, and of 64-bit ARM with small pages of 4 KiB
 
 
 def keep_memory() -> None:
-    """Keeps freed memory for the next step instead of giving it back to the system.
+    """Keeps freed memory for the next step instead of returning it to the system.
 
-    XLA's CPU backend takes memory for a program's intermediate results anew at every call. glibc
-    fetches each block above 32 MiB from the system and gives it back when it is freed, so that a
-    step spends up to half of its time on page faults. Here such blocks stay with the process. They
-    must come from its main thread, since the heaps of other threads hold 64 MiB at most, so JAX's
-    asynchronous dispatch on CPUs is switched off too: there, host and device are the same cores.
+    XLA's CPU backend allocates memory for intermediate results anew at every call. glibc takes each
+    block above 32 MiB from the system and returns it when it is freed, so a step spends up to half
+    of its time on page faults. With these settings the process keeps such blocks. They must come
+    from the main thread, since the heaps of other threads hold at most 64 MiB. So JAX's
+    asynchronous dispatch on CPUs is switched off too; there, host and device are the same cores.
 
-    They lie on huge pages, where the system has them: arrays of many megabytes are read in strides,
-    and of pages of 4 KiB a core knows the places of a few megabytes only.
+    The blocks lie on huge pages if the system has them. Arrays of many megabytes are read in
+    strides, and a core's address cache covers only a few megabytes of 4 KiB pages.
 
-    The process's peak is what it was, but it keeps it to its end. Call this before JAX is used for
-    the first time. Without glibc only the dispatch changes.
+    The peak of memory is the same, but it lasts until the process ends. Call this before the first
+    use of JAX. Without glibc only the dispatch changes.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -41,10 +41,10 @@ def keep_memory() -> None:
 
 
 def _advise_huge_pages(libc: ctypes.CDLL) -> None:
-    """Asks for huge pages in what the heap will grow by, up to half of the machine's memory.
+    """Asks for huge pages for the future heap, up to half of the machine's memory.
 
-    The heap grows to that now, in addresses only: the system gives pages as they are used. Where it
-    counts addresses as memory, nothing is asked.
+    The heap grows to that size at once, but only in addresses: the system gives pages when they are
+    used. If the system counts addresses as memory, nothing is done.
     """
     if not _OVERCOMMIT.is_file() or _OVERCOMMIT.read_text().strip() == _COUNTED:
         return

@@ -1,7 +1,7 @@
-"""Whether a batch fits in memory: found out from the compiled program, before it runs.
+"""Checks before a program runs whether a batch fits in memory.
 
-XLA plans a program's memory when it compiles it, so what a step will need is known beforehand. What
-a device has is asked of it; CPUs do not tell, and there it is what the operating system could give.
+XLA plans a program's memory when it compiles it, so the need of a step is known beforehand.
+Accelerators report their memory; on CPUs we ask the operating system.
 """
 
 import contextlib
@@ -18,21 +18,20 @@ import jax
 from imgopt.errors import InputError
 
 MEMINFO = Path("/proc/meminfo")
-"""Where Linux tells how much memory a new process could have."""
+"""Linux' file that says how much memory a new process could have."""
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class Footprint(NamedTuple):
-    """What a program needs of each device's memory while it runs.
+    """Memory of each device that a program needs while it runs.
 
     Attributes:
-        needed_bytes: arguments, results and everything in between.
-        fixed_bytes: the part of it that does not depend on the batch; the rest is taken to grow in
-            proportion to the batch.
-        batch_size: that the program is compiled for, as the option counts it: what is to be lowered
-            where it does not fit.
-        devices: that run the program.
+        needed_bytes: memory for arguments, results and intermediate results.
+        fixed_bytes: the part of it that does not depend on the batch; the rest is assumed to grow
+            in proportion to the batch.
+        batch_size: batch size of the program, as the option `--batch-size` counts it.
+        devices: number of devices that run the program.
     """
 
     needed_bytes: int
@@ -49,14 +48,14 @@ def footprint(
     beside: Any = (),
     devices: int = 1,
 ) -> Footprint:
-    """What XLA has planned for a compiled program.
+    """Gives the memory that XLA has planned for a compiled program.
 
     Args:
-        program: compiled.
-        batch_size: that it is compiled for; see `Footprint`.
-        fixed: those of its arguments that do not grow with the batch, as arrays or their shapes.
-        beside: what else lies on every device meanwhile, likewise.
-        devices: that run it.
+        program: the compiled program.
+        batch_size: batch size that it is compiled for; see `Footprint`.
+        fixed: arguments that do not grow with the batch, as arrays or their shapes.
+        beside: other data on every device at the same time, as arrays or their shapes.
+        devices: number of devices that run it.
     """
     planned: Any = program.memory_analysis()
     needed = (
@@ -71,18 +70,18 @@ def footprint(
 
 
 def _size_of(tree: Any) -> int:
-    """Bytes of arrays, or of what has only their shapes."""
+    """Gives the bytes of a tree of arrays, or of their shapes."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def room_bytes() -> int:
-    """Memory that a program may use on a device, or on this machine if the device is its CPU."""
+def device_memory_bytes() -> int:
+    """Gives the memory that a program may use on a device; for a CPU, that of this machine."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    return stats["bytes_limit"] if "bytes_limit" in stats else host_room_bytes()
+    return stats["bytes_limit"] if "bytes_limit" in stats else machine_memory_bytes()
 
 
-def host_room_bytes() -> int:
-    """Memory of this machine that a program may use."""
+def machine_memory_bytes() -> int:
+    """Gives the memory of this machine that a program may use."""
     if MEMINFO.is_file():
         fields = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024
@@ -90,35 +89,35 @@ def host_room_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """The most memory used so far: of the device where it tells, else by the whole process."""
+    """Gives the peak of memory so far: of the device if it reports one, else of this process."""
     stats = jax.local_devices()[0].memory_stats() or {}
     unit = 1 if sys.platform == "darwin" else 1024
     in_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return stats.get("peak_bytes_in_use", in_process)
 
 
-def check_fits(estimate: Callable[[], Footprint]) -> None:
+def check_batch_fits(estimate: Callable[[], Footprint]) -> None:
     """Raises InputError if a program needs more memory than there is.
 
-    The message names the batch, about how many images would fit, and the option to change.
+    The message says how many images would fit and which option to change.
 
     Args:
-        estimate: compiles the program.
+        estimate: compiles the program and gives its footprint.
     """
     found = estimate()
-    if _needed_here(found) > room_bytes():
+    if _needed_here(found) > device_memory_bytes():
         raise InputError(_advice(found, at_most=found.batch_size - 1))
 
 
-def check_host_room(needed_bytes: int, *, of: str, remedy: str) -> None:
-    """Raises InputError if something does not fit into the memory of this machine.
+def check_machine_memory(needed_bytes: int, *, of: str, remedy: str) -> None:
+    """Raises InputError if something needs more memory than this machine has left.
 
     Args:
-        needed_bytes: how much it will take at least.
-        of: what it is, for the message.
-        remedy: what to do.
+        needed_bytes: the least memory that it will take.
+        of: what takes the memory, for the message.
+        remedy: what to do, for the message.
     """
-    room = host_room_bytes()
+    room = machine_memory_bytes()
     if needed_bytes > room:
         raise InputError(
             f"{of} would take {_readable(needed_bytes)} of memory, and this machine has "
@@ -127,14 +126,15 @@ def check_host_room(needed_bytes: int, *, of: str, remedy: str) -> None:
 
 
 @contextlib.contextmanager
-def explained(estimate: Callable[[], Footprint]) -> Iterator[None]:
-    """Turns XLA's "resource exhausted" into an InputError such as `check_fits` raises.
+def explaining_out_of_memory(estimate: Callable[[], Footprint]) -> Iterator[None]:
+    """Turns XLA's "resource exhausted" into an InputError with the advice of `check_batch_fits`.
 
-    Other programs may use the memory too, or fragments of it may be too small: a program that fits
-    by itself can still run out.
+    A program that fits alone can still run out of memory: other programs may use it too, or its
+    free parts may be too small.
 
     Args:
-        estimate: of the program that runs inside; called only after it ran out of memory.
+        estimate: gives the footprint of the program that runs inside; called only after it ran out
+            of memory.
     """
     try:
         yield
@@ -148,13 +148,13 @@ def explained(estimate: Callable[[], Footprint]) -> Iterator[None]:
 
 
 def _needed_here(found: Footprint) -> int:
-    """The devices that a CPU is divided into share its memory."""
+    """Gives the memory needed; simulated devices on one CPU share its memory, so it adds up."""
     shared = found.devices if jax.default_backend() == "cpu" else 1
     return found.needed_bytes * shared
 
 
 def _advice(found: Footprint, *, at_most: int) -> str:
-    room, needed = room_bytes(), _needed_here(found)
+    room, needed = device_memory_bytes(), _needed_here(found)
     fixed = found.fixed_bytes * needed // found.needed_bytes
     fits = int((room - fixed) / (needed - fixed) * found.batch_size) if needed > fixed else 0
     fits = min(fits, at_most) // found.devices * found.devices

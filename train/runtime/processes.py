@@ -1,9 +1,9 @@
-"""Several devices, and several processes, that train one model: each has its part of every batch.
+"""Training of one model on several devices and in several processes: data parallelism.
 
-Parameters, optimisers' states and the data set lie whole on every device; XLA adds what is summed
-over a batch up between them. Every process runs the same program on the same arguments, so that
-they agree without a word; what one of them alone knows is told to all by `in_any_process`. What
-they write lies in directories that all of them see.
+Each device has a part of every batch. Parameters, optimiser states and the data set are replicated.
+XLA adds up sums over a batch between the devices. Every process runs the same program on the same
+arguments, so all decide the same; `in_any_process` tells all of them what one alone knows. They
+write to directories that all of them share.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from imgopt.devices import check_device_count
 from imgopt.errors import InputError
 
 EXAMPLES_AXIS = "examples"
-"""Name of the only axis of a mesh."""
+"""Name of a mesh's only axis."""
 
 START_AGAIN = "Start all of them again with the same command: they go on from here"
-"""What to do when a process of a job is lost."""
+"""Advice for a job that has lost a process."""
 
 Tree = TypeVar("Tree")
 
@@ -33,14 +33,14 @@ class LostProcessError(ChildProcessError):
 
 
 def make_training_mesh(devices: int, *, batch_size: int) -> Mesh | None:
-    """The first `devices` of every process's, in a row; None for a single one.
+    """Makes a mesh of the first devices of every process; None for a single device.
 
     Args:
-        devices: of each process that share a batch.
-        batch_size: examples in it.
+        devices: devices of each process that share a batch.
+        batch_size: number of examples in a batch.
 
     Raises:
-        InputError: a process has fewer devices, or a batch cannot be dealt out evenly.
+        InputError: a process has fewer devices, or the devices do not divide the batch.
     """
     check_device_count(devices)
     count = devices * jax.process_count()
@@ -65,23 +65,23 @@ def _devices_by_process() -> list[list[Any]]:
 
 
 def shared_by(devices: int) -> dict[str, int]:
-    """What a result's identity says of the devices of all processes: nothing of a single one."""
+    """Gives the number of devices of all processes as a field for results; empty for one device."""
     count = devices * jax.process_count()
     return {"devices": count} if count > 1 else {}
 
 
 def whole(mesh: Mesh) -> NamedSharding:
-    """How arrays lie that every device has whole."""
+    """Gives the sharding of arrays that every device has whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def dealt_out(tree: Tree, mesh: Mesh | None, *, axis: int) -> Tree:
-    """Deals a traced batch out, each device its examples.
+    """Shards a traced batch, so that each device has its examples.
 
     Args:
-        tree: of arrays.
+        tree: a tree of arrays.
         mesh: the devices; None leaves the batch as it is.
-        axis: of the examples.
+        axis: the axis of the examples.
     """
     if mesh is None:
         return tree
@@ -90,11 +90,11 @@ def dealt_out(tree: Tree, mesh: Mesh | None, *, axis: int) -> Tree:
 
 
 def on_every_device(tree: Tree, mesh: Mesh | None) -> Tree:
-    """Puts arrays, whole and alike in every process, on all devices of a mesh.
+    """Puts arrays, which must be equal in every process, on each device of a mesh.
 
     Args:
-        tree: of arrays of this process, keys among them.
-        mesh: the devices; None is this process's first one.
+        tree: a tree of this process's arrays and keys.
+        mesh: the devices; None means this process's first device.
 
     Raises:
         LostProcessError: another process of the job has ended.
@@ -109,24 +109,24 @@ def on_every_device(tree: Tree, mesh: Mesh | None) -> Tree:
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return jax.device_put(np.asarray(leaf), placed)
 
-    with lost_processes_named():  # JAX has the processes compare what they put there
+    with lost_processes_named():  # JAX compares the arrays of all processes
         return jax.tree.map(put, tree)
 
 
 def as_local(tree: Tree, mesh: Mesh | None) -> Tree:
-    """This process's own view of arrays that lie whole on every device; nothing is copied."""
+    """Gives this process's view of replicated arrays, without a copy."""
     if mesh is None:
         return tree
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 def is_first_process() -> bool:
-    """Whether this is process 0, which writes what all processes of a job come to."""
+    """Whether this is process 0, which writes the results of a job."""
     return jax.process_index() == 0
 
 
 def in_any_process(flag: bool) -> bool:
-    """Whether a flag is set in any of the processes, which all have to ask."""
+    """Whether a flag is set in any process; all processes must call this together."""
     if jax.process_count() == 1:
         return flag
     with lost_processes_named():
@@ -134,7 +134,7 @@ def in_any_process(flag: bool) -> bool:
 
 
 def wait_for_all() -> None:
-    """Waits until all processes have come here.
+    """Waits until all processes have called this.
 
     Raises:
         LostProcessError: one of them has ended.
@@ -146,7 +146,7 @@ def wait_for_all() -> None:
 
 @contextlib.contextmanager
 def first_process_first() -> Iterator[None]:
-    """Has the other processes do what is inside only once the first one has done it.
+    """Runs a block in process 0 first; the others wait and then run it.
 
     Raises:
         LostProcessError: one of them has ended.
@@ -159,12 +159,12 @@ def first_process_first() -> Iterator[None]:
 
 
 def meet() -> list[int]:
-    """Waits until every other process has come here or has ended; gives those that have ended."""
+    """Waits until every other process has called this or has ended; gives those that have ended."""
     if jax.process_count() == 1:
         return []
     while True:
         with (
-            contextlib.suppress(multihost_utils.ProcessFailureError),  # one ended in between
+            contextlib.suppress(multihost_utils.ProcessFailureError),  # one has just ended
             multihost_utils.live_devices(jax.devices()) as devices,
         ):
             live = {device.process_index for device in devices}
@@ -173,14 +173,14 @@ def meet() -> list[int]:
 
 @contextlib.contextmanager
 def lost_processes_named() -> Iterator[None]:
-    """Says what an error of a step that several processes take together most likely means.
+    """Turns a device error of a job of several processes into "another process is lost".
 
     Raises:
-        LostProcessError: for any error of the device but a lack of memory, where there are several.
+        LostProcessError: for any device error but a lack of memory, if there are several processes.
     """
     try:
         yield
-    except (jax.errors.JaxRuntimeError, ValueError) as error:  # the latter is what Gloo's become
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # Gloo's errors are ValueErrors
         if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
             raise
         raise LostProcessError(

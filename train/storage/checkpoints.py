@@ -1,43 +1,39 @@
 """Checkpoints: Orbax's files with sha256 digests of our own.
 
-Orbax restores a flipped byte in array data without a word, so every file of a checkpoint is
-digested. The digests are written last, to `<step>.json` beside the checkpoint: they are its
-commit. What has none, or does not agree with them, is not a checkpoint.
+Orbax does not notice a flipped byte in array data, so each file of a checkpoint has a digest. The
+digests are written last, to `<step>.json` beside the checkpoint, and commit it. A directory without
+digests, or with others, is no checkpoint.
 """
 
-import asyncio
-import contextlib
 import hashlib
-import logging
-import math
 import re
 import shutil
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from imgopt.errors import InputError
-from train.runtime.memory import check_host_room
+from train.runtime.memory import check_machine_memory
 from train.storage.files import naming, sha256_of
+from train.storage.orbax_parts import claimed_bytes, load_arrays, save_arrays
 from train.storage.strict_json import read_json, write_json
 
 CHECKPOINTS = "checkpoints"
-"""Name of their directory in a run's."""
+"""Name of the checkpoints' directory in a run."""
 
 STEP = re.compile("0|[1-9][0-9]*")
-"""As a checkpoint's name has it."""
+"""A step as the name of a checkpoint."""
 
 KEPT = 2
-"""Checkpoints, the newest ones: one to go on from where the other is damaged."""
+"""Number of checkpoints kept: the newest, and one to resume from if that is damaged."""
 
 
 class Checkpoint(NamedTuple):
-    """A restored checkpoint: the step that it was saved under, and its arrays (NumPy)."""
+    """A restored checkpoint: its step and its arrays (NumPy)."""
 
     step: int
     state: dict[str, Any]
@@ -47,35 +43,35 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
     """Saves a checkpoint and removes all but the newest few.
 
     Args:
-        directory: of a run's checkpoints; made where it lacks.
-        step: names the checkpoint; at least 0.
+        directory: the run's directory of checkpoints; made if missing.
+        step: the training step, at least 0, which is the checkpoint's name.
         state: nested dicts and lists of arrays.
-        keep: how many to leave, at least 1.
+        keep: number of checkpoints to keep, at least 1.
 
     Raises:
         OSError: it cannot be written; the error names it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / str(step)
-    _digest_file(path).unlink(missing_ok=True)  # one saved again is none until it is whole
-    with naming(path), _silent_absl(), _checkpointer() as checkpointer:
-        checkpointer.save(path.absolute(), jax.tree.map(np.asarray, state), force=True)
+    _digest_file(path).unlink(missing_ok=True)  # a checkpoint that is replaced counts no more
+    with naming(path):
+        save_arrays(path, state)
     write_json(_digest_file(path), _digests(path))
-    # Any later one was damaged, or training would have gone on from there.
+    # Later checkpoints are damaged, or the training would have resumed from them.
     _remove_all_but(directory, [saved for saved in _steps(directory) if saved <= step][:keep])
 
 
 def remove_damaged(directory: Path) -> None:
-    """Removes all checkpoints but the newest whole ones, and what killed writers left behind.
+    """Removes all checkpoints but the newest undamaged ones, and files that killed writers left.
 
-    So none of them is ever taken for a good one. Whoever goes on from a checkpoint begins with it.
+    Call this before a training resumes.
 
     Args:
-        directory: of a run's checkpoints.
+        directory: the run's directory of checkpoints.
 
     Warns:
-        UserWarning: for every damaged one before the newest whole one, naming the file; of those
-            after it `latest_checkpoint` warns.
+        UserWarning: for every damaged checkpoint older than the newest undamaged one, with the
+            file's name; `latest_checkpoint` warns about the newer ones.
     """
     whole: list[int] = []
     for step in _steps(directory):
@@ -89,13 +85,16 @@ def remove_damaged(directory: Path) -> None:
 
 
 def latest_checkpoint(directory: Path) -> Checkpoint | None:
-    """Restores the newest undamaged checkpoint, or None where there is none: to go on from.
+    """Restores the newest undamaged checkpoint, to resume from; None if there is none.
+
+    Args:
+        directory: the run's directory of checkpoints.
 
     Raises:
-        InputError: the newest undamaged one is not as Orbax writes them, or larger than memory.
+        InputError: its content is not Orbax's, or needs more memory than there is.
 
     Warns:
-        UserWarning: for every newer one that is damaged, naming the file.
+        UserWarning: for every newer checkpoint, which is damaged, with the file's name.
     """
     for step in _steps(directory):
         path = directory / str(step)
@@ -109,10 +108,14 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
 
 
 def newest_checkpoint(directory: Path) -> Checkpoint | None:
-    """Restores the newest checkpoint, or None where there is none: to use what was trained.
+    """Restores the newest checkpoint, to use the trained network; None if there is none.
+
+    Args:
+        directory: the run's directory of checkpoints.
 
     Raises:
-        InputError: it is damaged; the message names the file. An older one is something else.
+        InputError: it is damaged; the message names the file. An older checkpoint is never used
+            instead, since it holds another network.
     """
     for step in _steps(directory)[:1]:
         path = directory / str(step)
@@ -126,60 +129,23 @@ def newest_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
-def _checkpointer() -> ocp.Checkpointer:
-    """Of this process alone: Orbax would wait for all others of a job to do the same."""
-    alone = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(primary_host=alone, active_processes={alone})
-    registry = ocp.type_handlers.create_type_handler_registry((np.ndarray, _PatientHandler()))
-    handler = ocp.PyTreeCheckpointHandler(
-        multiprocessing_options=options, type_handler_registry=registry
-    )
-    return ocp.Checkpointer(handler, multiprocessing_options=options)
-
-
-class _PatientHandler(ocp.type_handlers.NumpyHandler):
-    """Waits for every array, also after one could not be read or written.
-
-    Orbax closes its event loop at the first failure; each array that is done after it then prints
-    a traceback of its own, past whoever handles the error.
-    """
-
-    async def _background_serialize(self, values: Any, infos: Any, args: Any = None) -> None:
-        write = super()._background_serialize
-        arrays = zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True)
-        await _all_done(write([value], [info], [arg]) for value, info, arg in arrays)
-
-    async def metadata(self, infos: Any) -> Any:
-        describe = super().metadata
-        return [one for (one,) in await _all_done(describe([info]) for info in infos)]
-
-    async def deserialize(self, infos: Any, args: Any = None) -> Any:
-        read = super().deserialize
-        arrays = zip(infos, args or [ocp.RestoreArgs()] * len(infos), strict=True)
-        return [one for (one,) in await _all_done(read([info], [arg]) for info, arg in arrays)]
-
-
-async def _all_done(operations: Iterable[Awaitable[Any]]) -> list[Any]:
-    """What operations give, or the first one's error; either when the last of them is done."""
-    outcomes = await asyncio.gather(*operations, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return outcomes
-
-
 def damaged_checkpoints(directory: Path) -> list[str]:
-    """Names a damaged file of each checkpoint that has one, a line each.
+    """Gives a line for each damaged checkpoint, which names a damaged file.
 
     Args:
-        directory: of a run's checkpoints.
+        directory: the run's directory of checkpoints.
     """
     damaged = ((path := directory / str(step), _first_damaged(path)) for step in _steps(directory))
     return [f"{path}: {name} is damaged" for path, name in damaged if name is not None]
 
 
 def digest_of(description: str, variables: Any) -> str:
-    """Sha256 over a model's description and every variable's name, type, shape and bytes."""
+    """Gives the SHA-256 of a model's description and of all variables.
+
+    Args:
+        description: text that describes the model.
+        variables: a tree of arrays; names, types, shapes and bytes count.
+    """
     total = hashlib.sha256(description.encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         array = np.asarray(leaf)
@@ -191,11 +157,11 @@ def digest_of(description: str, variables: Any) -> str:
 def check_layout(
     run: str | Path, variables: Any, expected: Callable[[], Any], *, spec_file: str
 ) -> None:
-    """Raises InputError unless restored arrays are those of the network that a run describes.
+    """Raises InputError if restored arrays do not fit the network that a run describes.
 
     Args:
-        run: its directory, for the message.
-        variables: restored.
+        run: the run's directory, for the message.
+        variables: the restored arrays.
         expected: gives the shapes and types that the arrays must have, in the same tree.
         spec_file: name of the file that describes the network.
     """
@@ -208,22 +174,17 @@ def check_layout(
 
 
 def _layout(variables: Any) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Shape and type of every array in a tree, by name."""
+    """Gives the shape and type of every array in a tree, by name."""
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     return {jax.tree_util.keystr(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
 
 
 def _restore(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint, which may be anyone's; what it claims to hold is looked at first."""
+    """Reads a checkpoint, which anyone may have written, if memory is enough for what it claims."""
     try:
-        with _silent_absl(), _checkpointer() as checkpointer:
-            claimed = checkpointer.metadata(path.absolute()).item_metadata
-            if claimed is None:  # Orbax has swallowed the reason
-                raise InputError("nothing tells its arrays' shapes and types")
-            size = sum(map(_claimed_bytes, jax.tree.leaves(claimed.tree)))
-            check_host_room(size, of="it", remedy="its run has to be made again")
-            state = jax.tree.map(np.asarray, checkpointer.restore(path.absolute()))
-    except Exception as error:  # what Orbax makes of files of others may be anything
+        check_machine_memory(claimed_bytes(path), of="it", remedy="its run has to be made again")
+        state = load_arrays(path)
+    except Exception as error:  # damaged files raise errors of any kind in Orbax
         reason = str(error).strip().splitlines() or [""]
         raise InputError(
             f"expected a checkpoint of Orbax's, got {path}, which cannot be read "
@@ -234,32 +195,14 @@ def _restore(path: Path) -> dict[str, Any]:
     return state
 
 
-def _claimed_bytes(array: Any) -> int:
-    """Memory that reading an array takes: at least one chunk, however small the array."""
-    chunk = array.storage.chunk_shape if array.storage else ()
-    return np.dtype(array.dtype).itemsize * max(math.prod(array.shape), math.prod(chunk))
-
-
-@contextlib.contextmanager
-def _silent_absl() -> Iterator[None]:
-    """Keeps what Orbax logs of an error to itself, tracebacks among it; the error is raised too."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _steps(directory: Path) -> list[int]:
-    """Steps of all committed checkpoints, the newest first."""
+    """Gives the steps of all committed checkpoints, the newest first."""
     stems = (path.stem for path in directory.glob("[0-9]*.json"))
     return sorted((int(stem) for stem in stems if STEP.fullmatch(stem)), reverse=True)
 
 
 def _remove_all_but(directory: Path, steps: list[int]) -> None:
-    """Removes everything else, a checkpoint's digests first."""
+    """Removes everything else; of a checkpoint, the digests first."""
     kept = {name for step in steps for name in (str(step), f"{step}.json")}
     for path in sorted(directory.iterdir(), key=Path.is_dir):
         if path.name in kept:
@@ -280,15 +223,15 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 
 def _first_damaged(checkpoint: Path) -> str | None:
-    """Names the first file that is missing, too many or of another content."""
+    """Gives the first file that is missing, unexpected or changed."""
     try:
         expected = read_json(_digest_file(checkpoint))
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         return str(error)
     if not isinstance(expected, dict):
         return f"{_digest_file(checkpoint)} holds no digests"
     for path in sorted(checkpoint.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            return f"{path.relative_to(checkpoint)} is no file of its own"
+            return f"{path.relative_to(checkpoint)} is no regular file"
     found = _digests(checkpoint)
     return next((f for f in sorted({*expected, *found}) if expected.get(f) != found.get(f)), None)

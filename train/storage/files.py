@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all: written under a temporary name, flushed, renamed."""
+"""Writes files and directories atomically: under a temporary name, flushed, then renamed."""
 
 import contextlib
 import errno
@@ -14,16 +14,16 @@ from imgopt.errors import InputError
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Has whatever goes wrong in writing a file be an `OSError` that names it.
+    """Turns every error of writing a file into an `OSError` that names the file.
 
-    Python's own errors of a full disk name no file, and libraries in C++ raise errors of other
-    kinds, of which the text alone says what the system said.
+    Python's own errors of a full disk name no file. Libraries in C++ raise errors of other kinds,
+    with the system's message in their text.
 
     Args:
         path: the file or directory, under the name that a user knows.
 
     Raises:
-        OSError: by the system's number of what went wrong.
+        OSError: the error, with the system's error number.
     """
     try:
         yield
@@ -35,28 +35,28 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _system_error_in(text: str) -> int | None:
-    """The number of the system's error whose words stand in a text."""
+    """Gives the number of the system's error whose message stands in a text."""
     return next((number for number in errno.errorcode if os.strerror(number) in text), None)
 
 
 def partial_name(path: Path) -> Path:
-    """The temporary name under which a file is written; what a killed writer left lies there."""
+    """Gives the temporary name of a file while it is written; a killed writer leaves it behind."""
     return path.with_name(f".{path.name}.partial")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside a file; what is written there becomes the file at the end.
+    """Gives a temporary name for a file, which gets its final name at the end.
 
-    The temporary name is always the same one, so that a job that was killed and started again
-    overwrites what it left behind. After an exception the temporary file is removed and the file,
-    old or absent, is as it was.
+    The temporary name is always the same, so a job that is started again overwrites what a killed
+    one has left behind. After an exception the temporary file is removed, and an older file is
+    unchanged.
 
     Args:
         path: the final name, in an existing directory.
 
     Yields:
-        The temporary name, in the same directory, hence in the same file system.
+        The temporary name, in the same directory and so in the same file system.
 
     Raises:
         OSError: the file cannot be written; the error names it.
@@ -68,14 +68,14 @@ def replacing(path: Path) -> Iterator[Path]:
             _flush(partial)
             partial.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # which would hide the first error
+        with contextlib.suppress(OSError):  # it would hide the first error
             partial.unlink(missing_ok=True)
-    # A rename lies in the directory, and survives a power cut only once that is flushed too.
+    # A rename is a change of the directory; it survives a power cut once that is flushed too.
     _flush(path.parent)
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Writes a file so that any reader, at any moment, sees the old content or the new one.
+    """Writes a file; a reader sees the old content or the new one, at any moment.
 
     Args:
         path: the file, in an existing directory.
@@ -112,12 +112,12 @@ def sha256_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def building_directory(target: Path) -> Iterator[Path]:
-    """Gives a temporary directory beside a new one; it takes the new one's name at the end.
+    """Gives a temporary directory for a new one, which gets its final name at the end.
 
-    After an exception nothing is left: neither the temporary directory nor any parent made for it.
+    After an exception nothing is left, neither the temporary directory nor parents made for it.
 
     Args:
-        target: the directory to make; its parents are made where they lack.
+        target: the new directory; missing parents are made.
 
     Yields:
         The temporary directory.
@@ -153,7 +153,7 @@ def building_directory(target: Path) -> Iterator[Path]:
 
 
 def _flush(path: Path) -> None:
-    """Waits until a file or a directory lies on the disk."""
+    """Waits until a file or a directory is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -162,7 +162,7 @@ def _flush(path: Path) -> None:
 
 
 def _open_to_others(directory: Path) -> None:
-    """Gives a directory of mkdtemp, which is its owner's only, the mode that mkdir would give."""
+    """Gives a directory of mkdtemp, which only its owner may read, the mode of mkdir."""
     mask = os.umask(0)
     os.umask(mask)
     directory.chmod(0o777 & ~mask)

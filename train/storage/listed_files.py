@@ -1,4 +1,4 @@
-"""What a manifest or a result may say of the files that belong to it; it may be anyone's."""
+"""Checks of the files that a manifest or a result lists; anyone may have written it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,19 @@ from imgopt.errors import InputError
 
 SHA256 = re.compile("[0-9a-f]{64}")
 PLAIN_NAME = re.compile(r"[\w+-][\w.+-]*")
-"""Of a file in a certain directory and nowhere else."""
+"""Name of a file that cannot lead out of its directory."""
 
 
 def check_shards(path: Path, manifest: Any) -> Sequence[Mapping[str, Any]]:
-    """Gives the list of shards in a manifest, each entry of which can be relied on.
+    """Gives the list of shards in a manifest, after a check of each entry.
 
     Args:
         path: the manifest, for messages.
         manifest: its content.
 
     Raises:
-        InputError: there is no list, or an entry lacks a field, has one of another type or range,
-            or names a file outside the manifest's directory or one that another entry names too.
+        InputError: there is no list; or an entry lacks a field, has one of another type or range,
+            or names a file that lies outside the manifest's directory or is listed twice.
     """
     shards = manifest.get("shards") if isinstance(manifest, dict) else None
     if not isinstance(shards, list):
@@ -40,7 +40,7 @@ def check_shards(path: Path, manifest: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _problem(shard: Any) -> str | None:
-    """What an entry ought to have, if it has something else."""
+    """Says what an entry should have, if it has something else."""
     if not isinstance(shard, dict):
         return "an object"
     if not (isinstance(shard.get("file"), str) and PLAIN_NAME.fullmatch(shard["file"])):
@@ -56,14 +56,14 @@ def _problem(shard: Any) -> str | None:
 
 
 def check_digests(path: Path, digests: Any) -> None:
-    """Checks what a file says of others in its directory.
+    """Checks the digests that a file holds of other files in its directory.
 
     Args:
         path: the file, for messages.
         digests: sha256 in hexadecimal, by path below the directory.
 
     Raises:
-        InputError: they are something else, or a path leads out of the directory.
+        InputError: they are no such digests, or a path leads out of the directory.
     """
     if not isinstance(digests, dict):
         raise InputError(f"expected digests by file in {path}, got {digests!r:.60}")

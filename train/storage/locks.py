@@ -1,13 +1,13 @@
-"""One process at a time writes what lies under a name: a lock beside it, which dies with its owner.
+"""A lock on a directory, so that only one process at a time writes it.
 
-The lock on NAME is a `flock` on the file `.NAME.lock` in the same directory, so it also covers what
-is not there yet, or is built under a temporary name. The file says who holds it, for people; it
-means nothing by itself. The kernel lets go of the lock of a process that ends, however it ends, so
-what a killed one left behind is taken over without a word. The owner removes the file at the end.
+The lock on NAME is a `flock` on the file `.NAME.lock` in the same directory. So the directory need
+not exist yet, and may be built under a temporary name. The file tells people who holds the lock;
+the file alone is no lock. The kernel releases the lock of a process that ends in any way, so the
+file of a killed process does not matter. The owner removes the file at the end.
 
-Network file systems pass `flock` on to the server where they can (NFS since Linux 2.6.12, Lustre
-with `-o flock`). Where a file system has none, or gives no place for the file, there is a warning,
-and no lock.
+Network file systems pass `flock` on to the server if they can (NFS since Linux 2.6.12, Lustre with
+`-o flock`). If a file system has no locks, or the file cannot be made, there is a warning and no
+lock.
 """
 
 import contextlib
@@ -25,22 +25,23 @@ from pathlib import Path
 from imgopt.errors import InputError
 
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-"""What the system says where no file at all can be made."""
+"""The system's errors for a place where no file can be made."""
 
 
 @contextlib.contextmanager
 def exclusive(directory: Path, *, wait: bool = False) -> Iterator[None]:
-    """Holds the lock on a directory, which may not be there yet. It is not re-entrant.
+    """Holds the lock on a directory, which need not exist. The lock is not re-entrant.
 
     Args:
-        directory: parents that lack are made, and removed at the end if nothing else is in them.
-        wait: for another process to end, and say so on standard error; else refuse at once.
+        directory: the directory; missing parents are made, and removed at the end if empty.
+        wait: waits for a process that holds the lock, and says so on standard error; otherwise the
+            lock is refused at once.
 
     Raises:
-        InputError: another process holds it; the message says which.
+        InputError: another process holds the lock; the message says which.
 
     Warns:
-        UserWarning: there can be no lock there.
+        UserWarning: no lock is possible there.
     """
     place = directory.resolve()  # one directory may have several names
     path = place.with_name(f".{place.name}.lock")
@@ -49,44 +50,44 @@ def exclusive(directory: Path, *, wait: bool = False) -> Iterator[None]:
         file = _acquire(path, directory, wait=wait)
     except OSError as error:
         file = None
-        # Where the directory itself cannot be made either, its writer has more to say.
+        # If the directory cannot be made either, the error of its writer says more.
         if path.parent.is_dir() and (place.exists() or error.errno not in REFUSALS):
             warnings.warn(
-                f"{directory} goes without a lock ({error}); see to it that no other process "
-                "writes there meanwhile",
+                f"{directory} has no lock ({error}); make sure that no other process writes there "
+                "meanwhile",
                 stacklevel=3,
             )
     try:
         yield
     finally:
         if file is not None:
-            path.unlink(missing_ok=True)  # while it is held: whoever waits looks again
+            path.unlink(missing_ok=True)  # before the release: a process that waits looks again
             os.close(file)
         for parent in missing:
-            with contextlib.suppress(OSError):  # there is something in it
+            with contextlib.suppress(OSError):  # it is not empty
                 parent.rmdir()
 
 
 def _acquire(path: Path, directory: Path, *, wait: bool) -> int:
-    """Gives the locked file, which is the one under that name."""
+    """Locks the file with that name and gives its descriptor."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # another one has just removed the directory that it had made
+        except FileNotFoundError:  # another process has just removed the directory
             continue
         try:
             _lock(file, directory, wait=wait)
             if _is_at(file, path):
                 os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(_who()).encode(), 0)
+                os.pwrite(file, json.dumps(_description()).encode(), 0)
                 return file
         except BaseException as error:
             os.close(file)
-            if isinstance(error, OSError):  # there are no locks here: nobody holds it
+            if isinstance(error, OSError):  # the file system has no locks, so nobody holds it
                 path.unlink(missing_ok=True)
             raise
-        os.close(file)  # its owner has removed it meanwhile
+        os.close(file)  # the owner has removed it meanwhile
 
 
 def _lock(file: int, directory: Path, *, wait: bool) -> None:
@@ -110,7 +111,7 @@ def _is_at(file: int, path: Path) -> bool:
         return False
 
 
-def _who() -> dict[str, str | int]:
+def _description() -> dict[str, str | int]:
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -120,9 +121,9 @@ def _who() -> dict[str, str | int]:
 
 
 def _holder(file: int) -> str:
-    """Who a locked file says has locked it."""
+    """Reads from a locked file who holds the lock."""
     try:
         who = json.loads(os.pread(file, 1 << 16, 0))
         return f"process {who['pid']} on {who['host']} since {who['since']} ({who['command']})"
-    except (ValueError, KeyError, TypeError):  # it is just about to write that down
+    except (ValueError, KeyError, TypeError):  # not written yet
         return "another process"

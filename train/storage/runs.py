@@ -1,9 +1,9 @@
-"""Run directories: the configuration first, then what the run appends, the result last.
+"""Run directories: the configuration is written first, then metrics, and the result last.
 
-`config.json` is what a run was asked for; `metrics.jsonl` has a line an epoch and no times, so that
-an interrupted and resumed run ends with the same bytes as an undisturbed one; every checkpoint
-holds the lines up to it. `result.json` holds the digests of all that belongs to the run, and its
-own: whatever is damaged after that is found.
+`config.json` is the configuration. `metrics.jsonl` has a line an epoch, without times, so that an
+interrupted and resumed run ends with the same bytes as an undisturbed one; every checkpoint holds
+the lines up to it. `result.json` holds the digests of all files of the run, and its own, so that
+later damage is found.
 """
 
 import contextlib
@@ -29,16 +29,15 @@ METRICS_FILE = "metrics.jsonl"
 RESULT_FILE = "result.json"
 
 FILES = "files"
-"""Field of a result: the digests of the run's files."""
-
+"""Field of a result with the digests of the run's files."""
 
 ADDED_LATER = MappingProxyType({"added later": True})
-"""Metadata of a dataclass's field that configurations on disk do not know: `as_json` leaves it out
-where it is at its default, so digests over what was made without it stay what they are."""
+"""Metadata of a dataclass's field that older configurations on disk lack. `as_json` leaves out such
+a field at its default, so that digests of older configurations stay the same."""
 
 
 def as_json(value: Any) -> Any:
-    """A configuration as JSON's own types: dataclasses become objects, paths text."""
+    """Turns a configuration into JSON's types: dataclasses become objects, paths text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         found = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {f.name: as_json(item) for f, item in found.items() if not _is_left_out(f, item)}
@@ -60,23 +59,22 @@ def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
 def open_run(
     directory: Path, config: Any, *, check: Callable[[], object] = lambda: None
 ) -> dict[str, Any] | None:
-    """Begins a run in a new directory, or finds one of the same configuration.
+    """Begins a run in a new directory, or finds one with the same configuration.
 
     Args:
-        directory: made where it lacks.
+        directory: the run's directory; made if missing.
         config: a dataclass or dict.
-        check: called where the run is a new one, before anything is written into its directory;
-            raises what is against it. For what takes long to find out.
+        check: a slow check, called for a new run before anything is written; it raises an error to
+            refuse the run.
 
     Returns:
-        The content of its `result.json`, if the run is complete; None if there is something to do.
+        The content of `result.json` if the run is complete and undamaged; None if there is work.
 
     Warns:
-        UserWarning: the run is complete but damaged, so there is something to do; each file is
-            named.
+        UserWarning: the run is complete but damaged, so there is work; each file is named.
 
     Raises:
-        InputError: the directory holds something else; the message names what differs.
+        InputError: the directory holds something else; the message names the differences.
     """
     wanted = as_json(config)
     path = directory / CONFIG_FILE
@@ -100,7 +98,7 @@ def open_run(
 
 
 def _whole_result(directory: Path) -> dict[str, Any] | None:
-    """The result of a run that is complete and undamaged."""
+    """Gives the result of a run that is complete and undamaged, else None."""
     if not (directory / RESULT_FILE).is_file():
         return None
     problems = result_problems(directory)
@@ -115,13 +113,12 @@ def _whole_result(directory: Path) -> dict[str, Any] | None:
 
 
 def write_result(directory: Path, result: Mapping[str, Any], *, of: Sequence[str]) -> None:
-    """Writes a run's result, by which it is complete, with the digests of the run's files.
+    """Writes a run's result, with the digests of the run's files; the run is then complete.
 
     Args:
-        directory: the run's.
-        result: what JSON can hold, without the fields `files` and `sha256`.
-        of: names of the files and directories that belong to the run; those that are not there are
-            left out.
+        directory: the run's directory.
+        result: a JSON object without the fields `files` and `sha256`.
+        of: names of the files and directories that belong to the run; missing ones are left out.
     """
     paths = sorted(path for name in of for path in _files_of(directory / name))
     digests = {path.relative_to(directory).as_posix(): sha256_of(path) for path in paths}
@@ -129,12 +126,12 @@ def write_result(directory: Path, result: Mapping[str, Any], *, of: Sequence[str
 
 
 def read_result(directory: Path) -> dict[str, Any]:
-    """Reads a run's result; the digests are left out.
+    """Reads a run's result, without the digests.
 
-    A result without any, which was written before there were some, is read as it is.
+    A result that has no digests, from an older version, is read as it is.
 
     Args:
-        directory: the run's.
+        directory: the run's directory.
 
     Raises:
         InputError: the result is damaged; the message names the file.
@@ -144,12 +141,12 @@ def read_result(directory: Path) -> dict[str, Any]:
 
 
 def check_digest(directory: Path, field: str, found: str, *, of: str) -> None:
-    """Compares what was trained, as it was loaded, with the run's result.
+    """Compares the digest of a loaded network with the run's result, if the run has one.
 
     Args:
-        directory: the run's; one without a result has nothing to compare with.
-        field: of the result, which holds the digest.
-        found: digest of what was loaded.
+        directory: the run's directory.
+        field: field of the result with the digest.
+        found: digest of the loaded network.
         of: name of the file or directory that it was loaded from.
 
     Raises:
@@ -170,15 +167,14 @@ def result_problems(directory: Path) -> list[str]:
     """Compares a complete run with the digests in its result.
 
     Args:
-        directory: the run's.
+        directory: the run's directory.
 
     Returns:
-        A line for each file that is missing or damaged, which names it; none for a result without
-        digests.
+        A line for each missing or damaged file, with its name; none for a result without digests.
     """
     try:
         digests = _read_result(directory).get(FILES, {})
-    except ValueError as error:
+    except InputError as error:
         return [str(error)]
     found = ((path := directory / name, file_problem(path, digests[name])) for name in digests)
     return [f"{path}: {problem}" for path, problem in found if problem is not None]
@@ -190,7 +186,7 @@ def _read_result(directory: Path) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise InputError(f"expected an object in {path}, got {type(result).__name__}")
     check_digests(path, result.get(FILES, {}))
-    # A flipped byte may hide the digest itself from read_sealed, but then not this one too.
+    # A flipped byte in the digest's name would hide it from read_sealed.
     if FILES in result and SEAL not in read_json(path):
         raise InputError(f"{path} is damaged: it has lost its sha256")
     return result
@@ -203,7 +199,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _begin(directory: Path, check: Callable[[], object]) -> None:
-    """Makes a directory, which is quickly refused, and unmakes it if the check refuses the run."""
+    """Makes a run's directory and removes it again if the check refuses the run."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     try:
@@ -216,12 +212,12 @@ def _begin(directory: Path, check: Callable[[], object]) -> None:
 
 
 def _is_empty(directory: Path) -> bool:
-    """Whether a directory holds nothing but what a killed writer left under a temporary name."""
+    """Whether a directory holds nothing but temporary files of a killed writer."""
     return all(path.name.endswith(".partial") for path in directory.iterdir())
 
 
 def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:
-    """Lines such as "epochs was 5, now 6", one for each field that differs."""
+    """Gives a line such as "epochs was 5, now 6" for each field that differs."""
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
         return [] if found == wanted else [f"{name} was {found!r}, now {wanted!r}"]
     lines = []
@@ -232,7 +228,7 @@ def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:
 
 
 def check_key(key: int) -> None:
-    """Raises InputError for a seed that JAX would cut to 32 bits, hence make another's equal."""
+    """Raises InputError for a seed that JAX would cut to 32 bits, and so make equal to another."""
     if not 0 <= key < 2**32:
         raise InputError(f"key must be at least 0 and below 2**32, got {key}")
 
@@ -245,7 +241,10 @@ def append_metrics(directory: Path, line: dict[str, Any]) -> None:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's metrics; a last line cut off by a kill is left out.
+    """Reads a run's metrics; a last line that a kill has cut off is left out.
+
+    Args:
+        directory: the run's directory.
 
     Raises:
         InputError: a line is no JSON object; the message names the file and the line.
@@ -260,9 +259,9 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
 def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         value = parse_json(line)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(
-            f"expected JSON in line {number} of {path}, got other ({error})"
+            f"expected JSON in line {number} of {path}, got something else ({error})"
         ) from error
     if not isinstance(value, dict):
         raise InputError(f"expected a JSON object in line {number} of {path}, got {value!r:.60}")
@@ -270,20 +269,20 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def metrics_bytes(directory: Path) -> bytes:
-    """A run's metrics as they lie in the file; nothing where there are none."""
+    """Gives the bytes of a run's metrics; none if there is no file."""
     path = directory / METRICS_FILE
     return path.read_bytes() if path.is_file() else b""
 
 
 def restore_metrics(directory: Path, lines: bytes) -> None:
-    """Puts back the metrics up to a checkpoint, unless the file begins with them.
+    """Restores the metrics up to a checkpoint, if the file does not begin with them.
 
     Args:
-        directory: of the run.
-        lines: as `metrics_bytes` gave them when the checkpoint was saved.
+        directory: the run's directory.
+        lines: the result of `metrics_bytes` when the checkpoint was saved.
 
     Warns:
-        UserWarning: they were lost.
+        UserWarning: the file was damaged.
     """
     if not metrics_bytes(directory).startswith(lines):
         warnings.warn(
@@ -294,12 +293,12 @@ def restore_metrics(directory: Path, lines: bytes) -> None:
 
 
 def write_metrics(directory: Path, lines: bytes) -> None:
-    """Writes the whole of a run's metrics, which drops all that came after these lines."""
+    """Replaces a run's metrics by these lines."""
     atomic_write(directory / METRICS_FILE, lines)
 
 
 def environment() -> dict[str, Any]:
-    """What a figure was made with: device, versions and the command."""
+    """Describes how a figure is made: device, versions and the command."""
     packages = ("elicit", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
     device = jax.devices()[0]
     return {

@@ -1,4 +1,4 @@
-"""Configurations out of JSON, each field of the type that its class declares."""
+"""Makes configurations from JSON, with a check of each field's type."""
 
 import inspect
 import types
@@ -12,14 +12,14 @@ Configuration = TypeVar("Configuration")
 
 
 def from_json(kind: type[Configuration], fields: Any) -> Configuration:
-    """Makes a dataclass or NamedTuple of a JSON object; arrays become tuples.
+    """Makes a dataclass or NamedTuple from a JSON object; arrays become tuples.
 
     Args:
-        kind: whose fields are numbers, text, `Literal`s, None, and tuples of these.
+        kind: the class; its fields are numbers, text, `Literal`s, None, and tuples of these.
         fields: the object, as `train.storage.strict_json.read_json` gives it.
 
     Raises:
-        InputError: a field is missing, unknown, or of another type, or the class refuses it.
+        InputError: a field is missing, unknown, or of another type, or the class refuses its value.
     """
     hints = typing.get_type_hints(kind)
     parameters = inspect.signature(kind).parameters
@@ -34,7 +34,7 @@ def from_json(kind: type[Configuration], fields: Any) -> Configuration:
 
 
 def _conforms(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON's types is one of a type; a whole number is a float too."""
+    """Whether a JSON value has a type; an integer counts as a float."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return isinstance(value, str) and value in inner

@@ -1,4 +1,4 @@
-"""CIFAR-10 in little, in both forms, as archive and as folder."""
+"""Small copies of CIFAR-10, in both forms, as archive and as folder."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.experiments.data.small_cifar10 import (
 
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch) -> dict[str, Path]:
-    """Archives and folders, which count as the official ones, by form."""
+    """Paths by form, such as "python archive"; their checksums count as the official ones."""
     place = tmp_path / "official"
     paths = {}
     for form, release in RELEASES.items():

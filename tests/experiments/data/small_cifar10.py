@@ -1,4 +1,4 @@
-"""CIFAR-10 in little: archives and folders like the official ones, with a few images a file."""
+"""Small copies of CIFAR-10: archives and folders like the official ones, with few images."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ def python_files() -> dict[str, bytes]:
 
 
 def binary_files() -> dict[str, bytes]:
-    """As the home page describes them: a byte for the label, 3,072 for the pixels."""
+    """Records as CIFAR-10's home page describes them: a byte for the label, 3,072 for pixels."""
     contents = {"batches.meta.txt": ("\n".join(NAMES) + "\n\n").encode()}
     for number, name in enumerate(BATCHES):
         images, labels = batch(number).values()

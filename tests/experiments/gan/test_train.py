@@ -95,7 +95,7 @@ def save_every_epoch(monkeypatch):
 @pytest.fixture
 def memory_is_not_asked(monkeypatch):
     """Asking takes compiling the steps of every stage, for tests that take none of them."""
-    monkeypatch.setattr(experiments.gan.train, "check_fits", lambda _: None)
+    monkeypatch.setattr(experiments.gan.train, "check_batch_fits", lambda _: None)
 
 
 def read(run, file="result.json"):

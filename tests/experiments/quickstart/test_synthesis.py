@@ -18,7 +18,7 @@ from train.storage.runs import read_result
 from train.storage.strict_json import read_sealed
 
 COUNTS = {"train": 100, "test": 60}
-load_digits = train.data.load._load_digits
+load_digits = train.data.load.load_digits
 
 
 def few_digits(split: str) -> train.data.load.ImageData:
@@ -32,7 +32,7 @@ def tiny(blank_pages, compiled_quickly):
     del blank_pages, compiled_quickly
     with pytest.MonkeyPatch.context() as patch:
         training = TrainConfig(epochs=2, batch_size=20, flip=False, pad_px=2)
-        patch.setattr(train.data.load, "_load_digits", few_digits)
+        patch.setattr(train.data.load, "load_digits", few_digits)
         patch.setattr(experiments.quickstart.synthesis, "WIDTH", 1.0)
         tiny_network = train.models.networks._Architecture((6, "M", "M", 8, "M", "M"))
         patch.setitem(train.models.networks.NETWORKS, "vgg-small", tiny_network)

@@ -9,7 +9,7 @@ import pytest
 
 COUNT_PAGE_FAULTS = """
 import resource, sys
-from train.host import keep_memory
+from train.runtime.allocator import keep_memory
 if sys.argv[1] == "kept":
     keep_memory()
 import jax, jax.numpy as jnp
@@ -26,7 +26,7 @@ print(min(faults))  # the heap may still grow in the first steps
 
 SUM_HUGE_PAGES = """
 import sys
-from train.host import keep_memory
+from train.runtime.allocator import keep_memory
 if sys.argv[1] == "kept":
     keep_memory()
 kept = [bytearray(b"a") * 2**24 for _ in range(4)]  # NumPy asks for huge pages itself

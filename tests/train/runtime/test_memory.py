@@ -11,7 +11,7 @@ from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
 from train.loop import STEPS_PER_CALL, Budget, compile_steps, fit
 from train.runtime import memory
-from train.runtime.memory import Footprint, check_fits, explained, footprint
+from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
 from train.training_sets import TrainData
 
 GIB = 2**30
@@ -48,10 +48,10 @@ def test_what_is_not_fixed_grows_with_the_batch():
 
 
 def test_a_batch_that_fits_is_nothing_to_speak_of(monkeypatch):
-    monkeypatch.setattr(memory, "room_bytes", lambda: 4 * GIB)
-    check_fits(lambda: Footprint(4 * GIB, GIB, 64))
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 4 * GIB)
+    check_batch_fits(lambda: Footprint(4 * GIB, GIB, 64))
     with pytest.raises(ValueError, match="batch of 64"):
-        check_fits(lambda: Footprint(4 * GIB + 1, GIB, 64))
+        check_batch_fits(lambda: Footprint(4 * GIB + 1, GIB, 64))
 
 
 @pytest.mark.parametrize(
@@ -65,22 +65,25 @@ def test_a_batch_that_fits_is_nothing_to_speak_of(monkeypatch):
     ],
 )
 def test_a_batch_that_does_not_fit_is_named_with_what_would(found, message, monkeypatch):
-    monkeypatch.setattr(memory, "room_bytes", lambda: 6 * GIB)
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 6 * GIB)
     with pytest.raises(ValueError, match=message):
-        check_fits(lambda: found)
+        check_batch_fits(lambda: found)
 
 
 def test_a_cpu_that_is_divided_has_its_memory_once(monkeypatch):
-    monkeypatch.setattr(memory, "room_bytes", lambda: 6 * GIB)
-    check_fits(lambda: Footprint(GIB, 0, 64, devices=4))
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 6 * GIB)
+    check_batch_fits(lambda: Footprint(GIB, 0, 64, devices=4))
     with pytest.raises(ValueError, match=r"batch of 64 needs about 8 GiB.*about 48 would fit"):
-        check_fits(lambda: Footprint(2 * GIB, 0, 64, devices=4))
+        check_batch_fits(lambda: Footprint(2 * GIB, 0, 64, devices=4))
 
 
 def test_running_out_on_the_way_is_explained(monkeypatch):
-    monkeypatch.setattr(memory, "room_bytes", lambda: 6 * GIB)
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 6 * GIB)
     message = "out of memory: a batch of 64 needs .*about 32 would fit: lower --batch-size"
-    with pytest.raises(ValueError, match=message), explained(lambda: Footprint(GIB, 0, 64)):
+    with (
+        pytest.raises(ValueError, match=message),
+        explaining_out_of_memory(lambda: Footprint(GIB, 0, 64)),
+    ):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
 
@@ -89,7 +92,7 @@ def test_other_errors_are_left_as_they_are(error):
     def refuse():
         raise AssertionError("nobody asked")
 
-    with pytest.raises(type(error), match="x"), explained(refuse):
+    with pytest.raises(type(error), match="x"), explaining_out_of_memory(refuse):
         raise error
 
 
@@ -99,7 +102,7 @@ def test_a_device_tells_its_limit(monkeypatch):
             return {"bytes_limit": 123, "bytes_in_use": 7}
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
-    assert memory.room_bytes() == 123
+    assert memory.device_memory_bytes() == 123
 
 
 @pytest.mark.parametrize("has_meminfo", [True, False])
@@ -109,7 +112,7 @@ def test_a_cpu_has_what_the_operating_system_tells(has_meminfo, monkeypatch, tmp
         meminfo.write_text("MemTotal:  99 kB\nMemAvailable:    5 kB\nHugePages_Free:  0\n")
     monkeypatch.setattr(memory, "MEMINFO", meminfo)
     monkeypatch.setattr(memory.os, "sysconf", {"SC_PHYS_PAGES": 3, "SC_PAGE_SIZE": 4096}.get)
-    assert memory.room_bytes() == (5 * 1024 if has_meminfo else 3 * 4096)
+    assert memory.device_memory_bytes() == (5 * 1024 if has_meminfo else 3 * 4096)
 
 
 def test_training_steps_compiled_ahead_are_those_that_run(tiny_networks, compilations):

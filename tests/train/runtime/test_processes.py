@@ -1,6 +1,6 @@
-"""Trainings that several devices share, in a process whose CPU is divided into eight.
+"""Trainings on several devices: a process with eight simulated devices prints its results as JSON.
 
-That process tells its findings in JSON. What several processes do is tried in tests/faults.
+The tests of several processes are in tests/faults.
 """
 
 import jax
@@ -24,11 +24,12 @@ PROGRAM = """
 import json
 import jax
 import numpy as np
-from train.classifier_training import ClassifierLearner, TrainConfig, original_data
+from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
-from train.image_data import ImageData
+from train.data.image_data import ImageData
 from train.loop import Budget, fit
-from train.networks import NETWORKS, _Architecture
+from train.models.networks import NETWORKS, _Architecture
+from train.training_sets import original_data
 
 NETWORKS["tiny"] = _Architecture((6, "M"))  # with batch norm, so the batch's statistics are shared
 random = np.random.default_rng(0)

@@ -164,7 +164,7 @@ def test_what_is_damaged_can_be_removed(two_checkpoints, tmp_path, damage):
 
 
 def test_a_good_one_stays_until_the_next_is_whole(two_checkpoints, tmp_path, monkeypatch):
-    """After a fall back to 1, where a damaged 3 lies: 2 is written again, and 1 is still there."""
+    """The run fell back to step 1, past a damaged step 3: step 2 is written again, step 1 stays."""
     directory = tmp_path / "run"
     shutil.copytree(two_checkpoints, directory)
     shutil.copytree(directory / "2", directory / "3")

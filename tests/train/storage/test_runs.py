@@ -183,7 +183,7 @@ def test_the_environment_names_device_versions_and_command(monkeypatch):
 
 @dataclass(frozen=True)
 class Grown(Config):
-    """As Config after two options were added."""
+    """The same as Config, with two options more."""
 
     tolerance: float = field(default=0.5, metadata=ADDED_LATER)
     added: Inner = field(default_factory=Inner, metadata=ADDED_LATER)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 from PIL import Image
-from tensorflow_datasets.proto import tf_example_pb2
 
 from train.data.array_records import iter_records
 from train.data.load import load_images, open_images
 from train.data.spec import ImageSetSpec
+from train.data.tfds_parts import Example
 from train.data.write import commit, write_shard
 
 SHAPE = (7, 5, 3)
@@ -29,7 +29,7 @@ def write_with(directory: Path, *, second: bytes, states_size: bool = True) -> P
     commit(directory, spec, {"train": [shard]}, manifest={})
     (directory / "manifest.json").unlink()
     (records,) = iter_records(directory / SHARD)
-    example = tf_example_pb2.Example.FromString(records[1])  # pyright: ignore[reportAttributeAccessIssue]
+    example = Example.FromString(records[1])
     example.features.feature["image"].bytes_list.value[0] = second
     writer = array_record_module.ArrayRecordWriter(str(directory / SHARD), "group_size:1")
     for record in (records[0], example.SerializeToString(), records[2]):

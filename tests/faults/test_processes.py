@@ -1,6 +1,6 @@
-"""Several processes that do one job: the bytes of one process, also when one of them is killed.
+"""One job of several processes gives the bytes of one process, also if one of them is killed.
 
-All run on this host and talk over its loopback, as JAX does on CPUs: by Gloo.
+All run on this machine and communicate over its loopback by Gloo, as JAX does on CPUs.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments.console.distributed import HostsConfig
+from experiments.console.distributed import DistributedConfig
 from tests.experiments.conftest import OWN_CLASSIFIERS
 from tests.soaking import SOAK
 
 PROGRAM = """
 import sys
-import experiments.cli, experiments.hosts, experiments.training_session
-from train.networks import NETWORKS, _Architecture
+import experiments.cli, experiments.console.distributed, experiments.training.session
+from train.models.networks import NETWORKS, _Architecture
 
 experiments.training.session.CHECKPOINT_EVERY_SECONDS = -1.0
 experiments.console.distributed.HEARTBEAT_SECONDS = 10
@@ -37,7 +37,7 @@ SYNTHESIS = (
     "synthesize --classifier slow_classifiers:linear --batch-size 2 --batches-per-shard 2 --steps 5"
 )
 LONGEST_SECONDS = 240
-"""Of a job; and so long a process may take to notice that another one has ended."""
+"""Limit for a job, and for a process to notice that another one has ended."""
 
 SLOWLY = """
 import time
@@ -52,7 +52,7 @@ def linear(images):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> dict[str, str]:
-    """Of all processes: what they compile is kept, and a device each unless told otherwise."""
+    """Environment of all processes: a common cache of compiled programs, and one device each."""
     return {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parents[2]),
@@ -76,7 +76,7 @@ def start(
 def job(
     words: Sequence[object], environment: Mapping[str, str], *, count: int
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    """So many processes; those that still run at the end are killed."""
+    """Starts the processes of a job; those that still run at the end are killed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -90,13 +90,13 @@ def job(
 
 
 def ends(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str]]:
-    """Exit status and all that was printed, of each."""
+    """Gives the exit status and the printed text of each process."""
     printed = [process.communicate(timeout=LONGEST_SECONDS)[0] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, printed, strict=True)]
 
 
 def run(words: Sequence[object], environment: Mapping[str, str], *, count: int) -> list[str]:
-    """What each process of a job printed, all of which must end well."""
+    """Runs a job, whose processes must all succeed, and gives what each of them printed."""
     with job(words, environment, count=count) as processes:
         found = ends(processes)
     assert [status for status, _ in found] == [0] * count, found
@@ -111,7 +111,7 @@ def wait_for(pattern: str, directory: Path) -> None:
 
 
 def numbers(run_directory: Path, digest: str = "classifier_sha256") -> tuple[bytes, bytes, str]:
-    """What a training came to."""
+    """Gives configuration, metrics and digest of a training."""
     result = json.loads((run_directory / "result.json").read_text())
     files = (run_directory / name for name in ("config.json", "metrics.jsonl"))
     return (*(file.read_bytes() for file in files), result[digest])
@@ -221,7 +221,7 @@ def test_a_synthesis_that_lost_a_process_is_finished_with_the_same_bytes(
 
 
 def test_slurm_is_found(data, own, by_one, contents, tmp_path):
-    job_number = os.getpid()  # of which JAX makes the port
+    job_number = os.getpid()  # JAX derives the port from it
     slurm = {
         "SLURM_JOB_ID": str(job_number), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
         "SLURM_STEP_NUM_NODES": "1",
@@ -268,9 +268,9 @@ def test_where_there_is_no_cluster_auto_is_one_process_and_on_is_refused(
 )
 def test_options_that_do_not_go_together_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        HostsConfig(distributed="on", **options)
+        DistributedConfig(distributed="on", **options)
 
 
 def test_addresses_need_the_option_that_uses_them():
     with pytest.raises(ValueError, match="need --distributed on"):
-        HostsConfig(coordinator="host:1", processes=2, process=0)
+        DistributedConfig(coordinator="host:1", processes=2, process=0)

@@ -1,4 +1,4 @@
-"""Checkpoints, descriptions and results of others: what they claim is looked at first."""
+"""Checkpoints, descriptions and results of others: their claims are checked before use."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def checkpoints(tmp_path) -> Path:
 
 
 def digest_again(checkpoints: Path) -> None:
-    """As others would, who know how."""
+    """Writes new digests, as an attacker would."""
     write_json(checkpoints / "3.json", _digests(checkpoints / "3"))
 
 
@@ -47,7 +47,7 @@ def digest_again(checkpoints: Path) -> None:
 
 
 def arrays_of(checkpoints: Path) -> Any:
-    """What Orbax wrote, to read and change: a header and chunks of each array, by name."""
+    """Opens the arrays that Orbax wrote, to change them: a header and chunks each, by name."""
     place = f"file://{checkpoints / '3'}/"
     return tensorstore.KvStore.open({"driver": "ocdbt", "base": place}).result()
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_without_its_description_is_named(checkpoints):
 def test_what_is_no_file_of_its_own_is_damage(make, checkpoints):
     make(checkpoints / "3" / "extra")
     (line,) = damaged_checkpoints(checkpoints)
-    assert line == f"{checkpoints / '3'}: extra is no file of its own is damaged"
+    assert line == f"{checkpoints / '3'}: extra is no regular file is damaged"
     assert latest_checkpoint(checkpoints) is None
 
 

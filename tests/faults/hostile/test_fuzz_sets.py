@@ -1,0 +1,210 @@
+"""Changed image sets, matrices of targets and files of CIFAR-10."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.data.cifar10_files import BINARY, read_cifar10
+from experiments.synthesis.target_options import TargetConfig, make_targets
+from tests.experiments.data.small_cifar10 import PER_BATCH, binary_files, trust, write_folder
+from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome
+from train.data.array_records import iter_records
+from train.data.image_data import ImageData, reader_of
+from train.data.load import load_images
+from train.data.spec import ImageSetSpec
+from train.data.tfds_parts import Example
+from train.data.verify import read_manifest, verify
+from train.data.write import commit, write_shard
+from train.storage.strict_json import read_sealed, write_json
+
+SHAPE = (7, 5, 3)
+SHARD = "tiny-train.array_record-00000"
+
+
+def write_tiny(directory: Path) -> Path:
+    spec = ImageSetSpec("tiny", ("ant", "bee", "cow"), SHAPE, extras=("target", "source_id"))
+    rng = np.random.default_rng(0)
+    columns = {
+        "id": [f"i{i}" for i in range(4)],
+        "image": rng.integers(0, 256, (4, *SHAPE), np.uint8),
+        "label": np.array([0, 1, 2, 1]),
+        "target": np.full((4, 3), 1 / 3, np.float32),
+        "source_id": ["a", "b", "c", "d"],
+    }
+    shard = write_shard(directory, spec, split="train", index=0, columns=columns)
+    commit(directory, spec, {"train": [shard]}, manifest={"note": 1})
+    manifest = directory / "manifest.json"  # its own digest would stop what is to be tried
+    write_json(manifest, read_sealed(manifest))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny") / "set")
+
+
+@pytest.fixture(scope="module")
+def bare(tiny, tmp_path_factory) -> Path:
+    """A set of others, without a manifest."""
+    directory = tmp_path_factory.mktemp("bare") / "set"
+    shutil.copytree(tiny, directory)
+    (directory / "manifest.json").unlink()
+    return directory
+
+
+def loaded_with(directory: Path, name: str, content: bytes) -> ImageData | None:
+    """A set with another content of one file, which is put back."""
+    path = directory / name
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        return outcome(lambda: load_images(directory), directory)
+    finally:
+        path.write_bytes(whole)
+
+
+def assert_same_images(found: ImageData | None, wanted: ImageData) -> None:
+    if found is not None:
+        np.testing.assert_array_equal(found.images, wanted.images)
+        np.testing.assert_array_equal(found.labels, wanted.labels)
+
+
+@fuzzed
+@given(data=st.data())
+def test_manifests(tiny, data):
+    path, wanted = tiny / "manifest.json", load_images(tiny)
+    whole = path.read_bytes()
+    content = data.draw(json_like(whole))
+    assert_same_images(loaded_with(tiny, path.name, content), wanted)
+    path.write_bytes(content)
+    try:
+        outcome(lambda: (read_manifest(tiny), verify(tiny)), tiny)
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "label.labels.txt"])
+@fuzzed
+@given(data=st.data())
+def test_metadata(bare, name, data):
+    content = (bare / name).read_bytes()
+    change = damaged(content) if name.endswith(".txt") else json_like(content)
+    found, wanted = loaded_with(bare, name, data.draw(change)), load_images(bare)
+    if found is not None:
+        np.testing.assert_array_equal(found.labels, wanted.labels)
+        assert found.images.shape[:3] == wanted.images.shape[:3]
+        if found.images.shape == wanted.images.shape:  # features may ask for grey
+            np.testing.assert_array_equal(found.images, wanted.images)
+
+
+@fuzzed
+@given(data=st.data())
+def test_shards_with_a_digest(tiny, data):
+    content = (tiny / SHARD).read_bytes()
+    other = data.draw(damaged(content))
+    found = loaded_with(tiny, SHARD, other)
+    assert (found is None) == (other != content)
+
+
+@fuzzed
+@given(data=st.data())
+def test_shards_of_others(bare, data):
+    found = loaded_with(bare, SHARD, data.draw(damaged((bare / SHARD).read_bytes())))
+    assert_same_images(found, load_images(bare))
+
+
+def with_example(directory: Path, path: Path, change: Callable[[Any], None]) -> None:
+    """Writes a shard whose second example is another one."""
+    (records,) = iter_records(directory / SHARD)
+    example = Example.FromString(records[1])
+    change(example.features.feature)
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    for record in (records[0], example.SerializeToString(), *records[2:]):
+        writer.write(record)
+    writer.close()
+
+
+@fuzzed
+@given(data=st.data())
+def test_pngs(bare, tmp_path_factory, data):
+    wanted = load_images(bare)
+
+    def change(features: Any) -> None:
+        value = features["image"].bytes_list.value
+        value[0] = data.draw(damaged(value[0]))
+
+    path = tmp_path_factory.mktemp("png") / SHARD
+    with_example(bare, path, change)
+    found = loaded_with(bare, SHARD, path.read_bytes())
+    if found is not None:  # not all of a PNG is under its checksums' guard
+        assert found.images.shape == wanted.images.shape
+        np.testing.assert_array_equal(found.images[[0, 2, 3]], wanted.images[[0, 2, 3]])
+
+
+@fuzzed
+@given(data=st.data())
+def test_examples(bare, tmp_path_factory, data):
+    wanted = load_images(bare)
+    kind = data.draw(st.sampled_from(["bytes_list", "float_list", "int64_list"]))
+    numbers = st.floats(width=32) if kind == "float_list" else st.integers(-(2**63), 2**63 - 1)
+    values = st.binary(max_size=9) if kind == "bytes_list" else numbers
+
+    def change(features: Any) -> None:
+        name = data.draw(st.sampled_from(["id", "image", "label", "target", "source_id"]))
+        features[name].Clear()
+        getattr(features[name], kind).value.extend(data.draw(st.lists(values, max_size=4)))
+
+    path = tmp_path_factory.mktemp("example") / SHARD
+    with_example(bare, path, change)
+    found = loaded_with(bare, SHARD, path.read_bytes())
+    if found is not None:
+        assert found.targets is not None
+        assert np.isfinite(found.targets).all()
+        np.testing.assert_array_equal(found.images, wanted.images)
+
+
+@fuzzed
+@given(data=st.data())
+def test_targets(bare, tmp_path_factory, data):
+    images = reader_of(load_images(bare))
+    path = tmp_path_factory.mktemp("targets") / "targets.npy"
+    np.save(path, np.full((4, 3), 1 / 3))
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
+    config = TargetConfig("file", targets_file=path)
+    found = outcome(lambda: make_targets(config, images, start=1, stop=3, key=0), path)
+    if found is not None:
+        assert found.shape == (2, 3)
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def binary_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cifar10") / BINARY.folder
+    return write_folder(folder, binary_files())
+
+
+@fuzzed
+@given(data=st.data())
+def test_binary_files_of_cifar10(binary_folder, data):
+    """The python archive needs no such test, since only its official bytes are read."""
+    path = binary_folder / data.draw(st.sampled_from(sorted(binary_files())))
+    whole = path.read_bytes()
+    path.write_bytes(data.draw(damaged(whole)))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            trust(patch, files={}, archives={})
+            found = outcome(lambda: read_cifar10(binary_folder), binary_folder)
+    finally:
+        path.write_bytes(whole)
+    if found is not None:
+        for split, count in (("train", 5), ("test", 1)):
+            pixels, labels = found.splits[split]
+            assert pixels.shape == (count * PER_BATCH, 3072)
+            assert set(labels) <= set(range(len(found.class_names)))
