@@ -26,6 +26,7 @@ URL = "https://www.cs.toronto.edu/~kriz/"
 SIZE_PX = 32
 PIXELS = 3 * SIZE_PX**2  # red, green and blue planes, each row by row
 IMAGES_PER_FILE = 10_000
+NUM_CLASSES = 10
 
 
 # The second as TFDS lists it.
@@ -130,7 +131,7 @@ def read_cifar10(path: Path) -> Cifar10:
         batches = [
             _batch_of_pickle(contents[name])
             if release is PYTHON
-            else _batch_of_records(f"{name} of {path}", contents[name], len(class_names))
+            else _batch_of_records(f"{name} of {path}", contents[name])
             for name in names
         ]
         splits[split] = Batch(*map(np.concatenate, zip(*batches, strict=True)))
@@ -188,30 +189,37 @@ def _check_md5(path: Path, contents: Mapping[str, bytes]) -> None:
 
 def _class_names(path: Path, release: Release, content: bytes) -> tuple[str, ...]:
     if release is PYTHON:
-        return tuple(name.decode() for name in _unpickle(content)[b"label_names"])
-    try:
-        return tuple(content.decode().split())
-    except UnicodeDecodeError as error:
+        return tuple(name.decode() for name in load_pickle(content)[b"label_names"])
+    lines = content.decode(errors="replace").split("\n")
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(set(names)) != len(names) or len(names) != NUM_CLASSES or not "".join(names).isascii():
         raise InputError(
-            f"expected names of classes in UTF-8, got {error} in {release.names_file} of {path}; "
-            f"unpack {release.archive} again"
-        ) from error
+            f"expected {NUM_CLASSES} distinct names of classes in ASCII, got {names!r:.200} in "
+            f"{release.names_file} of {path}; unpack {release.archive} again"
+        )
+    return names
 
 
 def _batch_of_pickle(content: bytes) -> Batch:
-    fields = _unpickle(content)
+    fields = load_pickle(content)
     return Batch(fields[b"data"], np.array(fields[b"labels"], np.int64))
 
 
-def _unpickle(content: bytes) -> Any:
-    """Loads an official pickle, which Python 2 wrote: its text becomes bytes."""
+def load_pickle(content: bytes) -> Any:
+    """Loads a pickle that Python 2 wrote; its text becomes bytes.
+
+    This runs whatever the pickle asks for.
+
+    Args:
+        content: an official file, already compared with its digest.
+    """
     with warnings.catch_warnings():
         # NumPy 1 pickled a 0 where NumPy 2.4 wants False.
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         return pickle.loads(content, encoding="bytes")  # noqa: S301 -- compared by _check_md5
 
 
-def _batch_of_records(where: str, content: bytes, num_classes: int) -> Batch:
+def _batch_of_records(where: str, content: bytes) -> Batch:
     """Reads records of one byte for the label and 3,072 for the pixels."""
     size = IMAGES_PER_FILE * (1 + PIXELS)
     if len(content) != size:
@@ -221,9 +229,9 @@ def _batch_of_records(where: str, content: bytes, num_classes: int) -> Batch:
         )
     records = np.frombuffer(content, np.uint8).reshape(IMAGES_PER_FILE, 1 + PIXELS)
     labels = records[:, 0].astype(np.int64)
-    if labels.max() >= num_classes:
+    if labels.max() >= NUM_CLASSES:
         raise InputError(
-            f"expected labels in [0, {num_classes}), got {labels.max()} in {where}; unpack "
+            f"expected labels in [0, {NUM_CLASSES}), got {labels.max()} in {where}; unpack "
             f"{BINARY.archive} again"
         )
     return Batch(records[:, 1:], labels)

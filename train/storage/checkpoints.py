@@ -56,7 +56,7 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
     _digest_file(path).unlink(missing_ok=True)  # a checkpoint that is replaced counts no more
     with naming(path):
         save_arrays(path, state)
-    write_json(_digest_file(path), _digests(path))
+    write_json(_digest_file(path), file_digests(path))
     # Later checkpoints are damaged, or the training would have resumed from them.
     _remove_all_but(directory, [saved for saved in _steps(directory) if saved <= step][:keep])
 
@@ -217,7 +217,12 @@ def _digest_file(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"{checkpoint.name}.json")
 
 
-def _digests(checkpoint: Path) -> dict[str, str]:
+def file_digests(checkpoint: Path) -> dict[str, str]:
+    """Gives the SHA-256 of each file of a checkpoint, by its path in the checkpoint.
+
+    Args:
+        checkpoint: the checkpoint's directory.
+    """
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
     return {str(path.relative_to(checkpoint)): sha256_of(path) for path in files}
 
@@ -233,5 +238,5 @@ def _first_damaged(checkpoint: Path) -> str | None:
     for path in sorted(checkpoint.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             return f"{path.relative_to(checkpoint)} is no regular file"
-    found = _digests(checkpoint)
+    found = file_digests(checkpoint)
     return next((f for f in sorted({*expected, *found}) if expected.get(f) != found.get(f)), None)

@@ -1,4 +1,4 @@
-"""Compilation: counted, and kept from process to process where that is asked for and safe."""
+"""Compiled programs are counted, and cached across processes if the cache is safe."""
 
 import json
 import os
@@ -25,7 +25,7 @@ PROGRAM = """
 import json, os, sys
 from pathlib import Path
 import jax
-from experiments.compilation import counted_compilations, keep_compiled
+from experiments.console.compilation import counted_compilations, keep_compiled
 keep_compiled(Path(sys.argv[1]))
 with counted_compilations() as counted:
     jax.jit(lambda x: jax.numpy.sin(x) @ x)(jax.numpy.ones((5, 5)))
@@ -72,7 +72,7 @@ def test_a_second_process_takes_what_the_first_has_compiled(tmp_path):
 
 @pytest.fixture
 def chosen(monkeypatch):
-    """Directories that JAX is told to keep programs in, without its doing so."""
+    """Cache directories that JAX would have been given."""
     found = []
     monkeypatch.setattr(jax.config, "update", lambda name, value: found.append((name, value)))
     return found

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from experiments.data.cifar10_files import MD5, PYTHON, SHA256, _unpickle, read_cifar10
+from experiments.data.cifar10_files import MD5, PYTHON, SHA256, load_pickle, read_cifar10
 from tests.experiments.data.small_cifar10 import (
     BATCHES,
     NAMES,
@@ -64,7 +64,7 @@ def test_a_pickle_of_others_is_refused_by_name_and_never_run(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", [*BATCHES, "batches.meta"])
-def test_nothing_is_unpickled_before_every_file_is_compared(name, cifar10, monkeypatch):
+def test_nothing_isload_pickled_before_every_file_is_compared(name, cifar10, monkeypatch):
     monkeypatch.setattr(pickle, "loads", lambda *_, **__: pytest.fail("a pickle was loaded"))
     path = cifar10["python folder"] / name
     path.write_bytes(path.read_bytes() + b"x")
@@ -81,7 +81,7 @@ PYTHON2_PICKLE = (
 
 
 def test_a_pickle_of_python_2_is_read():
-    np.testing.assert_array_equal(_unpickle(PYTHON2_PICKLE)[b"data"], [[1, 2]])
+    np.testing.assert_array_equal(load_pickle(PYTHON2_PICKLE)[b"data"], [[1, 2]])
 
 
 # --- archives and folders -------------------------------------------------------------------------
@@ -120,7 +120,12 @@ def test_another_folder_and_no_file_at_all_say_what_to_give(tmp_path):
         ("data_batch_2.bin", lambda c: c + c[:3073], r"got 39,949 in data_batch_2\.bin of .*-bin"),
         ("test_batch.bin", lambda _: b"", r"got 0 in test_batch\.bin of .*-bin"),
         ("test_batch.bin", lambda c: b"\x0a" + c[1:], r"labels in \[0, 10\), got 10 in test_b"),
-        ("batches.meta.txt", lambda _: b"ant\nbee\n", r"labels in \[0, 2\), got"),
+        (
+            "batches.meta.txt",
+            lambda _: b"ant\nbee\n",
+            r"10 distinct names .*'ant', 'bee'.* in",
+        ),
+        ("batches.meta.txt", lambda c: c + b"bird", r"10 distinct names .* batches\.meta\.txt of"),
         (
             "batches.meta.txt",
             lambda _: b"\xff",

@@ -14,7 +14,7 @@ from gans.dcgan import DcganConfig
 from gans.sampling import _read_spec
 from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome
 from train.classifiers import ClassifierSpec, load_spec
-from train.storage.checkpoints import _digests, latest_checkpoint, save_checkpoint
+from train.storage.checkpoints import file_digests, latest_checkpoint, save_checkpoint
 from train.storage.runs import as_json, read_metrics
 from train.storage.strict_json import read_json, write_json
 
@@ -44,7 +44,7 @@ def test_checkpoints(checkpoint, is_digested, data):
     path.write_bytes(data.draw(json_like(whole) if is_json else damaged(whole)))
     try:
         if is_digested:
-            write_json(digests, _digests(checkpoint / "4"))
+            write_json(digests, file_digests(checkpoint / "4"))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "checkpoint .* is damaged")
             found = outcome(lambda: latest_checkpoint(checkpoint), checkpoint)

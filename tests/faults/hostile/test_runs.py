@@ -20,8 +20,8 @@ from gans.sampling import GENERATOR, GanSpec, _expected_variables, load_gan
 from train.classifiers import ClassifierSpec, load_classifier, load_spec
 from train.loop import TrainState
 from train.storage.checkpoints import (
-    _digests,
     damaged_checkpoints,
+    file_digests,
     latest_checkpoint,
     save_checkpoint,
 )
@@ -40,7 +40,7 @@ def checkpoints(tmp_path) -> Path:
 
 def digest_again(checkpoints: Path) -> None:
     """Writes new digests, as an attacker would."""
-    write_json(checkpoints / "3.json", _digests(checkpoints / "3"))
+    write_json(checkpoints / "3.json", file_digests(checkpoints / "3"))
 
 
 # --- checkpoints ----------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_what_is_no_file_of_its_own_is_damage(make, checkpoints):
 
 @pytest.mark.filterwarnings("ignore:checkpoint .* is damaged")
 def test_a_digest_of_a_file_outside_is_damage(checkpoints):
-    digests = _digests(checkpoints / "3")
+    digests = file_digests(checkpoints / "3")
     write_json(checkpoints / "3.json", {**digests, "../../../etc/passwd": "0" * 64})
     assert "../../../etc/passwd" in damaged_checkpoints(checkpoints)[0]
     assert latest_checkpoint(checkpoints) is None
