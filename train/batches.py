@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from train.runtime.processes import dealt_out
+from train.runtime.processes import shard_batch
 
 
 def fold_in(key: Key[Array, "*groups"], data: Any) -> Key[Array, "*groups"]:
@@ -71,4 +71,4 @@ def take_batches(
     rows = jnp.take(order, places, axis=-1, mode="clip")
     rows = jnp.moveaxis(rows.reshape(*order.shape[:-1], count, batch_size), -2, 0)
     batches = jax.tree.map(lambda column: column[rows], data)
-    return dealt_out(batches, mesh, axis=rows.ndim - 1)
+    return shard_batch(batches, mesh, axis=rows.ndim - 1)

@@ -31,10 +31,10 @@ from train.batches import epoch_order, fold_in, take_batches
 from train.nonfinite import count_skipped, means_of_finite, watched
 from train.runtime.processes import (
     as_local,
-    lost_processes_named,
     make_training_mesh,
-    on_every_device,
-    whole,
+    naming_lost_processes,
+    replicate,
+    replicated,
 )
 
 STEPS_PER_CALL = 20
@@ -216,7 +216,7 @@ def fit(
     if groups is not None:
         key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(groups)))
     step, state, before, skipped = resume or Snapshot(0, initial_state(key, learner))
-    state, data, *shared = on_every_device((state, data, constants, key), mesh)
+    state, data, *shared = replicate((state, data, constants, key), mesh)
     caller = _Caller(functools.partial(program, *shared), at_most=steps_per_call)
     next_batches = functools.partial(
         take_batches, data, batch_size=budget.batch_size, count=steps_per_call, mesh=mesh
@@ -225,7 +225,7 @@ def fit(
         epoch = step // steps
         first, end = epoch * steps, min((epoch + 1) * steps, total)
         order = epoch_order(key, epoch, rows, count=steps * budget.batch_size)
-        placed_order = on_every_device(order, mesh)
+        placed_order = replicate(order, mesh)
         found = [before] if before else []
         while step < end:
             stop = min(step + caller.steps, end)
@@ -265,7 +265,7 @@ class _Caller:
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
         """The state after a call, and the learner's scalars of each of its steps."""
         began = time.monotonic()
-        with lost_processes_named():
+        with naming_lost_processes():
             state, scalars = self._program(state, batches, start, stop)
             scalars = jax.device_get(scalars)
         if not self._is_fixed:
@@ -355,7 +355,7 @@ def _make_run_steps(learner: Learner, grouped: bool, skips: bool, mesh: Mesh | N
     """
     update = jax.vmap(learner.update, (0, 0, 0, None)) if grouped else learner.update
 
-    @functools.partial(jax.jit, donate_argnums=2, out_shardings=mesh and whole(mesh))
+    @functools.partial(jax.jit, donate_argnums=2, out_shardings=mesh and replicated(mesh))
     def run_steps(constants, key, state, batches, start, stop):
         key = fold_in(key, 2)
 

@@ -38,10 +38,10 @@ from train.loop import EpochResult, TrainState, compile_steps, fit
 from train.models.networks import NetworkName, build_network, check_image_shape
 from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
 from train.runtime.processes import (
+    devices_field,
     first_process_first,
     is_first_process,
     make_training_mesh,
-    shared_by,
 )
 from train.storage.checkpoints import CHECKPOINTS
 from train.storage.runs import (
@@ -258,7 +258,7 @@ def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
         "extra": [{"sha256": data_digest(extra)} for extra in sets.extras.values()],
         "key": config.key,
         "train": as_json(config.train),
-        **shared_by(config.devices),
+        **devices_field(config.devices),
         "device_kind": jax.devices()[0].device_kind,
         "jax": jax.__version__,
     }

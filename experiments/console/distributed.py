@@ -16,7 +16,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from imgopt.errors import InputError
-from train.runtime.processes import is_first_process, meet
+from train.runtime.processes import is_first_process, wait_for_live
 
 HEARTBEAT_SECONDS = 30
 """Silence after which a process counts as ended; JAX's own default is 100."""
@@ -82,7 +82,7 @@ def connected(config: DistributedConfig) -> Iterator[None]:
         return
     print(f"process {jax.process_index()} of {jax.process_count()}", flush=True)
     yield
-    meet()
+    wait_for_live()
     _outlast_the_others()
     jax.distributed.shutdown()
 

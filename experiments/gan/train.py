@@ -33,10 +33,10 @@ from train.loop import Budget, compile_steps
 from train.nonfinite import NonFiniteConfig
 from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
 from train.runtime.processes import (
+    devices_field,
     first_process_first,
     is_first_process,
     make_training_mesh,
-    shared_by,
 )
 from train.storage.checkpoints import CHECKPOINTS, save_checkpoint
 from train.storage.runs import (
@@ -317,7 +317,7 @@ def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, Any]:
         options.pop(name, None)  # the last one is there only if it is not 1
     return {
         **options,
-        **shared_by(config.devices),
+        **devices_field(config.devices),
         "dataset": {
             "name": Path(config.data).name,
             "split": config.split,

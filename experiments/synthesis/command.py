@@ -52,8 +52,8 @@ from train.runtime.processes import (
     LostProcessError,
     first_process_first,
     is_first_process,
-    meet,
     wait_for_all,
+    wait_for_live,
 )
 from train.storage.runs import check_key, open_run
 from train.storage.strict_json import write_sealed
@@ -180,7 +180,7 @@ def _make_what_is_missing(
     made = sum(map(len, own.values()))
     if jax.process_count() > 1:
         print(f"process {jax.process_index()} made {len(own)} shards")
-        _check_complete(meet(), [_shard_path(config, job, index) for index in missing])
+        _check_complete(wait_for_live(), [_shard_path(config, job, index) for index in missing])
         if not is_first_process():
             return Made({}, made, seconds)
         whole = whole_shards(config.out, job.spec, shards)

@@ -64,18 +64,18 @@ def _devices_by_process() -> list[list[Any]]:
     ]
 
 
-def shared_by(devices: int) -> dict[str, int]:
+def devices_field(devices: int) -> dict[str, int]:
     """Gives the number of devices of all processes as a field for results; empty for one device."""
     count = devices * jax.process_count()
     return {"devices": count} if count > 1 else {}
 
 
-def whole(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """Gives the sharding of arrays that every device has whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def dealt_out(tree: Tree, mesh: Mesh | None, *, axis: int) -> Tree:
+def shard_batch(tree: Tree, mesh: Mesh | None, *, axis: int) -> Tree:
     """Shards a traced batch, so that each device has its examples.
 
     Args:
@@ -89,7 +89,7 @@ def dealt_out(tree: Tree, mesh: Mesh | None, *, axis: int) -> Tree:
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, parts), tree)
 
 
-def on_every_device(tree: Tree, mesh: Mesh | None) -> Tree:
+def replicate(tree: Tree, mesh: Mesh | None) -> Tree:
     """Puts arrays, which must be equal in every process, on each device of a mesh.
 
     Args:
@@ -101,7 +101,7 @@ def on_every_device(tree: Tree, mesh: Mesh | None) -> Tree:
     """
     if mesh is None:
         return jax.device_put(tree)
-    placed = whole(mesh)
+    placed = replicated(mesh)
 
     def put(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -109,7 +109,7 @@ def on_every_device(tree: Tree, mesh: Mesh | None) -> Tree:
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return jax.device_put(np.asarray(leaf), placed)
 
-    with lost_processes_named():  # JAX compares the arrays of all processes
+    with naming_lost_processes():  # JAX compares the arrays of all processes
         return jax.tree.map(put, tree)
 
 
@@ -129,7 +129,7 @@ def in_any_process(flag: bool) -> bool:
     """Whether a flag is set in any process; all processes must call this together."""
     if jax.process_count() == 1:
         return flag
-    with lost_processes_named():
+    with naming_lost_processes():
         return bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
 
 
@@ -140,7 +140,7 @@ def wait_for_all() -> None:
         LostProcessError: one of them has ended.
     """
     if jax.process_count() > 1:
-        with lost_processes_named():
+        with naming_lost_processes():
             multihost_utils.sync_global_devices("elicit")
 
 
@@ -158,7 +158,7 @@ def first_process_first() -> Iterator[None]:
         wait_for_all()
 
 
-def meet() -> list[int]:
+def wait_for_live() -> list[int]:
     """Waits until every other process has called this or has ended; gives those that have ended."""
     if jax.process_count() == 1:
         return []
@@ -172,7 +172,7 @@ def meet() -> list[int]:
 
 
 @contextlib.contextmanager
-def lost_processes_named() -> Iterator[None]:
+def naming_lost_processes() -> Iterator[None]:
     """Turns a device error of a job of several processes into "another process is lost".
 
     Raises:

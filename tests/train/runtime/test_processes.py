@@ -11,13 +11,13 @@ from tests.eight_devices import run_on_eight_devices
 from train.runtime.processes import (
     LostProcessError,
     as_local,
+    devices_field,
     first_process_first,
     in_any_process,
-    lost_processes_named,
     make_training_mesh,
-    meet,
-    on_every_device,
-    shared_by,
+    naming_lost_processes,
+    replicate,
+    wait_for_live,
 )
 
 PROGRAM = """
@@ -95,18 +95,18 @@ def test_a_batch_that_cannot_be_dealt_out_is_refused(batch_size, message, monkey
 
 def test_one_device_needs_no_mesh_and_no_other_process():
     assert make_training_mesh(1, batch_size=5) is None
-    assert shared_by(1) == {}
+    assert devices_field(1) == {}
     tree = {"a": np.ones(3)}
     assert as_local(tree, None) is tree
-    np.testing.assert_array_equal(on_every_device(tree, None)["a"], tree["a"])
-    assert (in_any_process(True), in_any_process(False), meet()) == (True, False, [])
+    np.testing.assert_array_equal(replicate(tree, None)["a"], tree["a"])
+    assert (in_any_process(True), in_any_process(False), wait_for_live()) == (True, False, [])
     with first_process_first():
         pass
 
 
 def test_keys_and_arrays_lie_whole_on_a_mesh():
     mesh = jax.make_mesh((1,), ("examples",), axis_types=(jax.sharding.AxisType.Auto,))
-    placed = on_every_device({"key": jax.random.key(3), "rows": np.arange(4)}, mesh)
+    placed = replicate({"key": jax.random.key(3), "rows": np.arange(4)}, mesh)
     assert all(leaf.sharding.is_fully_replicated for leaf in placed.values())
     np.testing.assert_array_equal(as_local(placed, mesh)["rows"], np.arange(4))
     drawn = jax.random.uniform(placed["key"]), jax.random.uniform(jax.random.key(3))
@@ -117,16 +117,16 @@ def test_keys_and_arrays_lie_whole_on_a_mesh():
     "error", [ValueError("UNKNOWN: Gloo\nall"), jax.errors.JaxRuntimeError("x")]
 )
 def test_an_error_of_a_step_taken_together_means_that_a_process_is_lost(error, monkeypatch):
-    with pytest.raises(type(error)), lost_processes_named():
+    with pytest.raises(type(error)), naming_lost_processes():
         raise error  # alone, it is what it is
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     lost = pytest.raises(LostProcessError, match="process 0 of 2 has lost another one")
-    with lost, lost_processes_named():
+    with lost, naming_lost_processes():
         raise error
-    with pytest.raises(jax.errors.JaxRuntimeError), lost_processes_named():
+    with pytest.raises(jax.errors.JaxRuntimeError), naming_lost_processes():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: of memory")
 
 
 def test_what_is_shared_says_by_how_many(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 3)
-    assert shared_by(2) == {"devices": 6}
+    assert devices_field(2) == {"devices": 6}
