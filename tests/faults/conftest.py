@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the harness is a module and no package
+sys.path.insert(0, str(Path(__file__).parent))  # so that `harness` can be imported
 
 from harness import COMMANDS, OUT, Driver, Undisturbed, run_undisturbed
 

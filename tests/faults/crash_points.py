@@ -24,7 +24,7 @@ class CrashPoints:
     """Numbers the steps of this process from 0, and kills it at one of them."""
 
     def __init__(self, below: Path, *, kill_at: int | None, listed_in: Path) -> None:
-        """Begins to count.
+        """Starts to count.
 
         Args:
             below: the directory whose changes count.
@@ -37,7 +37,7 @@ class CrashPoints:
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, args: tuple) -> None:
-        """Has the steps of an event pass, of those that Python tells of."""
+        """Counts the steps of an event that Python reports."""
         if event == "open" and isinstance(args[0], str) and args[2] & WRITING:
             self._opened(self._place(args[0]), appends=bool(args[2] & os.O_APPEND))
         elif event == "os.rename":
@@ -62,7 +62,7 @@ class CrashPoints:
             return
         with self._lock:
             if self._count == self._kill_at:
-                self._is_dying = True  # the last deed is no step
+                self._is_dying = True  # the last write is no step
                 if last_deed:
                     last_deed()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -71,7 +71,7 @@ class CrashPoints:
 
     @staticmethod
     def _place(path: str | bytes | Path, directory: int = -1) -> str:
-        """The whole path; `shutil.rmtree` names files by a descriptor of their directory."""
+        """Gives the whole path; `shutil.rmtree` names files by a descriptor of their directory."""
         base = os.readlink(f"/proc/self/fd/{directory}") if directory >= 0 else os.getcwd()  # noqa: PTH109, PTH115 - as above
         return os.path.normpath(os.path.join(base, os.fsdecode(path)))  # noqa: PTH118 - as above
 

@@ -1,4 +1,4 @@
-"""The parent of the processes that are killed: it has imported everything, and forks for each job.
+"""The parent of the processes that are killed: it imports everything once and forks for each job.
 
 It reads a job a line from standard input, as JSON, and answers with the child's process id and, at
 its end, its exit status (negative: the signal). Importing is most of what a tiny command does, and
@@ -30,7 +30,7 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 
 def make_tiny() -> None:
-    """Has every epoch leave a checkpoint, and a network that compiles in no time."""
+    """Makes every epoch save a checkpoint, and installs a network that compiles quickly."""
     experiments.training.session.CHECKPOINT_EVERY_SECONDS = -1.0
     NETWORKS["vgg-small"] = _Architecture((6, "M"))
 
@@ -49,7 +49,7 @@ def run(job: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"],) * 2)
     if job["heeds_permissions"]:
         heed_permissions()
-    # A GAN's step then compiles in half the time; what is compiled is the slower for it.
+    # A GAN's step then compiles in half the time, and runs slower.
     jax.config.update("jax_disable_most_optimizations", job["words"][0] == "gan")
     status = main(job["words"])
     sys.stdout.flush()
@@ -58,7 +58,7 @@ def run(job: dict[str, Any]) -> None:
 
 
 def heed_permissions() -> None:
-    """Has permission bits count for this process, even if it is root's."""
+    """Makes permission bits count for this process, even for root."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(CAPABILITIES_VERSION, 0)
     words = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice 32 bits of each

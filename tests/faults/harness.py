@@ -234,7 +234,7 @@ def kill_on_the_way(
             status, printed = driver.run(whole.words, directory)
             assert status == 0, printed
             return kills
-        shutil.rmtree(directory)  # it ended first, so there is nothing left to go on with
+        shutil.rmtree(directory)  # it ended before a kill: start again
     raise AssertionError(f"{AT_MOST_DRAWS} times in a row the command ended before it was killed")
 
 
@@ -292,7 +292,7 @@ def _without_times(value: Any) -> Any:
 
 
 def _page_without_times(page: str) -> str:
-    """Without the last two columns of an experiment's table of arms: seconds and memory."""
+    """Removes seconds and memory, the last two columns of an experiment's table of arms."""
     return re.sub(TIMES, "</tr>", page) if ">memory, MiB<" in page else page
 
 

@@ -1,4 +1,4 @@
-"""Cut at any step by which it changes its directory, a command ends as if nothing had happened."""
+"""A command that is killed at any step of writing and repeated gives the undisturbed files."""
 
 import signal
 

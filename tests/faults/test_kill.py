@@ -1,4 +1,4 @@
-"""Killed at random moments and repeated, every command ends as if nothing had happened."""
+"""A command that is killed at random moments and repeated gives the undisturbed files."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Locks between real processes: who is refused, who waits, and what a killed one leaves behind."""
+"""Locks between real processes: refusals, waiting, and the lock of a killed process."""
 
 import contextlib
 import errno
@@ -59,7 +59,7 @@ def test_a_second_process_is_refused_at_once_and_told_of_the_first(tmp_path, cap
         )
         assert not out.exists()
     assert process.returncode == 0
-    assert list(tmp_path.iterdir()) == []  # neither the lock nor the parent made for it
+    assert list(tmp_path.iterdir()) == []  # the lock and its new parent are removed
     assert main(words) == 0
     assert [path.name for path in out.parent.iterdir()] == ["cats"]
 
@@ -84,7 +84,7 @@ def test_one_who_waits_goes_on_when_the_first_ends(tmp_path):
         )  # fmt: skip
         said = second.stderr.readline()
         assert said.startswith(f"waiting for {tmp_path / 'piece'}, written by process {first.pid} ")
-    # The file that the second waited with was removed by the first: it has made another.
+    # The first process has removed the lock's file, so the second has made a new one.
     assert second.stdout.readline() == "held\n"
     with pytest.raises(ValueError, match=f"written by process {second.pid} "):
         exclusive(tmp_path / "piece").__enter__()

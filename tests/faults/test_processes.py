@@ -119,7 +119,7 @@ def numbers(run_directory: Path, digest: str = "classifier_sha256") -> tuple[byt
 
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory, data, environment) -> Path:
-    """A training by two processes, undisturbed."""
+    """An undisturbed training by two processes."""
     out = tmp_path_factory.mktemp("by_two") / "run"
     printed = run([*TRAINING.split(), "--dataset", data, "--out", out], environment, count=2)
     assert ["process 0 of 2" in printed[0], "process 1 of 2" in printed[1]] == [True, True]
@@ -181,7 +181,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(by_two, data, enviro
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory, environment) -> dict[str, str]:
-    """The environment with a user's classifier, which takes its time."""
+    """The environment with a user's slow classifier."""
     modules = tmp_path_factory.mktemp("own")
     (modules / "own_classifiers.py").write_text(OWN_CLASSIFIERS)
     (modules / "slow_classifiers.py").write_text(SLOWLY)
@@ -190,7 +190,7 @@ def own(tmp_path_factory, environment) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory, data, own) -> Path:
-    """A set synthesised by one process: twelve shards."""
+    """A set of twelve shards, synthesised by one process."""
     out = tmp_path_factory.mktemp("by_one") / "set"
     ((status, printed),) = ends([start([*SYNTHESIS.split(), "--dataset", data, "--out", out], own)])
     assert status == 0, printed

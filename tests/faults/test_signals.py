@@ -24,7 +24,7 @@ AT_MOST_SECONDS = 300
 
 
 def start(*words: object, directory: Path) -> subprocess.Popen[str]:
-    # Shells have what they start in the background ignore SIGINT, and so would its children.
+    # Shells make background processes ignore SIGINT, and their children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Progress: timed lines where nobody watches, a bar that leaves nothing behind where one does."""
+"""Progress: timed lines in a log, a bar on a terminal that leaves no text."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""A signal during training, at a step of the test's choice: the same bits and lines in the end."""
+"""A signal at a chosen step of a training: the resumed training gives the same bits and lines."""
 
 import json
 import signal
@@ -9,7 +9,7 @@ import pytest
 from experiments.console.signals import stopping_on_signals
 from train.storage.checkpoints import latest_checkpoint
 
-STEPS, TOTAL = 4, 24  # an epoch's, and all
+STEPS, TOTAL = 4, 24  # in an epoch, and in all
 
 
 @pytest.mark.parametrize(

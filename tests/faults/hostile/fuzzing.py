@@ -23,12 +23,12 @@ from tests.soaking import SOAK
 
 SEED = int(os.environ.get("ELICIT_SOAK_SEED", random.SystemRandom().randrange(2**32)))
 EXAMPLES = 1000 if SOAK else 20
-LIMIT_SECONDS = 30.0  # a thousand times what an example takes; for a machine that does much else
+LIMIT_SECONDS = 30.0  # a thousand times the usual; for busy machines
 LIMIT_BYTES = 2**29
 
 
 def fuzzed(test: Callable[..., None]) -> Callable[..., None]:
-    """Runs a test on examples: the same ones every time, or in the soak new ones."""
+    """Runs a test on examples: always the same ones, or new ones in the soak."""
     options = settings(
         max_examples=EXAMPLES,
         derandomize=not SOAK,

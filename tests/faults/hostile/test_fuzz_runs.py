@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory) -> Path:
     return directory
 
 
-# Reading several arrays of which one is broken, TensorStore reports the others to a closed loop.
+# If one of several arrays is broken, TensorStore reports the others to a closed event loop.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("is_digested", [False, True], ids=["damaged", "of others"])
 @fuzzed

@@ -40,7 +40,7 @@ def write_tiny(directory: Path) -> Path:
     }
     shard = write_shard(directory, spec, split="train", index=0, columns=columns)
     commit(directory, spec, {"train": [shard]}, manifest={"note": 1})
-    manifest = directory / "manifest.json"  # its own digest would stop what is to be tried
+    manifest = directory / "manifest.json"  # without its digest, which would hide other checks
     write_json(manifest, read_sealed(manifest))
     return directory
 
@@ -52,7 +52,7 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(tiny, tmp_path_factory) -> Path:
-    """A set of others, without a manifest."""
+    """A set without a manifest, as others write them."""
     directory = tmp_path_factory.mktemp("bare") / "set"
     shutil.copytree(tiny, directory)
     (directory / "manifest.json").unlink()
@@ -60,7 +60,7 @@ def bare(tiny, tmp_path_factory) -> Path:
 
 
 def loaded_with(directory: Path, name: str, content: bytes) -> ImageData | None:
-    """A set with another content of one file, which is put back."""
+    """Loads a set with a changed file, which is restored afterwards."""
     path = directory / name
     whole = path.read_bytes()
     path.write_bytes(content)
@@ -121,7 +121,7 @@ def test_shards_of_others(bare, data):
 
 
 def with_example(directory: Path, path: Path, change: Callable[[Any], None]) -> None:
-    """Writes a shard whose second example is another one."""
+    """Writes a shard with a changed second example."""
     (records,) = iter_records(directory / SHARD)
     example = Example.FromString(records[1])
     change(example.features.feature)
@@ -143,7 +143,7 @@ def test_pngs(bare, tmp_path_factory, data):
     path = tmp_path_factory.mktemp("png") / SHARD
     with_example(bare, path, change)
     found = loaded_with(bare, SHARD, path.read_bytes())
-    if found is not None:  # not all of a PNG is under its checksums' guard
+    if found is not None:  # a PNG's checksums do not cover all of its bytes
         assert found.images.shape == wanted.images.shape
         np.testing.assert_array_equal(found.images[[0, 2, 3]], wanted.images[[0, 2, 3]])
 

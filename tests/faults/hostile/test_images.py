@@ -1,4 +1,4 @@
-"""Images of others in a set: of its size, whole, and PNG or JPEG, or not decoded at all."""
+"""Images of others: only whole PNG or JPEG files of the set's size are decoded."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ SHARD = "tiny-train.array_record-00000"
 
 
 def write_with(directory: Path, *, second: bytes, states_size: bool = True) -> Path:
-    """A set without a manifest, of three images of which the second is one of others."""
+    """Writes a set of three images without a manifest; the second image is given."""
     spec = ImageSetSpec("tiny", ("ant", "bee"), SHAPE)
     images = np.arange(3 * 105, dtype=np.uint8).reshape(3, *SHAPE)
     columns = {"id": ["a", "b", "c"], "image": images, "label": np.array([0, 1, 0])}
@@ -56,7 +56,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png_of(width: int, height: int, rows: bytes) -> bytes:
-    """A PNG that claims a size, whatever it holds."""
+    """Makes a PNG with a size in its header and any rows."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data
@@ -79,7 +79,7 @@ def test_other_formats_are_not(kind, tmp_path):
 @pytest.mark.parametrize("states_size", [True, False])
 @pytest.mark.parametrize("size", [(5, 8), (7, 5), (8000, 8000)])
 def test_an_image_of_another_size_is_not_decoded(size, states_size, tmp_path):
-    """It has no pixels: decoding it would end in another message."""
+    """The image has no pixels, so decoding it would give another message."""
     directory = write_with(tmp_path / "set", second=png_of(*size, b""), states_size=states_size)
     width, height = size
     message = rf"expected images of one size, got .* and \({height}, {width}, 3\) .* {SHARD}"

@@ -73,7 +73,7 @@ FEATURES = {
 
 @pytest.fixture
 def planted(tmp_path, monkeypatch) -> Path:
-    """A module that leaves a trace when it is imported, where Python finds it."""
+    """A module that Python can import, and that then leaves a trace."""
     trace = tmp_path / "trace"
     modules = tmp_path / "modules"
     modules.mkdir()
@@ -151,7 +151,7 @@ def label_of(features: Any) -> Any:
     ],
 )
 def test_classes_and_their_names_agree(names, count, message, tiny):
-    """TFDS itself leaves names that it cannot use out without a word."""
+    """TFDS itself silently drops names that it cannot use."""
     path = tiny / "label.labels.txt"
     path.unlink() if names is None else path.write_bytes(names.encode("latin1"))
     rewrite(tiny / "features.json", lambda f: label_of(f).update(numClasses=count))

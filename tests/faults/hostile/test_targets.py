@@ -1,4 +1,4 @@
-"""Matrices of targets of others: no more is read than they hold, and nothing of theirs is run."""
+"""Matrices of targets of others: bounded memory, and nothing in them is run."""
 
 import resource
 import time

@@ -1,4 +1,4 @@
-"""Names of classes, ids, commands and options of others in reports: words, and nothing else."""
+"""Class names, ids, commands and options of others stay plain text in reports."""
 
 import json
 import re
@@ -30,7 +30,7 @@ RESULT = {
 
 
 class Tags(HTMLParser):
-    """Tags and attributes of a page, and the words between them."""
+    """Collects the tags, attributes and text of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Tags(HTMLParser):
 
 
 def check_page(directory: Path, *, words: str = WORDS) -> None:
-    """A page and its drawings hold no tag that others could have brought."""
+    """Checks that a page and its drawings have no tags from data."""
     page = Tags((directory / "report.html").read_text())
     assert words in "\n".join(page.words)
     assert not {"script", "svg", "iframe", "object", "embed", "base", "link"} & set(page.tags)
@@ -135,7 +135,7 @@ def test_two_tables_of_others(tmp_path, capsys):
 
 
 def check_markdown(page: str) -> None:
-    """No tag outside of code, and rows of as many cells as the header."""
+    """Checks that there are no tags outside of code, and that all rows have the same cells."""
     assert SCRIPT in page  # in the command, which is code
     prose = re.sub(r"(?m)(`+) .*? \1$", "", page)
     assert "<" not in prose

@@ -1,4 +1,4 @@
-"""Several sets made one: order, numbers, and what does not belong together."""
+"""Combined image sets: order, counts, and sets that do not fit together."""
 
 import numpy as np
 import pytest

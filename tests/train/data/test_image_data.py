@@ -1,4 +1,4 @@
-"""Image data read a range at a time, compared with what TFDS gives and with the whole in memory."""
+"""Image data read range by range, compared with TFDS and with the whole split in memory."""
 
 import hashlib
 import tracemalloc
@@ -36,7 +36,7 @@ def columns(size: int, *, start: int, shape: tuple[int, int, int]) -> dict[str, 
 
 
 def write_set(directory, *, sizes=SIZES, shape=(5, 7, 3), extras=EXTRAS):
-    """A set whose shards have other sizes than the parts in which they are read."""
+    """Writes a set whose shards differ in size from the parts that are read."""
     spec = ImageSetSpec("tiny", CLASSES, shape, extras=extras, splits=tuple(sizes))
     shards = {split: [] for split in sizes}
     for split, each in sizes.items():
@@ -52,7 +52,7 @@ def write_set(directory, *, sizes=SIZES, shape=(5, 7, 3), extras=EXTRAS):
 
 @pytest.fixture
 def few_at_once(monkeypatch):
-    """Files and splits are read in parts of sizes that have no common factor."""
+    """Reads files and splits in parts of sizes without a common factor."""
     monkeypatch.setattr(train.data.array_records, "RECORDS_AT_ONCE", 3)
     monkeypatch.setattr(train.data.image_data, "PART_IMAGES", 4)
 
@@ -115,7 +115,7 @@ def test_parts_follow_each_other(tmp_path, size):
 
 
 def digest_of_all(data: ImageData) -> str:
-    """The digest that manifests hold, over all at once."""
+    """Computes the digest that manifests hold, from all data at once."""
     head = repr((data.ids, data.class_names, data.images.shape))
     arrays = [a for a in (data.images, data.labels, data.targets, data.outputs) if a is not None]
     return hashlib.sha256(head.encode() + b"".join(a.tobytes() for a in arrays)).hexdigest()
@@ -154,7 +154,7 @@ def test_an_odd_image_is_found_when_it_is_read(tmp_path):
 
 
 def peak_bytes(work) -> int:
-    """The most that Python and NumPy held at once while some work was done."""
+    """Gives the peak of Python's and NumPy's memory during some work."""
     tracemalloc.start()
     work()
     _, peak = tracemalloc.get_traced_memory()
@@ -163,13 +163,13 @@ def peak_bytes(work) -> int:
 
 
 def test_the_memory_of_reading_does_not_grow_with_the_set(tmp_path, monkeypatch):
-    """A single file of few and one of many large images; a part is 8 of them."""
+    """A file of few large images and a file of many, read in parts of 8."""
     monkeypatch.setattr(train.data.array_records, "RECORDS_AT_ONCE", 8)
     monkeypatch.setattr(train.data.image_data, "PART_IMAGES", 8)
     shape, peaks = (64, 96, 3), {}
     for count in (16, 128):
         place = write_set(tmp_path / str(count), sizes={"train": (count,)}, shape=shape, extras=())
         peaks[count] = peak_bytes(lambda place=place: data_digest(open_images(place)))
-    # How many parts are held at once depends on the threads that decode them.
+    # The number of parts in memory depends on the decoding threads.
     assert peaks[128] - peaks[16] < 0.2 * (128 - 16) * np.prod(shape)
     assert peaks[128] < 50 * np.prod(shape)

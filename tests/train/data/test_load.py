@@ -1,4 +1,4 @@
-"""Image data in memory, compared with what TFDS and scikit-learn themselves give."""
+"""Image data in memory, compared with what TFDS and scikit-learn read."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def columns(size: int, *, start: int = 0) -> dict:
 
 @pytest.fixture
 def directory(tmp_path):
-    """NAME/VERSION below a data directory; train has two shards, test one."""
+    """A set in NAME/VERSION of a data directory; train has two shards, test has one."""
     place = tmp_path / "tiny" / "1.0.0"
     sizes = {"train": (4, 3), "test": (2,)}
     shards = {

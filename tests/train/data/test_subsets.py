@@ -1,4 +1,4 @@
-"""Small data sets: which images are drawn, and what the draw does not depend on."""
+"""Small data sets: the images that are drawn, and what the draw must not depend on."""
 
 import jax
 import numpy as np

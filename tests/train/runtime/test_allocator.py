@@ -1,4 +1,4 @@
-"""The process's memory settings, each in a process of its own."""
+"""Settings of the allocator, each tested in its own process."""
 
 import platform
 import subprocess

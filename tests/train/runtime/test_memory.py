@@ -1,4 +1,4 @@
-"""Memory: what XLA plans, what fits, and what is said where it does not."""
+"""Memory: XLA's plan, the check of a batch, and the messages if it does not fit."""
 
 import functools
 
@@ -57,7 +57,7 @@ def test_a_batch_that_fits_is_nothing_to_speak_of(monkeypatch):
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        # 5 GiB are left for the batch, of which an image takes 1/4 GiB.
+        # 5 GiB are left for the batch; an image takes 1/4 GiB.
         (Footprint(11 * GIB, GIB, 40), "batch of 40 .*11 GiB.* has 6 GiB; about 20 would fit"),
         (Footprint(11 * GIB, 7 * GIB, 40), "has 6 GiB; not even one image would fit"),
         (Footprint(7 * GIB, 7 * GIB, 40), "not even one image would fit"),

@@ -118,7 +118,7 @@ def test_keys_and_arrays_lie_whole_on_a_mesh():
 )
 def test_an_error_of_a_step_taken_together_means_that_a_process_is_lost(error, monkeypatch):
     with pytest.raises(type(error)), naming_lost_processes():
-        raise error  # alone, it is what it is
+        raise error  # a single process keeps its error
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     lost = pytest.raises(LostProcessError, match="process 0 of 2 has lost another one")
     with lost, naming_lost_processes():

@@ -1,4 +1,4 @@
-"""Checkpoints: what was saved comes back, and damage does not go unseen."""
+"""Checkpoints: saved arrays come back, and damage is noticed."""
 
 import resource
 import shutil
@@ -186,7 +186,7 @@ def test_a_good_one_stays_until_the_next_is_whole(two_checkpoints, tmp_path, mon
 
 @pytest.fixture
 def small_files():
-    """No file of more than 20,000 bytes can be written."""
+    """Limits files to 20,000 bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     yield
@@ -196,7 +196,7 @@ def small_files():
 @pytest.mark.usefixtures("small_files")
 def test_many_arrays_that_cannot_be_written_are_one_error_and_nothing_else(tmp_path, capfd):
     arrays = np.random.default_rng(0).normal(size=(40, 1000))
-    for step in range(5):  # which of the writes fails first differs
+    for step in range(5):  # the first write to fail is not always the same
         with pytest.raises(OSError, match=rf"File too large: .*{step}'"):
             save_checkpoint(tmp_path, step, {str(i): array for i, array in enumerate(arrays)})
     assert capfd.readouterr().err == ""
@@ -225,7 +225,9 @@ def test_what_a_killed_writer_left_is_removed_and_the_newest_two_are_kept(
 ):
     directory = tmp_path / "run"
     shutil.copytree(two_checkpoints, directory)
-    shutil.copytree(directory / "1", directory / "0")  # its digests were the first to go
+    shutil.copytree(
+        directory / "1", directory / "0"
+    )  # without its digests, which are removed first
     (directory / "3.orbax-checkpoint-tmp").mkdir()
     (directory / ".3.json.partial").touch()
     remove_damaged(directory)

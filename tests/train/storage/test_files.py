@@ -1,4 +1,4 @@
-"""Files: a failed write is named, whoever noticed, and a change of what is sealed is seen."""
+"""Files: an error of writing names the file, and a change in a sealed file is noticed."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ LIMIT_BYTES = 2_000
 
 @pytest.fixture
 def limited():
-    """No file can grow beyond `LIMIT_BYTES`, as where a disk is full."""
+    """Limits files to `LIMIT_BYTES`, like a full disk."""
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, usual[1]))
     yield

@@ -1,4 +1,4 @@
-"""Run directories: what may go on, and what a run leaves behind."""
+"""Run directories: which runs may resume, and which files a run writes."""
 
 import hashlib
 import json
@@ -138,7 +138,7 @@ def test_metrics_are_restored_and_what_was_lost_is_named(tmp_path):
 
 @pytest.fixture
 def complete(tmp_path):
-    """A run of two files beside its result."""
+    """A run with two files and a result."""
     open_run(tmp_path, Config())
     append_metrics(tmp_path, {"epoch": 1})
     (tmp_path / "deep").mkdir()
