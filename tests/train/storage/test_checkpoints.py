@@ -225,9 +225,7 @@ def test_what_a_killed_writer_left_is_removed_and_the_newest_two_are_kept(
 ):
     directory = tmp_path / "run"
     shutil.copytree(two_checkpoints, directory)
-    shutil.copytree(
-        directory / "1", directory / "0"
-    )  # without its digests, which are removed first
+    shutil.copytree(directory / "1", directory / "0")  # its digests are removed first
     (directory / "3.orbax-checkpoint-tmp").mkdir()
     (directory / ".3.json.partial").touch()
     remove_damaged(directory)
