@@ -1,15 +1,14 @@
-"""Images on their way into a set: columns of any number of rows, cut to shards of one size."""
+"""Features of images on their way into a set, as columns with one row an image."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 SHARD_IMAGES = 1024
-"""In a file of a set: 2 MiB of CIFAR-10 as PNG. A job's memory holds one or two such shards."""
+"""Images in a shard: 2 MiB of CIFAR-10 as PNG. A job holds one or two shards in memory."""
 
 Columns = dict[str, Any]
-"""Features of images by name, each an array or a list with one row an image."""
+"""Features by name, each an array or a list with one row an image."""
 
 
 def count_rows(columns: Columns) -> int:
@@ -18,7 +17,7 @@ def count_rows(columns: Columns) -> int:
 
 
 def join_columns(first: Columns, second: Columns) -> Columns:
-    """Puts the images of the second, if any, after those of the first, if any."""
+    """Appends the images of the second to those of the first; either may be empty."""
     if not (first and second):
         return first or second
     return {name: _join(column, second[name]) for name, column in first.items()}
@@ -29,26 +28,6 @@ def _join(first: Any, second: Any) -> Any:
 
 
 def split_columns(columns: Columns, count: int) -> tuple[Columns, Columns]:
-    """The first `count` images, and the others."""
+    """Splits off the first `count` images; gives them, and the others."""
     first = {name: column[:count] for name, column in columns.items()}
     return first, {name: column[count:] for name, column in columns.items()}
-
-
-def in_shards(parts: Iterable[Columns]) -> Iterator[Columns]:
-    """Cuts images that come in parts to shards.
-
-    Args:
-        parts: of any sizes; what makes them one by one needs the memory of one.
-
-    Yields:
-        The shards, in order, of `SHARD_IMAGES` images but for the last one; none where there is no
-        image.
-    """
-    rest: Columns = {}
-    for part in parts:
-        rest = join_columns(rest, part)
-        while count_rows(rest) >= SHARD_IMAGES:
-            shard, rest = split_columns(rest, SHARD_IMAGES)
-            yield shard
-    if count_rows(rest):
-        yield rest

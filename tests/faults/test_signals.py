@@ -132,7 +132,7 @@ def test_a_training_stops_after_the_steps_at_hand(tmp_path):
 
 
 def test_a_synthesis_stops_at_once_and_keeps_its_finished_batches(tmp_path):
-    """How it goes on is tried batch by batch in `tests/experiments/test_kept_batches.py`."""
+    """How it goes on is tried in `tests/experiments/synthesis/test_saved_batches.py`."""
     (tmp_path / "pixels.py").write_text(TEN_PIXELS)
     out = tmp_path / "set"
     process = start(*ELICIT, *SYNTHESIZE, "--out", out, directory=tmp_path)
