@@ -28,8 +28,7 @@ import numpy as np
 import tyro
 
 import train.data.access
-from experiments.data.columns import SHARD_IMAGES, Columns
-from experiments.data.resumable_set import SPLIT, ResumableSet
+from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet
 from experiments.gan.sample import GanSampleConfig, sample_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from experiments.synthesis.rule_options import RuleConfig

@@ -8,8 +8,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from experiments.data.columns import Columns
-from experiments.data.resumable_set import SPLIT, ResumableSet
+from experiments.data.resumable_set import SPLIT, Columns, ResumableSet
 from imgopt.errors import InputError
 from train.augmentation import check_crop, crop_and_zoom
 from train.data.load import ImageData, data_digest, load_images

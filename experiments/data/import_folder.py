@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,10 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from tyro.conf import Positional
 
-from experiments.data.columns import Columns
-from experiments.data.resumable_set import ResumableSet
+from experiments.data.resumable_set import Columns, ResumableSet
 from imgopt.errors import InputError
-from train.data.load import ImageData, data_digest
+from train.data.image_data import ImageData, take_images
+from train.data.load import data_digest
 from train.data.spec import ImageSetSpec
 from train.data.subsets import shuffled_classes
 
@@ -66,14 +67,14 @@ def import_folder(config: ImportConfig) -> None:
     pictures, unreadable = _read_folder(config.folder, config.size)
     for file, reason in unreadable:
         print(f"unreadable: {file}: {reason}", file=sys.stderr)
-    columns = _picture_columns(pictures, spec.class_names)
-    splits = _split_columns(columns, len(spec.class_names), config)
-    image_set = ResumableSet(config.out, spec, _identity(config, spec, columns, unreadable))
+    data = _as_data(pictures, spec.class_names)
+    splits = _draw_splits(data, config)
+    image_set = ResumableSet(config.out, spec, _identity(config, spec, data, unreadable))
     if image_set.is_complete():
         return
     with image_set.open_for_writing():
-        image_set.write_shards({split: [lambda part=part: part] for split, part in splits.items()})
-    counts = ", ".join(f"{len(part['label']):,} {split}" for split, part in splits.items())
+        image_set.write_shards({split: [partial(_columns, own)] for split, own in splits.items()})
+    counts = ", ".join(f"{len(own.labels):,} {split}" for split, own in splits.items())
     found = f"{len(spec.class_names)} classes, {len(unreadable)} unreadable files"
     print(f"{config.out}: {counts}, {found}")
 
@@ -203,24 +204,24 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _picture_columns(pictures: Sequence[Picture], class_names: Sequence[str]) -> Columns:
+def _as_data(pictures: Sequence[Picture], class_names: tuple[str, ...]) -> ImageData:
     number = {name: label for label, name in enumerate(class_names)}
-    return {
-        "id": np.array([picture.file for picture in pictures], object),
-        "image": np.stack([picture.image for picture in pictures]),
-        "label": np.array(
-            [number[picture.file.partition("/")[0]] for picture in pictures], np.int32
-        ),
-    }
+    labels = [number[picture.file.partition("/")[0]] for picture in pictures]
+    return ImageData(
+        images=np.stack([picture.image for picture in pictures]),
+        labels=np.array(labels, np.int32),
+        ids=tuple(picture.file for picture in pictures),
+        class_names=class_names,
+    )
 
 
-def _split_columns(columns: Columns, num_classes: int, config: ImportConfig) -> dict[str, Columns]:
+def _draw_splits(data: ImageData, config: ImportConfig) -> dict[str, ImageData]:
     """Draws the same share of every class for the split test; both splits keep the order."""
     if config.test_fraction == 0:
-        return {"train": columns}
-    is_test = np.zeros(len(columns["label"]), bool)
+        return {"train": data}
+    is_test = np.zeros(len(data.labels), bool)
     key = jax.random.key(config.key)
-    for own in shuffled_classes(key, columns["label"], num_classes=num_classes):
+    for own in shuffled_classes(key, data.labels, num_classes=len(data.class_names)):
         # A class must not vanish from training.
         count = min(round(config.test_fraction * len(own)), len(own) - 1)
         is_test[own[:count]] = True
@@ -230,10 +231,11 @@ def _split_columns(columns: Columns, num_classes: int, config: ImportConfig) -> 
             "draws none of so few; raise it or leave it out"
         )
     masks = {"train": ~is_test, "test": is_test}
-    return {
-        split: {name: column[mask] for name, column in columns.items()}
-        for split, mask in masks.items()
-    }
+    return {split: take_images(data, np.flatnonzero(mask)) for split, mask in masks.items()}
+
+
+def _columns(data: ImageData) -> Columns:
+    return {"id": data.ids, "image": data.images, "label": data.labels}
 
 
 def _set_name(folder: Path) -> str:
@@ -243,10 +245,9 @@ def _set_name(folder: Path) -> str:
 
 
 def _identity(
-    config: ImportConfig, spec: ImageSetSpec, columns: Columns, unreadable: Sequence[Unreadable]
+    config: ImportConfig, spec: ImageSetSpec, data: ImageData, unreadable: Sequence[Unreadable]
 ) -> dict[str, Any]:
     """Everything that the set's bytes depend on."""
-    data = ImageData(columns["image"], columns["label"], tuple(columns["id"]), spec.class_names)
     return {
         "name": spec.name,
         "source": str(config.folder),

@@ -18,14 +18,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.data.columns import Columns
 from experiments.data.saved_batches import remove_batches
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec, ShardRecord, shard_path
 from train.data.verify import (
     ADDED_FIELDS,
     MANIFEST_FILE,
-    description_problems,
     read_manifest,
     shard_problem,
     verify,
@@ -33,6 +31,12 @@ from train.data.verify import (
 from train.data.write import commit, uncommit, write_shard
 from train.storage.runs import CONFIG_FILE, as_json, differences, open_run
 from train.storage.strict_json import SEAL, read_json, read_sealed, write_sealed
+
+Columns = dict[str, Any]
+"""Features of images by name, each an array or a list with one row an image."""
+
+SHARD_IMAGES = 1024
+"""Images in a shard: 2 MiB of CIFAR-10 as PNG. A job holds one or two shards in memory."""
 
 SPLIT = "train"
 """Split of a generated set: its images are meant for training, whatever they were made from."""
@@ -86,23 +90,13 @@ class ResumableSet:
         self._committed: dict[str, Shard] = {}
 
     def is_complete(self) -> bool:
-        """Whether the whole set exists already; prints a line if it does.
+        """Whether the whole, undamaged set exists already; prints a line if it does.
 
         Raises:
             InputError: the directory holds another set or other files; the message says what
                 differs.
-
-        Warns:
-            UserWarning: the set was complete and is damaged; the message names the files.
         """
-        if not self._is_begun() or not (self.directory / MANIFEST_FILE).is_file():
-            return False
-        problems = self._problems()
-        if problems:
-            warnings.warn(
-                f"{self.directory} is damaged and is made again: {'; '.join(problems)}",
-                stacklevel=2,
-            )
+        if not self._is_begun() or not self._is_committed() or self._problems():
             return False
         self.finish()
         print(f"{self.directory} is complete; nothing to do")
@@ -119,13 +113,19 @@ class ResumableSet:
             InputError: the directory holds another set or other files.
 
         Warns:
-            UserWarning: the manifest or other metadata are damaged.
+            UserWarning: the set was complete and is damaged; the message names the files.
         """
         if not self._is_begun():
             open_run(self.directory, self.identity, check=check)
         elif not (self.directory / CONFIG_FILE).is_file():
             write_sealed(self.directory / CONFIG_FILE, self.identity)
-        self._committed = self._committed_shards()
+        if self._is_committed():
+            if problems := self._problems():
+                named = "; ".join(problems)
+                warnings.warn(f"{self.directory} is damaged; made again: {named}", stacklevel=2)
+            with contextlib.suppress(InputError):  # the manifest is among the problems
+                shards = (read_manifest(self.directory) or {})["shards"]
+                self._committed = {shard["file"]: Shard(_record(shard), {}) for shard in shards}
 
     def uncommit(self, shards: Iterable[Shard]) -> None:
         """Turns a complete set into an unfinished one.
@@ -266,13 +266,13 @@ class ResumableSet:
 
     def _is_begun(self) -> bool:
         """Whether this set exists, complete or not; False for a new or empty directory."""
-        config, manifest = self.directory / CONFIG_FILE, self.directory / MANIFEST_FILE
+        config = self.directory / CONFIG_FILE
         if config.is_file():
             found = read_sealed(config)
-        elif manifest.is_file():  # written by an older version
+        elif self._is_committed():  # by an older version
             fields = read_manifest(self.directory) or {}
             found = {name: value for name, value in fields.items() if name not in ADDED_FIELDS}
-        elif not self.directory.exists() or _is_empty(self.directory):
+        elif _is_empty(self.directory):
             return False
         else:
             raise InputError(
@@ -288,9 +288,13 @@ class ResumableSet:
             )
         return True
 
+    def _is_committed(self) -> bool:
+        return (self.directory / MANIFEST_FILE).is_file()
+
     def _problems(self) -> list[str]:
-        """Names every damaged or missing file of a set that has a manifest."""
-        problems = []
+        """Names the damaged and missing files of a committed set."""
+        missing = [name for name in self._side_files if not (self.directory / name).is_file()]
+        problems = [f"{name}: missing" for name in missing]
         try:
             problems += verify(self.directory)
             if SEAL not in read_json(self.directory / MANIFEST_FILE):
@@ -299,20 +303,7 @@ class ResumableSet:
                 read_sealed(path)
         except InputError as error:
             problems.append(str(error))
-        missing = (name for name in self._side_files if not (self.directory / name).is_file())
-        return problems + [f"{name}: missing" for name in missing]
-
-    def _committed_shards(self) -> dict[str, Shard]:
-        """Reads the manifest's shards, by file name; none if it is missing or damaged."""
-        try:
-            manifest = read_manifest(self.directory) or {"shards": []}
-            if problems := description_problems(self.directory, manifest):
-                named = f"{self.directory}: {'; '.join(problems)}"
-                warnings.warn(f"written again in {named}", stacklevel=3)
-        except InputError as error:
-            warnings.warn(f"written again: {error}", stacklevel=3)
-            return {}
-        return {shard["file"]: Shard(_record(shard), {}) for shard in manifest["shards"]}
+        return problems
 
     def _note(self, file: str) -> Path:
         return self.directory / f"{file.replace('.array_record', '')}.note.json"
@@ -339,7 +330,7 @@ def _record(fields: Mapping[str, Any]) -> ShardRecord:
 
 
 def _is_empty(directory: Path) -> bool:
-    """Whether a directory holds nothing but temporary files of a killed command."""
-    return directory.is_dir() and all(
-        path.name.endswith(".partial") for path in directory.iterdir()
-    )
+    """Whether a directory is missing, or holds only temporary files of a killed command."""
+    if directory.exists() and not directory.is_dir():
+        return False
+    return all(path.name.endswith(".partial") for path in directory.glob("*"))

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from experiments.data.columns import SHARD_IMAGES, Columns, count_rows, join_columns, split_columns
-from experiments.data.resumable_set import NOTES, ResumableSet, Shard
+import numpy as np
+
+from experiments.data.resumable_set import NOTES, SHARD_IMAGES, Columns, ResumableSet, Shard
 
 
 class Round(NamedTuple):
@@ -44,12 +45,12 @@ def write_rounds(
     rest: Columns = {}
     after = before
     for each in rounds_from(before):
-        _, new = split_columns(each.columns, used)
-        rest, after, used = join_columns(rest, new), each.after, 0
-        while count_rows(rest) >= (1 if each.is_last else SHARD_IMAGES):
-            columns, rest = split_columns(rest, SHARD_IMAGES)
+        _, new = _split(each.columns, used)
+        rest, after, used = _join(rest, new), each.after, 0
+        while _count(rest) >= (1 if each.is_last else SHARD_IMAGES):
+            columns, rest = _split(rest, SHARD_IMAGES)
             # All that is left comes from this round: earlier ones left less than a shard.
-            used_here = count_rows(each.columns) - count_rows(rest)
+            used_here = _count(each.columns) - _count(rest)
             made_from = {"before": each.before, "used": used_here}
             shards.append(image_set.write(split, len(shards), columns, made_from=made_from))
     return shards, after
@@ -62,3 +63,25 @@ def _leading_shards(image_set: ResumableSet, split: str) -> Iterator[Shard]:
         if shard is None or not shard.made_from:
             return
         yield shard
+
+
+def _count(columns: Columns) -> int:
+    return len(columns["label"]) if columns else 0
+
+
+def _join(first: Columns, second: Columns) -> Columns:
+    """Appends the second images to the first ones; either may be empty."""
+    if not (first and second):
+        return first or second
+    return {
+        name: np.concatenate([column, second[name]])
+        if isinstance(column, np.ndarray)
+        else [*column, *second[name]]
+        for name, column in first.items()
+    }
+
+
+def _split(columns: Columns, count: int) -> tuple[Columns, Columns]:
+    """Gives the first `count` images, and the others."""
+    first = {name: column[:count] for name, column in columns.items()}
+    return first, {name: column[count:] for name, column in columns.items()}

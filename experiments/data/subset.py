@@ -6,8 +6,7 @@ from pathlib import Path
 
 import jax
 
-from experiments.data.columns import Columns
-from experiments.data.resumable_set import ResumableSet
+from experiments.data.resumable_set import Columns, ResumableSet
 from imgopt.errors import InputError
 from train.data.combine import pool_by_id
 from train.data.load import ImageData, data_digest, load_images

@@ -19,8 +19,7 @@ from jaxtyping import Int, Int64, UInt8
 from tyro.conf import arg
 
 from experiments.console.progress import Progress
-from experiments.data.columns import Columns
-from experiments.data.resumable_set import SPLIT, ResumableSet
+from experiments.data.resumable_set import SPLIT, Columns, ResumableSet
 from experiments.data.rounds import Round, write_rounds
 from experiments.gan.select_report import (
     SELECTION_FILE,

@@ -7,8 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.data.columns import SHARD_IMAGES, Columns
-from experiments.data.resumable_set import SPLIT, ResumableSet
+from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet
 from experiments.gan.select_report import (
     SELECTION_FILE,
     Outcome,

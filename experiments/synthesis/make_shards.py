@@ -17,8 +17,7 @@ from jaxtyping import Float, UInt8
 import imgopt
 from experiments.classifier.source import ClassifierSource
 from experiments.console.progress import Progress
-from experiments.data.columns import Columns
-from experiments.data.resumable_set import SPLIT, ResumableSet, Shard
+from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, Shard
 from experiments.data.saved_batches import Batch, load_batch, save_batch
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader

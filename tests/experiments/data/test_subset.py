@@ -101,7 +101,7 @@ def test_the_same_command_again_does_nothing(subset, data, elicit, contents, cap
     assert contents(subset) == before
 
 
-@pytest.mark.filterwarnings("default:.* is damaged and is made again", "default:made again")
+@pytest.mark.filterwarnings("default:.* is damaged; made again", "default:made again")
 def test_a_damaged_set_is_made_again(data, tmp_path, elicit, contents, capsys):
     out = tmp_path / "small"
     assert elicit("data", "subset", "--dataset", data, "--out", out, *COUNTS) == 0
@@ -109,7 +109,7 @@ def test_a_damaged_set_is_made_again(data, tmp_path, elicit, contents, capsys):
     (out / "subset-test.array_record-00000-of-00001").unlink()
     assert elicit("data", "subset", "--dataset", data, "--out", out, *COUNTS) == 0
     said = capsys.readouterr().err
-    assert "is damaged and is made again: subset-test.array_record-00000-of-00001: missing" in said
+    assert "is damaged; made again: subset-test.array_record-00000-of-00001: missing" in said
     assert contents(out) == before
 
 
