@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/million.py [--images 1000000] [--jobs write synthesize gan-sample]
 
-Makes up a source of 8×8 images, synthesises a set from it, and samples another one of 16×16 from an
-untrained DCGAN, each in a process of its own and by the code behind the commands. Prints JSON: each
-job's peak resident memory at its beginning, when a quarter, half and all of the images lay on disk,
-and at its end, which includes summary and report.
+Makes a source of random 8×8 images, synthesises a set from it, and samples a set of 16×16 images
+from an untrained DCGAN. Each job runs in a process of its own, by the code behind the commands.
+Prints JSON: each job's peak resident memory at its beginning, when a quarter, half and all of the
+images are on disk, and at its end, after summary and report.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,15 +27,14 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.data.columns import SHARD_IMAGES
-from experiments.data.growing_set import SET
+import train.data.access
+from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet
 from experiments.gan.sample import GanSampleConfig, sample_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from experiments.synthesis.rule_options import RuleConfig
 from gans.dcgan import DcganConfig, Generator, draw_noise
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
 from train.data.spec import ImageSetSpec
-from train.data.write import write_splits
 from train.runtime.allocator import keep_memory
 from train.storage.checkpoints import save_checkpoint
 from train.storage.runs import as_json, environment
@@ -51,28 +51,28 @@ KIB_OF_MAXRSS = 1 / 1024 if sys.platform == "darwin" else 1
 
 @dataclass(frozen=True)
 class MillionConfig:
-    """Host memory while a job writes a million images."""
+    """Measures host memory while a job writes a million images."""
 
     images: int = 1_000_000
-    """Of each job; a multiple of the 10 classes."""
+    """Images that each job writes; a multiple of the 10 classes."""
     jobs: tuple[Job, ...] = ("write", "synthesize", "gan-sample")
-    """Which to run; synthesize is from what write wrote."""
+    """Jobs to run; synthesize reads what write has written."""
     directory: Path | None = None
-    """Where the sets go, 2 GB for a million; a temporary directory by default."""
+    """Directory of the sets, which take 2 GB for a million images; by default a temporary one."""
 
 
 def classify(images: jax.Array) -> jax.Array:
-    """A classifier that costs nothing: a logit is the mean of every tenth pixel."""
+    """A classifier that costs almost nothing: each logit is the mean of every tenth pixel."""
     pixels, count = images.reshape(len(images), -1), len(CLASS_NAMES)
     return 20 * jnp.stack([pixels[:, i::count].mean(1) for i in range(count)], axis=1)
 
 
 def write(directory: Path, images: int) -> None:
-    """Writes the source shard by shard, as the commands that convert data do."""
+    """Writes the source shard by shard, as the commands that make data sets do."""
     spec = ImageSetSpec("made_up", CLASS_NAMES, (SIZE_PX, SIZE_PX, 3))
     starts = range(0, images, SHARD_IMAGES)
 
-    def make_shard(start: int) -> dict[str, Any]:
+    def make_shard(start: int) -> Columns:
         rows = range(start, min(start + SHARD_IMAGES, images))
         random = np.random.default_rng(start)
         return {
@@ -81,12 +81,14 @@ def write(directory: Path, images: int) -> None:
             "label": np.array(rows) % len(CLASS_NAMES),
         }
 
-    shards = map(make_shard, starts)
-    write_splits(directory, spec, {"train": shards}, num_shards=len(starts), manifest={})
+    image_set = ResumableSet(directory, spec, {"images": images})
+    with image_set.open_for_writing():
+        image_set.write_shards({SPLIT: [partial(make_shard, start) for start in starts]})
 
 
 def synthesize(directory: Path, images: int) -> None:
-    """`elicit synthesize`, one update an image."""
+    """`elicit synthesize` with one update an image; the originals are not held in memory."""
+    train.data.access.MEMORY_SHARE = 0.0
     config = SynthesizeConfig(
         classifier=f"{Path(__file__).stem}:classify",
         dataset=str(directory.with_name("write")),
@@ -100,7 +102,7 @@ def synthesize(directory: Path, images: int) -> None:
 
 
 def gan_sample(directory: Path, images: int) -> None:
-    """`elicit gan sample` from a small DCGAN of the first weights."""
+    """`elicit gan sample` from a small, untrained DCGAN."""
     config = DcganConfig(image_size=16, num_classes=len(CLASS_NAMES), noise_dim=8, width=2)
     noise = draw_noise(jax.random.key(0), 1, noise_dim=config.noise_dim)
     variables = Generator(config).init(jax.random.key(1), noise, jnp.zeros(1, int), train=False)
@@ -124,16 +126,13 @@ def peak_mib() -> float:
 
 
 def count_shards(directory: Path) -> int:
-    """Shards on disk; those of a set that takes its name at the end lie beside it until then."""
-    unfinished = directory.with_name(f".{directory.name}.partial") / SET
-    with contextlib.suppress(FileNotFoundError):  # renamed meanwhile: the next look will tell
-        return sum(len(list(place.glob("*.array_record-*"))) for place in (directory, unfinished))
-    return 0
+    """Number of shards of a set on disk, finished or not."""
+    return len(list(directory.glob("*.array_record-*")))
 
 
 @contextlib.contextmanager
 def watch(directory: Path, shards: int) -> Iterator[dict[str, float]]:
-    """Notes the peak so far each time that another share of the shards lies on disk."""
+    """Records the peak memory whenever another share of the shards is on disk."""
     peaks = {"start": peak_mib()}
     done = threading.Event()
 

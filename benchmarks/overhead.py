@@ -1,11 +1,11 @@
-"""What holding up costs: checkpoints and digests beside the work that they protect.
+"""Measures what checkpoints and digests cost, as a share of the work that they protect.
 
 Usage: python benchmarks/overhead.py [--network vgg16] [--batch-size 256]
 
-Prints JSON. A training saves a checkpoint a minute, so what one costs, against that minute, is
-its share. A synthesis keeps every finished batch and digests every shard; its share is against the
-time that the batch's updates take here, with the network named. What is aimed at is below 2% of
-each; the exit status is 1 where that is missed.
+Prints JSON. A training saves a checkpoint every minute, so its share is the time of one checkpoint
+over a minute. A synthesis saves every finished batch and digests every shard; its share is that
+time over the time of the batch's updates with the given network. The aim is below 2% for both; the
+exit status is 1 if it is missed.
 """
 
 import functools
@@ -23,7 +23,7 @@ import tyro
 from timing import Call, Spread, spread, timed
 
 import imgopt
-from experiments.synthesis.kept_batches import keep_batch
+from experiments.data.saved_batches import save_batch
 from experiments.training.session import CHECKPOINT_EVERY_SECONDS
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, classify_function
@@ -34,7 +34,7 @@ from train.storage.files import sha256_of
 from train.storage.runs import environment
 
 AIM = 0.02
-"""Largest share."""
+"""Largest share allowed."""
 
 IMAGE_SHAPE = (32, 32, 3)
 
@@ -44,36 +44,36 @@ class OverheadConfig:
     """Measures what checkpoints and digests cost."""
 
     network: NetworkName = "vgg16"
-    """Whose training and synthesis are protected."""
+    """Network that is trained and used for synthesis."""
     width: float = 1.0
-    """Factor on its channel counts."""
+    """Factor on the network's channel counts."""
     batch_size: int = 256
     """Images in a batch of the synthesis."""
     updates: int = 100
-    """Of each image."""
+    """Updates of each image."""
     updates_timed: int = 5
-    """Updates that are run; the time of all of them is in proportion."""
+    """Updates that are run; the time of all updates is taken in proportion."""
     rounds: int = 7
-    """Measurements of each kind."""
+    """Number of measurements of each kind."""
 
 
 def measure(rounds: int, call: Call) -> Spread:
-    """Seconds of so many calls, after one that does not count."""
+    """Times a number of calls, in seconds, after one call that does not count."""
     call()
     return spread([timed(call)[0] for _ in range(rounds)])
 
 
 def spec_of(config: OverheadConfig) -> ClassifierSpec:
-    """A classifier of CIFAR-10's images."""
+    """Describes a classifier of CIFAR-10's images."""
     names = tuple(str(label) for label in range(10))
     return ClassifierSpec(config.network, config.width, names, IMAGE_SHAPE, (0.5,) * 3, (0.25,) * 3)
 
 
 def measure_checkpoint(config: OverheadConfig, directory: Path) -> dict[str, Any]:
-    """A checkpoint of a training, and its share of the minute until the next one."""
+    """Measures a training's checkpoint, and its share of the minute until the next one."""
     learner = ClassifierLearner(spec_of(config), TrainConfig())
     random = np.random.default_rng(0)
-    # As after some training: Orbax would compress the zeros of a first state away.
+    # Random numbers, as after some training: Orbax compresses the zeros of a first state.
     state = jax.tree.map(
         lambda leaf: random.normal(size=leaf.shape).astype(leaf.dtype),
         jax.eval_shape(learner.initial, jax.random.key(0)),
@@ -91,7 +91,7 @@ def measure_checkpoint(config: OverheadConfig, directory: Path) -> dict[str, Any
 
 
 def measure_synthesis(config: OverheadConfig, directory: Path) -> dict[str, Any]:
-    """A batch of a synthesis, what keeping and digesting it take, and their share."""
+    """Measures a batch of a synthesis, its saving and its digest, and their share."""
     spec = spec_of(config)
     initialise = functools.partial(spec.build().init, train=False)
     variables = jax.jit(initialise)(jax.random.key(0), jnp.zeros((1, *IMAGE_SHAPE)))
@@ -110,18 +110,18 @@ def measure_synthesis(config: OverheadConfig, directory: Path) -> dict[str, Any]
     shard.write_bytes(images.tobytes())  # PNGs of natural images are somewhat smaller
     batch = {"image": images, "outputs": targets}
     batch_seconds = measure(config.rounds, work).median / config.updates_timed * config.updates
-    keeping = measure(config.rounds, lambda: keep_batch(shard, 0, batch, {}))
+    saving = measure(config.rounds, lambda: save_batch(shard, 0, batch, {}))
     digests = measure(config.rounds, lambda: sha256_of(shard))
     return {
         "batch_seconds": batch_seconds,
-        "keeping_seconds": keeping._asdict(),
+        "keeping_seconds": saving._asdict(),
         "digests_seconds": digests._asdict(),
-        "share": (keeping.median + digests.median) / batch_seconds,
+        "share": (saving.median + digests.median) / batch_seconds,
     }
 
 
 def main(config: OverheadConfig) -> int:
-    """Measures, prints, and tells whether the aim is met."""
+    """Measures and prints; gives the exit status."""
     keep_memory()
     with tempfile.TemporaryDirectory() as scratch:
         found = {

@@ -4,8 +4,9 @@ import re
 import sys
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,25 +16,26 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from tyro.conf import Positional
 
+from experiments.data.resumable_set import Columns, ResumableSet
 from imgopt.errors import InputError
+from train.data.image_data import ImageData, take_images
+from train.data.load import data_digest
 from train.data.spec import ImageSetSpec
 from train.data.subsets import shuffled_classes
-from train.data.write import write_splits
-from train.storage.files import building_directory
 
 
 @dataclass(frozen=True)
 class ImportConfig:
-    """Makes a data set of a folder of pictures (PNG or JPEG), one subfolder a class."""
+    """Makes a data set from a folder of pictures (PNG or JPEG) with one subfolder a class."""
 
     folder: Positional[Path]
-    """The folder; its subfolders' names are the names of the classes."""
+    """The folder; the names of its subfolders are the names of the classes."""
     out: Path
     """The directory of the new data set."""
     size: int = 32
-    """Height and width of the images in pixels: the middle of the picture, scaled down or up."""
+    """Height and width of the images in pixels. A picture's middle square is scaled to it."""
     name: str | None = None
-    """Name of the data set; by default that of the folder."""
+    """Name of the data set; by default the name of the folder."""
     test_fraction: float = 0.0
     """Share of each class's pictures that becomes the split test, in [0, 1)."""
     key: int = 0
@@ -43,14 +45,16 @@ class ImportConfig:
 def import_folder(config: ImportConfig) -> None:
     """Turns a folder of pictures into an image set; unreadable files are listed, not fatal.
 
-    The id of an image is its class and file name, such as "ship/0001.jpg".
+    The id of an image is its class and file name, such as "ship/0001.jpg". The same command on the
+    same pictures does nothing once the set is complete.
 
     Args:
         config: the options.
 
     Raises:
-        InputError: no such folder; no class, or one without a readable picture; an existing `out`;
-            a size below 1; a fraction outside [0, 1) or too small to draw anything.
+        InputError: there is no such folder, no class, or a class without a readable picture; `out`
+            holds something else; the size is below 1; the fraction is outside [0, 1) or too small
+            to draw a picture.
     """
     _check_import(config)
     spec = ImageSetSpec(
@@ -60,28 +64,27 @@ def import_folder(config: ImportConfig) -> None:
         splits=("train", "test") if config.test_fraction else ("train",),
         description="Pictures of a user's own, made square and of one size.",
     )
-    with building_directory(config.out) as partial:
-        pictures, unreadable = _read_folder(config.folder, config.size)
-        for file, reason in unreadable:
-            print(f"unreadable: {file}: {reason}", file=sys.stderr)
-        columns = _picture_columns(pictures, spec.class_names)
-        splits = _split_columns(columns, len(spec.class_names), config)
-        whole = {split: [part] for split, part in splits.items()}
-        write_splits(partial, spec, whole, manifest=_import_manifest(config, unreadable))
-    counts = ", ".join(f"{len(part['label']):,} {split}" for split, part in splits.items())
+    pictures, unreadable = _read_folder(config.folder, config.size)
+    for file, reason in unreadable:
+        print(f"unreadable: {file}: {reason}", file=sys.stderr)
+    data = _as_data(pictures, spec.class_names)
+    splits = _draw_splits(data, config)
+    image_set = ResumableSet(config.out, spec, _identity(config, spec, data, unreadable))
+    if image_set.is_complete():
+        return
+    with image_set.open_for_writing():
+        image_set.write_shards({split: [partial(_columns, own)] for split, own in splits.items()})
+    counts = ", ".join(f"{len(own.labels):,} {split}" for split, own in splits.items())
     found = f"{len(spec.class_names)} classes, {len(unreadable)} unreadable files"
     print(f"{config.out}: {counts}, {found}")
 
 
-# --- import -------------------------------------------------------------------------------------
-
-
 class Picture(NamedTuple):
-    """A picture of the user's, made square.
+    """A user's picture, made square.
 
     Attributes:
-        file: its path below the folder, with the class first.
-        image: its pixels, 0 to 255.
+        file: path below the folder, the class first.
+        image: pixels, 0 to 255.
     """
 
     file: str
@@ -89,11 +92,11 @@ class Picture(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A file that is no picture.
+    """A file that is not a readable picture.
 
     Attributes:
-        file: its path below the folder.
-        reason: what is wrong with it.
+        file: path below the folder.
+        reason: what is wrong with the file.
     """
 
     file: str
@@ -192,7 +195,7 @@ def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        # Pillow's own conversion cuts 16 bits off at 255 and so turns nearly all of it white.
+        # Pillow's own conversion clips 16-bit levels at 255, so nearly all would become white.
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
@@ -201,24 +204,24 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _picture_columns(pictures: Sequence[Picture], class_names: Sequence[str]) -> dict[str, Any]:
+def _as_data(pictures: Sequence[Picture], class_names: tuple[str, ...]) -> ImageData:
     number = {name: label for label, name in enumerate(class_names)}
-    return {
-        "id": np.array([picture.file for picture in pictures], object),
-        "image": np.stack([picture.image for picture in pictures]),
-        "label": np.array([number[picture.file.partition("/")[0]] for picture in pictures]),
-    }
+    labels = [number[picture.file.partition("/")[0]] for picture in pictures]
+    return ImageData(
+        images=np.stack([picture.image for picture in pictures]),
+        labels=np.array(labels, np.int32),
+        ids=tuple(picture.file for picture in pictures),
+        class_names=class_names,
+    )
 
 
-def _split_columns(
-    columns: Mapping[str, Any], num_classes: int, config: ImportConfig
-) -> dict[str, dict[str, Any]]:
-    """Draws the same share of every class for the split test, and keeps the order in both."""
+def _draw_splits(data: ImageData, config: ImportConfig) -> dict[str, ImageData]:
+    """Draws the same share of every class for the split test; both splits keep the order."""
     if config.test_fraction == 0:
-        return {"train": dict(columns)}
-    is_test = np.zeros(len(columns["label"]), bool)
+        return {"train": data}
+    is_test = np.zeros(len(data.labels), bool)
     key = jax.random.key(config.key)
-    for own in shuffled_classes(key, columns["label"], num_classes=num_classes):
+    for own in shuffled_classes(key, data.labels, num_classes=len(data.class_names)):
         # A class must not vanish from training.
         count = min(round(config.test_fraction * len(own)), len(own) - 1)
         is_test[own[:count]] = True
@@ -228,21 +231,27 @@ def _split_columns(
             "draws none of so few; raise it or leave it out"
         )
     masks = {"train": ~is_test, "test": is_test}
-    return {
-        split: {name: column[mask] for name, column in columns.items()}
-        for split, mask in masks.items()
-    }
+    return {split: take_images(data, np.flatnonzero(mask)) for split, mask in masks.items()}
+
+
+def _columns(data: ImageData) -> Columns:
+    return {"id": data.ids, "image": data.images, "label": data.labels}
 
 
 def _set_name(folder: Path) -> str:
-    """Makes a name that TFDS takes from the folder's."""
+    """Turns the folder's name into one that TFDS accepts."""
     name = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")
     return name if name[:1].isalpha() else f"images_{name}".strip("_")
 
 
-def _import_manifest(config: ImportConfig, unreadable: Sequence[Unreadable]) -> dict[str, Any]:
+def _identity(
+    config: ImportConfig, spec: ImageSetSpec, data: ImageData, unreadable: Sequence[Unreadable]
+) -> dict[str, Any]:
+    """Everything that the set's bytes depend on."""
     return {
+        "name": spec.name,
         "source": str(config.folder),
+        "sha256": data_digest(data),
         "size": config.size,
         "test_fraction": config.test_fraction,
         "key": config.key,

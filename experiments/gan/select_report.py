@@ -1,4 +1,4 @@
-"""What a selection of generated images came to: in words, as JSON, and as a page."""
+"""The outcome of a selection of generated images: in words, as JSON, and as a page."""
 
 import warnings
 from collections.abc import Iterator
@@ -13,7 +13,8 @@ from experiments.pages.html import Picture, Section, Table, write_report
 from experiments.pages.sample_grid import sample_grid
 from gans.selection import KINDS, Keep, Tally, wanted_kinds
 from imgopt.errors import InputError
-from train.data.image_data import PART_IMAGES, ImageReader
+from train.data.access import read_rows
+from train.data.image_data import ImageData, ImageReader
 from train.data.load import open_images
 from train.storage.files import atomic_write
 from train.storage.strict_json import write_sealed
@@ -25,15 +26,16 @@ KIND_NAMES = {"tp": "true positives", "fp": "false positives"}
 
 
 class Outcome(NamedTuple):
-    """What a selection came to.
+    """The outcome of a selection.
 
     Attributes:
-        class_names: in the order of the labels.
-        classes: those of which images were tried.
-        keep: what was to be kept; None: everything, and the classifier only told what it says.
-        per_class: images wanted of each class and kind; None: all that are accepted.
-        tally: how the images tried were judged.
-        kept: of each class and each of `KINDS`.
+        class_names: names of the classes, in the order of the labels.
+        classes: classes of which images were tried.
+        keep: kinds of images to keep; None if all were kept and the classifier only told its
+            predictions.
+        per_class: number of images wanted of each class and kind; None for all accepted ones.
+        tally: what the classifier said of the images tried.
+        kept: number of images kept of each class and each of `KINDS`.
     """
 
     class_names: tuple[str, ...]
@@ -45,15 +47,15 @@ class Outcome(NamedTuple):
 
     @property
     def kinds(self) -> tuple[int, ...]:
-        """Those to report on, as numbers in `KINDS`."""
+        """Kinds to report on, as numbers in `KINDS`."""
         return wanted_kinds(self.keep or "both")
 
     def rate(self, label: int, kind: int) -> float:
-        """Share of a class's images that are of a kind and reach the thresholds."""
+        """Share of a class's images that have a kind and reach the thresholds."""
         return float(self.tally.accepted[label, kind] / self.tally.tried[label])
 
     def words(self, label: int, kind: int) -> str:
-        """A class and kind in words, such as "3 of 50 true positives (0.6% of 500 tried)"."""
+        """Describes a class and kind, such as "3 of 50 true positives (0.6% of 500 tried)"."""
         of = "" if self.per_class is None else f" of {self.per_class:,}"
         return (
             f"{self.kept[label, kind]:,}{of} {KIND_NAMES[KINDS[kind]]} "
@@ -62,11 +64,11 @@ class Outcome(NamedTuple):
 
 
 def check_classes(outcome: Outcome, *, may_lack_some: bool = False) -> None:
-    """Raises InputError if there is a class of which nothing was kept.
+    """Raises InputError if nothing was kept of some class.
 
     Args:
-        outcome: of the selection.
-        may_lack_some: raise only if nothing was kept of any class.
+        outcome: the outcome of the selection.
+        may_lack_some: raise only if nothing was kept of all classes together.
     """
     empty = [label for label in outcome.classes if not outcome.kept[label].any()]
     if empty and not (may_lack_some and len(empty) < len(outcome.classes)):
@@ -81,7 +83,7 @@ def check_classes(outcome: Outcome, *, may_lack_some: bool = False) -> None:
 
 
 def warn_of_shortfalls(outcome: Outcome) -> None:
-    """Warns of every class and kind that ran dry, with its acceptance rate."""
+    """Warns of every class and kind with too few images, and gives its acceptance rate."""
     if outcome.per_class is None:
         return
     dry = [
@@ -95,7 +97,7 @@ def warn_of_shortfalls(outcome: Outcome) -> None:
 
 
 def describe_outcome(outcome: Outcome) -> dict[str, Any]:
-    """What `selection.json` holds: counts, and rates in [0, 1]."""
+    """Gives the content of `selection.json`: counts, and rates in [0, 1]."""
     classes = {}
     for label in outcome.classes:
         kinds = {KINDS[kind]: kind for kind in outcome.kinds}
@@ -116,7 +118,7 @@ def describe_outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """Prints a line a class."""
+    """Prints one line for each class."""
     width = max(len(outcome.class_names[label]) for label in outcome.classes)
     for label in outcome.classes:
         kinds = ", ".join(outcome.words(label, kind) for kind in outcome.kinds)
@@ -124,16 +126,17 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 def write_pages(directory: Path, *, title: str, lead: str, outcome: Outcome | None) -> None:
-    """Writes a grid of the first images, a report, and what a selection came to, beside a set.
+    """Writes a grid of a set's first images, a report, and the outcome of a selection.
 
     Args:
-        directory: the set's, committed; its split is train.
-        title: of the report.
-        lead: a sentence below it.
-        outcome: of the selection, where a classifier judged the images.
+        directory: the set's directory; the set is committed and has a split train.
+        title: title of the report.
+        lead: a sentence below the title.
+        outcome: the outcome of the selection; None if no classifier saw the images.
     """
     reader = open_images(directory)
-    grid = class_grid(*_first_images(reader))
+    first = _first_images(reader)
+    grid = class_grid(first.images, first.labels)
     atomic_write(directory / GRID_FILE, grid)
     sections = [
         Section(
@@ -156,11 +159,11 @@ def write_pages(directory: Path, *, title: str, lead: str, outcome: Outcome | No
 
 
 def class_grid(images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]) -> bytes:
-    """Draws the first images of each class, at most 10, in a row each, as PNG.
+    """Draws the first images of each class, at most 10, as PNG; each class has a row.
 
     Args:
-        images: grey levels, at least one.
-        labels: their classes; those without an image get no row.
+        images: grey levels, at least one image.
+        labels: classes of the images. A class without an image has no row.
     """
     rows = [images[labels == label][:GRID_COLUMNS] for label in np.unique(labels)]
     columns = max(map(len, rows))
@@ -169,20 +172,11 @@ def class_grid(images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n
     return sample_grid(np.stack(filled))
 
 
-def _first_images(
-    reader: ImageReader,
-) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]:
-    """Images and labels of those that a grid shows, without reading more than the parts around."""
+def _first_images(reader: ImageReader) -> ImageData:
+    """Reads the images that the grid shows."""
     classes = np.unique(reader.labels)
     firsts = [np.flatnonzero(reader.labels == label)[:GRID_COLUMNS] for label in classes]
-    rows = np.sort(np.concatenate(firsts))
-    images = []
-    for start in range(0, len(reader), PART_IMAGES):
-        own = rows[(rows >= start) & (rows < start + PART_IMAGES)]
-        if own.size:
-            part = reader.read(int(own[0]), int(own[-1]) + 1)
-            images.append(part.images[own - own[0]])
-    return np.concatenate(images), reader.labels[rows]
+    return read_rows(reader, np.sort(np.concatenate(firsts)))
 
 
 def _facts(count: int, outcome: Outcome | None) -> Iterator[tuple[str, str]]:
@@ -196,7 +190,7 @@ def _facts(count: int, outcome: Outcome | None) -> Iterator[tuple[str, str]]:
 
 
 def _selection_section(outcome: Outcome) -> Section:
-    """Acceptance class by class, and what the classifier took the images for."""
+    """Shows the acceptance rate of each class, and the classifier's predictions."""
     names = [outcome.class_names[label] for label in outcome.classes]
     shares = {
         KIND_NAMES[KINDS[kind]]: np.array([outcome.rate(label, kind) for label in outcome.classes])

@@ -1,4 +1,4 @@
-"""Rule, map, filter and stopping of a synthesis, from the command line to `imgopt`'s objects."""
+"""Turns command-line options (update rule, pixel map, filter, stopping) into `imgopt`'s objects."""
 
 import ast
 import math
@@ -15,37 +15,37 @@ PIXEL_MAPS = {
 }
 
 MAX_STEPS = 2**31 - 1
-"""What the int32 that counts an image's updates can hold."""
+"""Largest int32, since an image's updates are counted in one."""
 
 
 @dataclass(frozen=True)
 class RuleConfig:
-    """How the images move; the defaults are paper A's."""
+    """How the images are optimised; the defaults are paper A's."""
 
     rule: str = "sgd"
-    """sgd, momentum, or any optimiser of optax by its name, such as adam."""
+    """Update rule: sgd, momentum, or the name of any optax optimiser, such as adam."""
     rule_options: tuple[str, ...] = ()
-    """The rule's options as name=value, such as: learning_rate=0.1 form=printed."""
+    """Options of the rule as name=value, such as: learning_rate=0.1 form=printed."""
     pixel_map: Literal["arctan", "tanh", "sigmoid"] = "arctan"
-    """Between pixels and weights."""
+    """Map between pixels and weights."""
     margin: float = 1e-3
     """Distance that the map keeps from black and white, above 0 and below 0.5/255."""
     filter: Literal["none", "low-pass", "gaussian"] = "none"
-    """Between the map and the classifier, and on the finished image."""
+    """Filter between the map and the classifier; it is also applied to the finished image."""
     radius: float = 10.0
-    """Low-pass: in cycles an image."""
+    """Radius of the low-pass filter, in cycles an image."""
     sigma: float = 1.0
-    """Gaussian: in pixels."""
+    """Standard deviation of the Gaussian filter, in pixels."""
     steps: int = 100
-    """Updates; with a tolerance, at most so many."""
+    """Number of updates; with a tolerance, the largest number."""
     tolerance: float | None = None
-    """Stop an image once its criterion is at or below this; by default every image takes all
+    """An image stops once its criterion is at or below this. By default every image takes all
     steps, as in the paper."""
     criterion: Literal["kl", "max_error"] = "kl"
-    """What the tolerance is for: KL(target ‖ output) in nats, or the largest error."""
+    """Quantity that the tolerance limits: KL(target ‖ output) in nats, or the largest error."""
 
     def describe(self) -> dict[str, Any]:
-        """What identifies the images that it makes: the options in use, the rule's parsed."""
+        """Everything that the images depend on: the options in use, with the rule's parsed."""
         filters = {
             "none": {},
             "low-pass": {"radius": self.radius},
@@ -63,7 +63,7 @@ class RuleConfig:
 
 
 def synthesis_options(config: RuleConfig) -> dict[str, Any]:
-    """The keyword arguments of `imgopt.synthesize`.
+    """Gives the keyword arguments of `imgopt.synthesize`.
 
     Raises:
         InputError: an option is unknown or outside its range.
@@ -91,8 +91,8 @@ def parse_options(words: tuple[str, ...]) -> dict[str, Any]:
     """Turns ("learning_rate=0.1", "form=printed") into a dict; values are Python literals or text.
 
     Raises:
-        InputError: a word is not of the form name=value, or the value is not one that an update
-            rule takes and a configuration file can hold.
+        InputError: a word is not of the form name=value, or the value is neither a finite number
+            nor True, False, None or a word.
     """
     options = {}
     for word in words:

@@ -1,7 +1,8 @@
-"""What a synthesised set holds, in numbers and pictures."""
+"""A synthesised set in numbers and pictures."""
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +19,70 @@ from imgopt.synthesis import FROZEN_SLOPE, slope
 from train.data.image_data import ImageData, ImageReader, iter_parts, slice_images, take_images
 
 SHOWN_IMAGES = 8
-MEASURED_AT_ONCE = 1000  # bounds the memory of measuring a large set
+"""Images on a set's page."""
 
+MEASURED_AT_ONCE = 1000
+"""Images measured at a time; it bounds the memory that measuring a large set takes."""
 
 Pair = tuple[ImageData, ImageData]
 """A part of a set, and the images that it was made from."""
 
 
-def pairs_in_parts(made: ImageReader, originals: ImageReader, rows: range) -> Iterator[Pair]:
-    """Reads a set and the images that it was made from side by side, paired by the sources' ids.
+@dataclass(frozen=True)
+class SetSummary:
+    """Measures of a synthesised set; means are over its images.
+
+    Attributes:
+        images: number of images.
+        kl_mean: mean KL divergence from target to output, in nats.
+        kl_p95: 95th percentile of the same.
+        max_error_mean: mean of the largest error of a class, in [0, 1].
+        max_error_p95: 95th percentile of the same.
+        steps_mean: mean number of updates.
+        ranking_as_asked: share of images whose output ranks all classes as the target does.
+        frozen_pixels: share of the originals' pixels that cannot move.
+        mean_change_levels: mean absolute change of a pixel, in grey levels.
+        high_frequency_energy: energy beyond the low-pass radius.
+        high_frequency_energy_of_originals: the same for the originals.
+        saturation: mean difference between the largest and the smallest channel, in [0, 1].
+        saturation_of_originals: the same for the originals.
+        left_out: number of images that were not finite.
+    """
+
+    images: int
+    kl_mean: float
+    kl_p95: float
+    max_error_mean: float
+    max_error_p95: float
+    steps_mean: float
+    ranking_as_asked: float
+    frozen_pixels: float
+    mean_change_levels: float
+    high_frequency_energy: float
+    high_frequency_energy_of_originals: float
+    saturation: float
+    saturation_of_originals: float
+    left_out: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `summary.json`, without `left_out` if it is 0."""
+        return {name: value for name, value in asdict(self).items() if name != "left_out" or value}
+
+
+def pairs_in_parts(synthesised: ImageReader, originals: ImageReader, rows: range) -> Iterator[Pair]:
+    """Reads a set beside its originals, part by part; the sources' ids tell what belongs together.
 
     Args:
-        made: the set, in the order of its originals, some of which it may lack.
-        originals: the split that it was made from.
-        rows: numbers in that split of the images that it was made from.
+        synthesised: the set, in the order of its originals; some originals may have no image.
+        originals: the split that the set was made from.
+        rows: numbers of the set's originals in that split.
 
     Raises:
-        InputError: the set was not made from them.
+        InputError: the set was not made from these originals.
     """
     done = 0
     for part in iter_parts(originals, start=rows.start, stop=rows.stop, size=MEASURED_AT_ONCE):
-        own = made.read(done, min(done + len(part.ids), len(made)))
+        own = synthesised.read(done, min(done + len(part.ids), len(synthesised)))
         kept = np.flatnonzero(np.isin(part.ids, own.source_ids or ()))
         own = slice_images(own, 0, len(kept))
         if own.source_ids != tuple(part.ids[row] for row in kept):
@@ -46,7 +90,7 @@ def pairs_in_parts(made: ImageReader, originals: ImageReader, rows: range) -> It
         done += len(kept)
         if len(kept):
             yield own, take_images(part, kept)
-    if done < len(made):
+    if done < len(synthesised):
         raise InputError(
             f"expected images made from originals {rows.start} to {rows.stop}, in their order, got "
             f"a set whose image {done} is of another; it was made from another data set"
@@ -54,92 +98,110 @@ def pairs_in_parts(made: ImageReader, originals: ImageReader, rows: range) -> It
 
 
 def summarise(
-    pairs: Iterable[Pair], columns: Mapping[str, np.ndarray], pixel_map: imgopt.PixelMap
-) -> dict[str, Any]:
+    pairs: Iterable[Pair],
+    columns: Mapping[str, np.ndarray],
+    pixel_map: imgopt.PixelMap,
+    *,
+    left_out: int = 0,
+) -> SetSummary:
     """Measures a set against the images that it was made from.
 
     Args:
-        pairs: the parts of both, read once; of the set with targets and outputs.
+        pairs: parts of the set, with targets and outputs, and their originals; read once.
         columns: the set's features "kl", "max_error" and "steps", one row an image.
-        pixel_map: the map used, for the share of frozen pixels.
-
-    Returns:
-        Counts and means; KL in nats, changes in grey levels, shares in [0, 1].
+        pixel_map: the pixel map of the synthesis; it tells which pixels are frozen.
+        left_out: number of images that were not finite.
     """
     parts = [_measure(*pair, pixel_map) for pair in pairs]
     measures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {
-        "images": len(columns["kl"]),
-        "kl_mean": float(columns["kl"].mean(dtype=np.float64)),
-        "kl_p95": float(np.percentile(columns["kl"], 95)),
-        "max_error_mean": float(columns["max_error"].mean(dtype=np.float64)),
-        "max_error_p95": float(np.percentile(columns["max_error"], 95)),
-        "steps_mean": float(columns["steps"].mean()),
+    return SetSummary(
+        images=len(columns["kl"]),
+        kl_mean=float(columns["kl"].mean(dtype=np.float64)),
+        kl_p95=float(np.percentile(columns["kl"], 95)),
+        max_error_mean=float(columns["max_error"].mean(dtype=np.float64)),
+        max_error_p95=float(np.percentile(columns["max_error"], 95)),
+        steps_mean=float(columns["steps"].mean()),
         **{name: float(values.mean(dtype=np.float64)) for name, values in measures.items()},
-    }
+        left_out=left_out,
+    )
 
 
 def _distributions(data: ImageData) -> tuple[np.ndarray, np.ndarray]:
-    """A set's targets and outputs, which not every set has."""
+    """Gives a set's targets and outputs; raises InputError if it has none."""
     if data.targets is None or data.outputs is None:
         raise InputError("expected a set with targets and outputs, made by elicit synthesize")
     return data.targets, data.outputs
 
 
 def _measure(
-    made: ImageData, originals: ImageData, pixel_map: imgopt.PixelMap
+    synthesised: ImageData, originals: ImageData, pixel_map: imgopt.PixelMap
 ) -> dict[str, np.ndarray]:
-    """What is measured of each image of a part."""
-    targets, outputs = _distributions(made)
+    """Measures each image of a part."""
+    targets, outputs = _distributions(synthesised)
     return {
         "ranking_as_asked": np.asarray(imgopt.ranking_as_asked(outputs, targets)),
-        **jax.device_get(_pixel_measures(pixel_map, made.images, originals.images)),
+        **jax.device_get(_pixel_measures(pixel_map, synthesised.images, originals.images)),
     }
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _pixel_measures(pixel_map, made, originals):
-    made, originals = imgopt.to_float(made), imgopt.to_float(originals)
+def _pixel_measures(pixel_map, synthesised, originals):
+    synthesised, originals = imgopt.to_float(synthesised), imgopt.to_float(originals)
     frozen = slope(pixel_map, pixel_map.to_weights(originals)) < FROZEN_SLOPE
     return {
         "frozen_pixels": frozen.mean((1, 2, 3)),
-        "mean_change_levels": imgopt.mean_absolute_change(made, originals),
-        "high_frequency_energy": imgopt.high_frequency_energy(made),
+        "mean_change_levels": imgopt.mean_absolute_change(synthesised, originals),
+        "high_frequency_energy": imgopt.high_frequency_energy(synthesised),
         "high_frequency_energy_of_originals": imgopt.high_frequency_energy(originals),
-        "saturation": imgopt.saturation(made),
+        "saturation": imgopt.saturation(synthesised),
         "saturation_of_originals": imgopt.saturation(originals),
     }
 
 
-def print_summary(summary: dict[str, Any], *, made: int, seconds: float) -> None:
-    """Prints a summary, and how quick it was if anything was made."""
+def print_summary(summary: SetSummary, *, made: int, seconds: float) -> None:
+    """Prints a summary, and the speed if images were made.
+
+    Args:
+        summary: the set's summary.
+        made: number of images made in this call.
+        seconds: time that took.
+    """
     speed = f", {made} made at {made / seconds:.1f} images/s" if made else ", all there already"
-    left_out = f", {summary['left_out']} left out" if "left_out" in summary else ""
-    print(f"images                   {summary['images']}{left_out}{speed}")
+    left_out = f", {summary.left_out} left out" if summary.left_out else ""
+    print(f"images                   {summary.images}{left_out}{speed}")
     print(
-        f"KL(target ‖ output)      mean {summary['kl_mean']:.4f}, "
-        f"95th percentile {summary['kl_p95']:.4f} nats"
+        f"KL(target ‖ output)      mean {summary.kl_mean:.4f}, "
+        f"95th percentile {summary.kl_p95:.4f} nats"
     )
     print(
-        f"largest error            mean {summary['max_error_mean']:.4f}, "
-        f"95th percentile {summary['max_error_p95']:.4f}"
+        f"largest error            mean {summary.max_error_mean:.4f}, "
+        f"95th percentile {summary.max_error_p95:.4f}"
     )
-    print(f"whole ranking as asked   {summary['ranking_as_asked']:.1%}")
-    print(f"mean change              {summary['mean_change_levels']:.2f} grey levels")
-    print(f"frozen pixels            {summary['frozen_pixels']:.1%}")
+    print(f"whole ranking as asked   {summary.ranking_as_asked:.1%}")
+    print(f"mean change              {summary.mean_change_levels:.2f} grey levels")
+    print(f"frozen pixels            {summary.frozen_pixels:.1%}")
 
 
 def synthesis_pairs(
-    made: ImageData, originals: UInt8[np.ndarray, "n h w c"], rows: Int[np.ndarray, " m"]
+    synthesised: ImageData, originals: UInt8[np.ndarray, "n h w c"], rows: Int[np.ndarray, " m"]
 ) -> bytes:
-    """A picture of some rows of a synthesised set beside their originals, at most 8.
+    """Draws some images of a synthesised set below their originals.
+
+    Args:
+        synthesised: the set.
+        originals: the original of each image of the set.
+        rows: numbers of the images to draw, at most 8.
 
     Raises:
         InputError: the set has no targets and outputs.
     """
-    targets, outputs = _distributions(made)
+    targets, outputs = _distributions(synthesised)
     return image_pairs(
-        originals[rows], made.images[rows], targets[rows], outputs[rows], made.class_names
+        originals[rows],
+        synthesised.images[rows],
+        targets[rows],
+        outputs[rows],
+        synthesised.class_names,
     )
 
 
@@ -148,16 +210,16 @@ def write_set_report(
     data: ImageData,
     kl: Float[np.ndarray, " n"],
     originals: UInt8[np.ndarray, "shown h w c"],
-    summary: dict[str, Any],
+    summary: SetSummary,
 ) -> None:
-    """Writes a set's page: some images beside their originals, and all the KLs.
+    """Writes a set's page: its first images beside their originals, and the KLs of all images.
 
     Args:
-        path: of the page.
+        path: path of the page.
         data: the set's first images, at most `SHOWN_IMAGES`.
-        kl: of all images.
-        originals: those of the first images.
-        summary: of the set.
+        kl: KL(target ‖ output) of all images of the set.
+        originals: the originals of the first images.
+        summary: the set's summary.
     """
     pairs = synthesis_pairs(data, originals, np.arange(len(originals)))
     spread = histogram({"all images": kl}, x_label="KL(target ‖ output), nats")
@@ -166,10 +228,10 @@ def write_set_report(
         title="Synthesised images",
         lead="Images optimised until the classifier's whole output is the distribution asked for.",
         facts={
-            "images": f"{summary['images']:,}",
-            "mean KL": f"{summary['kl_mean']:.4f} nats",
-            "ranking as asked": f"{summary['ranking_as_asked']:.1%}",
-            "mean change": f"{summary['mean_change_levels']:.1f} grey levels",
+            "images": f"{summary.images:,}",
+            "mean KL": f"{summary.kl_mean:.4f} nats",
+            "ranking as asked": f"{summary.ranking_as_asked:.1%}",
+            "mean change": f"{summary.mean_change_levels:.1f} grey levels",
         },
         sections=[
             Section(

@@ -1,4 +1,4 @@
-"""Which distributions `elicit synthesize` asks for."""
+"""The targets of `elicit synthesize`: distributions that the classifier's output shall reach."""
 
 import zipfile
 from dataclasses import dataclass
@@ -17,32 +17,40 @@ from train.storage.files import sha256_of
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """The distributions asked for."""
+    """Options that choose the targets."""
 
     targets: Literal["two-class", "uniform", "ranked", "file"] = "two-class"
-    """two-class: --own for the label, the rest for one other class drawn by key; uniform: the
-    same for all classes; ranked: --ranking and --masses; file: --targets-file."""
+    """two-class: --own for the label, the rest for one other class drawn by key; uniform: the same
+    for all classes; ranked: by --ranking and --masses; file: from --targets-file."""
     own: float = 0.9
-    """Two-class: probability of the image's own label."""
+    """For two-class: probability of the image's label."""
     ranking: tuple[str, ...] = ()
-    """Ranked: class names or numbers, the most likely first, such as: ship dog frog."""
+    """For ranked: class names or numbers, the most likely first, such as: ship dog frog."""
     masses: tuple[float, ...] = ()
-    """Ranked: their probabilities, such as: 0.5 0.3 0.2; the rest goes to the other classes."""
+    """For ranked: probabilities of these classes, such as: 0.5 0.3 0.2. The other classes share the
+    rest."""
     targets_file: Path | None = None
-    """File: an .npy matrix, float (images of the split or of the range, classes)."""
+    """For file: an .npy matrix of floats, shape (images of the split or of the range, classes)."""
 
 
 def make_targets(
     config: TargetConfig, data: ImageReader, *, start: int, stop: int, key: int
 ) -> Float[np.ndarray, "n k"]:
-    """Targets of the images start to stop of a split.
+    """Makes the targets of the images `start` to `stop` of a split.
+
+    Args:
+        config: the options.
+        data: the split.
+        start: first image.
+        stop: end of the range.
+        key: seed of the random targets.
 
     Raises:
-        InputError: an option is missing or outside its range, or a file does not fit.
+        InputError: an option is missing or outside its range, or the file does not fit the data.
     """
     count, num_classes = stop - start, len(data.class_names)
     if config.targets == "two-class":
-        made = two_class_targets(
+        targets = two_class_targets(
             jax.random.key(key),
             data.labels[start:stop],
             num_classes=num_classes,
@@ -50,17 +58,19 @@ def make_targets(
             indices=np.arange(start, stop),
         )
     elif config.targets == "uniform":
-        made = uniform_targets(count, num_classes=num_classes)
+        targets = uniform_targets(count, num_classes=num_classes)
     elif config.targets == "ranked":
         ranking = [class_number(name, data.class_names) for name in config.ranking]
-        made = ranked_targets(count, ranking=ranking, masses=config.masses, num_classes=num_classes)
+        targets = ranked_targets(
+            count, ranking=ranking, masses=config.masses, num_classes=num_classes
+        )
     else:
         return _read_targets(config.targets_file, data, start=start, stop=stop)
-    return check_targets(made, count=count, num_classes=num_classes)
+    return check_targets(targets, count=count, num_classes=num_classes)
 
 
 def describe_targets(config: TargetConfig) -> dict[str, object]:
-    """What identifies the targets: the options that the kind uses, a file by its digest."""
+    """Everything that the targets depend on: the options in use, and the digest of a file."""
     used = {
         "two-class": {"own": config.own},
         "uniform": {},
@@ -71,7 +81,7 @@ def describe_targets(config: TargetConfig) -> dict[str, object]:
 
 
 def class_number(name: str, class_names: tuple[str, ...]) -> int:
-    """A class's number from its name or its number as text.
+    """Gives a class's number from its name, or from its number as text.
 
     Raises:
         InputError: there is no such class.
@@ -93,16 +103,16 @@ def _read_targets(
     if zipfile.is_zipfile(path):
         raise InputError(f"{path} holds several arrays; expected one .npy matrix")
     try:
-        # Read where they are needed: a file that claims more than it has is refused so.
+        # A memory map refuses a file that is shorter than its header claims.
         matrix = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # numpy's parser of headers raises what Python's own does
+    except Exception as error:  # NumPy's parser of headers raises errors of many kinds
         raise InputError(f"{path} is not a NumPy .npy file of numbers: {error}") from error
     if matrix.dtype.kind not in "fiu":
         raise InputError(f"{path} holds {matrix.dtype}; expected numbers")
     is_of_split = matrix.ndim == 2 and len(matrix) == len(data)
     rows = np.asarray(matrix[start:stop] if is_of_split else matrix)
     try:
-        with np.errstate(over="ignore"):  # of a sum that is refused
+        with np.errstate(over="ignore"):  # a sum that overflows is refused anyway
             return check_targets(rows, count=stop - start, num_classes=len(data.class_names))
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import experiments.data.growing_set
+import experiments.data.resumable_set
+import experiments.data.rounds
 import experiments.gan.sample
 import experiments.synthesis.command
 import experiments.training.session
@@ -29,6 +30,9 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),
     pytest.mark.usefixtures("compiled_quickly", "tiny_files"),
 ]
+
+
+RESUMABLE_SET = experiments.data.resumable_set.ResumableSet
 
 
 class Thing(NamedTuple):
@@ -82,7 +86,7 @@ def tiny_files(tiny_networks, blank_pages):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "vgg-small", NETWORKS[tiny_networks[0]])
         patch.setattr(experiments.gan.sample, "write_pages", blank_page)
-        patch.setattr(experiments.data.growing_set, "SHARD_IMAGES", 4)
+        patch.setattr(experiments.data.rounds, "SHARD_IMAGES", 4)
         yield
 
 
@@ -153,13 +157,13 @@ def things(make, data, tmp_path_factory, elicit, make_set):
             "made",
             ["synthesize", "--classifier", f"{__name__}:colours", "--dataset", data,
              *words["synthesised"]],
-            experiments.synthesis.command, "note_shard", 2,
+            RESUMABLE_SET, "_write_note", 2,
         ),
         "sampled": lambda: make(
             "sampled",
             ["gan", "sample", "--gan", thing("gan").directory, "--per-class", 4,
              "--batch-size", 2],
-            experiments.data.growing_set, "write_sealed", 2,
+            RESUMABLE_SET, "_write_note", 2,
         ),
         "plain": plain_set,
     }  # fmt: skip
@@ -188,8 +192,8 @@ FILES = {
                     "manifest.json", "config.json", "summary.json"),
     "synthesised, unfinished": ("*.array_record-*", "config.json", "*.note.json"),
     "sampled": ("*.array_record-*", "label.labels.txt", "features.json", "dataset_info.json",
-                "manifest.json", "report.html"),
-    "sampled, unfinished": ("set/*.array_record-*", "config.json", "progress.json"),
+                "manifest.json", "config.json", "report.html"),
+    "sampled, unfinished": ("*.array_record-*", "config.json", "*.note.json"),
     "plain": ("*.array_record-*", "label.labels.txt", "features.json", "dataset_info.json",
               "manifest.json"),
 }  # fmt: skip
@@ -199,7 +203,6 @@ CASES = [(name, pattern) for name, patterns in FILES.items() for pattern in patt
 HARMLESS = {
     # As after a kill between a file and its digests, or before the first one.
     ("unfinished", "removed"): (
-        "progress.json",
         "*.note.json",
         "classifier.json",
         "gan.json",
@@ -215,14 +218,8 @@ HARMLESS = {
 }
 
 
-def place_of(thing: Thing) -> Path:
-    """Its directory, or that of the work beside it."""
-    work = thing.directory.with_name(f".{thing.directory.name}.partial")
-    return work if work.exists() else thing.directory
-
-
 def cases(thing: Thing, pattern: str) -> Iterator[tuple[str, str]]:
-    place = place_of(thing)
+    place = thing.directory
     for path in sorted(p for p in place.glob(pattern) if p.is_file()):
         for damage in DAMAGES:
             yield path.relative_to(place).as_posix(), damage
@@ -244,8 +241,8 @@ def _failure(name, thing, file, damage, tmp, elicit, capsys) -> str | None:
     """What breaks the law in a case."""
     # Of a checkpoint's digests and its files, none of which agree, the checkpoint may be named.
     names = {Path(file).name, file.removesuffix(".json") if Path(file).stem.isdecimal() else file}
-    place = tmp / place_of(thing).name
-    shutil.copytree(place_of(thing), place)
+    place = tmp / thing.directory.name
+    shutil.copytree(thing.directory, place)
     DAMAGES[damage](place / file)
     is_named = lambda text: any(name in text for name in names)  # noqa: E731
     of_checkpoint = next((p for p in Path(file).parents if p.name.isdecimal()), None)
@@ -257,8 +254,7 @@ def _failure(name, thing, file, damage, tmp, elicit, capsys) -> str | None:
         said = capsys.readouterr()
         if (status != 2 or not is_named(said.err)) and damage not in ("removed", "a directory"):
             return f"verify: {status}, {said.err}"
-    out = tmp / thing.directory.name
-    words = thing.repeat
+    out, words = place, thing.repeat
     if name == "plain":
         out = tmp / "subset"
         words = [place if word == thing.directory else word for word in words]

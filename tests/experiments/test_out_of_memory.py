@@ -46,7 +46,7 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "above").exists()
 
 
-WORK = {"synthesize": "_make_shards", "classifier train": "_train", "gan train": "_train"}
+WORK = {"synthesize": "make_shards", "classifier train": "_train", "gan train": "_train"}
 
 
 @pytest.mark.parametrize("name", NAMES)

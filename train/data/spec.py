@@ -1,4 +1,4 @@
-"""What an image set is: classes, image shape, splits, features, names of shards."""
+"""The description of an image set: classes, image shape, splits, features, names of shards."""
 
 import re
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from imgopt.errors import InputError
 
 
 class Extra(NamedTuple):
-    """What an optional feature holds for one image.
+    """Type and shape of an optional feature.
 
     Attributes:
-        dtype: numpy's type of its numbers, or `str` for text.
-        per_class: one number a class, shape (k,), rather than a scalar.
+        dtype: NumPy type of the numbers, or `str` for text.
+        per_class: whether an image has one number for each class, shape (k,), instead of a scalar.
     """
 
     dtype: type
@@ -38,16 +38,16 @@ EXTRAS: Mapping[str, Extra] = {
 
 @dataclass(frozen=True)
 class ImageSetSpec:
-    """What an image set is, whatever its shards hold.
+    """The description of an image set, without its images.
 
     Attributes:
-        name: TFDS's name of the set: lower-case letters, digits and underscores.
+        name: the set's name in TFDS: lower-case letters, digits and underscores.
         class_names: names of the classes, in the order of their labels.
         image_shape: height, width and channels (1, 3 or 4) of every image.
-        extras: which of the features in `EXTRAS` every image has.
-        splits: names of the splits, in their order.
-        description: a sentence for the reader.
-        version: three numbers, as TFDS wants.
+        extras: names of the features in `EXTRAS` that every image has.
+        splits: names of the splits, in order.
+        description: a sentence for readers.
+        version: three numbers with dots between them, as TFDS needs.
 
     Raises:
         InputError: a value that TFDS could not write or read back.
@@ -63,39 +63,39 @@ class ImageSetSpec:
 
     def __post_init__(self) -> None:
         for word in (self.name, *self.splits):
-            _require(
+            require(
                 re.fullmatch(r"[a-z][a-z0-9_]*", word) is not None,
                 "a name of a set or split in lower-case letters, digits and _",
                 word,
             )
-        _require(
+        require(
             re.fullmatch(r"\d+\.\d+\.\d+", self.version) is not None,
             "a version such as 1.0.0",
             self.version,
         )
-        # TFDS keeps the names in a text file, one a line, and strips each.
+        # TFDS keeps the names in a text file, one on each line, and strips every line.
         names = self.class_names
         tidy = all(name and name == name.strip() and name.isprintable() for name in names)
-        _require(
+        require(
             tidy and 0 < len(names) == len(set(names)),
             "distinct class names, each of one line and without blanks around it",
             names,
         )
         height, width, channels = self.image_shape
-        _require(
+        require(
             height > 0 and width > 0 and channels in (1, 3, 4),
             "a shape (height, width, channels) with 1, 3 or 4 channels",
             self.image_shape,
         )
-        _require(set(self.extras) <= set(EXTRAS), f"features among {sorted(EXTRAS)}", self.extras)
+        require(set(self.extras) <= set(EXTRAS), f"features among {sorted(EXTRAS)}", self.extras)
 
 
 class ShardRecord(NamedTuple):
-    """What is known of a shard on disk.
+    """Name, size and digest of a shard on disk.
 
     Attributes:
-        file: its name in the set's directory.
-        num_examples: number of images in it.
+        file: name of the file in the set's directory.
+        num_examples: number of images in the file.
         num_bytes: size of the file.
         sha256: digest of the file, in hexadecimal.
     """
@@ -116,19 +116,26 @@ def shard_path(
         spec: the set.
         split: one of its splits.
         index: number of the shard in the split, from 0.
-        num_shards: number of shards in the split, for a set that never grows; it then stands in
+        num_shards: number of shards in the split, for a set that never grows. It becomes part of
             the name, as usual in TFDS. None leaves it out.
 
     Raises:
         InputError: an unknown split, or an index outside [0, num_shards).
     """
-    _require(split in spec.splits, f"a split among {spec.splits}", split)
+    require(split in spec.splits, f"a split among {spec.splits}", split)
     end = 100_000 if num_shards is None else num_shards  # TFDS writes five digits
-    _require(0 <= index < end, f"an index of a shard in [0, {end})", index)
+    require(0 <= index < end, f"an index of a shard in [0, {end})", index)
     suffix = f"{index:05d}" if num_shards is None else f"{index:05d}-of-{num_shards:05d}"
     return directory / f"{spec.name}-{split}.array_record-{suffix}"
 
 
-def _require(condition: bool, expected: str, received: object) -> None:
+def require(condition: bool, expected: str, received: object) -> None:
+    """Raises InputError unless a condition holds.
+
+    Args:
+        condition: whether the input is right.
+        expected: what was expected, in words.
+        received: what came.
+    """
     if not condition:
         raise InputError(f"expected {expected}, got {received!r}")

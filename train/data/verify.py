@@ -13,9 +13,9 @@ from train.storage.strict_json import read_sealed
 MANIFEST_FILE = "manifest.json"
 SHARDS = "*.array_record-*"
 DESCRIPTION_FILES = ("label.labels.txt", FEATURES_FILE, INFO_FILE)  # TFDS's
-# In the order of writing: the manifest is the last, and the first to go.
+# In the order of writing. The manifest is written last and removed first.
 METADATA_FILES = (*DESCRIPTION_FILES, MANIFEST_FILE)
-ADDED_FIELDS = ("shards", "files", "versions")  # of a manifest: what `commit` adds
+ADDED_FIELDS = ("shards", "files", "versions")  # fields of a manifest that `commit` adds
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -25,7 +25,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         directory: the set's directory.
 
     Returns:
-        Its fields, or None where there is no manifest.
+        The manifest's fields; None if there is no manifest.
 
     Raises:
         InputError: the manifest is damaged, or names a file outside the directory.
@@ -40,17 +40,16 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 
 def verify(directory: Path) -> list[str]:
-    """Compares every shard, and the other metadata, with their digests in the manifest.
+    """Compares every shard and the other metadata with their digests in the manifest.
 
     Args:
         directory: the set's directory.
 
     Returns:
-        One line a problem, which names the file and says "missing" or "damaged"; empty where all
-        is well.
+        One line for each problem, which names the file and says "missing" or "damaged".
 
     Raises:
-        InputError: the set has no manifest, or a damaged one.
+        InputError: the set has no manifest, or the manifest is damaged.
     """
     manifest = read_manifest(directory)
     if manifest is None:
@@ -70,10 +69,10 @@ def description_problems(directory: Path, manifest: Mapping[str, Any]) -> list[s
 
     Args:
         directory: the set's directory.
-        manifest: its manifest; one of another hand may know no digests of them.
+        manifest: the set's manifest; if other software wrote it, it may lack these digests.
 
     Returns:
-        As `verify`.
+        Lines as in `verify`.
     """
     digests = manifest.get("files", {})
     found = ((name, file_problem(directory / name, digests[name])) for name in digests)
@@ -88,7 +87,7 @@ def shard_problem(directory: Path, shard: Mapping[str, Any]) -> str | None:
         shard: the entry.
 
     Returns:
-        One line that names the shard and says "missing" or "damaged", or None.
+        A line that names the shard and says "missing" or "damaged"; None if the shard is whole.
     """
     problem = file_problem(directory / shard["file"], shard["sha256"])
     return None if problem is None else f"{shard['file']}: {problem}"

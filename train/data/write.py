@@ -1,9 +1,11 @@
 """Image sets on disk: TFDS data sets in ArrayRecord, written without TensorFlow.
 
-Anyone reads one by `tfds.builder_from_directory(directory).as_data_source()`. Shards come first,
-each whole or absent; the metadata come last and are the commit: `label.labels.txt`,
+`tfds.builder_from_directory(directory).as_data_source()` reads them. Shards are written first, each
+whole or not at all. The metadata are written last and are the commit: `label.labels.txt`,
 `features.json`, `dataset_info.json`, and `manifest.json`, which says how the set was made and holds
-the digests of all the others and its own. A set grows by `uncommit`, more shards, and `commit`.
+the digests of all files. To extend a set: `uncommit`, write more shards, `commit`.
+
+Commands use `experiments.data.resumable_set`, which is built on these functions.
 """
 
 import importlib.metadata
@@ -26,18 +28,19 @@ from PIL import Image
 from imgopt.errors import InputError
 from train.data import array_records
 from train.data.open_tfds import open_builder
-from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, _require, shard_path
+from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, require, shard_path
 from train.data.tfds_parts import ExampleSerializer
 from train.data.verify import ADDED_FIELDS, DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
 from train.storage.files import atomic_write, naming, replacing, sha256_of
 from train.storage.strict_json import SEAL, read_json, write_json, write_sealed
 
-# The number of shards stands in TFDS's usual names; a set that grows would have to rename them all.
+# TFDS usually puts the number of shards into every name, so to extend a set means to rename all its
+# shards.
 GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 RECORDED_PACKAGES = ("elicit", "jax", "flax", "optax", "numpy", "tensorflow-datasets")
 PNG_LEVEL = 6  # 1,000 CIFAR-10 images: 124 us and 2,264 bytes each; level 1: 112 us, 2,300 bytes
-ENCODING_THREADS = 4  # zlib leaves Python's lock, which pays for images larger than CIFAR's
+ENCODING_THREADS = 4  # zlib releases Python's lock; this helps with images larger than CIFAR's
 
 
 def write_shard(
@@ -49,12 +52,12 @@ def write_shard(
     columns: Mapping[str, Any],
     num_shards: int | None = None,
 ) -> ShardRecord:
-    """Writes one shard: the same bytes for the same images, in any process.
+    """Writes one shard. The same images give the same bytes in any process.
 
     Args:
-        directory: the set's directory, made where it lacks.
+        directory: the set's directory; it is made if it does not exist.
         spec: the set.
-        split: one of its splits.
+        split: one of the set's splits.
         index: number of the shard in the split, from 0.
         columns: n values of every feature: `id` (text, distinct), `image` (uint8, shape
             (n, *image_shape)), `label` (integers in [0, k)) and the set's extras.
@@ -64,7 +67,7 @@ def write_shard(
         The record of the shard, for `commit`.
 
     Raises:
-        InputError: a column is missing, unknown, or of another length, shape, type or range.
+        InputError: a column is missing or unknown, or has a wrong length, shape, type or range.
     """
     path = shard_path(directory, spec, split=split, index=index, num_shards=num_shards)
     checked = _checked_columns(spec, columns)
@@ -72,7 +75,7 @@ def write_shard(
         pngs = list(pool.map(_encode_png, checked["image"]))
     directory.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        # One record a group: a reader then reaches any image without its neighbours.
+        # With one record in a group, a reader reaches any image without reading its neighbours.
         writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
         for record in _serialized(spec, {**checked, "image": pngs}):
             writer.write(record)
@@ -80,35 +83,18 @@ def write_shard(
     return ShardRecord(path.name, len(pngs), path.stat().st_size, sha256_of(path))
 
 
-def describe_shard(path: Path) -> ShardRecord:
-    """Describes a shard that lies on disk already.
-
-    Reads all of it, since ArrayRecord checks its digests only on reading.
-
-    Args:
-        path: the shard.
-
-    Raises:
-        InputError: the shard is missing or damaged; the message names it.
-    """
-    count = sum(map(len, array_records.iter_records(path)))
-    return ShardRecord(path.name, count, path.stat().st_size, sha256_of(path))
-
-
 def read_extras(
     directory: Path, names: Sequence[str], *, split: str = "train"
 ) -> dict[str, np.ndarray]:
     """Reads numeric features of a committed set without decoding its images.
 
-    Nothing else of the set stays in memory.
-
     Args:
         directory: the set's directory.
-        names: of the features, such as "kl".
-        split: one of its splits.
+        names: names of the features, such as "kl".
+        split: one of the set's splits.
 
     Returns:
-        An array for each name, one row an image.
+        An array for each name, with one row for each image.
 
     Raises:
         InputError: the set is damaged or has no such feature or split; the message names it.
@@ -137,32 +123,31 @@ def commit(
     *,
     manifest: Mapping[str, Any],
 ) -> None:
-    """Writes the metadata, by which the shards become a data set.
+    """Writes the metadata, which turn the shards into a data set.
 
     Args:
         directory: the set's directory, with the shards in it.
         spec: the set.
-        shards: for every split that the set has, its shards in the order of their indices.
-        manifest: how the set was made (configuration, key, ...): what JSON can hold. The digests of
-            the shards, of the other metadata and its own, and the versions of the packages are
-            added to it.
+        shards: for every split, its shards in the order of their indices.
+        manifest: how the set was made (configuration, key, ...), as JSON types. Digests of all
+            files and the versions of the packages are added.
 
     Raises:
-        InputError: no shards, one under an unexpected name or not on disk, or a manifest with
-            fields of ours (`ADDED_FIELDS`) or values that JSON does not know.
+        InputError: there are no shards; a shard has an unexpected name or is not on disk; or the
+            manifest has a field that is added (`ADDED_FIELDS`) or a value that JSON lacks.
     """
-    _require(
+    require(
         {*ADDED_FIELDS, SEAL}.isdisjoint(manifest),
         f"a manifest without the fields {', '.join(ADDED_FIELDS)} and {SEAL}, which are added",
         sorted(manifest),
     )
-    _require(
+    require(
         bool(shards) and all(shards.values()), "at least one shard in every split", dict(shards)
     )
     templates = {split: _template(directory, spec, split, shards[split]) for split in shards}
     records = [{"split": split, **record._asdict()} for split in shards for record in shards[split]]
     with tempfile.TemporaryDirectory() as place:
-        # Staged elsewhere, because TFDS does not write its files atomically.
+        # TFDS does not write its files atomically, so they are first written elsewhere.
         staged = Path(place)
         with naming(staged):
             _dataset_info(spec, shards, templates).write_to_directory(epath.Path(staged))
@@ -183,13 +168,13 @@ def write_splits(
     num_shards: int = 1,
     manifest: Mapping[str, Any],
 ) -> None:
-    """Writes a whole set at once, one that never grows.
+    """Writes a whole set at once; the set can never be extended.
 
     Args:
         directory: the set's directory, still under a temporary name.
         spec: the set.
-        splits: for every split, the columns of its shards, as in `write_shard`; what makes them
-            one by one needs the memory of one.
+        splits: for every split, the columns of its shards, as in `write_shard`. An iterator that
+            makes them one by one saves memory.
         num_shards: number of shards in each split.
         manifest: as in `commit`.
 
@@ -209,37 +194,37 @@ def write_splits(
 
 
 def uncommit(directory: Path) -> None:
-    """Takes the metadata away, the manifest first: until the next commit the set is unfinished.
+    """Removes the metadata, the manifest first. The set is unfinished until the next commit.
 
     Args:
-        directory: the set's directory; nothing happens where it holds no metadata.
+        directory: the set's directory; it may hold no metadata.
     """
     for name in reversed(METADATA_FILES):
         (directory / name).unlink(missing_ok=True)
 
 
 def _checked_columns(spec: ImageSetSpec, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives the columns as arrays or tuples of text, each of the length, shape and type wanted."""
+    """Checks all columns; gives them as arrays or tuples of text."""
     wanted = {"id", "image", "label", *spec.extras}
-    _require(set(columns) == wanted, f"the columns {sorted(wanted)}", sorted(columns))
+    require(set(columns) == wanted, f"the columns {sorted(wanted)}", sorted(columns))
     images = np.asarray(columns["image"])
     shape = f"uint8 images of shape (n, {', '.join(map(str, spec.image_shape))}) with n > 0"
-    _require(
+    require(
         images.dtype == np.uint8 and images.shape[1:] == spec.image_shape and len(images) > 0,
         shape,
         f"{images.dtype} {images.shape}",
     )
     size, num_classes = len(images), len(spec.class_names)
     ids = _checked_text("id", columns["id"], size)
-    _require(len(set(ids)) == size, "distinct ids", f"{size - len(set(ids))} repeated ones")
+    require(len(set(ids)) == size, "distinct ids", f"{size - len(set(ids))} repeated ones")
     labels = np.asarray(columns["label"])
-    _require(
+    require(
         labels.shape == (size,) and labels.dtype.kind in "iu",
         f"{size} integers as labels",
         f"{labels.dtype} {labels.shape}",
     )
     outside = labels[(labels < 0) | (labels >= num_classes)]
-    _require(outside.size == 0, f"labels in [0, {num_classes})", outside[:3].tolist())
+    require(outside.size == 0, f"labels in [0, {num_classes})", outside[:3].tolist())
     extras = {name: _checked_extra(name, columns[name], size, num_classes) for name in spec.extras}
     return {"id": ids, "image": images, "label": labels, **extras}
 
@@ -251,18 +236,18 @@ def _checked_extra(name: str, values: Any, size: int, num_classes: int) -> Any:
         return _checked_text(name, values, size)
     array = np.asarray(values)
     shape = (size, num_classes) if extra.per_class else (size,)
-    _require(
+    require(
         array.dtype == extra.dtype and array.shape == shape,
         f"{np.dtype(extra.dtype)} {shape} as {name}",
         f"{array.dtype} {array.shape}",
     )
-    _require(bool(np.isfinite(array).all()), f"finite numbers as {name}", "a NaN or an infinity")
+    require(bool(np.isfinite(array).all()), f"finite numbers as {name}", "a NaN or an infinity")
     return array
 
 
 def _checked_text(name: str, values: Any, size: int) -> tuple[str, ...]:
     texts = tuple(values)
-    _require(
+    require(
         len(texts) == size and all(isinstance(text, str) for text in texts),
         f"{size} strings as {name}",
         f"{len(texts)} values such as {texts[:1]!r}",
@@ -278,7 +263,7 @@ def _encode_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 
 def _serialized(spec: ImageSetSpec, columns: Mapping[str, Any]) -> list[bytes]:
-    """Serialises every example; a protobuf map comes in no fixed order unless asked."""
+    """Serialises every example; the order of a protobuf map is fixed only on request."""
     features = _features(spec)
     specs: Any = features.get_serialized_info()
     serializer = ExampleSerializer(specs)
@@ -291,7 +276,7 @@ def _serialized(spec: ImageSetSpec, columns: Mapping[str, Any]) -> list[bytes]:
 
 
 def _features(spec: ImageSetSpec) -> tfds.features.FeaturesDict:
-    """Gives TFDS's description of an example."""
+    """Describes an example for TFDS."""
     return tfds.features.FeaturesDict(
         {
             "id": tfds.features.Text(),
@@ -313,7 +298,7 @@ def _extra_feature(extra: Extra, num_classes: int) -> tfds.features.FeatureConne
 def _template(
     directory: Path, spec: ImageSetSpec, split: str, records: Sequence[ShardRecord]
 ) -> str:
-    """Finds which of the two ways of naming a split's shards follow, and that they exist."""
+    """Finds which of the two templates a split's shards are named by; checks that they exist."""
     names = [record.file for record in records]
     for template, count in ((GROWING_TEMPLATE, None), (COUNTED_TEMPLATE, len(names))):
         paths = [
@@ -322,7 +307,7 @@ def _template(
         ]
         if names == [path.name for path in paths]:
             absent = [path.name for path in paths if not path.is_file()]
-            _require(not absent, f"all shards in {directory}", f"none under the names {absent}")
+            require(not absent, f"all shards in {directory}", f"none under the names {absent}")
             return template
     raise InputError(
         f"expected the shards of {split} in order from 00000 and without gaps, got {names}"
@@ -336,7 +321,7 @@ def _dataset_info(
     identity = tfds.core.DatasetIdentity(
         name=spec.name,
         version=tfds.core.Version(spec.version),
-        data_dir="",  # not kept: a set may be moved
+        data_dir="",  # left out, since a set may be moved
         module_name="elicit",
     )
     info = tfds.core.DatasetInfo(
@@ -345,7 +330,7 @@ def _dataset_info(
         features=_features(spec),
         supervised_keys=("image", "label"),
     )
-    info.set_file_format("array_record")  # else TFDS takes it for TFRecord
+    info.set_file_format("array_record")  # TFDS's default is TFRecord
     info.set_splits(
         tfds.core.SplitDict(
             [
@@ -376,7 +361,7 @@ def _split_info(
 
 
 def _versions() -> dict[str, str]:
-    """Gives the versions of the packages that can change a set's bytes."""
+    """Versions of the packages that can change a set's bytes."""
     return {name: _version(name) for name in RECORDED_PACKAGES}
 
 

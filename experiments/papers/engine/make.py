@@ -45,13 +45,13 @@ SET_FILES = (MANIFEST_FILE, "report.html")
 """Of an image set with a page."""
 
 _COMMANDS: dict[type, _Command] = {
-    AugmentConfig: _Command(lambda config, _: augment(config), (MANIFEST_FILE,), goes_on=False),
+    AugmentConfig: _Command(lambda config, _: augment(config), (MANIFEST_FILE,), goes_on=True),
     ClassifierTrainConfig: _Command(
         lambda config, label: train_classifier(config, label=label), (RESULT_FILE,), goes_on=True
     ),
-    GanSampleConfig: _Command(lambda config, _: sample_gan(config), SET_FILES, goes_on=False),
+    GanSampleConfig: _Command(lambda config, _: sample_gan(config), SET_FILES, goes_on=True),
     GanTrainConfig: _Command(lambda config, _: train_gan(config), (RESULT_FILE,), goes_on=True),
-    SubsetConfig: _Command(lambda config, _: make_subset(config), (MANIFEST_FILE,), goes_on=False),
+    SubsetConfig: _Command(lambda config, _: make_subset(config), (MANIFEST_FILE,), goes_on=True),
     SynthesizeConfig: _Command(
         lambda config, label: synthesize_set(config, label=label), SET_FILES, goes_on=True
     ),

@@ -95,7 +95,8 @@ def test_import_refuses_bad_options_and_leaves_nothing(folder, tmp_path, changes
 
 def test_import_refuses_an_existing_directory_and_empty_classes(folder, tmp_path):
     (tmp_path / "set").mkdir()
-    with pytest.raises(ValueError, match="exists already"):
+    (tmp_path / "set" / "mine").touch()
+    with pytest.raises(ValueError, match="is there already and is not an image set"):
         import_folder(ImportConfig(folder, tmp_path / "set"))
     (folder / "empty").mkdir()
     with pytest.raises(ValueError, match="empty"):

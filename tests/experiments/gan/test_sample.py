@@ -1,6 +1,7 @@
 """`elicit gan sample`: each image of its own key, sorted by a classifier if asked."""
 
 import dataclasses
+import importlib
 import io
 import json
 import re
@@ -14,7 +15,8 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-import experiments.data.growing_set
+import experiments.data.resumable_set
+import experiments.data.rounds
 import experiments.gan.sample
 from experiments.pages.sample_grid import GAP_PX
 from gans.dcgan import DcganConfig, Generator
@@ -296,7 +298,7 @@ def test_the_same_command_again(draw, own_classifier, contents, capsys):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Shards of 7, which no round's number of images is a multiple of."""
-    monkeypatch.setattr(experiments.data.growing_set, "SHARD_IMAGES", 7)
+    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 7)
 
 
 WAYS = {
@@ -310,11 +312,11 @@ WAYS = {
 @pytest.mark.parametrize(
     ("way", "place", "call"),
     [
-        *((way, "growing_set.write_shard", 2) for way in WAYS),
-        ("all", "growing_set.write_shard", 0),
-        ("selected", "growing_set.write_sealed", 1),
-        ("all", "gan_sample.commit", 0),
-        ("judged", "gan_sample.write_pages", 0),
+        *((way, "data.resumable_set.write_shard", 2) for way in WAYS),
+        ("all", "data.resumable_set.write_shard", 0),
+        ("selected", "data.resumable_set.write_sealed", 2),
+        ("all", "data.resumable_set.commit", 0),
+        ("judged", "gan.sample.write_pages", 0),
     ],
 )
 def test_an_interrupted_sampling_goes_on_to_the_same_bytes(
@@ -326,8 +328,9 @@ def test_an_interrupted_sampling_goes_on_to_the_same_bytes(
     monkeypatch.setattr(experiments.gan.sample, "sample", count)
     whole, draws = contents(draw(*words, name="whole")), len(drawn)
     assert sum("array_record" in name for name in whole) > 3
-    module, _, function = place.partition(".")
-    original, calls = getattr(getattr(experiments, module), function), []
+    name, _, function = place.rpartition(".")
+    module = importlib.import_module(f"experiments.{name}")
+    original, calls = getattr(module, function), []
 
     def interrupt(*given, **options):
         calls.append(1)
@@ -336,13 +339,13 @@ def test_an_interrupted_sampling_goes_on_to_the_same_bytes(
         return original(*given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(getattr(experiments, module), function, interrupt)
+        patch.setattr(module, function, interrupt)
         draw(*words, status=130)
     assert "the same command goes on" in capsys.readouterr().err
-    assert not (tmp_path / "made").exists()
+    assert list((tmp_path / "made").glob("*.note.json")) or not call
     drawn.clear()
     assert contents(draw(*words)) == whole
-    assert (len(drawn) < draws) == (call > 0 or module == "gan_sample")
+    assert (len(drawn) < draws) == (function != "write_shard" or call > 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "mine", "whole"]
 
 
@@ -353,15 +356,17 @@ def test_the_size_of_the_shards_does_not_matter(draw, pool):
     np.testing.assert_array_equal(made.images, many.images[:33])
 
 
-def test_leftovers_go_once_the_set_is_complete(draw, tmp_path):
-    draw("--per-class", 1)
-    (tmp_path / ".made.partial").mkdir()
-    draw("--per-class", 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+def test_a_lost_page_is_made_again(draw, contents):
+    out = draw("--per-class", 2)
+    before = contents(out)
+    (out / "report.html").unlink()
+    with pytest.warns(UserWarning, match=r"is damaged; made again: report\.html: missing"):
+        draw("--per-class", 2)
+    assert contents(out) == before
 
 
 def test_memory_does_not_grow_with_the_set(tmp_path, elicit, monkeypatch):
-    monkeypatch.setattr(experiments.data.growing_set, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 8)
     monkeypatch.setattr(experiments.gan.sample, "write_pages", lambda *_, **__: None)
     gan, peaks = write_gan(tmp_path / "gan", image_size=64), {}
     for count in (3, 8, 32):

@@ -99,7 +99,7 @@ def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
 ):
     before = contents(out)
     monkeypatch.delattr("experiments.training.session.fit")
-    monkeypatch.delattr("experiments.synthesis.command.write_shard")
+    monkeypatch.delattr("experiments.data.resumable_set.write_shard")
     assert elicit("quickstart", "--out", out, "--seeds", 2, "--fraction", 0.25) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "report.html")
     after = contents(out)

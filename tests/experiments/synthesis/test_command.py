@@ -3,6 +3,7 @@
 The sets are read with TFDS alone, and their numbers are compared with NumPy's.
 """
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+import experiments.data.resumable_set
 import experiments.synthesis.command
 import experiments.synthesis.summary
 import imgopt
+import train.data.access
 import train.data.array_records
 import train.data.image_data
 from train.classifiers import classify_function, digest, load_classifier
@@ -80,7 +84,9 @@ def test_a_later_range_holds_the_same_images(synthesis, made, tmp_path, elicit):
 def test_an_interrupted_run_goes_on(
     place, synthesis, made, tmp_path, elicit, contents, monkeypatch, capsys
 ):
-    original = getattr(experiments.synthesis.command, place)
+    writes = place in ("write_shard", "commit")
+    module = experiments.data.resumable_set if writes else experiments.synthesis.command
+    original = getattr(module, place)
 
     def interrupt(*words, **options):
         if options.get("index", 1) == 1:  # of shards the second, of the others the only call
@@ -89,11 +95,11 @@ def test_an_interrupted_run_goes_on(
 
     command = [*synthesis, "--out", tmp_path / "set", "--stop", 10]
     with monkeypatch.context() as patch:
-        patch.setattr(experiments.synthesis.command, place, interrupt)
+        patch.setattr(module, place, interrupt)
         assert elicit(*command) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert (tmp_path / "set" / SHARDS[0]).read_bytes() == (made / SHARDS[0]).read_bytes()
-    if place in ("write_shard", "commit"):
+    if writes:
         with pytest.raises(ValueError, match=r"dataset_info\.json"):
             load_images(tmp_path / "set")
     assert elicit(*command) == 0
@@ -149,7 +155,7 @@ DAMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("default:made again", "default:written again")
+@pytest.mark.filterwarnings("default:.* is damaged; made again", "default:made again")
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("name", "damage"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_what_is_damaged_is_made_again_with_the_same_bytes(
@@ -164,7 +170,7 @@ def test_what_is_damaged_is_made_again_with_the_same_bytes(
 
 def test_a_complete_set_is_left_as_it_is(synthesis, made, elicit, contents, monkeypatch, capsys):
     before = contents(made)
-    monkeypatch.delattr(experiments.synthesis.command, "write_shard")
+    monkeypatch.delattr(experiments.data.resumable_set, "write_shard")
     assert elicit(*synthesis, "--out", made, "--stop", 10) == 0
     assert contents(made) == before
     assert "10, all there already" in capsys.readouterr().out
@@ -269,7 +275,8 @@ MEANS = "classify = lambda images: 9 * images.mean((1, 2))\n"
 
 @pytest.mark.usefixtures("no_report")
 def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypatch):
-    """Neither the originals nor the images made are held but for a few shards of 8."""
+    """Originals that are too large to be held in memory are read a few shards of 8 at a time."""
+    monkeypatch.setattr(train.data.access, "MEMORY_SHARE", 0)
     (tmp_path / "means.py").write_text(MEANS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
@@ -291,6 +298,32 @@ def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypat
         peaks[count] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peaks[200] - peaks[48] < 0.3 * (200 - 48) * np.prod(shape)
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(("share", "times"), [(1, 1), (0, 3)])
+def test_originals_that_fit_in_memory_are_decoded_once(
+    share, times, synthesis, data, tmp_path, elicit, monkeypatch
+):
+    """Else for their digest, for the synthesis and for the summary; here 48 images, all used."""
+    decoded, original = Counter(), experiments.synthesis.command.open_images
+
+    def open_counting(place, *words, **options):
+        reader = original(place, *words, **options)
+
+        def read(start, stop):
+            decoded[Path(place)] += stop - start
+            return reader.read(start, stop)
+
+        return dataclasses.replace(reader, read=read)
+
+    monkeypatch.setattr(experiments.synthesis.command, "open_images", open_counting)
+    monkeypatch.setattr(train.data.access, "MEMORY_SHARE", share)
+    out = tmp_path / "set"
+    assert elicit(*synthesis, "--out", out) == 0
+    checked = 1 - share  # the classifier is first tried on one image
+    assert decoded[data] == times * 48 + checked
+    assert decoded[out] == 48
 
 
 def test_a_summary_stands_on_the_screen(made, synthesis, tmp_path, elicit, capsys):

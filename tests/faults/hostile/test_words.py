@@ -16,7 +16,7 @@ from experiments.gan.train_report import write_gan_report
 from experiments.pages.html import Picture, Table
 from experiments.pages.markdown import as_code, as_words
 from experiments.pages.sample_grid import sample_grid
-from experiments.synthesis.summary import write_set_report
+from experiments.synthesis.summary import SetSummary, write_set_report
 from train.data.image_data import ImageData
 from train.evaluation import Evaluation
 
@@ -83,7 +83,7 @@ def test_a_set_s_report(tmp_path):
     data = ImageData(
         images, np.zeros(2, np.int32), CLASSES[:2], CLASSES, shares, shares, CLASSES[:2]
     )
-    summary = {"images": 2, "kl_mean": 0.1, "ranking_as_asked": 1.0, "mean_change_levels": 0.5}
+    summary = SetSummary(2, *[0.5] * 12)
     write_set_report(
         tmp_path / "report.html",
         data,

@@ -1,4 +1,4 @@
-"""A classifier as the judge of images whose classes were intended."""
+"""The classifier that sorts generated images, and the thresholds that they must reach."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,25 +16,30 @@ from train.data.load import data_digest, open_images
 from train.evaluation import extract_features, predict
 from train.storage.runs import as_json
 
-JUDGED_AT_ONCE = 256
-"""Images in one compiled batch, always full: so what is said of an image does not depend on how
-many others come with it."""
+BATCH_IMAGES = 256
+"""Images in a compiled batch. Batches are always full, so the answer for an image does not depend
+on how many other images there are."""
 
 
 class References(NamedTuple):
-    """Images that others must lie away from, and the features in which that is measured."""
+    """Training images that generated images must keep a distance from.
+
+    Attributes:
+        data: the images.
+        features: the classifier's features, in which the distance is measured.
+    """
 
     data: ImageReader
     features: jax.tree_util.Partial
 
 
-class Judge(NamedTuple):
-    """A checked judge; nothing is computed yet.
+class Selector(NamedTuple):
+    """A checked classifier with thresholds; nothing is computed yet.
 
     Attributes:
         source: the classifier.
-        thresholds: what images must reach.
-        references: training images, where the thresholds ask for a distance to them.
+        thresholds: what an image must reach to be accepted.
+        references: training images, if the thresholds ask for a distance to them.
     """
 
     source: ClassifierSource
@@ -43,7 +48,7 @@ class Judge(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What its judgements depend on."""
+        """Everything that the selection depends on besides the images."""
         data = {"train_data": data_digest(self.references.data)} if self.references else {}
         return {
             "classifier": self.source.identity,
@@ -52,8 +57,8 @@ class Judge(NamedTuple):
         }
 
 
-class Judged(NamedTuple):
-    """What a judge says of n images: the classifier's answers, and which reach the thresholds."""
+class Classified(NamedTuple):
+    """The classifier's answers for n images, and which of them reach all thresholds."""
 
     verdicts: Verdicts
     accepted: Bool[np.ndarray, " n"]
@@ -67,7 +72,7 @@ def check_references(thresholds: Thresholds, train_data: str | None) -> None:
         raise InputError("--train-data is for --min-distance, which is not given")
 
 
-def find_judge(
+def find_selector(
     classifier: str,
     thresholds: Thresholds,
     *,
@@ -75,16 +80,16 @@ def find_judge(
     class_names: tuple[str, ...],
     image_shape: tuple[int, ...],
     of: str,
-) -> Judge:
-    """Loads a classifier and what the thresholds need, and checks that they fit the images.
+) -> Selector:
+    """Loads a classifier and the data that the thresholds need, and checks that they fit.
 
     Args:
         classifier: a run or a callable (see `find_classifier`).
         thresholds: what images must reach.
-        train_data: directory of a data set, with a least distance only.
-        class_names: of the images, in the order of their labels.
-        image_shape: height, width, channels.
-        of: what has such images, for messages.
+        train_data: directory of a data set; only with a least distance.
+        class_names: the images' classes, in the order of their labels.
+        image_shape: height, width, channels of the images.
+        of: what the images belong to, for messages.
 
     Raises:
         InputError: something is missing or does not fit.
@@ -97,7 +102,7 @@ def find_judge(
             f"expected at least 2 classes to tell apart, got {class_names}, all that the {of} has"
         )
     if train_data is None:
-        return Judge(source, thresholds, None)
+        return Selector(source, thresholds, None)
     if source.features is None:
         raise InputError(
             "--min-distance is measured in a classifier's features, which the callable "
@@ -105,43 +110,43 @@ def find_judge(
         )
     data = open_images(train_data)
     check_takes(source, data.class_names, data.image_shape, of="training data")
-    return Judge(source, thresholds, References(data, source.features))
+    return Selector(source, thresholds, References(data, source.features))
 
 
-def judging(by: Judge) -> Callable[[UInt8[np.ndarray, "n h w c"]], Judged]:
-    """Computes what a judge needs once for all.
+def classify_by(selector: Selector) -> Callable[[UInt8[np.ndarray, "n h w c"]], Classified]:
+    """Gives a function that classifies images; the references' features are computed once.
 
     Args:
-        by: the judge.
+        selector: the classifier and the thresholds.
 
     Returns:
-        A function that judges any number of images, at least one. It raises FloatingPointError if
-        the output for some image is not finite.
+        A function of one image or more. It raises FloatingPointError if the classifier's output
+        for an image is not finite.
     """
-    references = by.references
+    references = selector.references
     known, unit = np.empty((0, 0)), 1.0
     if references is not None:
         parts = iter_parts(references.data)
         known = np.concatenate([_features(references, part.images) for part in parts])
         unit = usual_distance(known)
 
-    def judge_images(images: UInt8[np.ndarray, "n h w c"]) -> Judged:
-        log_p = predict(by.source.classify, _filled(images), batch_size=JUDGED_AT_ONCE)
+    def classify(images: UInt8[np.ndarray, "n h w c"]) -> Classified:
+        log_p = predict(selector.source.classify, _fill_batches(images), batch_size=BATCH_IMAGES)
         verdicts = judge(log_p[: len(images)])
         distances = None
         if references is not None:
             distances = relative_distances(_features(references, images), known, unit=unit)
-        return Judged(verdicts, reaches(verdicts, by.thresholds, distances=distances))
+        return Classified(verdicts, reaches(verdicts, selector.thresholds, distances=distances))
 
-    return judge_images
+    return classify
 
 
 def _features(references: References, images: np.ndarray) -> np.ndarray:
-    features = extract_features(references.features, _filled(images), batch_size=JUDGED_AT_ONCE)
-    return features[: len(images)]
+    filled = _fill_batches(images)
+    return extract_features(references.features, filled, batch_size=BATCH_IMAGES)[: len(images)]
 
 
-def _filled(images: np.ndarray) -> np.ndarray:
-    """The images, and as many copies of the last one as fill up the last batch."""
-    missing = -len(images) % JUDGED_AT_ONCE
+def _fill_batches(images: np.ndarray) -> np.ndarray:
+    """Appends copies of the last image until the last batch is full."""
+    missing = -len(images) % BATCH_IMAGES
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge")

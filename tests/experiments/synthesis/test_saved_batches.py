@@ -1,17 +1,18 @@
-"""The finished batches of an interrupted shard: not made again, and the same bytes in the end."""
+"""Finished batches of an interrupted shard: none is computed again, and the bytes are the same."""
 
 import numpy as np
 import pytest
 
 import experiments.synthesis.command
-from experiments.synthesis.kept_batches import discard_batches, keep_batch, kept_batch
+import experiments.synthesis.make_shards
+from experiments.data.saved_batches import load_batch, remove_batches, save_batch
 
 SHARDS = [f"synthesised-train.array_record-{i:05d}" for i in range(2)]
 BATCH = {"image": np.arange(6, dtype=np.uint8).reshape(2, 3), "kl": np.float32([0.5, np.nan])}
 IDENTITY = {"key": 0, "rule": {"name": "sgd"}}
 
 
-def kept(directory):
+def saved(directory):
     return sorted(path.name for path in directory.glob(".*.batch-*"))
 
 
@@ -20,49 +21,49 @@ def kept(directory):
 
 def test_a_batch_comes_back_as_it_was(tmp_path):
     shard = tmp_path / "shard"
-    keep_batch(shard, 1, BATCH, IDENTITY)
-    assert kept_batch(shard, 0, IDENTITY) is None
-    found = kept_batch(shard, 1, IDENTITY)
+    save_batch(shard, 1, BATCH, IDENTITY)
+    assert load_batch(shard, 0, IDENTITY) is None
+    found = load_batch(shard, 1, IDENTITY)
     assert found.keys() == BATCH.keys()
     for name, column in BATCH.items():
         np.testing.assert_array_equal(found[name], column)
         assert found[name].dtype == column.dtype
-    discard_batches(tmp_path / "another")
-    assert kept(tmp_path) == [".shard.batch-00001"]
-    discard_batches(shard)
-    assert kept(tmp_path) == []
+    remove_batches(tmp_path / "another")
+    assert saved(tmp_path) == [".shard.batch-00001"]
+    remove_batches(shard)
+    assert saved(tmp_path) == []
 
 
 @pytest.mark.parametrize("place", [0, 40, 200, -1])
 def test_a_damaged_batch_is_removed_with_a_warning(place, tmp_path):
     shard = tmp_path / "shard"
-    keep_batch(shard, 0, BATCH, IDENTITY)
+    save_batch(shard, 0, BATCH, IDENTITY)
     path = tmp_path / ".shard.batch-00000"
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
     with pytest.warns(UserWarning, match=r"\.shard\.batch-00000 is damaged .*it is removed"):
-        assert kept_batch(shard, 0, IDENTITY) is None
-    assert kept(tmp_path) == []
+        assert load_batch(shard, 0, IDENTITY) is None
+    assert saved(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [0, 10, 100])
 def test_so_is_one_that_is_cut_off(size, tmp_path):
-    keep_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
+    save_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
     path = tmp_path / ".shard.batch-00000"
     path.write_bytes(path.read_bytes()[:size])
     with pytest.warns(UserWarning, match="is damaged or of another configuration"):
-        assert kept_batch(tmp_path / "shard", 0, IDENTITY) is None
+        assert load_batch(tmp_path / "shard", 0, IDENTITY) is None
 
 
 def test_and_one_of_another_configuration_or_place(tmp_path):
-    keep_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
+    save_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
     (tmp_path / ".shard.batch-00000").rename(tmp_path / ".shard.batch-00001")
     with pytest.warns(UserWarning, match="of another configuration"):
-        assert kept_batch(tmp_path / "shard", 1, IDENTITY) is None
-    keep_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
+        assert load_batch(tmp_path / "shard", 1, IDENTITY) is None
+    save_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
     with pytest.warns(UserWarning, match="of another configuration"):
-        assert kept_batch(tmp_path / "shard", 0, {**IDENTITY, "key": 1}) is None
+        assert load_batch(tmp_path / "shard", 0, {**IDENTITY, "key": 1}) is None
 
 
 # ---- in a synthesis
@@ -86,27 +87,27 @@ def whole(words, tmp_path, elicit):
 def made_images(monkeypatch):
     """How many images each shard's synthesis begins with."""
     counts = []
-    original = experiments.synthesis.command._batches
+    original = experiments.synthesis.make_shards._synthesize
 
-    def count(config, job, images, targets):
+    def count(job, images, targets):
         counts.append(len(images))
-        return original(config, job, images, targets)
+        return original(job, images, targets)
 
-    monkeypatch.setattr(experiments.synthesis.command, "_batches", count)
+    monkeypatch.setattr(experiments.synthesis.make_shards, "_synthesize", count)
     return counts
 
 
 def interrupt_after(batches, monkeypatch):
-    """Ctrl-C once so many batches of all shards are kept."""
-    original, done = experiments.synthesis.command.keep_batch, []
+    """Ctrl-C once so many batches of all shards are saved."""
+    original, done = experiments.synthesis.make_shards.save_batch, []
 
-    def keep_and_interrupt(*given):
+    def save_and_interrupt(*given):
         original(*given)
         done.append(1)
         if len(done) == batches:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments.synthesis.command, "keep_batch", keep_and_interrupt)
+    monkeypatch.setattr(experiments.synthesis.make_shards, "save_batch", save_and_interrupt)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_an_interrupted_shard_goes_on_at_the_batch(
     with monkeypatch.context() as patch:
         interrupt_after(batches, patch)
         assert elicit(*words, "--out", out) == 130
-    assert kept(out) == left
+    assert saved(out) == left
     made_images.clear()
     assert elicit(*words, "--out", out) == 0
     assert made_images == to_make
@@ -148,7 +149,7 @@ def test_a_batch_is_given_as_soon_as_it_is_finished(
     with monkeypatch.context() as patch:
         patch.setattr(imgopt.jobs, "synthesize", interrupt)
         assert elicit(*words, "--out", out) == 130
-    assert kept(out) == [f".{SHARDS[0]}.batch-00000"]
+    assert saved(out) == [f".{SHARDS[0]}.batch-00000"]
     made_images.clear()
     assert elicit(*words, "--out", out) == 0
     assert made_images == [8, 10]
@@ -174,6 +175,6 @@ def test_a_damaged_batch_is_made_again(
 
 def test_batches_left_beside_their_shard_are_removed(words, whole, elicit, contents):
     before = contents(whole)
-    keep_batch(whole / SHARDS[0], 0, BATCH, IDENTITY)  # killed between writing and removing
+    save_batch(whole / SHARDS[0], 0, BATCH, IDENTITY)  # killed between writing and removing
     assert elicit(*words, "--out", whole) == 0
     assert contents(whole) == before

@@ -1,7 +1,7 @@
-"""The finished batches of a shard that a synthesis has not finished, so that they are not lost.
+"""Finished batches of a shard that is not full yet, saved so that an interruption loses none.
 
-Each lies in a hidden file of its own beside the shards and is gone once its shard is written. A
-digest over its content and all that it depends on comes first in it.
+Each batch lies in a hidden file of its own beside the shard's place, until the shard is written.
+The file begins with a digest of its content and of everything that the content depends on.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ Batch = dict[str, np.ndarray]
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def keep_batch(shard: Path, number: int, batch: Mapping[str, np.ndarray], identity: Any) -> None:
-    """Keeps a finished batch.
+def save_batch(shard: Path, number: int, batch: Mapping[str, np.ndarray], identity: Any) -> None:
+    """Saves a finished batch.
 
     Args:
-        shard: that it is for; in an existing directory.
-        number: of the batch in the shard.
-        batch: what to keep.
-        identity: what its bytes depend on, as JSON's own types.
+        shard: path of the shard that the batch belongs to; its directory exists.
+        number: number of the batch in the shard.
+        batch: the batch.
+        identity: everything that the batch's bytes depend on, as JSON types.
     """
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **batch)
@@ -38,16 +38,16 @@ def keep_batch(shard: Path, number: int, batch: Mapping[str, np.ndarray], identi
     atomic_write(path, _digest(path, content, identity) + content)
 
 
-def kept_batch(shard: Path, number: int, identity: Any) -> Batch | None:
-    """Gives a batch as it was kept, or None where it was not.
+def load_batch(shard: Path, number: int, identity: Any) -> Batch | None:
+    """Loads a saved batch; None if there is none.
 
     Args:
-        shard: as for `keep_batch`, as is all else.
-        number: ditto.
-        identity: ditto.
+        shard: as in `save_batch`.
+        number: as in `save_batch`.
+        identity: as in `save_batch`.
 
     Warns:
-        UserWarning: it is damaged, or another one; it is then removed.
+        UserWarning: the file is damaged or holds another batch; it is removed.
     """
     path = _path(shard, number)
     if not path.is_file():
@@ -66,8 +66,8 @@ def kept_batch(shard: Path, number: int, identity: Any) -> Batch | None:
         return dict(arrays)
 
 
-def discard_batches(shard: Path) -> None:
-    """Removes the batches kept for a shard, which is written."""
+def remove_batches(shard: Path) -> None:
+    """Removes all batches saved for a shard."""
     for path in shard.parent.glob(f".{shard.name}.batch-*"):
         path.unlink(missing_ok=True)
 
@@ -77,5 +77,5 @@ def _path(shard: Path, number: int) -> Path:
 
 
 def _digest(path: Path, content: bytes, identity: Any) -> bytes:
-    of = json.dumps([path.name, identity], sort_keys=True).encode()
-    return hashlib.sha256(hashlib.sha256(of).digest() + content).digest()
+    subject = json.dumps([path.name, identity], sort_keys=True).encode()
+    return hashlib.sha256(hashlib.sha256(subject).digest() + content).digest()
