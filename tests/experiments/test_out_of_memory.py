@@ -28,6 +28,11 @@ def commands(data, own_classifier):
     }
 
 
+FOOTPRINT = {
+    "synthesize": "_footprint",
+    "classifier train": "steps_footprint",
+    "gan train": "steps_footprint",
+}
 NAMES = ["synthesize", "classifier train", "gan train"]
 
 
@@ -37,7 +42,7 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
 ):
     module, words = commands[name]
     monkeypatch.setattr(memory, "room_bytes", lambda: 2 * GIB)
-    monkeypatch.setattr(module, "_footprint", lambda *_: Footprint(4 * GIB, 0, 8))
+    monkeypatch.setattr(module, FOOTPRINT[name], lambda *_: Footprint(4 * GIB, 0, 8))
     assert elicit(*words, "--out", tmp_path / "above" / "run") == 2
     assert capsys.readouterr().err == (
         f"elicit {name}: error: a batch of 8 needs about 4 GiB of memory, and "
@@ -57,7 +62,7 @@ def test_running_out_of_memory_on_the_way_is_one_message_too(
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
 
     module, words = commands[name]
-    monkeypatch.setattr(module, "_footprint", lambda *_: Footprint(GIB, 0, 8))
+    monkeypatch.setattr(module, FOOTPRINT[name], lambda *_: Footprint(GIB, 0, 8))
     monkeypatch.setattr(module, WORK[name], run_out)
     monkeypatch.setattr(memory, "room_bytes", lambda: 2 * GIB)
     assert elicit(*words, "--out", tmp_path / "run") == 2

@@ -9,7 +9,7 @@ import pytest
 from train import batches, loop
 from train.classifier_training import ClassifierLearner, TrainConfig, make_optimizer
 from train.classifiers import ClassifierSpec
-from train.loop import fit
+from train.loop import FitOptions, fit
 from train.training_sets import TrainData
 
 SPEC = ClassifierSpec(
@@ -40,12 +40,12 @@ def separable(count=28):
     )
 
 
-def train(key=KEY, config=CONFIG, *, data=None, **options):
+def train(key=KEY, config=CONFIG, *, data=None, steps_per_call=20, **options):
     """All epochs, every state fetched before the next epoch takes its memory."""
     data = separable() if data is None else data
-    learner, total = ClassifierLearner(SPEC, config.of_a_step), config.budget.total_steps
-    options["constants"] = np.int32(total(len(data.labels)))
-    return [jax.device_get(r) for r in fit(key, learner, data, config.budget, **options)]
+    learner, total = ClassifierLearner(SPEC, config.step_config), config.budget.total_steps
+    fixed = FitOptions(constants=np.int32(total(len(data.labels))), steps_per_call=steps_per_call)
+    return [jax.device_get(r) for r in fit(key, learner, data, config.budget, fixed, **options)]
 
 
 def after(result):
@@ -74,7 +74,7 @@ def test_loss_falls_and_everything_is_counted(undisturbed):
 
 @pytest.mark.parametrize("network", ["tiny", "plain"])
 def test_first_variables_are_those_that_xla_draws_by_its_own_options(network):
-    learner = ClassifierLearner(SPEC._replace(network=network), CONFIG.of_a_step)
+    learner = ClassifierLearner(SPEC._replace(network=network), CONFIG.step_config)
     plainly = jax.jit(lambda key: learner.initial(key))(batches.fold_in(KEY, 0))
     assert_same_bits(loop.initial_state(KEY, learner), plainly)
 
@@ -112,9 +112,9 @@ def test_another_key_gives_another_network(undisturbed):
 
 def test_steps_a_call_have_no_influence_and_progress_counts_them(undisturbed):
     calls = []
-    results = train(steps_per_call=2, on_progress=lambda *call: calls.append(call))
+    results = train(steps_per_call=2, after_call=calls.append)
     assert_same_bits(results, undisturbed)
-    done = [0, *(step for step, total in calls if total == 12)]
+    done = [0, *calls]
     assert set(np.diff(done)) <= {1, 2}  # as many as take a second, but at most two
     assert {3, 6, 9, 12} <= set(done)  # the epochs' ends
     assert done[-1] == 12

@@ -10,6 +10,7 @@ import pytest
 from train import loop
 from train.loop import (
     Budget,
+    FitOptions,
     Paused,
     Snapshot,
     TrainState,
@@ -44,10 +45,15 @@ class Walker:
         return TrainState({"w": w, "seen": seen}, state.opt_state + 1), {"step": step, "w0": w[0]}
 
 
-def run(key=KEY, *, budget=BUDGET, learner=None, data=None, **options):
+def run(
+    key=KEY, *, budget=BUDGET, learner=None, data=None, resume=None, after_call=None, **options
+):
     """Every epoch's result, fetched before the next one takes its memory."""
-    data = DATA if data is None else data
-    return [jax.device_get(r) for r in fit(key, learner or Walker(), data, budget, **options)]
+    epochs = fit(
+        key, learner or Walker(), DATA if data is None else data, budget, FitOptions(**options),
+        resume=resume, after_call=after_call,
+    )  # fmt: skip
+    return [jax.device_get(result) for result in epochs]
 
 
 def after(result):
@@ -99,12 +105,12 @@ def test_resumed_after_an_epoch_it_ends_with_the_same_bits(groups, budget):
         assert_same_bits(resumed, undisturbed[index + 1 :])
 
 
-def paused(step, *, budget=BUDGET, data=DATA, **options):
+def paused(step, *, budget=BUDGET, data=DATA, resume=None, **options):
     """The results before the first call that ends at or after `step`, and where it was paused."""
-    done, found = [], []
+    found = []
     epochs = fit(
-        KEY, Walker(), data, budget, on_progress=lambda step, _: done.append(step),
-        should_stop=lambda: done[-1] >= step, **options,
+        KEY, Walker(), data, budget, FitOptions(**options),
+        resume=resume, after_call=lambda done: done >= step,
     )  # fmt: skip
     with pytest.raises(Paused, match="paused after step") as caught:
         found.extend(map(jax.device_get, epochs))
@@ -134,7 +140,7 @@ def test_paused_twice_within_an_epoch():
 
 
 def test_at_an_epoch_s_end_the_caller_has_its_say():
-    results = run(budget=Budget(23, 3), should_stop=lambda: True)  # one step an epoch
+    results = run(budget=Budget(23, 3), after_call=lambda _: True)  # one step an epoch
     assert [result.step for result in results] == [1, 2, 3]
 
 
@@ -146,7 +152,7 @@ def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
         now[0] += next(costs)
         return state, {}
 
-    caller, taken = loop._Caller(program, at_most=20), []
+    caller, taken = loop._StepCaller(program, at_most=20), []
     for _ in range(6):
         taken.append(caller.steps)
         caller.take_steps(loop.TrainState({}, ()), None, 0, caller.steps)
@@ -156,7 +162,7 @@ def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
 
 def test_several_processes_take_the_same_steps_whatever_their_clocks_say(monkeypatch):
     monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
-    caller = loop._Caller(lambda state, *_: (state, {}), at_most=20)
+    caller = loop._StepCaller(lambda state, *_: (state, {}), at_most=20)
     caller.take_steps(loop.TrainState({}, ()), None, 0, 20)
     assert caller.steps == 20
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 import experiments.gan.stages
 import experiments.gan.train
+import experiments.training.run
 import experiments.training.session
 import train.loop
 from gans.game import GameConfig
@@ -95,7 +96,7 @@ def save_every_epoch(monkeypatch):
 @pytest.fixture
 def memory_is_not_asked(monkeypatch):
     """Asking takes compiling the steps of every stage, for tests that take none of them."""
-    monkeypatch.setattr(experiments.gan.train, "check_fits", lambda _: None)
+    monkeypatch.setattr(experiments.training.run, "check_fits", lambda _: None)
 
 
 def read(run, file="result.json"):
@@ -347,7 +348,7 @@ def test_stages_go_from_the_label_down(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiments.gan.stages.Stages, "train", plan)
-    monkeypatch.setattr(experiments.gan.train, "_finish", stop)
+    monkeypatch.setattr(experiments.gan.train, "_summarise", stop)
     out = tmp_path / "run"
     given = ("--model", "sgan", "--batch-size", 8, "--steps", 9, "--encoder-epochs", 4)
     words = ("gan", "train", "--data", data, *given, *options.split(), "--out", out)

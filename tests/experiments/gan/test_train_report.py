@@ -32,14 +32,12 @@ METRICS = [
         for e in range(1, 11)
     ),
 ]
-RESULT = {
+FACTS = {
     "training_images": 1234,
-    "parameters_of_generators": 56789,
-    "device": "1 × cpu (cpu)",
-    "versions": {"python": "3.11"},
-    "command": "elicit gan train --model sgan",
-    "key": 7,
-}
+    "parameters": 56789,
+    "footer": {"command": "elicit gan train --model sgan", "device": "1 × cpu (cpu)", "key": "7",
+               "versions": "python 3.11"},
+}  # fmt: skip
 
 
 def sheet(level, channels=3):
@@ -56,7 +54,7 @@ def run(tmp_path_factory):
     (run / "samples").mkdir(parents=True)
     for name, level in SHEETS.items():
         (run / "samples" / f"{name}.png").write_bytes(sheet(level))
-    write_gan_report(run, "sgan", METRICS, RESULT)
+    write_gan_report(run, model="sgan", metrics=METRICS, **FACTS)
     return run
 
 
@@ -131,7 +129,7 @@ def test_numbers_by_class_are_not_drawn(tmp_path):
         {"stage": "gan", "epoch": 1, "step": 3, "generator_loss": 1.0,
          "by_class": {"generator_loss": [0.5, 1.5]}},
     ]  # fmt: skip
-    write_gan_report(tmp_path, "dcgan", lines, RESULT)
+    write_gan_report(tmp_path, model="dcgan", metrics=lines, **FACTS)
     assert "A DCGAN" in (tmp_path / "report.html").read_text()
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
     assert figures == {"samples.png", "progress.png", "gan-0.svg"}
