@@ -7,7 +7,6 @@ reported is that of the last epoch; no epoch is ever chosen by its test accuracy
 import functools
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,26 +111,12 @@ class ClassifierResult:
     """Result of a classifier's training, measured after the last epoch.
 
     Attributes:
-        step: Number of updates made.
         classifier_sha256: Digest of the classifier.
-        train_images: Number of training images.
         test_accuracy: Accuracy on the test set; None without a test.
     """
 
-    step: int
     classifier_sha256: str
-    train_images: int
     test_accuracy: float | None
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "ClassifierResult":
-        """Reads the content of a run's `result.json`."""
-        return cls(
-            fields["step"],
-            fields["classifier_sha256"],
-            fields["train_images"],
-            fields.get("test_accuracy"),
-        )
 
 
 def train_classifier(
@@ -170,7 +155,9 @@ def train_classifier(
         summarise=lambda trained: _summarise(config, trained, len(training.data.labels)),
         report=functools.partial(_report, config),
     )
-    return ClassifierResult.from_json(result) if result else None
+    if result is None:
+        return None
+    return ClassifierResult(result["classifier_sha256"], result.get("test_accuracy"))
 
 
 def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:

@@ -6,8 +6,7 @@ resumes the run from the last undamaged checkpoint of its stage.
 """
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,37 +46,12 @@ ClassRows = dict[str, np.ndarray] | None
 """Rows of each class, if each class has a GAN of its own."""
 
 
-@dataclass(frozen=True)
-class GanResult:
-    """Result of a GAN's training.
-
-    Attributes:
-        gan_sha256: Digest of the generators.
-        training_images: Number of training images.
-        parameters: Number of the generators' parameters.
-    """
-
-    gan_sha256: str
-    training_images: int
-    parameters: int
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "GanResult":
-        """Reads the content of a run's `result.json`."""
-        return cls(
-            fields["gan_sha256"], fields["training_images"], fields["parameters_of_generators"]
-        )
-
-
-def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> GanResult | None:
+def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> None:
     """Runs the command.
 
     Args:
         config: What to train.
         label: Text in front of the progress.
-
-    Returns:
-        The result; None in other processes than the first.
 
     Raises:
         InputError: Options, data, run and device do not fit together. It is raised before anything
@@ -96,7 +70,7 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> GanResult | None
     check_device_options(
         config.devices, batch_size=config.budget.batch_size, precision=config.precision
     )
-    result = run_training(
+    run_training(
         TrainingRun(
             config.out,
             identity=_identity(config, data),
@@ -109,7 +83,6 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> GanResult | None
         summarise=functools.partial(_summarise, config, data),
         report=functools.partial(_report, config),
     )
-    return GanResult.from_json(result) if result else None
 
 
 def _train(

@@ -1,4 +1,4 @@
-"""Training: it learns, it resumes to the same bits, and it stops where the loss is lost."""
+"""Training: it learns, resumes to the same bits, and stops at a non-finite loss."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ KEY = jax.random.key(8)
 
 
 def separable(count=28):
-    """Dark and bright noise; 28 images are 3 batches of 8, and 4 are left."""
+    """Dark and bright noise; 28 images are 3 batches of 8, with 4 images left."""
     random = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int32) % 2
     levels = random.integers(0, 100, (count, *SPEC.image_shape)) + 150 * labels[:, None, None, None]
@@ -41,7 +41,7 @@ def separable(count=28):
 
 
 def train(key=KEY, config=CONFIG, *, data=None, steps_per_call=20, **options):
-    """All epochs, every state fetched before the next epoch takes its memory."""
+    """Results of all epochs, each fetched before the next epoch overwrites its memory."""
     data = separable() if data is None else data
     learner, total = ClassifierLearner(SPEC, config.step_config), config.budget.total_steps
     fixed = FitOptions(constants=np.int32(total(len(data.labels))), steps_per_call=steps_per_call)
@@ -197,7 +197,7 @@ def test_numbers_outside_their_range_are_refused(changes, message):
 
 @pytest.mark.parametrize(("total", "moves"), [(4, False), (1, True)])
 def test_the_learning_rate_goes_by_the_number_of_updates_in_all(total, moves):
-    """Of four, the first two are the rise, which begins at 0; of one, none is."""
+    """The first two of four updates are the rise, which begins at 0; a single one has no rise."""
     learner = ClassifierLearner(SPEC, dataclasses.replace(CONFIG, warmup_fraction=0.5))
     before = learner.initial(KEY)
     after, _ = jax.jit(learner.update)(KEY, before, separable(8), np.int32(total))

@@ -1,4 +1,4 @@
-"""The loop over any learner: budgets, groups, and where it stops. It has no networks here."""
+"""The training loop, on learners without networks: budgets, groups, pauses, skipped steps."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ BUDGET = Budget(batch_size=4, epochs=3)
 
 @dataclass(frozen=True)
 class Walker:
-    """Moves a point towards the batch's mean, by a random step; counts what it has seen."""
+    """Moves a point towards the batch's mean, by a random step; counts how often each row came."""
 
     rate: float = 0.1
 
@@ -48,7 +48,7 @@ class Walker:
 def run(
     key=KEY, *, budget=BUDGET, learner=None, data=None, resume=None, after_call=None, **options
 ):
-    """Every epoch's result, fetched before the next one takes its memory."""
+    """Results of all epochs, each fetched before the next epoch overwrites its memory."""
     epochs = fit(
         key, learner or Walker(), DATA if data is None else data, budget, FitOptions(**options),
         resume=resume, after_call=after_call,
@@ -106,7 +106,7 @@ def test_resumed_after_an_epoch_it_ends_with_the_same_bits(groups, budget):
 
 
 def paused(step, *, budget=BUDGET, data=DATA, resume=None, **options):
-    """The results before the first call that ends at or after `step`, and where it was paused."""
+    """Results before the first device call that ends at or after `step`, and the snapshot."""
     found = []
     epochs = fit(
         KEY, Walker(), data, budget, FitOptions(**options),
@@ -219,13 +219,13 @@ def test_the_rows_of_the_batch_come_with_it(groups):
 
 
 def rows_of(step):
-    """Of the training set, the batch that a step has by the words at the module's head."""
+    """Rows of a step's batch, by the definition in the docstring of `train.loop`."""
     order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(KEY, 1), step // 5), 23)
     return np.asarray(order)[(step % 5) * 4 : (step % 5 + 1) * 4]
 
 
 def by_hand():
-    """The walk in plain Python, without the steps in which row 5 comes."""
+    """Final state of the walk in plain Python, without the steps whose batch has row 5."""
     learner, state = Walker(), Walker().initial(jax.random.fold_in(KEY, 0))
     for step in range(15):
         rows = rows_of(step)
@@ -272,7 +272,7 @@ def test_one_step_too_many_stops_it():
 
 @dataclass(frozen=True)
 class Jumper(Walker):
-    """Its state breaks at an example; its scalars show it a step later."""
+    """The state becomes non-finite at an example; the scalars show it one step later."""
 
     def update(self, key, state, batch, constants):
         after, found = super().update(key, state, batch, constants)
