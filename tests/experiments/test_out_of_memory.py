@@ -6,6 +6,8 @@ import pytest
 import experiments.classifier.train
 import experiments.gan.train
 import experiments.synthesis.command
+import experiments.training.run
+from imgopt.errors import InputError
 from train.runtime import memory
 from train.runtime.memory import Footprint
 
@@ -90,10 +92,11 @@ def test_a_precision_that_the_device_lacks_is_refused(
     name, commands, elicit, tmp_path, monkeypatch, capsys
 ):
     def refuse(precision):
-        raise ValueError(f"no {precision} here")
+        raise InputError(f"no {precision} here")
 
-    module, words = commands[name]
-    monkeypatch.setattr(module, "check_precision", refuse)
+    _, words = commands[name]
+    for module in (experiments.synthesis.command, experiments.training.run):
+        monkeypatch.setattr(module, "check_precision", refuse)
     assert elicit(*words, "--precision", "bfloat16", "--out", tmp_path / "run") == 2
     assert capsys.readouterr().err == f"elicit {name}: error: no bfloat16 here\n"
     assert not (tmp_path / "run").exists()
