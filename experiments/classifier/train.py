@@ -138,7 +138,8 @@ def train_classifier(
         LostProcessError: Another process of the job has ended.
     """
     sets = _load(config)
-    spec, training = _spec(config, sets), _training(config, sets)
+    spec = _spec(config, sets)
+    training = _training(config, spec, sets)
     check_device_options(
         config.devices, batch_size=config.train.batch_size, precision=config.train.precision
     )
@@ -151,7 +152,7 @@ def train_classifier(
             files=PARTS,
             estimate=functools.partial(steps_footprint, training),
         ),
-        train=lambda: _train(config, sets, training, label=label),
+        train=lambda: _train(config, spec, sets, training, label=label),
         summarise=lambda trained: _summarise(config, trained, len(training.data.labels)),
         report=functools.partial(_report, config),
     )
@@ -174,7 +175,8 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
         FloatingPointError: The loss is no longer finite.
     """
     sets = _load(config)
-    spec, training = _spec(config, sets), _training(config, sets)
+    spec = _spec(config, sets)
+    training = _training(config, spec, sets)
     steps = training.budget.steps_per_epoch(len(training.data.labels))
     total = min(steps, training.total_steps)
     with (
@@ -280,13 +282,13 @@ def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
     return identity_of(options, devices=config.devices)
 
 
-def _training(config: ClassifierTrainConfig, sets: _Sets) -> Training:
+def _training(config: ClassifierTrainConfig, spec: ClassifierSpec, sets: _Sets) -> Training:
     """The training; refuses a training set smaller than a batch."""
     data, budget = _train_data(config, sets), config.train.budget
     budget.steps_per_epoch(len(data.labels))
     return Training(
         jax.random.key(config.key),
-        ClassifierLearner(_spec(config, sets), config.train.step_config),
+        ClassifierLearner(spec, config.train.step_config),
         data,
         budget,
         FitOptions(
@@ -305,10 +307,15 @@ class _Trained(NamedTuple):
 
 
 def _train(
-    config: ClassifierTrainConfig, sets: _Sets, training: Training, *, label: str
+    config: ClassifierTrainConfig,
+    spec: ClassifierSpec,
+    sets: _Sets,
+    training: Training,
+    *,
+    label: str,
 ) -> _Trained:
     """Trains from the last undamaged checkpoint to the end; writes metrics and checkpoints."""
-    spec, evaluation = _spec(config, sets), None
+    evaluation = None
     session = Session(config.out, config.out / CHECKPOINTS, label, _ids(sets))
 
     def on_epoch(result: EpochResult) -> None:
