@@ -23,7 +23,7 @@ from gans.dcgan import DcganConfig
 from gans.game import GameConfig, GanData, GanLearner
 from gans.pairs import DcganPair
 from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
-from train.loop import Budget, compile_steps, fit
+from train.loop import Budget, FitOptions, compile_steps, fit
 from train.runtime.allocator import keep_memory
 from train.runtime.memory import footprint, peak_bytes
 from train.storage.runs import environment
@@ -114,11 +114,10 @@ def _measure_gans(point: Point) -> dict[str, Any]:
     groups = {str(label): np.flatnonzero(labels == label) for label in range(point.classes)}
     budget = Budget(point.batch_size, epochs=point.repeats + 1)
     began = time.perf_counter()
-    program = compile_steps(learner, data, budget, groups=groups, steps_per_call=point.steps)
+    options = FitOptions(groups=groups, steps_per_call=point.steps)
+    program = compile_steps(learner, data, budget, options)
     compilation = time.perf_counter() - began
-    epochs = fit(
-        jax.random.key(0), learner, data, budget, groups=groups, steps_per_call=point.steps
-    )
+    epochs = fit(jax.random.key(0), learner, data, budget, options)
     next(epochs)
     return {
         "compilation_seconds": compilation,

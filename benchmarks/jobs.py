@@ -23,7 +23,7 @@ from train.classifiers import Classifier, ClassifierSpec, Precision, classify_fu
 from train.data.load import ImageData, find_directory, load_images
 from train.data.spec import ImageSetSpec
 from train.data.write import write_shard
-from train.loop import Budget, Learner, fit
+from train.loop import Budget, FitOptions, Learner, fit
 from train.models.flop import IMAGE_UPDATE, TRAINING_UPDATE, forward_flop, synthesis_flop, total
 from train.models.networks import NetworkName
 from train.training_sets import original_data
@@ -289,9 +289,7 @@ def _start_training(case: Case, inputs: TrainingInputs, steps: int) -> Call:
         inputs.learner,
         data,
         Budget(case.batch_size, ENDLESS),
-        groups=inputs.groups,
-        constants=inputs.constants,
-        steps_per_call=steps,
+        FitOptions(groups=inputs.groups, constants=inputs.constants, steps_per_call=steps),
     )
 
     def call() -> None:

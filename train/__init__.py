@@ -1,10 +1,10 @@
-"""Data sets on disk and in memory, classifiers, losses, one jitted step, the loop, checkpoints."""
+"""Training: image sets, classifiers, losses, the training loop, checkpoints."""
 
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, classify_function, load_classifier
 from train.data.load import ImageData, load_images
 from train.evaluation import Evaluation, evaluate
-from train.loop import Budget, fit
+from train.loop import Budget, FitOptions, fit
 from train.losses import cross_entropy, mixed_soft_label_loss
 from train.storage.checkpoints import latest_checkpoint, save_checkpoint
 from train.training_sets import TrainData, replace_images
@@ -15,6 +15,7 @@ __all__ = [
     "ClassifierLearner",
     "ClassifierSpec",
     "Evaluation",
+    "FitOptions",
     "ImageData",
     "TrainConfig",
     "TrainData",

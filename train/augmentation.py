@@ -1,4 +1,4 @@
-"""Random transformations of training images, on the device, from keys."""
+"""Random transformations of training images, computed on the device from keys."""
 
 import functools
 
@@ -9,19 +9,21 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from imgopt.errors import InputError
 
-CROPS_AT_ONCE = 1024  # of CIFAR's size: 12 MB as float32, however large the set
+CROPS_AT_ONCE = 1024  # 12 MB as float32 at CIFAR's size, however large the set is
 
 
 def flip_and_crop(
     key: Key[Array, ""], images: UInt8[Array, "n h w c"], *, flip: bool, pad_px: int
 ) -> UInt8[Array, "n h w c"]:
-    """Mirrors left to right with probability 1/2, pads with black and cuts the size out (A, 3.2).
+    """Mirrors at random, then pads with black and cuts a random window out (A, 3.2).
+
+    Each image is mirrored left to right with probability 1/2. The window has the image's size.
 
     Args:
-        key: every image draws its own mirroring and offset.
-        images: grey levels.
-        flip: whether to mirror.
-        pad_px: black pixels added at each side before the random cut; 0 for no cut.
+        key: Source of every image's own mirroring and offset.
+        images: Grey levels.
+        flip: Whether to mirror.
+        pad_px: Black pixels added on each side before the cut; 0 for no cut.
 
     Returns:
         Images of the same shape.
@@ -48,19 +50,19 @@ def crop_and_zoom(
 ) -> UInt8[Array, "n h w c"]:
     """Cuts a random square out of every image and enlarges it to the image's size (B, 3.2.1).
 
-    Image i's cut is drawn by fold_in(key, i) alone, each place with the same probability; the
+    The cut of image i depends on fold_in(key, i) alone; every place has the same probability. The
     result is rounded to the nearest grey level, halves to the even one.
 
     Args:
-        key: draws the cuts.
-        images: grey levels.
-        crop_px: side of the square, in [1, min(h, w)]; paper B's is 24 of 32.
+        key: Source of the cuts.
+        images: Grey levels.
+        crop_px: Side of the square, in [1, min(h, w)]; paper B takes 24 of 32 pixels.
 
     Returns:
         Images of the same shape.
 
     Raises:
-        InputError: as `check_crop`.
+        InputError: crop_px is outside its range.
     """
     _, height, width, channels = images.shape
     check_crop(crop_px, (height, width))
@@ -70,8 +72,8 @@ def crop_and_zoom(
         index, image = numbered
         offset = jax.random.randint(jax.random.fold_in(key, index), (2,), 0, places)
         cut = jax.lax.dynamic_slice(image, (*offset, 0), (crop_px, crop_px, channels))
-        # In grey levels rather than [0, 1]: 24 to 32 pixels is then exact in float32, so that what
-        # falls between two levels is rounded alike on every device.
+        # Grey levels, not [0, 1]: 24 to 32 pixels is then exact in float32, so every device rounds
+        # a value halfway between two levels in the same way.
         levels = resize_bilinear(cut.astype(jnp.float32), height=height, width=width)
         return jnp.round(levels).astype(jnp.uint8)
 
@@ -80,11 +82,11 @@ def crop_and_zoom(
 
 
 def check_crop(crop_px: int, size_px: tuple[int, int]) -> None:
-    """Raises InputError for a square of nothing, or one larger than the images.
+    """Raises InputError for an empty square, or one larger than the images.
 
     Args:
-        crop_px: its side.
-        size_px: height and width of the images.
+        crop_px: Side of the square.
+        size_px: Height and width of the images.
     """
     if not 1 <= crop_px <= min(size_px):
         raise InputError(
@@ -99,10 +101,10 @@ def resize_bilinear(
     """Resizes bilinearly, as PyTorch does with align_corners=False and without antialiasing.
 
     Args:
-        image: of any range.
-        height: of the result, in pixels.
-        width: of the result, in pixels.
+        image: Values of any range.
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
     """
     shape = (height, width, image.shape[2])
-    # At full precision, which JAX's default here is: half of it would show in 8 bits.
+    # JAX's default precision here is the full one; half of it would show in 8 bits.
     return jax.image.resize(jnp.asarray(image), shape, "bilinear", antialias=False)

@@ -1,8 +1,8 @@
-"""The order of an epoch's examples, and batches of them."""
+"""The order of the examples in an epoch, and the batches of that order."""
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from train.runtime.processes import shard_batch
 
 
 def fold_in(key: Key[Array, "*groups"], data: Any) -> Key[Array, "*groups"]:
-    """Folds a number into a key, or into each of several, with an axis of groups."""
+    """Folds a number into a key, or into each key of an array with an axis of groups."""
     if key.ndim:
         return jax.vmap(jax.random.fold_in, (0, None))(key, data)
     return jax.random.fold_in(key, data)
@@ -23,13 +23,13 @@ def fold_in(key: Key[Array, "*groups"], data: Any) -> Key[Array, "*groups"]:
 def epoch_order(
     key: Key[Array, "*groups"], epoch: int, groups: Sequence[Int[np.ndarray, " _"]], *, count: int
 ) -> Int[Array, "*groups n"]:
-    """The rows of each group in the order of an epoch.
+    """Draws the order of the rows in an epoch, for each group by itself.
 
     Args:
-        key: of the training; one a group, where there are groups.
-        epoch: its number, from 0.
-        groups: rows of each group; of a single one, where there are none.
-        count: as many of the first ones are given.
+        key: Key of the training; one for each group if there are groups.
+        epoch: Number of the epoch, from 0.
+        groups: Rows of each group; without groups, a single array of all rows.
+        count: Number of rows to return, the first ones of the order.
     """
     keys = fold_in(fold_in(key, 1), epoch)
     orders = [
@@ -37,6 +37,27 @@ def epoch_order(
         for each, rows in zip(keys.reshape(-1), groups, strict=True)
     ]
     return jnp.stack(orders) if key.ndim else orders[0]
+
+
+class Epoch(NamedTuple):
+    """An epoch: which rows each of its steps takes.
+
+    Attributes:
+        number: Number of the epoch, from 0.
+        first_step: Number of its first step, counted from the beginning of the training.
+        order: Rows of each group, or of all, as drawn by `epoch_order`.
+        batch_size: Rows in a batch.
+    """
+
+    number: int
+    first_step: int
+    order: Int[Array, "*groups n"]
+    batch_size: int
+
+    def rows(self, step: int) -> Int[np.ndarray, "*groups b"]:
+        """Rows of the batch of one step."""
+        begin = (step - self.first_step) * self.batch_size
+        return np.asarray(self.order)[..., begin : begin + self.batch_size]
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -54,18 +75,18 @@ def take_batches(
     count: int,
     mesh: Mesh | None,
 ) -> Any:
-    """Consecutive batches of an epoch. A program of its own for every size of data set.
+    """Takes consecutive batches of an epoch. Compiled once for every size of data set.
 
     Args:
-        data: a pytree of arrays with one row an example.
-        order: rows of each group, or of all, as `epoch_order` gives them.
-        first: number of the first batch in the epoch.
-        batch_size: rows in each.
-        count: of batches; past the epoch's end its last row is repeated.
-        mesh: of devices, each of which has its part of every batch; None for a single one.
+        data: Pytree of arrays with one row for each example.
+        order: Rows of each group, or of all, as drawn by `epoch_order`.
+        first: Number of the first batch within the epoch.
+        batch_size: Rows in a batch.
+        count: Number of batches; past the end of the epoch its last row is repeated.
+        mesh: Devices that share every batch; None for a single device.
 
     Returns:
-        The data's arrays with two or three axes in front: batches, groups if any, examples.
+        The data's arrays with leading axes for batches, groups (if there are any) and examples.
     """
     places = first * batch_size + jnp.arange(count * batch_size)
     rows = jnp.take(order, places, axis=-1, mode="clip")

@@ -1,4 +1,4 @@
-"""Training a classifier: its configuration, its training set and its step."""
+"""Training of a classifier: configuration, optimiser and step."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -23,32 +23,32 @@ from train.training_sets import TrainData
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a classifier is trained; the defaults are paper A's where it speaks (section 3)."""
+    """How to train a classifier. The defaults are paper A's where it gives them (section 3)."""
 
     epochs: int = 300
-    """Passes over the training set; the last one counts."""
+    """Passes over the training set; the accuracy reported is that of the last one."""
     steps: int | None = None
-    """Updates, instead of what the epochs come to; the last epoch is then cut short."""
+    """Updates in all, instead of --epochs; the last epoch is then cut short."""
     batch_size: int = 128
-    """Images a step; what is left of an epoch's order after the last full batch is not used."""
+    """Images in a step; images after the last full batch of an epoch are not used."""
     learning_rate: float = 0.05
-    """Peak of the schedule: a linear rise from 0, then half a cosine down to 0."""
+    """Highest learning rate: it rises linearly from 0, then falls to 0 as half a cosine."""
     warmup_fraction: float = 0.05
-    """Share of all steps that the rise takes, in [0, 1)."""
+    """Share of all steps in which the learning rate rises, in [0, 1)."""
     momentum: float = 0.9
     """Nesterov momentum of SGD."""
     weight_decay: float = 5e-4
-    """Added to the gradient, times the parameter."""
+    """Weight decay: this factor times the parameter is added to the gradient."""
     loss: Literal["cross-entropy", "mixed"] = "cross-entropy"
-    """Plain cross entropy to the label, or the mixed soft-label loss with --replace."""
+    """Cross entropy to the label, or the mixed soft-label loss (needs --replace)."""
     kl: KlDirection = "target||model"
     """Direction of the mixed loss's KL divergence."""
     flip: bool = True
-    """Mirror left to right, with probability 1/2."""
+    """Mirror each image left to right with probability 1/2."""
     pad_px: int = 4
-    """Pad by this much and cut a random window of the image's size; 0 for no cut."""
+    """Pad by this many pixels, then cut a random window of the image's size; 0 for no cut."""
     precision: Precision = "float32"
-    """Of the computation; parameters are always float32."""
+    """Precision of the computation; parameters are always float32."""
     nonfinite: NonFiniteConfig = field(default_factory=NonFiniteConfig, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
@@ -69,17 +69,22 @@ class TrainConfig:
         return Budget(self.batch_size, self.epochs, self.steps)
 
     @property
-    def of_a_step(self) -> "TrainConfig":
-        """The same for any length of training, so that all lengths share a compiled program."""
+    def step_config(self) -> "TrainConfig":
+        """The options of one step: equal for all lengths of training, which share a program."""
         return replace(self, epochs=1, steps=None, nonfinite=NonFiniteConfig())
 
 
 def make_optimizer(
     config: TrainConfig, total_steps: Int[Array, ""] | int
 ) -> optax.GradientTransformation:
-    """SGD with Nesterov momentum; the learning rate rises linearly, then falls as a cosine."""
+    """SGD with Nesterov momentum; the learning rate rises linearly, then falls as half a cosine.
 
-    # Optax's own looks at its lengths while it is traced, and here they are arguments.
+    Args:
+        config: How to train.
+        total_steps: Number of updates in all; it may be traced.
+    """
+
+    # Optax's own schedule needs its lengths while tracing; here they are arguments of the program.
     def rate(step: ArrayLike) -> Array:
         rise = jnp.round(config.warmup_fraction * total_steps)
         fallen = (step - rise) / (total_steps - rise)
@@ -94,20 +99,20 @@ def make_optimizer(
 
 @dataclass(frozen=True)
 class ClassifierLearner:
-    """A classifier in training, for `train.fit`; its data is a `TrainData`.
+    """A classifier in training, for `train.fit` with a `TrainData`.
 
-    The constant is the number of updates in all, by which the learning rate falls.
+    Its `constants` is the number of updates in all, which the learning rate depends on.
 
     Attributes:
-        spec: the classifier to be.
-        config: how it is trained; of all lengths, as `TrainConfig.of_a_step` gives it.
+        spec: The classifier to train.
+        config: How to train it; `TrainConfig.step_config` lets all lengths share a program.
     """
 
     spec: ClassifierSpec
     config: TrainConfig
 
     def initial(self, key: Key[Array, ""]) -> TrainState:
-        """Freshly initialised variables and optimiser state."""
+        """Draws the initial variables and makes the optimiser's initial state."""
         images = jnp.zeros((1, *self.spec.image_shape))
         variables = self.spec.build().init(key, images, train=False)
         opt_state = make_optimizer(self.config, 1).init(variables["params"])
@@ -116,7 +121,7 @@ class ClassifierLearner:
     def update(
         self, key: Key[Array, ""], state: TrainState, batch: TrainData, constants: Int[Array, ""]
     ) -> tuple[TrainState, dict[str, Array]]:
-        """One update on one batch; gives mean loss in nats and accuracy."""
+        """Makes one update on one batch; the scalars are mean loss in nats and accuracy."""
         images = flip_and_crop(
             key, jnp.asarray(batch.images), flip=self.config.flip, pad_px=self.config.pad_px
         )
@@ -134,7 +139,7 @@ class ClassifierLearner:
     def _losses(
         self, params: Any, batch_stats: dict[str, Any], images: Array, batch: Any
     ) -> tuple[Array, tuple[dict[str, Any], dict[str, Array]]]:
-        """The mean loss, the batch norm's new averages and the means to report."""
+        """Mean loss, the new averages of batch norm, and the scalars to report."""
         logits, updated = self.spec.build(precision=self.config.precision).apply(
             {"params": params, **batch_stats}, images, train=True, mutable=["batch_stats"]
         )

@@ -1,4 +1,4 @@
-"""A trained classifier: what it is, its variables, and as a function to logits or features."""
+"""A trained classifier: its description, its variables, and its logits or features."""
 
 import functools
 import re
@@ -26,15 +26,15 @@ FIRST_BFLOAT16 = 8.0
 
 
 class ClassifierSpec(NamedTuple):
-    """All that is needed to apply a classifier's variables.
+    """Everything needed to apply a classifier's variables.
 
     Attributes:
-        network: name of the architecture.
-        width: factor on its channel counts.
-        class_names: in the order of the logits.
-        image_shape: height, width, channels.
-        mean: of the training images in [0, 1], for each channel; subtracted first.
-        std: standard deviation likewise; divided by.
+        network: Name of the architecture.
+        width: Factor on its channel counts.
+        class_names: Names of the classes, in the order of the logits.
+        image_shape: Height, width, channels.
+        mean: Mean of each channel over the training images in [0, 1]; subtracted from the image.
+        std: Standard deviation of each channel over them; the image is divided by it.
     """
 
     network: str
@@ -45,7 +45,7 @@ class ClassifierSpec(NamedTuple):
     std: tuple[float, ...]
 
     def build(self, *, precision: Precision = "float32") -> ConvNet:
-        """The network itself, computing in the given precision."""
+        """Builds the network, which computes in the given precision."""
         return build_network(
             self.network,
             num_classes=len(self.class_names),
@@ -55,16 +55,17 @@ class ClassifierSpec(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """A spec and the variables ("params" and, with batch norm, "batch_stats")."""
+    """A classifier: its spec and its variables ("params" and, with batch norm, "batch_stats")."""
 
     spec: ClassifierSpec
     variables: dict[str, Any]
 
 
 class _Apply(NamedTuple):
-    """The classifier in evaluation mode; equal specs are equal functions, so compiled code stays.
+    """Applies a classifier in evaluation mode.
 
-    As a NamedTuple it hashes by value, which a closure would not.
+    As a NamedTuple it is hashed by value, which a closure would not be. Equal specs are therefore
+    equal functions, which share compiled programs.
     """
 
     spec: ClassifierSpec
@@ -74,7 +75,7 @@ class _Apply(NamedTuple):
     def __call__(
         self, variables: dict[str, Any], images: Float[Array, "n h w c"]
     ) -> Float[Array, "n k_or_d"]:
-        """Normalises and applies."""
+        """Normalises the images and applies the network."""
         network = self.spec.build(precision=self.precision)
         normalised = normalise(images, self.spec)
         return jnp.asarray(
@@ -83,11 +84,11 @@ class _Apply(NamedTuple):
 
 
 def check_precision(precision: Precision) -> None:
-    """Raises InputError for a precision that the device would only imitate.
+    """Raises InputError for a precision that the device would only emulate.
 
-    NVIDIA GPUs before Ampere have no bfloat16 arithmetic: XLA converts to float32 and back around
-    every operation, which is slower than float32 itself. So it is on most CPUs, but there it may be
-    wanted, to check on a small scale what a GPU or TPU does on a large one.
+    NVIDIA GPUs before Ampere have no bfloat16 arithmetic. XLA converts to float32 and back around
+    every operation, which is slower than float32. Most CPUs emulate it too, but there it is
+    allowed: a user may want to check in small what a GPU or TPU computes.
     """
     device = jax.local_devices()[0]
     capability = getattr(device, "compute_capability", "")  # AMD's is a name such as gfx90a
@@ -102,15 +103,15 @@ def check_precision(precision: Precision) -> None:
 def classify_function(
     classifier: Classifier, *, precision: Precision = "float32"
 ) -> jax.tree_util.Partial:
-    """A classifier as `imgopt.synthesize` wants it.
+    """A classifier as a function from images to logits, for `imgopt.synthesize`.
 
     Args:
-        classifier: trained.
-        precision: of the computation; the logits are float32 all the same.
+        classifier: Trained classifier.
+        precision: Precision of the computation; the logits are always float32.
 
     Returns:
-        A `Partial` from float32 images (n, h, w, c) in [0, 1] to logits (n, k), in evaluation
-        mode, normalisation inside, with the variables as its leaves.
+        A `Partial` from float32 images (n, h, w, c) in [0, 1] to logits (n, k). It normalises the
+        images itself and applies the network in evaluation mode; the variables are its leaves.
     """
     return jax.tree_util.Partial(_Apply(classifier.spec, precision), classifier.variables)
 
@@ -118,33 +119,36 @@ def classify_function(
 def feature_function(
     classifier: Classifier, *, precision: Precision = "float32"
 ) -> jax.tree_util.Partial:
-    """A classifier up to its last dense layer, whose input tells how alike two images are to it.
+    """A classifier without its last dense layer, as a function from images to features.
+
+    Images that look alike to the classifier have features close to each other.
 
     Args:
-        classifier: trained.
-        precision: of the computation; the features are float32 all the same.
+        classifier: Trained classifier.
+        precision: Precision of the computation; the features are always float32.
 
     Returns:
-        As `classify_function`, but to features (n, d): what the last ReLU or pooling gives, flat.
+        A `Partial` from float32 images (n, h, w, c) in [0, 1] to features (n, d), the flattened
+        input of the last dense layer. The variables are its leaves.
     """
     function = _Apply(classifier.spec, precision, features=True)
     return jax.tree_util.Partial(function, classifier.variables)
 
 
 def normalise(images: Float[Array, "n h w c"], spec: ClassifierSpec) -> Float[Array, "n h w c"]:
-    """Images in [0, 1], minus the spec's mean, over its standard deviation, for each channel."""
+    """Subtracts the spec's mean from images in [0, 1] and divides by its std, for each channel."""
     return (images - jnp.array(spec.mean)) / jnp.array(spec.std)
 
 
 def channel_statistics(
     images: UInt8[np.ndarray, "n h w c"],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel over a data set, of values in [0, 1].
+    """Mean and standard deviation of each channel over a data set, for values in [0, 1].
 
-    The sums are of whole numbers, hence exact, whatever the order.
+    They are computed from exact counts of grey levels, so the order of the images does not matter.
 
     Returns:
-        The means and the standard deviations, the latter at least 1e-3.
+        The means, and the standard deviations, which are at least 1e-3.
     """
     levels = np.arange(256, dtype=np.float64) / 255
     means, stds = [], []
@@ -158,15 +162,15 @@ def channel_statistics(
 
 
 def digest(classifier: Classifier) -> str:
-    """Sha256 over the spec and every variable's name, type, shape and bytes."""
+    """Sha256 of a classifier's spec and of every variable's name, type, shape and bytes."""
     return digest_of(repr(classifier.spec), classifier.variables)
 
 
 def load_spec(run: str | Path) -> ClassifierSpec:
-    """Reads what a run trains.
+    """Reads the description of the classifier that a run trains.
 
     Raises:
-        InputError: the directory is not a classifier's run.
+        InputError: The directory is not a classifier's run, or its description is invalid.
     """
     path = Path(run) / SPEC_FILE
     if not path.is_file():
@@ -178,16 +182,16 @@ def load_spec(run: str | Path) -> ClassifierSpec:
     try:
         spec = from_json(ClassifierSpec, fields)
         _check_spec(spec)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{path} does not describe a classifier: {error}") from error
     return spec._replace(width=float(spec.width))
 
 
 def _check_spec(spec: ClassifierSpec) -> None:
-    """Raises InputError for what no network could be built of."""
+    """Raises InputError for a spec that no network can be built from."""
     spec.build()
     if min(spec.image_shape) < 1:
-        raise InputError(f"image_shape must be of numbers above 0, got {spec.image_shape}")
+        raise InputError(f"image_shape must have numbers above 0, got {spec.image_shape}")
     check_image_shape(spec.network, spec.image_shape)
     channels = spec.image_shape[2]
     if not len(spec.mean) == len(spec.std) == channels or min(spec.std) <= 0:
@@ -198,15 +202,14 @@ def _check_spec(spec: ClassifierSpec) -> None:
 
 
 def load_classifier(run: str | Path) -> Classifier:
-    """Loads a run's newest checkpoint, its digests verified.
+    """Loads the classifier of a run's newest checkpoint, and verifies all digests.
 
     Args:
-        run: directory written by `elicit classifier train`, finished or not.
+        run: Directory written by `elicit classifier train`, complete or not.
 
     Raises:
-        InputError: the directory is not a classifier's run, or holds no checkpoint of the network
-            that it describes; or something that decides what the classifier is is damaged, or is
-            not what the run's result says.
+        InputError: The directory is not a classifier's run; it holds no checkpoint, or one of
+            another network; or its description, its checkpoint or its result is damaged.
     """
     spec = load_spec(run)
     checkpoint = newest_checkpoint(Path(run) / CHECKPOINTS)
@@ -220,7 +223,7 @@ def load_classifier(run: str | Path) -> Classifier:
 
 
 def _expected_variables(spec: ClassifierSpec) -> dict[str, Any]:
-    """The shapes that a network's variables must have; nothing is computed."""
+    """Shapes that a network's variables must have; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)
     initialise = functools.partial(spec.build().init, train=False)
     return jax.eval_shape(initialise, jax.random.key(0), images)

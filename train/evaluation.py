@@ -1,4 +1,4 @@
-"""Exact evaluation of a classifier: every test image counts once."""
+"""Exact evaluation of a classifier: every image counts once."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,16 +15,16 @@ CALIBRATION_BINS = 15
 
 
 class Evaluation(NamedTuple):
-    """How a classifier does on labelled images.
+    """Quality of a classifier on labelled images.
 
     Attributes:
-        accuracy: share of images whose most likely class is the label.
-        loss: mean cross entropy in nats.
-        confusion: [true, predicted] counts.
-        bin_confidence: mean confidence in each of 15 equal bins of confidence; NaN where empty.
-        bin_accuracy: share of right predictions likewise.
-        bin_counts: images in each bin.
-        calibration_error: mean |accuracy - confidence| over the bins, weighted by their counts
+        accuracy: Share of images whose most likely class is the label.
+        loss: Mean cross entropy in nats.
+        confusion: Number of images by [true class, predicted class].
+        bin_confidence: Mean confidence in each of 15 equal bins of confidence; NaN if empty.
+        bin_accuracy: Share of correct predictions in each bin; NaN if empty.
+        bin_counts: Number of images in each bin.
+        calibration_error: Mean |accuracy - confidence| over the bins, weighted by their counts
             (expected calibration error; Guo et al. 2017).
     """
 
@@ -57,9 +57,9 @@ def predict(
     """Log-probabilities of any number of images, in batches of one compiled size.
 
     Args:
-        classify: from float32 images in [0, 1] to logits.
-        images: grey levels, at least one.
-        batch_size: images in a batch, at least 1.
+        classify: Function from float32 images in [0, 1] to logits.
+        images: Grey levels of at least one image.
+        batch_size: Images in a batch, at least 1.
     """
     return _in_batches(_log_probabilities, as_partial(classify), images, batch_size)
 
@@ -73,9 +73,10 @@ def extract_features(
     """Features of any number of images, in batches of one compiled size.
 
     Args:
-        features: from float32 images in [0, 1] to vectors (see `train.classifiers`).
-        images: grey levels, at least one.
-        batch_size: images in a batch, at least 1.
+        features: Function from float32 images in [0, 1] to vectors, such as
+            `train.classifiers.feature_function` gives.
+        images: Grey levels of at least one image.
+        batch_size: Images in a batch, at least 1.
     """
     return _in_batches(_features, features, images, batch_size)
 
@@ -86,9 +87,9 @@ def _in_batches(
     images: np.ndarray,
     batch_size: int,
 ) -> np.ndarray:
-    """Runs a compiled program over all images.
+    """Runs a compiled program over all images, in batches of one size.
 
-    The last batch is padded with copies of its last image, whose results are dropped.
+    The last batch is padded with copies of its last image; their results are dropped.
     """
     batch_size = min(batch_size, len(images))
     parts = []
@@ -106,16 +107,16 @@ def evaluate(
     *,
     batch_size: int = 500,
 ) -> Evaluation:
-    """Accuracy, loss, confusion and calibration over all images.
+    """Measures accuracy, loss, confusion and calibration over all images.
 
     Args:
-        classify: from float32 images in [0, 1] to logits.
-        images: grey levels, at least one.
-        labels: in [0, k).
-        batch_size: images in a batch.
+        classify: Function from float32 images in [0, 1] to logits.
+        images: Grey levels of at least one image.
+        labels: True classes, in [0, k).
+        batch_size: Images in a batch, at least 1.
 
     Raises:
-        FloatingPointError: the output for some image is not finite.
+        FloatingPointError: The output for some image is not finite.
     """
     log_p = predict(classify, images, batch_size=batch_size)
     broken = int((~np.isfinite(log_p)).any(1).sum())

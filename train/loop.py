@@ -1,16 +1,16 @@
-"""The training loop: any learner's jitted step, scanned over the steps of an epoch.
+"""The training loop: any learner's jitted step, run over the steps of an epoch.
 
-The whole data set lies on the device; shuffling happens there, and a small program takes batches
-from it. So the program of the steps, which takes long to compile, knows nothing of the data set's
-size, and trainings of one learner share it.
+The whole data set lies on the device. Shuffling happens there, and a small program takes the
+batches out of it. The program of the steps, which takes long to compile, therefore does not depend
+on the size of the data set, and all trainings of one learner share it.
 
-All randomness is folded from one key: initialisation from (key, 0), the order of epoch e from
-(key, 1, e), what step s draws from (key, 2, s). So training goes on from a checkpoint as if it had
-never stopped.
+All randomness is folded from one key: the initial state from (key, 0), the order of epoch e from
+(key, 1, e), what step s draws from (key, 2, s). A training that is resumed from a checkpoint
+therefore gives the same bits as one that never stopped.
 
-A learner may be trained on several groups of examples at once, such as one GAN for each class: all
-its arrays then have an axis of groups in front, and its step is mapped over it by `jax.vmap`. Group
-g is trained as it would be alone with the key fold_in(key, g).
+A learner may be trained on several groups of examples at once, such as one GAN for each class. All
+its arrays then have a leading axis of groups, and its step is mapped over that axis by `jax.vmap`.
+Group g is trained as it would be alone with the key fold_in(key, g).
 """
 
 import functools
@@ -27,25 +27,24 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from imgopt.errors import InputError
-from train.batches import epoch_order, fold_in, take_batches
-from train.nonfinite import count_skipped, means_of_finite, watched
+from train.batches import Epoch, epoch_order, fold_in, take_batches
+from train.nonfinite import count_skipped, finite_means, flag_nonfinite
 from train.runtime.processes import (
     as_local,
     make_training_mesh,
     naming_lost_processes,
-    replicate,
     replicated,
 )
 
 STEPS_PER_CALL = 20
-"""Of the device at most, between which the host hears of the steps."""
+"""Most training steps per device call."""
 
 SECONDS_PER_CALL = 1.0
-"""About how long a call may take: so long a request to stop waits."""
+"""Time that one device call should take; a request to stop waits about this long."""
 
 
 class TrainState(NamedTuple):
-    """All that changes in training: a learner's variables by name, and its optimisers' states."""
+    """Everything that changes in training: the variables by name, and the optimisers' states."""
 
     variables: dict[str, Any]
     opt_state: Any
@@ -53,19 +52,19 @@ class TrainState(NamedTuple):
 
 @runtime_checkable  # for tests, which check annotations
 class Learner(Protocol):
-    """What is trained, as two pure functions; equal learners are one compiled program.
+    """What is trained, as two pure functions. Equal learners share one compiled program.
 
-    Hashable by value, so arrays that do not change come as `constants`.
+    A learner is hashable by value. Arrays that it needs but does not change are its `constants`.
     """
 
     def initial(self, key: Key[Array, ""]) -> TrainState:
-        """Freshly drawn variables and the optimisers' first states."""
+        """Draws the initial variables and makes the optimisers' initial states."""
         ...
 
     def update(
         self, key: Key[Array, ""], state: TrainState, batch: Any, constants: Any
     ) -> tuple[TrainState, dict[str, Array]]:
-        """One step on one batch: the new state, and scalars to be averaged over an epoch."""
+        """Makes one step on one batch: the new state, and scalars to average over an epoch."""
         ...
 
     def __hash__(self) -> int: ...
@@ -76,10 +75,9 @@ class Budget:
     """How long to train.
 
     Attributes:
-        batch_size: examples a step; what is left of an epoch's order after the last full batch is
-            not used.
-        epochs: passes over the training set.
-        steps: updates, instead of what `epochs` come to; the last epoch is then cut short.
+        batch_size: Examples in a step. Examples after the last full batch of an epoch are not used.
+        epochs: Passes over the training set.
+        steps: Updates in all, instead of `epochs`. The last epoch is then cut short.
     """
 
     batch_size: int
@@ -93,10 +91,14 @@ class Budget:
                 raise InputError(f"{name} must be at least 1, got {value}")
 
     def steps_per_epoch(self, count: int, *, of: str = "the training set") -> int:
-        """Full batches in `count` examples.
+        """Number of full batches in `count` examples.
+
+        Args:
+            count: Number of examples.
+            of: Name of the examples in the error message.
 
         Raises:
-            InputError: there is none; the message calls the examples `of`.
+            InputError: There is no full batch.
         """
         if count < self.batch_size:
             raise InputError(
@@ -106,19 +108,56 @@ class Budget:
         return count // self.batch_size
 
     def total_steps(self, count: int) -> int:
-        """Updates in all, for a training set of `count` examples."""
+        """Number of updates in all, for a training set of `count` examples."""
         return self.steps or self.steps_per_epoch(count) * self.epochs
 
 
-class Snapshot(NamedTuple):
-    """All that training needs to go on with the same bits, within an epoch too.
+@dataclass(frozen=True, eq=False)
+class FitOptions:
+    """Options of `fit`.
 
     Attributes:
-        step: updates made in all.
-        state: after the last of them.
-        scalars: the learner's, of the steps so far of an epoch that is not at its end: one row a
-            step, in float32 or int32 as they came.
-        skipped: steps in all that were skipped because they were not finite.
+        groups: Rows of each group, by the group's name. None: one training on all rows, without an
+            axis of groups.
+        constants: Passed to the learner's update unchanged.
+        max_skipped: Most non-finite steps to skip. A skipped step leaves the state (that of its
+            group) unchanged. None: training stops at the first non-finite step.
+        steps_per_call: Most steps per device call; fewer if they take longer than about a second.
+            It has no influence on the result.
+        devices: Number of devices of each process that share a batch, see
+            `train.runtime.processes`. Another number rounds differently.
+    """
+
+    groups: Mapping[str, Int[np.ndarray, " _"]] | None = None
+    constants: Any = None
+    max_skipped: int | None = None
+    steps_per_call: int = STEPS_PER_CALL
+    devices: int = 1
+
+    @property
+    def skips(self) -> bool:
+        """Whether non-finite steps are skipped."""
+        return self.max_skipped is not None
+
+    def rows(self, data: Any) -> list[Int[np.ndarray, " _"]]:
+        """Rows of each group; without groups, one array of all rows of the data."""
+        if self.groups is None:
+            return [np.arange(len(jax.tree.leaves(data)[0]))]
+        return list(self.groups.values())
+
+    def examples(self, data: Any) -> int:
+        """Number of examples in an epoch: those of the smallest group, or of the whole data."""
+        return min(map(len, self.rows(data)))
+
+
+class Snapshot(NamedTuple):
+    """Everything that training needs to continue with the same bits, within an epoch too.
+
+    Attributes:
+        step: Updates made so far.
+        state: State after the last update.
+        scalars: The learner's scalars in the unfinished epoch: one row a step, float32 or int32.
+        skipped: Non-finite steps skipped so far.
     """
 
     step: int
@@ -127,11 +166,11 @@ class Snapshot(NamedTuple):
     skipped: int = 0
 
 
-class Paused(Exception):  # noqa: N818 -- no error
-    """Training was asked to stop, and has within an epoch.
+class Paused(Exception):  # noqa: N818 -- not an error
+    """Training was asked to stop, and did so within an epoch.
 
     Attributes:
-        snapshot: what to go on from.
+        snapshot: Where to resume.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -140,17 +179,17 @@ class Paused(Exception):  # noqa: N818 -- no error
 
 
 class EpochResult(NamedTuple):
-    """What an epoch leaves behind.
+    """Result of one epoch.
 
-    The state's buffers are used again by the next epoch: copy what is to outlive it.
+    The next epoch overwrites the buffers of the state: copy what must live longer.
 
     Attributes:
-        epoch: its number, from 1.
-        step: updates made in all.
-        state: after the last of them.
-        means: of the learner's scalars over the epoch's steps but skipped ones; one a group, where
-            there are groups.
-        skipped: steps so far, in all epochs, that were skipped; None where none may be.
+        epoch: Number of the epoch, from 1.
+        step: Updates made so far, in all epochs.
+        state: State after the last update.
+        means: Means of the learner's scalars over the steps of the epoch that were not skipped; one
+            for each group if there are groups.
+        skipped: Steps skipped so far, in all epochs; None if skipping is not allowed.
     """
 
     epoch: int
@@ -165,93 +204,83 @@ def fit(
     learner: Learner,
     data: Any,
     budget: Budget,
+    options: FitOptions | None = None,
     *,
-    groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
-    constants: Any = None,
     resume: Snapshot | None = None,
-    max_skipped: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    steps_per_call: int = STEPS_PER_CALL,
-    devices: int = 1,
+    after_call: Callable[[int], bool | None] | None = None,
 ) -> Iterator[EpochResult]:
-    """Trains, an epoch at a time.
+    """Trains a learner, one epoch at a time.
+
+    All processes of a job must call this with the same arguments.
 
     Args:
-        key: all randomness comes from it.
-        learner: what is trained.
-        data: the training set, a pytree of arrays with one row an example.
-        budget: how long. With groups, the smallest one's full batches are an epoch.
-        groups: rows of each group, by its name; none: all rows are one, without an axis of groups.
-        constants: passed on to the learner's update.
-        resume: where the same training came to; None to begin.
-        max_skipped: how many steps may be skipped that are not finite. A skipped step leaves the
-            state as it is, that of its group where there are groups. None: it stops at the first.
-        on_progress: called with (steps done, steps in all) after every call to the device.
-        should_stop: asked after every call but an epoch's last one, where the caller has its say.
-            Several processes that train together must be told the same.
-        steps_per_call: steps in such a call at most; fewer where they take longer than about a
-            second. No influence on the result.
-        devices: of each process that share a batch, see `train.runtime.processes`. All processes of
-            a job call this alike. Another number is another program, whose sums round differently.
+        key: Source of all randomness.
+        learner: What is trained.
+        data: Training set, a pytree of arrays with one row for each example.
+        budget: How long to train. With groups, an epoch has the full batches of the smallest group.
+        options: All other options; the defaults of `FitOptions` if None.
+        resume: Snapshot of the same training to resume from; None to begin.
+        after_call: Called after every device call with the number of updates made so far. If it
+            returns true within an epoch, training pauses; at the end of an epoch the result is
+            ignored, since the caller has control there. All processes must get the same answer.
 
     Yields:
-        An `EpochResult` after every epoch that is still to do.
+        One `EpochResult` after every epoch that remains.
 
     Raises:
-        InputError: the training set, or a group of it, is smaller than a batch; or the devices are
-            too many, or do not share a batch evenly.
-        NotFinite: a step is not finite, in its scalars or in what it makes of the state; with
-            `max_skipped`, more steps than that are not.
-        FloatingPointError: not a single step of an epoch is finite.
-        Paused: it was asked to stop.
-        LostProcessError: another process of the job has ended.
+        InputError: The training set or a group is smaller than a batch, there are fewer devices
+            than asked for, or they cannot share a batch evenly.
+        NotFinite: A scalar or the new state of a step is not finite, and skipping is not allowed or
+            `max_skipped` is used up.
+        FloatingPointError: No step of an epoch is finite.
+        Paused: `after_call` asked for it.
+        LostProcessError: Another process of the job has ended.
     """
-    rows = list((groups or {"": np.arange(len(jax.tree.leaves(data)[0]))}).values())
-    smallest = min(map(len, rows))
-    steps, total = budget.steps_per_epoch(smallest), budget.total_steps(smallest)
-    mesh = make_training_mesh(devices, batch_size=budget.batch_size)
-    skips, grouped = max_skipped is not None, groups is not None
-    program = _make_run_steps(learner, grouped, skips, mesh)
-    if groups is not None:
-        key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(groups)))
-    step, state, before, skipped = resume or Snapshot(0, initial_state(key, learner))
-    state, data, *shared = replicate((state, data, constants, key), mesh)
-    caller = _Caller(functools.partial(program, *shared), at_most=steps_per_call)
+    options = options or FitOptions()
+    rows, count = options.rows(data), options.examples(data)
+    steps, total = budget.steps_per_epoch(count), budget.total_steps(count)
+    mesh = make_training_mesh(options.devices, batch_size=budget.batch_size)
+    program = _make_run_steps(learner, options.groups is not None, options.skips, mesh)
+    if options.groups is not None:
+        key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(rows)))
+    step, state, earlier, skipped = resume or Snapshot(0, initial_state(key, learner))
+    state, data, *shared = replicate((state, data, options.constants, key), mesh)
+    caller = _StepCaller(functools.partial(program, *shared), at_most=options.steps_per_call)
     next_batches = functools.partial(
-        take_batches, data, batch_size=budget.batch_size, count=steps_per_call, mesh=mesh
+        take_batches, data, batch_size=budget.batch_size, count=options.steps_per_call, mesh=mesh
     )
     while step < total:
-        epoch = step // steps
-        first, end = epoch * steps, min((epoch + 1) * steps, total)
-        order = epoch_order(key, epoch, rows, count=steps * budget.batch_size)
+        number = step // steps
+        order = epoch_order(key, number, rows, count=steps * budget.batch_size)
+        epoch = Epoch(number, number * steps, order, budget.batch_size)
+        end = min(epoch.first_step + steps, total)
         placed_order = replicate(order, mesh)
-        found = [before] if before else []
+        found = [earlier] if earlier else []
         while step < end:
             stop = min(step + caller.steps, end)
-            batches = next_batches(order=placed_order, first=step - first)
+            batches = next_batches(order=placed_order, first=step - epoch.first_step)
             state, scalars = caller.take_steps(state, batches, step, stop)
             found.append(scalars)
             skipped = count_skipped(
-                scalars, order, batch_size=budget.batch_size, first=first, step=step, epoch=epoch,
-                groups=groups, skipped=skipped, max_skipped=max_skipped,
+                scalars, epoch, step=step, groups=options.groups,
+                skipped=skipped, max_skipped=options.max_skipped,
             )  # fmt: skip
             step = stop
-            if on_progress:
-                on_progress(step, total)
-            if step < end and should_stop():
+            must_pause = after_call(step) if after_call else False
+            if must_pause and step < end:
                 raise Paused(Snapshot(step, as_local(state, mesh), _joined(found), skipped))
-        before = {}
-        count = skipped if skips else None
-        means = means_of_finite(_joined(found), epoch=epoch)
-        yield EpochResult(epoch + 1, step, as_local(state, mesh), means, count)
+        earlier = {}
+        means = finite_means(_joined(found), epoch=number)
+        yield EpochResult(
+            number + 1, step, as_local(state, mesh), means, skipped if options.skips else None
+        )
 
 
-class _Caller:
-    """Has the device take steps, several in a call.
+class _StepCaller:
+    """Runs several training steps in each device call.
 
     Attributes:
-        steps: to take in the next call: as many as take about a second, by the last one.
+        steps: Steps to take in the next call: as many as take about a second, judged by the last.
     """
 
     def __init__(self, program: Callable, *, at_most: int) -> None:
@@ -263,7 +292,7 @@ class _Caller:
     def take_steps(
         self, state: TrainState, batches: Any, start: int, stop: int
     ) -> tuple[TrainState, dict[str, np.ndarray]]:
-        """The state after a call, and the learner's scalars of each of its steps."""
+        """Takes the steps in one call: the new state, and the learner's scalars of each step."""
         began = time.monotonic()
         with naming_lost_processes():
             state, scalars = self._program(state, batches, start, stop)
@@ -276,61 +305,50 @@ class _Caller:
 
 
 def compile_steps(
-    learner: Learner,
-    data: Any,
-    budget: Budget,
-    *,
-    groups: Mapping[str, Int[np.ndarray, " _"]] | None = None,
-    constants: Any = None,
-    max_skipped: int | None = None,
-    steps_per_call: int = STEPS_PER_CALL,
-    devices: int = 1,
+    learner: Learner, data: Any, budget: Budget, options: FitOptions | None = None
 ) -> jax.stages.Compiled:
     """Compiles the steps that `fit` would run with the same arguments, and runs none.
 
-    JAX keeps what is compiled: `fit` does not compile it again.
+    JAX keeps the compiled program: `fit` does not compile it again.
 
     Args:
-        learner: as for `fit`, as is all else; of data and constants only the shapes matter.
-        data: ditto.
-        budget: ditto.
-        groups: ditto.
-        constants: ditto.
-        max_skipped: ditto.
-        steps_per_call: ditto.
-        devices: ditto.
+        learner: What is trained.
+        data: Training set; only shapes and types matter, also those of the options' constants.
+        budget: How long to train.
+        options: All other options; the defaults of `FitOptions` if None.
 
     Raises:
-        InputError: as `fit`.
+        InputError: The training set, a group or the devices do not fit the batch, as for `fit`.
     """
-    sizes = [len(rows) for rows in groups.values()] if groups else [len(jax.tree.leaves(data)[0])]
-    used = budget.steps_per_epoch(min(sizes)) * budget.batch_size
-    shape = () if groups is None else (len(groups),)
+    options = options or FitOptions()
+    used = budget.steps_per_epoch(options.examples(data)) * budget.batch_size
+    shape = () if options.groups is None else (len(options.groups),)
     key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape))
     order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
-    mesh = make_training_mesh(devices, batch_size=budget.batch_size)
+    mesh = make_training_mesh(options.devices, batch_size=budget.batch_size)
     next_batches = functools.partial(
-        take_batches, first=0, batch_size=budget.batch_size, count=steps_per_call, mesh=mesh
-    )
+        take_batches,
+        first=0, batch_size=budget.batch_size, count=options.steps_per_call, mesh=mesh,
+    )  # fmt: skip
     batches = jax.eval_shape(next_batches, data, order)
     state = initial_shapes(key, learner)
-    constants = jax.eval_shape(lambda tree: tree, constants)
-    run_steps: Any = _make_run_steps(learner, bool(shape), max_skipped is not None, mesh)
+    constants = jax.eval_shape(lambda tree: tree, options.constants)
+    run_steps: Any = _make_run_steps(learner, bool(shape), options.skips, mesh)
     return run_steps.lower(constants, key, state, batches, 0, 0).compile()
 
 
 def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The scalars of consecutive steps, one row a step."""
+    """Joins the scalars of consecutive device calls, one row a step."""
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
 def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
-    """A learner's first state, or one for each of several keys, with an axis of groups in front."""
+    """Draws a learner's initial state; for several keys, with a leading axis of groups."""
     return _make_initial(learner, bool(key.ndim))(fold_in(key, 0))
 
 
 def initial_shapes(key: Any, learner: Learner) -> TrainState:
-    """The shapes and types of `initial_state`; nothing is drawn. Only the key's shape matters."""
+    """Shapes and types of `initial_state`; nothing is drawn. Only the key's shape matters."""
     return jax.eval_shape(_initial(learner, bool(key.ndim)), key)
 
 
@@ -338,20 +356,20 @@ def _initial(learner: Learner, grouped: bool) -> Callable:
     return jax.vmap(learner.initial) if grouped else learner.initial
 
 
-@functools.lru_cache(maxsize=8)  # compiling it takes longer than many a training step
+@functools.lru_cache(maxsize=8)  # compiling takes longer than many a training step
 def _make_initial(learner: Learner, grouped: bool) -> Callable:
-    # Compiling takes nearly all of its time, and so less than half as long, on CPUs; the bits are
-    # the same. Other devices were not tried.
+    # Nearly all the time goes into compiling. On CPUs this level takes less than half of it, and
+    # the bits are the same; it was not tried on other devices.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     return jax.jit(_initial(learner, grouped), compiler_options=options)
 
 
 @functools.lru_cache(maxsize=8)  # trainings of one learner share the compiled program
 def _make_run_steps(learner: Learner, grouped: bool, skips: bool, mesh: Mesh | None) -> Callable:
-    """The compiled program: steps `start` to `stop`, each on one of the batches, from the first on.
+    """Makes the compiled program: steps `start` to `stop`, step i on batch i - start.
 
-    The bounds are arguments, so any number of steps is the same program. The learner's scalars come
-    back with an axis of steps in front, of which the first `stop - start` hold something.
+    The bounds are arguments, so any number of steps uses the same program. The learner's scalars
+    have a leading axis of steps, of which only the first `stop - start` entries are set.
     """
     update = jax.vmap(learner.update, (0, 0, 0, None)) if grouped else learner.update
 
@@ -362,7 +380,7 @@ def _make_run_steps(learner: Learner, grouped: bool, skips: bool, mesh: Mesh | N
         def take_step(step, state):
             batch = jax.tree.map(lambda column: column[step - start], batches)
             after, found = update(fold_in(key, step), state, batch, constants)
-            return watched(state, after, found, grouped=grouped, skips=skips)
+            return flag_nonfinite(state, after, found, grouped=grouped, skips=skips)
 
         def body(step, carry):
             state, kept = carry

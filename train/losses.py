@@ -1,4 +1,4 @@
-"""Training losses, one value an example."""
+"""Training losses, one value for each example."""
 
 from typing import Literal
 
@@ -11,18 +11,18 @@ from imgopt.errors import InputError
 KlDirection = Literal["target||model", "model||target"]
 
 SMOOTHING = 0.01
-"""Mass spread evenly over a target, where KL(p ‖ target) needs it positive everywhere."""
+"""Mass spread evenly over a target, since KL(p ‖ target) needs it positive for every class."""
 
 
 def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
     """-log p_t in nats, p = softmax(logits) (A, eqs. 11 and 12).
 
     Args:
-        logits: any real numbers.
-        labels: t, in [0, k).
+        logits: Logits of the classifier.
+        labels: True classes t, in [0, k).
 
     Raises:
-        InputError: the shapes do not belong together.
+        InputError: The shapes do not match.
     """
     _check_shapes(logits, labels=labels)
     log_p = jax.nn.log_softmax(logits)
@@ -38,29 +38,30 @@ def mixed_soft_label_loss(
     kl: KlDirection = "target||model",
     smoothing: float = SMOOTHING,
 ) -> Float[Array, " n"]:
-    """0.5·KL + 0.5·(-log p_t), the KL against q for a generated image, else one-hot t (A, eq. 9).
+    """0.5·KL + 0.5·(-log p_t), with the KL against q or one-hot t (A, eq. 9).
 
-    With p = softmax(logits) and u the target, q or one-hot t:
-        target||model: KL(u ‖ p) = Σ u log(u/p), what PyTorch's KLDivLoss computes. Its gradient is
-            that of the cross entropy to (u + t)/2; for an original image the whole loss is its
-            cross entropy.
-        model||target: KL(p ‖ u') = Σ p log(p/u'), as printed in A, eq. 10. Infinite for a one-hot
-            target, so u' = (1 - smoothing)·u + smoothing/k.
+    The target u of the KL is q for a generated image and one-hot t for an original. With
+    p = softmax(logits):
+        target||model: KL(u ‖ p) = Σ u log(u/p), which PyTorch's KLDivLoss computes. The gradient of
+            the whole loss is that of the cross entropy to (u + t)/2; for an original image the
+            whole loss is its cross entropy.
+        model||target: KL(p ‖ u') = Σ p log(p/u'), as printed in A, eq. 10. It is infinite for a
+            one-hot target, so u' = (1 - smoothing)·u + smoothing/k.
 
     Args:
-        logits: of the classifier in training.
-        labels: t, the true class of the image or of the original it was made from, in [0, k).
-        teacher_outputs: q, the frozen classifier's softmax on the generated image; not read where
-            the image is an original.
-        is_generated: which images are generated.
-        kl: the direction.
-        smoothing: only for "model||target", in (0, 1].
+        logits: Logits of the classifier in training.
+        labels: t, the true class of the image or of the original that it was made from, in [0, k).
+        teacher_outputs: q, the frozen classifier's softmax on the generated image; not used for
+            originals.
+        is_generated: Which images are generated.
+        kl: Direction of the KL divergence.
+        smoothing: Mass spread evenly over the target, in (0, 1]; only for "model||target".
 
     Returns:
-        The loss of each example, in nats.
+        Loss of each example, in nats.
 
     Raises:
-        InputError: the shapes do not belong together, or the direction is unknown.
+        InputError: The shapes do not match, or the direction is unknown.
     """
     _check_shapes(logits, labels=labels, is_generated=is_generated)
     if teacher_outputs.shape != logits.shape:

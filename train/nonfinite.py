@@ -1,4 +1,4 @@
-"""What becomes of a training step whose loss, gradient or new state is not finite."""
+"""Finds training steps that are not finite; they stop the training or are skipped."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -11,19 +11,20 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from imgopt.errors import InputError
+from train.batches import Epoch
 
-BROKEN = "not_finite"
-"""Among a step's scalars: whether it, or what it would make of the state, is not finite."""
+NOT_FINITE = "not_finite"
+"""Name of the flag among a step's scalars: whether a scalar or the new state is not finite."""
 
 
 @dataclass(frozen=True)
 class NonFiniteConfig:
-    """What is done about a step whose loss, gradient or new state is not finite."""
+    """What to do with a step whose loss, gradient or new state is not finite."""
 
     on_nonfinite: Literal["stop", "skip"] = "stop"
-    """At a step that is not finite: stop, or leave its update out and go on."""
+    """At a non-finite step: stop, or skip its update and go on."""
     max_skipped: int = 10
-    """With --on-nonfinite skip, how many steps to skip in all before it stops after all."""
+    """With --on-nonfinite skip: most steps to skip in all; one more stops the training."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a number outside its range."""
@@ -32,15 +33,15 @@ class NonFiniteConfig:
 
     @property
     def allowed(self) -> int | None:
-        """How many steps `fit` may skip; None: it stops at the first."""
+        """Most steps that `fit` may skip; None if it must stop at the first."""
         return self.max_skipped if self.on_nonfinite == "skip" else None
 
 
 class NotFinite(FloatingPointError):  # noqa: N818 -- as FloatingPointError itself
-    """A step that is not finite; the message names it.
+    """A training step is not finite; the message names the step.
 
     Attributes:
-        rows: of the training set, the examples of its batch.
+        rows: Rows of the training set that were in the step's batch.
     """
 
     def __init__(self, message: str, rows: Int[np.ndarray, " n"]) -> None:
@@ -48,24 +49,24 @@ class NotFinite(FloatingPointError):  # noqa: N818 -- as FloatingPointError itse
         self.rows = rows
 
 
-def watched(
+def flag_nonfinite(
     before: Any, after: Any, scalars: Mapping[str, Array], *, grouped: bool, skips: bool
 ) -> tuple[Any, dict[str, Array]]:
-    """Looks at a step, in a compiled program.
+    """Checks a step within a compiled program, and undoes it if it is to be skipped.
 
-    A gradient shows in the state: what is not finite in it makes a parameter so.
+    A non-finite gradient needs no check of its own: it makes a parameter non-finite.
 
     Args:
-        before: the state before the step, a pytree.
-        after: the same after it.
-        scalars: the step's, by name.
-        grouped: whether everything has an axis of groups in front; each is looked at for itself.
-        skips: whether a step that is not finite leaves the state as it was.
+        before: State before the step, a pytree.
+        after: State after the step.
+        scalars: Scalars of the step, by name.
+        grouped: Whether all arrays have a leading axis of groups; each group is checked by itself.
+        skips: Whether a non-finite step leaves the state unchanged.
 
     Returns:
-        The state to go on with; and the scalars with one more, `BROKEN`.
+        The state to continue with, and the scalars with the flag `NOT_FINITE` added.
     """
-    # What is finite times 0 is 0. CPUs sum three times as fast as they look for NaN.
+    # A finite number times 0 is 0. On CPUs the sum is three times as fast as a search for NaN.
     zeros = [
         (0 * leaf).sum(tuple(range(int(grouped), leaf.ndim)))
         for leaf in jax.tree.leaves((after, scalars))
@@ -76,88 +77,84 @@ def watched(
         return jnp.where(jnp.expand_dims(is_good, range(is_good.ndim, new.ndim)), new, old)
 
     state = jax.tree.map(choose, after, before) if skips else after
-    return state, {**scalars, BROKEN: ~is_good}
+    return state, {**scalars, NOT_FINITE: ~is_good}
 
 
 def count_skipped(
     scalars: Mapping[str, np.ndarray],
-    order: Int[Array, "*groups n"],
+    epoch: Epoch,
     *,
-    batch_size: int,
-    first: int,
     step: int,
-    epoch: int,
     groups: Iterable[str] | None,
     skipped: int,
     max_skipped: int | None,
 ) -> int:
-    """Counts the steps that are not finite, in any group.
+    """Counts the non-finite steps, in whichever group, and stops at one too many.
 
     Args:
-        scalars: of consecutive steps.
-        order: of the examples in the epoch.
-        batch_size: of them a step.
-        first: number of the epoch's first step, from 0.
-        step: that of the first one at hand.
-        epoch: number of the epoch, from 0.
-        groups: their names, where there are groups.
-        skipped: steps that were skipped before.
-        max_skipped: how many may be; None where none may.
+        scalars: Scalars of consecutive steps, with the flag of `flag_nonfinite`.
+        epoch: Epoch of these steps.
+        step: Number of the first of these steps.
+        groups: Names of the groups; None if there are none.
+        skipped: Steps skipped before these.
+        max_skipped: Most steps that may be skipped; None if skipping is not allowed.
 
     Returns:
-        Steps that are skipped by now.
+        Steps skipped so far, these included.
 
     Raises:
-        NotFinite: there are more than there may be.
+        NotFinite: More steps are not finite than may be skipped.
     """
-    broken = np.flatnonzero(scalars[BROKEN].reshape(len(scalars[BROKEN]), -1).any(1))
+    is_bad = scalars[NOT_FINITE]
+    bad_steps = np.flatnonzero(is_bad.reshape(len(is_bad), -1).any(1))
     left = (max_skipped or 0) - skipped
-    if len(broken) <= left:
-        return skipped + len(broken)
-    index = int(broken[left])
-    begin = (step + index - first) * batch_size
+    if len(bad_steps) <= left:
+        return skipped + len(bad_steps)
+    index = int(bad_steps[left])
     raise _not_finite(
         {name: value[index] for name, value in scalars.items()},
-        np.asarray(order)[..., begin : begin + batch_size],
-        groups=groups, step=step + index, epoch=epoch, skipped=max_skipped,
+        epoch, step=step + index, groups=groups, skipped=max_skipped,
     )  # fmt: skip
 
 
 def _not_finite(
     scalars: Mapping[str, Any],
-    rows: Int[np.ndarray, "*groups n"],
+    epoch: Epoch,
     *,
-    groups: Iterable[str] | None,
     step: int,
-    epoch: int,
+    groups: Iterable[str] | None,
     skipped: int | None,
 ) -> NotFinite:
-    """What to raise of a broken step; `skipped` are those before it, None where none may be."""
-    broken = scalars[BROKEN]
+    """Builds the error for a non-finite step; `skipped` is None if skipping is not allowed."""
+    is_bad = scalars[NOT_FINITE]
     names = [
         name.replace("_", " ")
         for name, value in scalars.items()
-        if name != BROKEN and not np.isfinite(value).all()
+        if name != NOT_FINITE and not np.isfinite(value).all()
     ]
-    whose = "" if groups is None else f" of {', '.join(np.array(list(groups))[broken])}"
+    whose = "" if groups is None else f" of {', '.join(np.array(list(groups))[is_bad])}"
     more = "" if skipped is None else f" (skipped before it: {skipped})"
     return NotFinite(
-        f"not finite at step {step} (epoch {epoch + 1}): the "
+        f"not finite at step {step} (epoch {epoch.number + 1}): the "
         f"{' and the '.join(names or ['update'])}{whose}{more}; a lower --learning-rate may help. "
         "The last checkpoint is kept",
-        rows[broken].ravel(),
+        epoch.rows(step)[is_bad].ravel(),
     )
 
 
-def means_of_finite(scalars: Mapping[str, np.ndarray], *, epoch: int) -> dict[str, np.ndarray]:
-    """Means over the steps of an epoch that are finite, one a group where there are groups.
+def finite_means(scalars: Mapping[str, np.ndarray], *, epoch: int) -> dict[str, np.ndarray]:
+    """Means over the finite steps of an epoch, one for each group if there are groups.
 
-    In float64, so that they do not depend on how many steps a call took.
+    They are taken in float64, so that they do not depend on the number of steps per device call.
+
+    Args:
+        scalars: Scalars of all steps of the epoch, with the flag of `flag_nonfinite`.
+        epoch: Number of the epoch, from 0.
 
     Raises:
-        FloatingPointError: there is no such step.
+        FloatingPointError: No step is finite.
     """
-    used = ~scalars[BROKEN]
+    used = ~scalars[NOT_FINITE]
     if not used.any(0).all():
         raise FloatingPointError(
             f"not a single step of epoch {epoch + 1} was finite; a lower --learning-rate may help. "
@@ -166,5 +163,5 @@ def means_of_finite(scalars: Mapping[str, np.ndarray], *, epoch: int) -> dict[st
     return {
         name: np.asarray(value.mean(0, dtype=np.float64, where=used))
         for name, value in scalars.items()
-        if name != BROKEN
+        if name != NOT_FINITE
     }

@@ -1,4 +1,4 @@
-"""Training sets: originals, originals with a part replaced (A, 3.1), and images added to them."""
+"""Training sets: originals, with a part of them replaced (A, 3.1), and with images added."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,10 +16,10 @@ class TrainData(NamedTuple):
     """A training set, ready for the device.
 
     Attributes:
-        images: grey levels.
-        labels: true classes, in [0, k).
-        teacher_outputs: q, read where `is_generated`.
-        is_generated: which images are synthesised.
+        images: Grey levels.
+        labels: True classes, in [0, k).
+        teacher_outputs: q, the teacher's output for each image; only used where `is_generated`.
+        is_generated: Which images are synthesised.
     """
 
     images: UInt8[Array | np.ndarray, "n h w c"]
@@ -29,7 +29,7 @@ class TrainData(NamedTuple):
 
 
 def original_data(data: ImageData) -> TrainData:
-    """A training set of originals alone, in fresh arrays."""
+    """Makes a training set of originals only, in new arrays."""
     count = len(data.labels)
     return TrainData(
         images=data.images.copy(),
@@ -42,22 +42,21 @@ def original_data(data: ImageData) -> TrainData:
 def replace_images(
     key: Key[Array, ""], originals: ImageData, synthesised: ImageData, *, fraction: float
 ) -> TrainData:
-    """Puts synthesised images in the places of the originals that they were made from.
+    """Replaces originals by the synthesised images that were made from them.
 
-    The originals are put in an order drawn by the key, and the first round(fraction·n) of those
-    that the synthesised set covers are replaced, image and dense output. Labels stay: an image's
-    label is that of its original. A set made from part of the training set will do, as long as it
-    covers enough.
+    The key puts the originals into a random order. The first round(fraction·n) of those that have a
+    synthesised image are replaced: image and teacher's output. The label stays that of the
+    original. The synthesised set may cover only a part of the training set, if that is enough.
 
     Args:
-        key: draws the order.
-        originals: the training set.
-        synthesised: made from it; its `source_ids` are ids of `originals`.
-        fraction: in [0, 1].
+        key: Source of the order.
+        originals: The training set.
+        synthesised: Set made from the training set; its `source_ids` are ids of `originals`.
+        fraction: Share of the training set to replace, in [0, 1].
 
     Raises:
-        InputError: the fraction is outside its range, the two sets do not belong together, or too
-            few images are covered.
+        InputError: The fraction is outside its range, the two sets do not match, or too few
+            originals have a synthesised image.
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"fraction must be in [0, 1], got {fraction}")
@@ -100,18 +99,18 @@ def _check_labels(
 
 
 def add_images(data: TrainData, originals: ImageData, extras: Mapping[str, ImageData]) -> TrainData:
-    """Puts the images of other sets after those of a training set.
+    """Appends the images of other sets to a training set.
 
-    An extra image with a dense output counts as synthesised, as it does when it replaces its
-    original; any other, such as one drawn from a generator, counts as an original.
+    An extra image with a teacher's output counts as synthesised. Any other extra image, such as a
+    sample of a GAN, counts as an original.
 
     Args:
-        data: the training set, some of its images perhaps replaced.
-        originals: the set that it was made of, for its classes.
-        extras: the other sets, by the names that a message is to call them.
+        data: The training set; some of its images may be replaced.
+        originals: The set that it was made from.
+        extras: The other sets, by their names for error messages.
 
     Raises:
-        InputError: the sets differ in classes or image shape; every difference is named.
+        InputError: The sets differ in classes or image shape; every difference is named.
     """
     check_alike(originals, extras)
     parts = [data, *map(_as_train_data, extras.values())]

@@ -22,9 +22,9 @@ class ClassifierEvaluateConfig:
     """Measures a trained classifier on a whole split."""
 
     run: Positional[Path]
-    """The run's directory."""
+    """Directory of the classifier's run."""
     dataset: str | None = None
-    """Name or directory of a data set; the one it was trained on by default."""
+    """Name or directory of a data set; by default the one that the classifier was trained on."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
     split: str = "test"
@@ -39,10 +39,10 @@ class ClassifierEvaluateConfig:
 
 
 def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
-    """Runs the command: prints, and writes JSON and a report into the run.
+    """Runs the command: prints the result, and writes it as JSON and as a report into the run.
 
     Raises:
-        InputError: there is no such run or data, or they do not belong together.
+        InputError: The run or the data do not exist, or they do not fit together.
     """
     source = find_classifier(str(config.run), precision="float32")
     name = config.dataset or _trained_on(config.run)
@@ -50,7 +50,7 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
     check_fits(source, data)
     result = evaluate(source.classify, data.images, data.labels, batch_size=config.batch_size)
     stem = re.sub(r"[^\w.-]", "_", f"evaluation-{Path(name).name}-{config.split}")
-    fields = {field: _plain(value) for field, value in result._asdict().items()}
+    fields = {field: _as_json(value) for field, value in result._asdict().items()}
     write_sealed(
         config.run / f"{stem}.json", {**fields, "images": len(data.labels), **environment()}
     )
@@ -78,10 +78,10 @@ def _trained_on(run: Path) -> str:
         raise InputError(f"{path} names no data set; give one with --dataset") from error
 
 
-def _plain(value: object) -> object:
-    """Arrays as lists; the NaN of an empty bin as null, which JSON knows."""
+def _as_json(value: object) -> object:
+    """Converts arrays to lists, and the NaN of an empty bin to null, since JSON has no NaN."""
     if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if value != value else value
@@ -95,6 +95,6 @@ def _print(result: Evaluation, class_names: tuple[str, ...]) -> None:
     print(f"calibration error  {result.calibration_error:.2%} (15 bins)")
     width = max(len(name) for name in class_names)
     cell = max(4, len(str(result.confusion.max())) + 1)
-    print("confusion          rows: true class, columns: predicted, in the same order")
+    print("confusion          rows: true class; columns: predicted class, in the same order")
     for name, row in zip(class_names, result.confusion, strict=True):
         print(f"  {name:{width}} " + "".join(f"{number:{cell}d}" for number in row))

@@ -1,11 +1,11 @@
-"""A classifier's training and test as a page."""
+"""Report of a classifier's training and test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.pages.charts import confusion, curves, reliability
-from experiments.pages.html import Picture, Section, provenance, write_report
+from experiments.pages.html import Picture, Section, write_report
 from train.evaluation import Evaluation
 
 
@@ -15,18 +15,20 @@ def write_run_report(
     title: str,
     class_names: tuple[str, ...],
     metrics: Sequence[dict[str, Any]],
-    result: dict[str, Any],
+    parameters: int,
     evaluation: Evaluation | None,
+    footer: Mapping[str, str],
 ) -> None:
     """Writes the report of a training.
 
     Args:
-        path: the page to write.
-        title: its title.
-        class_names: in the order of the labels.
-        metrics: a line an epoch, as in the run's `metrics.jsonl`.
-        result: the content of the run's `result.json`, and the key.
-        evaluation: of the last epoch, where there was a test.
+        path: Path of the report.
+        title: Title of the report.
+        class_names: Names of the classes, in the order of the labels.
+        metrics: Lines of the run's `metrics.jsonl`, one for each epoch.
+        parameters: Number of the network's parameters.
+        evaluation: Test after the last epoch; None if there was no test.
+        footer: How to reproduce the run, see `experiments.pages.html.provenance`.
     """
     names = [name for name in ("train_accuracy", "test_accuracy") if name in metrics[0]]
     series = {name.replace("_", " "): [line[name] for line in metrics] for name in names}
@@ -34,7 +36,7 @@ def write_run_report(
     sections = [
         Section(title="Training", pictures=(Picture(drawn, "Accuracy by epoch", name="accuracy"),))
     ]
-    facts = {"epochs": str(len(metrics)), "parameters": f"{result['parameters']:,}"}
+    facts = {"epochs": str(len(metrics)), "parameters": f"{parameters:,}"}
     if evaluation:
         facts = {"test accuracy": f"{evaluation.accuracy:.2%}", **facts}
         sections.append(evaluation_section(evaluation, class_names))
@@ -44,19 +46,19 @@ def write_run_report(
         lead="A classifier's training and its test, measured after the last epoch.",
         facts=facts,
         sections=sections,
-        footer=provenance(result),
+        footer=dict(footer),
     )
 
 
 def evaluation_section(
     evaluation: Evaluation, class_names: tuple[str, ...], *, name: str = "test"
 ) -> Section:
-    """A report's section on a test: confusion matrix and calibration diagram.
+    """Makes a report's section on a test: confusion matrix and calibration diagram.
 
     Args:
-        evaluation: the test's result.
-        class_names: in the order of the labels.
-        name: begins the names of the pictures' files.
+        evaluation: Result of the test.
+        class_names: Names of the classes, in the order of the labels.
+        name: Prefix of the file names of the pictures.
     """
     matrix = confusion(evaluation.confusion, class_names)
     calibration = reliability(
@@ -70,7 +72,7 @@ def evaluation_section(
             Picture(matrix, "True and predicted classes", name=f"{name}-confusion"),
             Picture(
                 calibration,
-                "How often the classifier is right when it says so",
+                "Accuracy at each confidence",
                 name=f"{name}-calibration",
             ),
         ),

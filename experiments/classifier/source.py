@@ -1,4 +1,4 @@
-"""What `--classifier` names: a run of our own, or a callable of the user's."""
+"""The classifier that `--classifier` names: a run, or a callable of the user's."""
 
 import importlib
 import sys
@@ -22,15 +22,15 @@ from train.data.load import ImageData
 
 
 class ClassifierSource(NamedTuple):
-    """A classifier to synthesise with, or to judge images by.
+    """A classifier to synthesise or to select images with.
 
     Attributes:
-        classify: from images to logits, in the precision asked for.
-        measure: the same in float32, for the finished images.
-        name: as the user gave it.
-        sha256: digest of spec and parameters; None for a callable, which cannot be digested.
-        spec: of a run; None for a callable.
-        features: from images to features, in float32, of a run; None for a callable.
+        classify: Function from images to logits, in the precision asked for.
+        measure: The same function in float32, to measure finished images.
+        name: Name that the user gave.
+        sha256: Digest of spec and parameters; None for a callable, which has none.
+        spec: The run's spec; None for a callable.
+        features: Function from images to features in float32; None for a callable.
     """
 
     classify: Classify
@@ -42,7 +42,7 @@ class ClassifierSource(NamedTuple):
 
     @property
     def identity(self) -> dict[str, str]:
-        """What tells it apart, wherever a run lies; a callable has nothing but its name."""
+        """Identity for configurations: a run's digest, wherever it lies, or a callable's name."""
         return {"sha256": self.sha256} if self.sha256 else {"callable": self.name}
 
 
@@ -50,11 +50,12 @@ def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
     """Loads a run's classifier, or imports "package.module:name".
 
     Args:
-        name: a directory, or a callable's place; modules in the working directory are found too.
-        precision: of a run's computation; a callable has its own.
+        name: Directory of a run, or place of a callable; modules in the working directory are
+            found too.
+        precision: Precision of a run's computation; a callable has its own.
 
     Raises:
-        InputError: there is no such run or callable, or the run is damaged.
+        InputError: There is no such run or callable, or the run is damaged.
     """
     if ":" in name and not Path(name).exists():
         function = _import_callable(name)
@@ -76,7 +77,7 @@ def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
 
 
 def check_fits(source: ClassifierSource, data: ImageData) -> None:
-    """Raises InputError unless a classifier takes the data's images and has their classes."""
+    """Raises InputError unless a classifier takes the data's images and has its classes."""
     check_takes(source, data.class_names, data.images.shape[1:], of="data set")
 
 
@@ -87,13 +88,13 @@ def check_takes(
     *,
     of: str,
 ) -> None:
-    """Raises InputError unless a classifier takes certain images and has their classes.
+    """Raises InputError unless a classifier takes images of this shape and has these classes.
 
     Args:
-        source: the classifier.
-        class_names: of the images, in the order of their labels.
-        image_shape: height, width, channels.
-        of: what has such images, for the message.
+        source: The classifier.
+        class_names: Names of the images' classes, in the order of the labels.
+        image_shape: Height, width, channels.
+        of: Owner of such images in the message, such as "data set".
     """
     if source.spec is None:
         found = logits_shape(source.classify, (1, *image_shape))[1]
@@ -117,10 +118,10 @@ def check_takes(
 
 def _import_callable(place: str) -> Classify:
     module_name, _, name = place.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # a console script's own directory stands there instead
+    sys.path.insert(0, str(Path.cwd()))  # a console script has its own directory there
     try:
         function = getattr(importlib.import_module(module_name), name)
-    except Exception as error:  # whatever the user's module raises, a SyntaxError too
+    except Exception as error:  # anything that the user's module raises, also a SyntaxError
         raise InputError(
             f"cannot import classifier {place!r}: {type(error).__name__}: {error}"
         ) from error

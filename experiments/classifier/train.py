@@ -1,14 +1,13 @@
 """The command `elicit classifier train`: a run directory with a trained classifier.
 
-The run goes on from its last good checkpoint when the same command is repeated. The accuracy
-reported is that of the last epoch; no epoch is ever picked by test accuracy.
+The same command, given again, resumes the run from its last undamaged checkpoint. The accuracy
+reported is that of the last epoch; no epoch is ever chosen by its test accuracy.
 """
 
 import functools
 import math
-import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +16,16 @@ import numpy as np
 from tyro.conf import UseAppendAction
 
 from experiments.classifier.report import write_run_report
-from experiments.console.compilation import counted_compilations, timing
 from experiments.console.progress import Progress
-from experiments.training.session import restore, train_epochs
+from experiments.pages.html import provenance
+from experiments.training.run import (
+    TrainingRun,
+    check_device_options,
+    identity_of,
+    run_training,
+    steps_footprint,
+)
+from experiments.training.session import Session, StartPoint, Training, restore, train_epochs
 from imgopt.errors import InputError
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import (
@@ -27,22 +33,16 @@ from train.classifiers import (
     Classifier,
     ClassifierSpec,
     channel_statistics,
-    check_precision,
     classify_function,
     digest,
 )
 from train.data.combine import check_alike, count_sources
 from train.data.load import ImageData, data_digest, load_images
 from train.evaluation import Evaluation, evaluate
-from train.loop import EpochResult, TrainState, compile_steps, fit
+from train.loop import EpochResult, FitOptions, TrainState, fit
 from train.models.networks import NetworkName, build_network, check_image_shape
-from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
-from train.runtime.processes import (
-    devices_field,
-    first_process_first,
-    is_first_process,
-    make_training_mesh,
-)
+from train.runtime.memory import explaining_out_of_memory
+from train.runtime.processes import is_first_process
 from train.storage.checkpoints import CHECKPOINTS
 from train.storage.runs import (
     ADDED_LATER,
@@ -51,56 +51,52 @@ from train.storage.runs import (
     append_metrics,
     as_json,
     check_key,
-    environment,
-    open_run,
     read_metrics,
     write_metrics,
-    write_result,
 )
-from train.storage.strict_json import write_sealed
 from train.training_sets import TrainData, add_images, original_data, replace_images
 
 REPLACEMENT_STREAM = 3
-"""Folded into the key for the draw of replaced images; training itself uses 0 to 2."""
+"""Folded into the key to draw the replaced images; the training itself uses 0 to 2."""
 
 PARTS = (CONFIG_FILE, SPEC_FILE, METRICS_FILE, CHECKPOINTS, "report.html")
-"""What belongs to a run beside its result."""
+"""Files and directories of a run whose digests stand in its result."""
 
 
 @dataclass(frozen=True)
 class ClassifierTrainConfig:
-    """Trains a classifier, also with images replaced by synthesised ones, or with extra sets."""
+    """Trains a classifier. Images may be replaced by synthesised ones, and extra sets added."""
 
     dataset: str
-    """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
+    """Name of a data set, such as cifar10 or digits, or directory of an image set."""
     out: Path
     """The run's directory."""
     model: NetworkName = "vgg16"
     """Architecture: vgg16 (paper A), vgg-small (for CPUs), kono-cnn (paper B)."""
     width: float = 1.0
-    """Factor on all its channel counts."""
+    """Factor on all channel counts of the model."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
     train_split: str = "train"
     """Split to train on."""
     test_split: str = "test"
-    """Split to report on; empty for none."""
+    """Split to test on; empty for no test."""
     test_dataset: str | None = None
-    """Name or directory of the data set with that split, if it is another one."""
+    """Name or directory of the data set with the test split, if it is another data set."""
     replace: Path | None = None
-    """A set made by `elicit synthesize` from the training split, to replace images by."""
+    """Set made by `elicit synthesize` from the training split; its images replace originals."""
     fraction: float = 0.3
-    """Share of the training images to replace, with --replace."""
+    """With --replace: share of the training images to replace."""
     extra: UseAppendAction[tuple[Path, ...]] = ()
-    """A set whose split train to train on too; once for each set: --extra A --extra B."""
+    """Set whose split train is added to the training set. For several sets: --extra A --extra B."""
     devices: int = field(default=1, metadata=ADDED_LATER)
-    """How many devices of each process share a batch; another number rounds its sums otherwise."""
+    """Number of devices of each process that share a batch; another number rounds differently."""
     key: int = 0
-    """Seed of everything random."""
+    """Seed of all randomness."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raises InputError for what can be told from the options alone."""
+        """Raises InputError for options that are wrong whatever the data are."""
         if not 0 <= self.fraction <= 1:
             raise InputError(f"fraction must be in [0, 1], got {self.fraction}")
         if not 0 < self.width < math.inf:
@@ -110,79 +106,100 @@ class ClassifierTrainConfig:
             raise InputError("--loss mixed needs --replace SET, whose outputs it learns from")
 
 
-def train_classifier(config: ClassifierTrainConfig, *, label: str = "training") -> dict[str, Any]:
+@dataclass(frozen=True)
+class ClassifierResult:
+    """Result of a classifier's training, measured after the last epoch.
+
+    Attributes:
+        classifier_sha256: Digest of the classifier.
+        test_accuracy: Accuracy on the test set; None without a test.
+    """
+
+    classifier_sha256: str
+    test_accuracy: float | None
+
+
+def train_classifier(
+    config: ClassifierTrainConfig, *, label: str = "training"
+) -> ClassifierResult | None:
     """Runs the command.
 
     Args:
-        config: what to train.
-        label: in front of the progress.
+        config: What to train.
+        label: Text in front of the progress.
 
     Returns:
-        The content of `result.json`; nothing in another process than the first.
+        The result; None in other processes than the first.
 
     Raises:
-        InputError: something does not fit, found before anything is compiled or written.
-        FloatingPointError: the loss is no longer finite.
-        LostProcessError: another process of the job has ended.
+        InputError: Options, data, run and device do not fit together. It is raised before anything
+            is written.
+        FloatingPointError: The loss is no longer finite.
+        LostProcessError: Another process of the job has ended.
     """
     sets = _load(config)
-    data = _train_data(config, sets)
     spec = _spec(config, sets)
-    config.train.budget.steps_per_epoch(len(data.labels))  # refuses a set smaller than a batch
-    make_training_mesh(config.devices, batch_size=config.train.batch_size)  # refuses what is uneven
-    check_precision(config.train.precision)
-    estimate = functools.partial(_footprint, config, spec, data)
-    check = functools.partial(check_batch_fits, estimate)
-    began = time.monotonic()
-    with counted_compilations() as compiled, explaining_out_of_memory(estimate):
-        if jax.process_count() > 1:
-            check()  # compiles, which all of them have to do together
-        with first_process_first():
-            result = open_run(config.out, _identity(config, sets), check=check)
-        if result:
-            print(f"{config.out} is complete; nothing to do")
-            return result
-        if is_first_process():
-            write_sealed(config.out / SPEC_FILE, as_json(spec._asdict()))
-        state, evaluation = _train(config, spec, data, sets, label=label)
-    if not is_first_process():
-        return {}
-    return _finish(config, spec, state, evaluation, len(data.labels), timing(began, compiled))
+    training = _training(config, spec, sets)
+    check_device_options(
+        config.devices, batch_size=config.train.batch_size, precision=config.train.precision
+    )
+    result = run_training(
+        TrainingRun(
+            config.out,
+            identity=_identity(config, sets),
+            spec_file=SPEC_FILE,
+            spec=as_json(spec._asdict()),
+            files=PARTS,
+            estimate=functools.partial(steps_footprint, training),
+        ),
+        train=lambda: _train(config, spec, sets, training, label=label),
+        summarise=lambda trained: _summarise(config, trained, len(training.data.labels)),
+        report=functools.partial(_report, config),
+    )
+    if result is None:
+        return None
+    return ClassifierResult(result["classifier_sha256"], result.get("test_accuracy"))
 
 
 def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
     """Trains the first epoch of a run again, and writes nothing.
 
     Args:
-        config: of the run.
+        config: Configuration of the run.
 
     Returns:
-        What the epoch's line in `metrics.jsonl` is to be.
+        The line that `metrics.jsonl` should have for this epoch.
 
     Raises:
-        InputError: as `train_classifier`.
-        FloatingPointError: the loss is no longer finite.
+        InputError: Options, data and device do not fit together.
+        FloatingPointError: The loss is no longer finite.
     """
     sets = _load(config)
-    data = _train_data(config, sets)
-    spec, budget = _spec(config, sets), config.train.budget
-    learner, steps = _learner(config, spec), _total_steps(config, data)
-    first_epoch = min(budget.steps_per_epoch(len(data.labels)), int(steps))
+    spec = _spec(config, sets)
+    training = _training(config, spec, sets)
+    steps = training.budget.steps_per_epoch(len(training.data.labels))
+    total = min(steps, training.total_steps)
     with (
-        Progress(config.out.name, total=first_epoch, unit="steps") as progress,
-        explaining_out_of_memory(functools.partial(_footprint, config, spec, data)),
+        Progress(config.out.name, total=total, unit="steps") as progress,
+        explaining_out_of_memory(functools.partial(steps_footprint, training)),
     ):
         epochs = fit(
-            jax.random.key(config.key), learner, data, budget,
-            constants=steps, max_skipped=config.train.nonfinite.allowed,
-            on_progress=lambda done, _: progress.update_to(done),
+            training.key, training.learner, training.data, training.budget,
+            replace(training.options, devices=1), after_call=progress.update_to,
         )  # fmt: skip
         epoch = next(epochs)
-    return _metrics(epoch, _evaluate(spec, epoch.state, sets.test))
+    return _metrics_line(epoch, _evaluate(spec, epoch.state, sets.test))
 
 
 class _Sets(NamedTuple):
-    """The image sets of a run, as far as it has them."""
+    """The image sets of a run.
+
+    Attributes:
+        originals: The training split.
+        replacements: Synthesised images that replace originals; None for none.
+        extras: Extra training sets, by their names for messages.
+        test: The test split; None for no test.
+    """
 
     originals: ImageData
     replacements: ImageData | None
@@ -208,13 +225,16 @@ def _load(config: ClassifierTrainConfig) -> _Sets:
 
 
 def _warn_of_test_images(extras: dict[str, ImageData], test: ImageData) -> None:
-    """A warning and no error, since two sets may give the same id to different images."""
+    """Warns of extra images made of test images.
+
+    It is no error, since two sets may give the same id to different images.
+    """
     for name, extra in extras.items():
         count = count_sources(extra, test)
         if count:
             warnings.warn(
                 f"{count} of {len(extra.ids)} images of {name} are, by their ids, test images or "
-                "made of test images; the test accuracy will then be too high",
+                "made of test images; the test accuracy will be too high",
                 stacklevel=2,
             )
 
@@ -230,7 +250,7 @@ def _spec(config: ClassifierTrainConfig, sets: _Sets) -> ClassifierSpec:
 
 
 def _train_data(config: ClassifierTrainConfig, sets: _Sets) -> TrainData:
-    """The real images, some of them perhaps replaced, and those of the extra sets."""
+    """The originals, some of which may be replaced, and the extra images."""
     if sets.replacements is None:
         data = original_data(sets.originals)
     else:
@@ -240,11 +260,11 @@ def _train_data(config: ClassifierTrainConfig, sets: _Sets) -> TrainData:
 
 
 def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
-    """What the run's result depends on, and the data by digest rather than by place."""
+    """Everything that the result depends on; data are identified by digest, not by place."""
     replaced = None
     if sets.replacements:
         replaced = {"sha256": data_digest(sets.replacements), "fraction": config.fraction}
-    return {
+    options = {
         "dataset": {
             "name": config.dataset,
             "train_split": config.train_split,
@@ -258,65 +278,62 @@ def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
         "extra": [{"sha256": data_digest(extra)} for extra in sets.extras.values()],
         "key": config.key,
         "train": as_json(config.train),
-        **devices_field(config.devices),
-        "device_kind": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
     }
+    return identity_of(options, devices=config.devices)
 
 
-def _learner(config: ClassifierTrainConfig, spec: ClassifierSpec) -> ClassifierLearner:
-    return ClassifierLearner(spec, config.train.of_a_step)
+def _training(config: ClassifierTrainConfig, spec: ClassifierSpec, sets: _Sets) -> Training:
+    """The training; refuses a training set smaller than a batch."""
+    data, budget = _train_data(config, sets), config.train.budget
+    budget.steps_per_epoch(len(data.labels))
+    return Training(
+        jax.random.key(config.key),
+        ClassifierLearner(spec, config.train.step_config),
+        data,
+        budget,
+        FitOptions(
+            constants=np.int32(budget.total_steps(len(data.labels))),
+            max_skipped=config.train.nonfinite.allowed,
+            devices=config.devices,
+        ),
+    )
 
 
-def _total_steps(config: ClassifierTrainConfig, data: TrainData) -> np.int32:
-    return np.int32(config.train.budget.total_steps(len(data.labels)))
+class _Trained(NamedTuple):
+    """A trained classifier and its test after the last epoch, if there is one."""
 
-
-def _footprint(config: ClassifierTrainConfig, spec: ClassifierSpec, data: TrainData) -> Footprint:
-    """Compiles the training steps, which training will not do again, for what they need."""
-    learner, budget = _learner(config, spec), config.train.budget
-    program = compile_steps(
-        learner, data, budget,
-        constants=_total_steps(config, data), max_skipped=config.train.nonfinite.allowed,
-        devices=config.devices,
-    )  # fmt: skip
-    return footprint(program, batch_size=budget.batch_size, beside=data, devices=config.devices)
+    classifier: Classifier
+    evaluation: Evaluation | None
 
 
 def _train(
     config: ClassifierTrainConfig,
     spec: ClassifierSpec,
-    data: TrainData,
     sets: _Sets,
+    training: Training,
     *,
     label: str,
-) -> tuple[TrainState, Evaluation | None]:
-    """Trains from the last good checkpoint to the end; metrics and checkpoints go to disk."""
-    budget = config.train.budget
-    learner = _learner(config, spec)
-    key = jax.random.key(config.key)
-    checkpoints = config.out / CHECKPOINTS
-    resume = restore(config.out, checkpoints, learner)
-    state, evaluation = resume.snapshot.state if resume else None, None
-    for result in train_epochs(
-        config.out, key, learner, data, budget,
-        checkpoints=checkpoints, label=label, ids=_ids(sets), resume=resume,
-        constants=_total_steps(config, data), max_skipped=config.train.nonfinite.allowed,
-        devices=config.devices,
-    ):  # fmt: skip
-        state = result.state
+) -> _Trained:
+    """Trains from the last undamaged checkpoint to the end; writes metrics and checkpoints."""
+    evaluation = None
+    session = Session(config.out, config.out / CHECKPOINTS, label, _ids(sets))
+
+    def on_epoch(result: EpochResult) -> None:
+        nonlocal evaluation
         if is_first_process():
-            evaluation = _evaluate(spec, state, sets.test)
-            append_metrics(config.out, _metrics(result, evaluation))
-    if resume is not None and state is resume.snapshot.state and is_first_process():
-        write_metrics(config.out, resume.metrics)  # without what a killed session has left
-    if state is None:
-        raise RuntimeError("no epoch was trained, though there is at least one")
-    return state, evaluation or _evaluate(spec, state, sets.test)
+            evaluation = _evaluate(spec, result.state, sets.test)
+            append_metrics(config.out, _metrics_line(result, evaluation))
+
+    start = restore(session.out, session.checkpoints, training.learner) or StartPoint()
+    state, metrics = train_epochs(session, training, on_epoch, start=start)
+    if is_first_process():
+        write_metrics(config.out, metrics)  # drops lines that a killed process left after them
+        evaluation = evaluation or _evaluate(spec, state, sets.test)
+    return _Trained(Classifier(spec, state.variables), evaluation)
 
 
 def _ids(sets: _Sets) -> list[str]:
-    """Of the training set's images; a replaced one keeps its original's."""
+    """Ids of the training images; a replaced image keeps the id of its original."""
     return [name for data in (sets.originals, *sets.extras.values()) for name in data.ids]
 
 
@@ -327,7 +344,8 @@ def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -
     return evaluate(classify, test.images, test.labels)
 
 
-def _metrics(result: EpochResult, evaluation: Evaluation | None) -> dict[str, Any]:
+def _metrics_line(result: EpochResult, evaluation: Evaluation | None) -> dict[str, Any]:
+    """Line of `metrics.jsonl` for one epoch."""
     trained = {f"train_{name}": float(mean) for name, mean in result.means.items()}
     line = {"epoch": result.epoch, "step": result.step, **trained}
     if result.skipped is not None:
@@ -337,40 +355,36 @@ def _metrics(result: EpochResult, evaluation: Evaluation | None) -> dict[str, An
     return line
 
 
-def _finish(
-    config: ClassifierTrainConfig,
-    spec: ClassifierSpec,
-    state: TrainState,
-    evaluation: Evaluation | None,
-    train_images: int,
-    times: dict[str, float],
+def _summarise(
+    config: ClassifierTrainConfig, trained: _Trained, train_images: int
 ) -> dict[str, Any]:
-    """Writes report and result, the result last."""
-    metrics = read_metrics(config.out)
-    result = {
-        **metrics[-1],
-        "classifier_sha256": digest(Classifier(spec, jax.device_get(state.variables))),
-        "parameters": sum(np.size(p) for p in jax.tree.leaves(state.variables["params"])),
+    """Fields of `result.json`."""
+    spec, variables = trained.classifier
+    fields = {
+        **read_metrics(config.out)[-1],
+        "classifier_sha256": digest(Classifier(spec, jax.device_get(variables))),
+        "parameters": sum(np.size(p) for p in jax.tree.leaves(variables["params"])),
         "train_images": train_images,
-        "timing": times,
-        **environment(),
     }
-    if evaluation:
-        result["calibration_error"] = evaluation.calibration_error
-        result["test_images"] = int(evaluation.confusion.sum())
+    if trained.evaluation:
+        fields["calibration_error"] = trained.evaluation.calibration_error
+        fields["test_images"] = int(trained.evaluation.confusion.sum())
+    return fields
+
+
+def _report(config: ClassifierTrainConfig, trained: _Trained, result: dict[str, Any]) -> None:
+    """Writes the report and prints the test accuracy."""
     write_run_report(
         config.out / "report.html",
         title=f"{config.model} on {config.dataset}",
-        class_names=spec.class_names,
-        metrics=metrics,
-        result={**result, "key": config.key},
-        evaluation=evaluation,
+        class_names=trained.classifier.spec.class_names,
+        metrics=read_metrics(config.out),
+        parameters=result["parameters"],
+        evaluation=trained.evaluation,
+        footer=provenance({**result, "key": config.key}),
     )
-    write_result(config.out, result, of=PARTS)
-    if evaluation:
+    if trained.evaluation:
         print(
-            f"test accuracy {evaluation.accuracy:.2%} on {result['test_images']} images "
+            f"test accuracy {trained.evaluation.accuracy:.2%} on {result['test_images']} images "
             f"(epoch {result['epoch']}, the last)"
         )
-    print(f"run: {config.out}")
-    return result

@@ -1,7 +1,7 @@
-"""The command `elicit gan evaluate`: how good generated images are, beside real ones.
+"""The command `elicit gan evaluate`: quality of generated images, beside real ones.
 
-Whatever is measured in a classifier's eyes has the classifier's network and the number of images in
-its name, such as `frechet_kono-cnn_5000`: it compares only with others of that name.
+The name of a measure contains the classifier's network and the number of images, such as
+`frechet_kono-cnn_5000`. Only values of the same name can be compared.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,8 @@ import numpy as np
 from experiments.classifier.source import check_fits, find_classifier
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
 from experiments.gan.evaluate_report import NearestImages, print_table, write_quality_report
+from experiments.gan.quality import GanQuality, SetQuality
+from experiments.pages.html import provenance
 from gans.metrics import (
     NEAR_COPY,
     NEIGHBOURS,
@@ -41,15 +43,16 @@ from train.models.networks import NetworkName
 from train.storage.runs import CONFIG_FILE, as_json, check_key, environment, open_run, write_result
 
 REAL, GENERATED, TEST = "real_train", "generated", "real_test"
-"""The real images to be like, those to measure, and other real ones, to be measured beside them."""
+"""Names of the sets: real images to resemble, images to measure, and real images for comparison."""
 
-JUDGED = (GENERATED, TEST)
+MEASURED = (GENERATED, TEST)
+"""Sets that are measured, against the real training images."""
 
 BATCH_SIZE = 500
-"""Images in one compiled batch, fewer where a set has not so many."""
+"""Images in one compiled batch; fewer if a set has fewer."""
 
 SHOWN_IMAGES = 10
-"""Generated images in the report, beside the training images that they are nearest to."""
+"""Generated images shown in the report, each beside its nearest training image."""
 
 
 @dataclass(frozen=True)
@@ -57,71 +60,77 @@ class GanEvaluateConfig:
     """Measures generated images against real ones, as a classifier sees them."""
 
     images: str
-    """Directory of the image set to measure, its labels the classes asked for."""
+    """Directory of the image set to measure; its labels are the classes asked for."""
     data: str
     """The directory of the real data set, or "digits"."""
     classifier: str
-    """Run of the classifier to see with, made by `elicit classifier train`."""
+    """Run of the classifier that gives the features, made by `elicit classifier train`."""
     out: Path
     """The run's directory."""
     train_split: str = "train"
-    """Split of the real data that the generated images are to be like."""
+    """Split of the real data that the generated images should resemble."""
     test_split: str = "test"
-    """Split of the real data to measure beside them, and to test on with --gan-train."""
+    """Split of the real data to measure for comparison, and to test on with --gan-train."""
     neighbours: int = NEIGHBOURS
-    """An image's neighbourhood reaches to this nearest one of its set (precision to coverage)."""
+    """An image's neighbourhood reaches to this nearest neighbour (for precision to coverage)."""
     gan_train: bool = False
     """Also train a classifier of the same architecture on the generated images alone."""
     key: int = 0
-    """Seed of the training of --gan-train."""
+    """Seed of the training with --gan-train."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raises InputError for what can be told from the options alone."""
+        """Raises InputError for options that are wrong whatever the data are."""
         check_key(self.key)
         if self.neighbours < 1:
             raise InputError(f"neighbours must be at least 1, got {self.neighbours}")
 
 
-def evaluate_gan(config: GanEvaluateConfig) -> dict[str, Any]:
+def evaluate_gan(config: GanEvaluateConfig) -> GanQuality:
     """Runs the command.
 
     Args:
-        config: what to measure.
+        config: What to measure.
 
     Returns:
-        The content of `result.json`.
+        The measured quality.
 
     Raises:
-        InputError: something does not fit, found before anything is compiled or written.
-        FloatingPointError: the classifier's output, or the training's loss, is not finite.
+        InputError: Options, data, classifier and run do not fit together. It is raised before
+            anything is compiled or written.
+        FloatingPointError: The classifier's output, or the training's loss, is not finite.
     """
     sets = _load(config)
     classifier = _load_run(config.classifier, sets[REAL])
     training = _training(config, classifier, sets[GENERATED]) if config.gan_train else None
-    if result := open_run(config.out, _identity(config, classifier, sets)):
-        print_table(result)
+    if complete := open_run(config.out, _identity(config, classifier, sets)):
+        quality = GanQuality.from_json(complete)
+        print_table(quality)
         print(f"{config.out} is complete; nothing to do")
-        return result
+        return quality
     features = _extract(classifier, sets)
     unit = usual_distance(features[REAL])
     relative = {
-        name: relative_distances(features[name], features[REAL], unit=unit) for name in JUDGED
+        name: relative_distances(features[name], features[REAL], unit=unit) for name in MEASURED
     }
-    result = _result(config, classifier, sets, features, relative)
+    quality = _measure_all(config, classifier, sets, features, relative)
     if training:
         trained = train_classifier(training, label="training on the generated images alone")
-        accuracy = {"gan_train": trained["test_accuracy"]}
-        result[GENERATED]["measures"] |= _named(accuracy, classifier, len(sets[GENERATED].labels))
-    write_quality_report(config.out / "report.html", result, _nearest(sets, features, relative))
+        if trained is not None and trained.test_accuracy is not None:
+            name = quality.measure_name("gan_train", quality.generated.images)
+            quality.generated.measures[name] = trained.test_accuracy
+    result = {**quality.to_json(), "key": config.key, **environment()}
+    write_quality_report(
+        config.out / "report.html", quality, _nearest(sets, features, relative), provenance(result)
+    )
     write_result(config.out, result, of=(CONFIG_FILE, "report.html"))
-    print_table(result)
+    print_table(quality)
     print(f"report: {config.out / 'report.html'}")
-    return result
+    return quality
 
 
 def _load(config: GanEvaluateConfig) -> dict[str, ImageData]:
-    """The three sets, if they belong together."""
+    """Loads the three sets; refuses sets that do not fit together."""
     sets = {
         REAL: load_images(config.data, config.train_split),
         GENERATED: load_images(config.images),
@@ -139,11 +148,11 @@ def _load(config: GanEvaluateConfig) -> dict[str, ImageData]:
 
 
 def _load_run(name: str, data: ImageData) -> Classifier:
-    """A run's classifier, if it takes the data's images and has their classes."""
+    """Loads a run's classifier; refuses one of other images or classes than the data's."""
     source = find_classifier(name, precision="float32")
     if source.spec is None:
         raise InputError(
-            f"expected a classifier's run, got the callable {name}, which gives logits and no "
+            f"expected a classifier's run, got the callable {name}, which gives logits but no "
             "features; make a run with: elicit classifier train --out RUN"
         )
     check_fits(source, data)
@@ -153,7 +162,7 @@ def _load_run(name: str, data: ImageData) -> Classifier:
 def _training(
     config: GanEvaluateConfig, classifier: Classifier, generated: ImageData
 ) -> ClassifierTrainConfig:
-    """The training on generated images alone, tested on real ones; refuses less than a batch."""
+    """Training on generated images only, tested on real ones; refuses a set below one batch."""
     config.train.budget.steps_per_epoch(len(generated.labels), of="the generated set")
     return ClassifierTrainConfig(
         dataset=config.images,
@@ -170,7 +179,7 @@ def _training(
 def _identity(
     config: GanEvaluateConfig, classifier: Classifier, sets: Mapping[str, ImageData]
 ) -> dict[str, Any]:
-    """What the result depends on, the data by digest rather than by place."""
+    """Everything that the result depends on; data are identified by digest, not by place."""
     gan_train = {"key": config.key, "train": as_json(config.train)} if config.gan_train else None
     return {
         "classifier_sha256": digest(classifier),
@@ -183,7 +192,7 @@ def _identity(
 
 
 def _extract(classifier: Classifier, sets: Mapping[str, ImageData]) -> dict[str, np.ndarray]:
-    """Features of all images."""
+    """Extracts the features of all images."""
     function, batch_size = feature_function(classifier), _batch_size(sets)
     return {
         name: extract_features(function, data.images, batch_size=batch_size)
@@ -192,45 +201,42 @@ def _extract(classifier: Classifier, sets: Mapping[str, ImageData]) -> dict[str,
 
 
 def _batch_size(sets: Mapping[str, ImageData]) -> int:
-    """One for all sets, hence one compiled program, which gives copies the same bits."""
+    """Batch size for all sets: one compiled program, so that equal images get equal bits."""
     return min(BATCH_SIZE, *(len(data.labels) for data in sets.values()))
 
 
-def _result(
+def _measure_all(
     config: GanEvaluateConfig,
     classifier: Classifier,
     sets: Mapping[str, ImageData],
     features: Mapping[str, np.ndarray],
     relative: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
-    """All that needs no training, as `result.json` holds it."""
-    judged = {name: _judge(classifier, sets[name], _batch_size(sets)) for name in JUDGED}
-    fewest = min(judged[name]["images"] for name in JUDGED)
-    for name in JUDGED:
-        labels, measures = sets[name].labels, judged[name]["measures"]
-        near_copies = {"near_copies": float((relative[name] < NEAR_COPY).mean())}
-        measures |= _named(near_copies, classifier, len(labels))
-        for count in {len(labels), fewest}:
-            found = features[name][_spread(labels, count)]
-            distances = _measure(features[REAL], found, neighbours=config.neighbours)
-            measures |= _named(distances, classifier, count)
-    return {
-        **judged,
-        REAL: {"images": len(sets[REAL].labels)},
-        "class_names": list(classifier.spec.class_names),
-        "feature_source": {
-            "network": classifier.spec.network,
-            "classifier_sha256": digest(classifier),
-            "features": features[REAL].shape[1],
-        },
-        "neighbours": config.neighbours,
-        "key": config.key,
-        **environment(),
-    }
+) -> GanQuality:
+    """Measures everything that needs no training."""
+    accepted = {name: _accept(classifier, sets[name], _batch_size(sets)) for name in MEASURED}
+    quality = GanQuality(
+        accepted[GENERATED],
+        accepted[TEST],
+        real_train_images=len(sets[REAL].labels),
+        class_names=classifier.spec.class_names,
+        network=classifier.spec.network,
+        classifier_sha256=digest(classifier),
+        features=features[REAL].shape[1],
+        neighbours=config.neighbours,
+    )
+    fewest = min(found.images for found in accepted.values())
+    for name, found in accepted.items():
+        near_copies = float((relative[name] < NEAR_COPY).mean())
+        found.measures[quality.measure_name("near_copies", found.images)] = near_copies
+        for count in {found.images, fewest}:
+            rows = features[name][_spread(sets[name].labels, count)]
+            for measure, value in _compare(features[REAL], rows, config.neighbours).items():
+                found.measures[quality.measure_name(measure, count)] = value
+    return quality
 
 
-def _judge(classifier: Classifier, data: ImageData, batch_size: int) -> dict[str, Any]:
-    """How often the classifier assigns images to their labels, over all (GAN-test) and by class."""
+def _accept(classifier: Classifier, data: ImageData, batch_size: int) -> SetQuality:
+    """How often the classifier assigns images to their labels (GAN-test), in all and by class."""
     evaluation = evaluate(
         classify_function(classifier), data.images, data.labels, batch_size=batch_size
     )
@@ -240,30 +246,22 @@ def _judge(classifier: Classifier, data: ImageData, batch_size: int) -> dict[str
             zip(data.class_names, evaluation.confusion, strict=True)
         )
     }
+    count = len(data.labels)
+    acceptance = {f"acceptance_{classifier.spec.network}_{count}": evaluation.accuracy}
+    return SetQuality(count, acceptance, rates, evaluation.confusion.tolist())
+
+
+def _compare(real: np.ndarray, features: np.ndarray, neighbours: int) -> dict[str, float]:
+    """Measures that compare a set's features, as a whole, with those of the real images."""
     return {
-        "images": len(data.labels),
-        "measures": _named({"acceptance": evaluation.accuracy}, classifier, len(data.labels)),
-        "acceptance_by_class": rates,
-        "confusion": evaluation.confusion.tolist(),
+        "frechet": frechet_distance(real, features),
+        "kernel": kernel_distance(real, features),
+        **overlap(real, features, neighbours=neighbours)._asdict(),
     }
-
-
-def _measure(real: np.ndarray, found: np.ndarray, *, neighbours: int) -> dict[str, float]:
-    """All measures of a set's features, as a whole, against those of the real images."""
-    return {
-        "frechet": frechet_distance(real, found),
-        "kernel": kernel_distance(real, found),
-        **overlap(real, found, neighbours=neighbours)._asdict(),
-    }
-
-
-def _named(measures: dict[str, float], classifier: Classifier, count: int) -> dict[str, float]:
-    network = classifier.spec.network
-    return {f"{measure}_{network}_{count}": value for measure, value in measures.items()}
 
 
 def _spread(labels: np.ndarray, count: int) -> np.ndarray:
-    """So many rows, at even distances once sorted by label: every class has its share."""
+    """Chooses rows at even intervals in the order of the labels, so every class has its share."""
     return np.argsort(labels, kind="stable")[np.arange(count) * len(labels) // count]
 
 
@@ -272,7 +270,7 @@ def _nearest(
     features: Mapping[str, np.ndarray],
     relative: Mapping[str, np.ndarray],
 ) -> NearestImages:
-    """The generated images nearest to training images, the nearest first, and all distances."""
+    """The generated images nearest to training images, nearest first, and all distances."""
     rows = np.argsort(relative[GENERATED], kind="stable")[:SHOWN_IMAGES]
     _, nearest = nearest_distances(features[GENERATED][rows], features[REAL])
     return NearestImages(

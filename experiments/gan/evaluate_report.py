@@ -1,14 +1,15 @@
-"""How good generated images are, as a table and as a page."""
+"""Quality of generated images, as a table and as a report."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from experiments.gan.quality import GanQuality, SetQuality
 from experiments.pages.charts import confusion, histogram
-from experiments.pages.html import Picture, Section, Table, provenance, write_report
+from experiments.pages.html import Picture, Section, Table, write_report
 from experiments.pages.image_sheets import rules_grid
 from gans.metrics import NEAR_COPY
 
@@ -16,33 +17,33 @@ MEASURES = (
     "frechet", "kernel", "precision", "recall", "density", "coverage", "near_copies",
     "acceptance", "gan_train",
 )  # fmt: skip
-"""In the order of the table."""
+"""All measures, in the order of the table."""
 
 IN_PERCENT = ("acceptance", "gan_train", "near_copies")
 
 EXPLANATION = f"""
-Each measure has the network that it is taken with, and the number of images, in its name. Real test
-images are measured in the same way: what they reach is what there is to reach. Of the larger set as
-many images as the other has are measured too, since the Fréchet distance falls, and recall and
-coverage rise, with the number of images.
+The name of a measure contains the network that it is taken with, and the number of images. Real
+test images are measured in the same way, to show what can be reached. If one set is larger than the
+other, a part of it with as many images as the other is measured too, since the Fréchet distance
+falls, and recall and coverage rise, with the number of images.
 
-Fréchet and kernel distance are near 0 where sets are alike. Precision says how real images look,
-recall how varied they are; density and coverage are forms of both that outliers move less.
-Acceptance is the share of images that the classifier assigns to their label (GAN-test). A near-copy
-is nearer to a training image than {NEAR_COPY:g} times the distance that is usual from one training
-image to the nearest other one. GAN-train is the accuracy on the real test images of a classifier
-trained on the generated images alone.
+Fréchet and kernel distance are near 0 if the sets are alike. Precision says how realistic the
+images are, recall how varied they are; density and coverage are forms of both that depend less on
+outliers. Acceptance is the share of images that the classifier assigns to their label (GAN-test). A
+near-copy is nearer to a training image than {NEAR_COPY:g} times the usual distance from one
+training image to the nearest other one. GAN-train is the accuracy, on the real test images, of a
+classifier trained on the generated images only.
 """
 
 
 class NearestImages(NamedTuple):
-    """How near images come to the training images.
+    """Distances to the training images, and the images nearest to them.
 
     Attributes:
-        generated: the nearest ones, at most 16, the nearest first.
-        training: the training image that each is nearest to.
-        relative: distances of all generated images (see `gans.metrics.relative_distances`).
-        relative_of_test: of all real test images.
+        generated: Generated images nearest to training images, nearest first.
+        training: The training image that each of them is nearest to.
+        relative: Distances of all generated images (see `gans.metrics.relative_distances`).
+        relative_of_test: Distances of all real test images.
     """
 
     generated: UInt8[np.ndarray, "n h w c"]
@@ -51,90 +52,83 @@ class NearestImages(NamedTuple):
     relative_of_test: Float[np.ndarray, " l"]
 
 
-def print_table(result: Mapping[str, Any]) -> None:
-    """Prints all measures of generated images beside those of real ones.
-
-    Args:
-        result: the content of `result.json`.
-    """
-    rows = [("", "generated", "real test"), *_rows(result)]
+def print_table(quality: GanQuality) -> None:
+    """Prints all measures of generated images beside those of real ones."""
+    rows = [("", "generated", "real test"), *_rows(quality)]
     width = max(len(name) for name, _, _ in rows)
     for name, generated, test in rows:
         print(f"{name:{width}}  {generated:>10}  {test:>10}")
 
 
-def _rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Name and both values of every measure, as words."""
-    generated, test = result["generated"], result["real_test"]
-    counts = sorted({generated["images"], test["images"]}, reverse=True)
-    names = [
-        f"{measure}_{result['feature_source']['network']}_{count}"
-        for measure in MEASURES
-        for count in counts
-    ]
-    pairs = [(name, _written(name, generated), _written(name, test)) for name in names]
-    return [row for row in pairs if any(row[1:])]
+def _rows(quality: GanQuality) -> list[tuple[str, str, str]]:
+    """Name and both values of every measure, as text."""
+    generated, test = quality.generated, quality.real_test
+    counts = sorted({generated.images, test.images}, reverse=True)
+    names = [quality.measure_name(measure, count) for measure in MEASURES for count in counts]
+    rows = [(name, _value_text(name, generated), _value_text(name, test)) for name in names]
+    return [row for row in rows if any(row[1:])]
 
 
-def _written(name: str, found: Mapping[str, Any]) -> str:
-    """A measure's value; nothing where it was not taken of these images."""
-    if name not in found["measures"]:
+def _value_text(name: str, found: SetQuality) -> str:
+    """Text of a measure's value; empty if it was not taken of these images."""
+    if name not in found.measures:
         return ""
-    value = found["measures"][name]
+    value = found.measures[name]
     return f"{value:.2%}" if name.startswith(IN_PERCENT) else f"{value:.4g}"
 
 
-def write_quality_report(path: Path, result: Mapping[str, Any], nearest: NearestImages) -> None:
-    """Writes the page.
+def write_quality_report(
+    path: Path, quality: GanQuality, nearest: NearestImages, footer: Mapping[str, str]
+) -> None:
+    """Writes the report.
 
     Args:
-        path: the file to make or replace.
-        result: the content of `result.json`.
-        nearest: what it does not hold.
+        path: Path of the report.
+        quality: The measured quality.
+        nearest: Images nearest to training images.
+        footer: How to reproduce the run, see `experiments.pages.html.provenance`.
     """
-    generated, source = result["generated"], result["feature_source"]
-    sets = Table(("measure", "generated", "real test"), _rows(result))
+    table = Table(("measure", "generated", "real test"), _rows(quality))
     write_report(
         path,
         title="Generated images beside real ones",
-        lead=f"{generated['images']:,} generated and {result['real_test']['images']:,} real test "
-        f"images against {result['real_train']['images']:,} real training images, in the "
-        f"{source['features']:,} features of a classifier ({source['network']}).",
-        facts=_facts(result),
+        lead=f"{quality.generated.images:,} generated and {quality.real_test.images:,} real test "
+        f"images against {quality.real_train_images:,} real training images, in the "
+        f"{quality.features:,} features of a classifier ({quality.network}).",
+        facts=_facts(quality),
         sections=[
-            Section("All measures", text=EXPLANATION, tables=(sets,)),
-            _acceptance_section(result),
+            Section("All measures", text=EXPLANATION, tables=(table,)),
+            _acceptance_section(quality),
             _nearest_section(nearest),
         ],
-        footer={**provenance(dict(result)), "classifier": source["classifier_sha256"]},
+        footer={**footer, "classifier": quality.classifier_sha256},
     )
 
 
-def _facts(result: Mapping[str, Any]) -> dict[str, str]:
-    """What says most about the generated images by itself, without the real ones beside it."""
-    network, count = result["feature_source"]["network"], result["generated"]["images"]
+def _facts(quality: GanQuality) -> dict[str, str]:
+    """The measures that say most about the generated images alone."""
     labels = {
         "acceptance": "recognised as asked for",
         "near_copies": "near-copies",
         "gan_train": "GAN-train accuracy",
     }
-    written = {
-        label: _written(f"{measure}_{network}_{count}", result["generated"])
+    found = quality.generated
+    texts = {
+        label: _value_text(quality.measure_name(measure, found.images), found)
         for measure, label in labels.items()
     }
-    return {label: value for label, value in written.items() if value}
+    return {label: text for label, text in texts.items() if text}
 
 
-def _acceptance_section(result: Mapping[str, Any]) -> Section:
-    by_class = [result[name]["acceptance_by_class"] for name in ("generated", "real_test")]
-    matrix = np.array(result["generated"]["confusion"])
-    classes = result["class_names"]
+def _acceptance_section(quality: GanQuality) -> Section:
+    sets = (quality.generated, quality.real_test)
+    matrix = quality.generated.confusion_matrix()
     rows = [
-        (name, f"{count:,}", *(_percent(rates[name]) for rates in by_class))
-        for name, count in zip(classes, matrix.sum(1), strict=True)
+        (name, f"{count:,}", *(_percent(found.acceptance_by_class[name]) for found in sets))
+        for name, count in zip(quality.class_names, matrix.sum(1), strict=True)
     ]
     header = ("class", "generated images", "accepted", "real test images accepted")
-    drawn = confusion(matrix, classes, row_label="class asked for")
+    drawn = confusion(matrix, quality.class_names, row_label="class asked for")
     return Section(
         title="Asked for, and recognised",
         text="Share of images that the classifier assigns to their label, which for a generated "
@@ -145,7 +139,7 @@ def _acceptance_section(result: Mapping[str, Any]) -> Section:
 
 
 def _percent(rate: float | None) -> str:
-    """A class without images has no rate."""
+    """Text of a share; a dash for a class without images."""
     return "–" if rate is None else f"{rate:.1%}"
 
 
@@ -158,9 +152,9 @@ def _nearest_section(nearest: NearestImages) -> Section:
     )
     return Section(
         title="Nearest to training images",
-        text="Below each training image (original) the generated image that is nearest to one. "
-        f"Their relative distances are {shown}: 1 is usual from one training image to the nearest "
-        f"other, and below {NEAR_COPY:g} an image counts as a near-copy.",
+        text="The generated images nearest to training images, each below its training image "
+        f"(original). Their relative distances are {shown}: 1 is usual from one training image to "
+        f"the nearest other one, and below {NEAR_COPY:g} an image counts as a near-copy.",
         pictures=(
             Picture(
                 rows, "Training images, and the generated images nearest to them", name="nearest"

@@ -1,7 +1,8 @@
-"""The stages of a GAN's training, one after another in a run's directory."""
+"""Stages of a GAN's training, one after another in a run's directory."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,63 +10,53 @@ import jax
 import numpy as np
 
 from experiments.pages.sample_grid import sample_grid
-from experiments.training.session import Beginning, restore, train_epochs
+from experiments.training.session import Session, StartPoint, Training, restore, train_epochs
 from gans.game import GanData, Variables
 from gans.sampling import Gan, GanSpec, image_keys, sample
-from train.loop import Budget, EpochResult, Learner, Snapshot, TrainState
+from train.loop import Budget, EpochResult, FitOptions, Learner, Snapshot, TrainState
 from train.runtime.processes import is_first_process
 from train.storage.checkpoints import CHECKPOINTS
 from train.storage.files import atomic_write
-from train.storage.runs import append_metrics, metrics_bytes, write_metrics
+from train.storage.runs import append_metrics, write_metrics
 
 SAMPLES = "samples"
-"""Name of the directory of sheets of samples in a run's."""
+"""Name of a run's directory of sample sheets."""
 
 SHEET_STREAM = 1000
-"""Folded into the run's key for the sheets' noise; stages use their own numbers, from 0."""
+"""Folded into the run's key for the noise of sample sheets; stages use their numbers, from 0."""
 
 SHEET_COLUMNS = 8
 
 WON_LOSS = 1e-6
-"""A discriminator with a smaller mean loss has won: D is within a few roundings of its goal."""
+"""A discriminator with a smaller mean loss has won: its output is as good as perfect in float32."""
 
 
+@dataclass
 class Stages:
-    """Trains one stage after another; each goes on from its own last good checkpoint."""
+    """Trains one stage after another; each resumes from its own last undamaged checkpoint.
 
-    def __init__(
-        self,
-        out: Path,
-        key: jax.Array,
-        data: GanData,
-        spec: GanSpec,
-        *,
-        groups: Mapping[str, np.ndarray] | None,
-        grids: int,
-        devices: int,
-        label: str,
-        ids: Sequence[str],
-        max_skipped: int | None,
-    ) -> None:
-        """Begins.
+    Attributes:
+        out: The run's directory.
+        key: Key of the run; stage i uses fold_in(key, i).
+        data: The training set.
+        ids: Ids of the training images.
+        spec: The GAN.
+        options: Options of every stage's training; constants are set for each stage.
+        grids: Number of sample sheets to keep of a stage.
+        label: Text in front of the progress.
+    """
 
-        Args:
-            out: the run's directory.
-            key: of the run; stage i has fold_in(key, i).
-            data: the training set.
-            spec: the GAN.
-            groups: rows of each class, where each has a GAN.
-            grids: sheets of samples to keep of a stage.
-            devices: of each process that share a batch.
-            label: in front of the progress.
-            ids: of the training set's images.
-            max_skipped: steps of a stage that may be skipped; see `train.fit`.
-        """
-        self._out, self._key, self._data, self._spec = out, key, data, spec
-        self._groups, self._grids, self._label = groups, grids, label
-        self._devices, self._ids, self._max_skipped = devices, ids, max_skipped
-        self._done: list[str] = []
-        self._metrics = b""  # of the stages done
+    out: Path
+    key: jax.Array
+    data: GanData
+    ids: Sequence[str]
+    spec: GanSpec
+    options: FitOptions
+    grids: int
+    label: str
+    _done: list[str] = field(default_factory=list, init=False)
+    _metrics: bytes = field(default=b"", init=False)
+    """Lines of metrics of all stages that are done."""
 
     def train(
         self,
@@ -80,95 +71,103 @@ class Stages:
         """Trains a stage to its end.
 
         Args:
-            name: of its checkpoints and in the metrics.
-            learner: what is trained.
-            budget: how long.
-            constants: for the learner.
-            begin: the state to begin from; a freshly drawn one by default.
-            preview: from the learner's variables to those of all generators, for the sheets.
+            name: Name of the stage in the metrics, and of the directory of its checkpoints.
+            learner: What to train.
+            budget: How long to train.
+            constants: Constants of the learner.
+            begin: State to begin from; a newly drawn one if None.
+            preview: From the learner's variables to those of all generators, to draw a sample
+                sheet; no sheets if None.
 
         Raises:
-            FloatingPointError: a number is no longer finite, or a discriminator has won.
+            FloatingPointError: A number is no longer finite, or a discriminator has won.
         """
-        key = jax.random.fold_in(self._key, len(self._done))
-        checkpoints = self._out / CHECKPOINTS / name
-        groups = len(self._groups) if self._groups else None
-        resume = restore(self._out, checkpoints, learner, groups=groups)
-        if resume is None and begin is not None:
-            resume = Beginning(Snapshot(0, begin), self._metrics)
-        state = resume.snapshot.state if resume else None
-        count = min(map(len, self._groups.values())) if self._groups else len(self._data.labels)
-        total = budget.total_steps(count)
-        epochs = -(-total // budget.steps_per_epoch(count))
-        is_done = resume is not None and resume.snapshot.step == total
-        if is_first_process() and not is_done:
+        session = Session(
+            self.out, self.out / CHECKPOINTS / name, f"{self.label}: {name}", self.ids
+        )
+        training = Training(
+            jax.random.fold_in(self.key, len(self._done)), learner, self.data, budget,
+            replace(self.options, constants=constants),
+        )  # fmt: skip
+        start = self._start(session, training, begin)
+        if is_first_process() and not training.is_done(start.snapshot):
             self._drop_later_stages(name)
-        for result in train_epochs(
-            self._out, key, learner, self._data, budget,
-            checkpoints=checkpoints, label=f"{self._label}: {name}", resume=resume,
-            metrics=self._metrics, groups=self._groups, constants=constants,
-            ids=self._ids, max_skipped=self._max_skipped, devices=self._devices,
-        ):  # fmt: skip
-            state, line = result.state, self._line(result)
+
+        def on_epoch(result: EpochResult) -> None:
+            line = self._metrics_line(result)
             if not is_first_process():
-                continue
-            append_metrics(self._out, {"stage": name, **line})
-            if preview and self._is_due(result.epoch, epochs):
-                self._keep_sheet(f"{name}-{result.epoch:05d}", preview(state.variables))
+                return
+            append_metrics(self.out, {"stage": name, **line})
+            if preview and self._is_sheet_due(result.epoch, training.epochs):
+                self._keep_sheet(f"{name}-{result.epoch:05d}", preview(result.state.variables))
+
+        state, self._metrics = train_epochs(session, training, on_epoch, start=start)
         self._done.append(name)
-        self._metrics = resume.metrics if resume and is_done else metrics_bytes(self._out)
-        if state is None:
-            raise RuntimeError("no epoch was trained, though there is at least one")
         return state
 
+    def _start(self, session: Session, training: Training, begin: TrainState | None) -> StartPoint:
+        """Where a stage starts: at its checkpoint, or at its beginning."""
+        groups = training.options.groups
+        restored = restore(
+            session.out, session.checkpoints, training.learner,
+            groups=None if groups is None else len(groups),
+        )  # fmt: skip
+        if restored:
+            return restored
+        return StartPoint(None if begin is None else Snapshot(0, begin), self._metrics)
+
     def finish(self) -> None:
-        """Drops what a killed session may have left in the metrics after the last stage."""
+        """Drops lines of metrics that a killed process may have left after the last stage."""
         if is_first_process():
-            write_metrics(self._out, self._metrics)
+            write_metrics(self.out, self._metrics)
 
     def _drop_later_stages(self, name: str) -> None:
-        """Forgets what followed from a stage whose last checkpoint is damaged."""
-        checkpoints = self._out / CHECKPOINTS
+        """Removes the checkpoints of later stages, which depend on a stage that is not done."""
+        checkpoints = self.out / CHECKPOINTS
         for path in checkpoints.iterdir() if checkpoints.is_dir() else ():
             if path.name not in (*self._done, name):
                 shutil.rmtree(path)
 
-    def _line(self, result: EpochResult) -> dict[str, Any]:
-        """Means over the classes, and those of each where each has a GAN."""
+    def _metrics_line(self, result: EpochResult) -> dict[str, Any]:
+        """Line of `metrics.jsonl`: means over the classes; of each class too if each has a GAN."""
         self._check_not_won(result)
         means = {name: float(value.mean()) for name, value in result.means.items()}
         line = {"epoch": result.epoch, "step": result.step, **means}
         if result.skipped is not None:
             line["skipped"] = result.skipped
-        if self._groups:
+        if self.options.groups:
             line["by_class"] = {name: value.tolist() for name, value in result.means.items()}
         return line
 
     def _check_not_won(self, result: EpochResult) -> None:
+        """Raises FloatingPointError if a discriminator has won; the message names its class."""
+        groups = self.options.groups
         for name, value in result.means.items():
             if not name.startswith("discriminator_loss") or value.min() >= WON_LOSS:
                 continue
-            whose = f" of {list(self._groups)[value.argmin()]}" if self._groups else ""
+            whose = f" of {list(groups)[value.argmin()]}" if groups else ""
             raise FloatingPointError(
                 f"the discriminator{whose} has won: its mean loss was {value.min():.1e} in epoch "
                 f"{result.epoch}, so the generator learns nothing more. --generator-steps "
                 "adaptive, --augmentations or --spectral-norm may help; the last checkpoint is kept"
             )
 
-    def _is_due(self, epoch: int, epochs: int) -> bool:
-        return epoch * self._grids // epochs > (epoch - 1) * self._grids // epochs
+    def _is_sheet_due(self, epoch: int, epochs: int) -> bool:
+        """Whether a sample sheet is kept after this epoch: `grids` sheets at even intervals."""
+        return epoch * self.grids // epochs > (epoch - 1) * self.grids // epochs
 
     def _keep_sheet(self, name: str, generators: Variables) -> None:
-        classes = self._spec.num_classes
-        key = jax.random.fold_in(self._key, SHEET_STREAM)
+        """Draws samples of fixed noise, one row a class, and writes them as a picture."""
+        classes = self.spec.num_classes
+        key = jax.random.fold_in(self.key, SHEET_STREAM)
         numbers = np.arange(SHEET_COLUMNS)
         keys = [image_keys(key, label, numbers) for label in range(classes)]
         images = sample(
-            Gan(self._spec, generators),
+            Gan(self.spec, generators),
             jax.numpy.concatenate(keys),
             np.repeat(np.arange(classes), SHEET_COLUMNS),
             batch_size=SHEET_COLUMNS,
         )
-        (self._out / SAMPLES).mkdir(exist_ok=True)
+        (self.out / SAMPLES).mkdir(exist_ok=True)
         sheet = sample_grid(images.reshape(classes, SHEET_COLUMNS, *images.shape[1:]))
-        atomic_write(self._out / SAMPLES / f"{name}.png", sheet)
+        atomic_write(self.out / SAMPLES / f"{name}.png", sheet)

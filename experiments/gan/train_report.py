@@ -1,7 +1,7 @@
-"""A GAN's training as a page: samples as they change, losses, what the heads have learnt."""
+"""Report of a GAN's training: samples over time, losses, and what the heads have learnt."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,51 +10,60 @@ from PIL import Image
 
 from experiments.gan.stages import SAMPLES, SHEET_COLUMNS
 from experiments.pages.charts import curves
-from experiments.pages.html import Picture, Section, provenance, write_report
+from experiments.pages.html import Picture, Section, write_report
+from gans.sampling import Model
 
 CURVES = {
     "loss": ("loss", "generator_loss", "discriminator_loss"),
     "accuracy": ("accuracy", "discriminator_accuracy"),
-    "error of the noise guessed (1/12 is no knowledge)": ("entropy_error",),
+    "error of the guessed noise (1/12 is no knowledge)": ("entropy_error",),
     "error of the features": ("feature_error",),
     "generator's updates a step": ("generator_steps",),
 }
-"""What is drawn together, by the label of its axis; whatever a stage reports of it."""
+"""Metrics that are drawn in one picture, by the label of its axis; a stage may lack some."""
 
 
 def write_gan_report(
-    out: Path, model: str, metrics: Sequence[dict[str, Any]], result: dict[str, Any]
+    out: Path,
+    *,
+    model: Model,
+    metrics: Sequence[dict[str, Any]],
+    training_images: int,
+    parameters: int,
+    footer: Mapping[str, str],
 ) -> None:
     """Writes `report.html` into a run's directory.
 
     Args:
-        out: the run's directory, with its sheets of samples.
-        model: its kind.
-        metrics: as in the run's `metrics.jsonl`.
-        result: the content of the run's `result.json`.
+        out: The run's directory, with its sample sheets.
+        model: Kind of the GAN.
+        metrics: Lines of the run's `metrics.jsonl`.
+        training_images: Number of training images.
+        parameters: Number of the generators' parameters.
+        footer: How to reproduce the run, see `experiments.pages.html.provenance`.
     """
     stages = list(dict.fromkeys(line["stage"] for line in metrics))
     by_stage = {s: [line for line in metrics if line["stage"] == s] for s in stages}
     write_report(
         out / "report.html",
         title=f"A {'DCGAN' if model == 'dcgan' else 'Stacked GAN'}",
-        lead=f"Trained on {result['training_images']:,} images. The samples are of fixed noise, "
-        "drawn by the running averages of batch norm, as every later sample is.",
+        lead=f"Trained on {training_images:,} images. The samples are of fixed noise, drawn with "
+        "the running averages of batch norm, as all later samples are.",
         facts={
-            "training images": f"{result['training_images']:,}",
+            "training images": f"{training_images:,}",
             "steps": f"{sum(lines[-1]['step'] for lines in by_stage.values()):,}",
-            "generators' parameters": f"{result['parameters_of_generators']:,}",
+            "generators' parameters": f"{parameters:,}",
         },
         sections=[
             _samples_section(_sheets(out, stages)),
             *(_stage_section(stage, lines) for stage, lines in by_stage.items()),
         ],
-        footer=provenance(result),
+        footer=dict(footer),
     )
 
 
 def _sheets(out: Path, stages: Sequence[str]) -> list[Path]:
-    """All sheets of samples in the order of training, which is not that of their names."""
+    """All sample sheets in the order of training, which is not the order of their names."""
     places = {path: path.stem.rpartition("-") for path in (out / SAMPLES).glob("*.png")}
     return sorted(places, key=lambda path: (stages.index(places[path][0]), int(places[path][2])))
 
@@ -62,7 +71,7 @@ def _sheets(out: Path, stages: Sequence[str]) -> list[Path]:
 def _samples_section(sheets: Sequence[Path]) -> Section:
     return Section(
         title="Samples",
-        text="One row a class.",
+        text="One row for each class.",
         pictures=(
             Picture(sheets[-1].read_bytes(), "At the end", name="samples"),
             Picture(
@@ -75,7 +84,7 @@ def _samples_section(sheets: Sequence[Path]) -> Section:
 
 
 def _times(sheets: Sequence[Path]) -> str:
-    """When they were drawn, such as "epochs 5, 10 of gan"."""
+    """When the sheets were drawn, such as "epochs 5, 10 of gan"."""
     epochs: dict[str, list[str]] = {}
     for path in sheets:
         stage, _, epoch = path.stem.rpartition("-")
@@ -84,10 +93,10 @@ def _times(sheets: Sequence[Path]) -> str:
 
 
 def strip(sheets: Sequence[Path]) -> bytes:
-    """The first column of every sheet, side by side, as PNG.
+    """Draws the first column of every sheet, side by side, as PNG.
 
     Args:
-        sheets: of one size, each of `SHEET_COLUMNS` columns.
+        sheets: Paths of sheets of one size, each with `SHEET_COLUMNS` columns.
     """
     columns = []
     for path in sheets:
@@ -100,13 +109,13 @@ def strip(sheets: Sequence[Path]) -> bytes:
 
 
 def _stage_section(stage: str, lines: Sequence[dict[str, Any]]) -> Section:
-    """Curves of all that a stage reports, those of one unit in one picture."""
+    """Curves of all metrics of a stage; those of one unit share a picture."""
     pictures = []
-    for index, (label, beginnings) in enumerate(CURVES.items()):
+    for index, (label, prefixes) in enumerate(CURVES.items()):
         names = [
             name
             for name in lines[0]
-            if any(_is_of(name, beginning) for beginning in beginnings) and _varies(name, lines)
+            if any(_is_of(name, prefix) for prefix in prefixes) and _varies(name, lines)
         ]
         if names:
             series = {name.replace("_", " "): [line[name] for line in lines] for name in names}
@@ -117,10 +126,10 @@ def _stage_section(stage: str, lines: Sequence[dict[str, Any]]) -> Section:
 
 
 def _varies(name: str, lines: Sequence[dict[str, Any]]) -> bool:
-    """Whether there is something to see: a fixed number of updates is none."""
+    """Whether a curve would show something; a fixed number of updates is left out."""
     return name != "generator_steps" or len({line[name] for line in lines}) > 1
 
 
-def _is_of(name: str, beginning: str) -> bool:
-    """Whether a metric is the one, or that of one level among several."""
-    return name == beginning or name.startswith(f"{beginning}_")
+def _is_of(name: str, prefix: str) -> bool:
+    """Whether a metric is this one, or this one of a single level."""
+    return name == prefix or name.startswith(f"{prefix}_")

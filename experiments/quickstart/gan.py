@@ -21,7 +21,7 @@ from experiments.papers.closed_loop_report import loop_facts, loop_sections
 from gans.game import GameConfig
 from train.data.load import DIGITS, load_images
 from train.models.networks import NetworkName
-from train.storage.runs import CONFIG_FILE, environment, open_run, write_result
+from train.storage.runs import CONFIG_FILE, environment, open_run, read_result, write_result
 
 PER_CLASS = 60
 """Digits of each class to learn from, and as many to test on: few enough to leave room above."""
@@ -71,7 +71,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
             dataset=DIGITS, out=data, per_class=PER_CLASS, test_per_class=PER_CLASS, key=key
         )
     )
-    trained = train_gan(
+    train_gan(
         GanTrainConfig(
             data=str(data),
             out=gan,
@@ -100,7 +100,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
             train=TRAINING,
         )
     )
-    result = {"gan": trained, "comparison": compared, "key": key, **environment()}
+    result = {"gan": read_result(gan), "comparison": compared, "key": key, **environment()}
     _write_report(out, result, seconds=time.monotonic() - began)
     write_result(out, result, of=(CONFIG_FILE,))  # the report holds times
     print(out / "report.html")

@@ -1,1 +1,1 @@
-"""What the trainings of classifiers and of GANs share."""
+"""Training in a run's directory, for classifiers and GANs."""

@@ -6,6 +6,8 @@ import pytest
 import experiments.classifier.train
 import experiments.gan.train
 import experiments.synthesis.command
+import experiments.training.run
+from imgopt.errors import InputError
 from train.runtime import memory
 from train.runtime.memory import Footprint
 
@@ -28,6 +30,11 @@ def commands(data, own_classifier):
     }
 
 
+FOOTPRINT = {
+    "synthesize": "_footprint",
+    "classifier train": "steps_footprint",
+    "gan train": "steps_footprint",
+}
 NAMES = ["synthesize", "classifier train", "gan train"]
 
 
@@ -36,8 +43,8 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
     name, commands, elicit, tmp_path, monkeypatch, capsys
 ):
     module, words = commands[name]
-    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 2 * GIB)
-    monkeypatch.setattr(module, "_footprint", lambda *_: Footprint(4 * GIB, 0, 8))
+    monkeypatch.setattr(memory, "room_bytes", lambda: 2 * GIB)
+    monkeypatch.setattr(module, FOOTPRINT[name], lambda *_: Footprint(4 * GIB, 0, 8))
     assert elicit(*words, "--out", tmp_path / "above" / "run") == 2
     assert capsys.readouterr().err == (
         f"elicit {name}: error: a batch of 8 needs about 4 GiB of memory, and "
@@ -57,7 +64,7 @@ def test_running_out_of_memory_on_the_way_is_one_message_too(
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
 
     module, words = commands[name]
-    monkeypatch.setattr(module, "_footprint", lambda *_: Footprint(GIB, 0, 8))
+    monkeypatch.setattr(module, FOOTPRINT[name], lambda *_: Footprint(GIB, 0, 8))
     monkeypatch.setattr(module, WORK[name], run_out)
     monkeypatch.setattr(memory, "device_memory_bytes", lambda: 2 * GIB)
     assert elicit(*words, "--out", tmp_path / "run") == 2
@@ -85,10 +92,11 @@ def test_a_precision_that_the_device_lacks_is_refused(
     name, commands, elicit, tmp_path, monkeypatch, capsys
 ):
     def refuse(precision):
-        raise ValueError(f"no {precision} here")
+        raise InputError(f"no {precision} here")
 
-    module, words = commands[name]
-    monkeypatch.setattr(module, "check_precision", refuse)
+    _, words = commands[name]
+    for module in (experiments.synthesis.command, experiments.training.run):
+        monkeypatch.setattr(module, "check_precision", refuse)
     assert elicit(*words, "--precision", "bfloat16", "--out", tmp_path / "run") == 2
     assert capsys.readouterr().err == f"elicit {name}: error: no bfloat16 here\n"
     assert not (tmp_path / "run").exists()

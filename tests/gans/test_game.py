@@ -15,7 +15,7 @@ from gans.losses import LossWeights
 from gans.pairs import DcganPair, LevelPair
 from gans.stacked import StackConfig, stack_levels
 from train.data.load import load_images
-from train.loop import Budget, TrainState, fit
+from train.loop import Budget, FitOptions, TrainState, fit
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 KEY = jax.random.key(6)
@@ -225,7 +225,7 @@ def test_gans_of_all_classes_at_once_are_each_as_alone(pair, steps, shape):
     data = GanData(jnp.asarray(images), DATA.labels)
     groups = {"a": np.arange(0, 26, 2), "b": np.arange(1, 26, 2)}
     budget = Budget(batch_size=6, epochs=2)
-    *_, together = fit(KEY, learner, data, budget, groups=groups)
+    *_, together = fit(KEY, learner, data, budget, FitOptions(groups=groups))
     for number, rows in enumerate(groups.values()):
         own = jax.tree.map(lambda column, rows=rows: column[rows], data)
         *_, alone = fit(jax.random.fold_in(KEY, number), learner, own, budget)
@@ -343,7 +343,8 @@ def test_entropy_and_conditional_losses_fall_on_digits():
     *_, encoded = fit(KEY, trained, data, Budget(64, 20))
     top = stack_levels(config)[-1]
     learner = GanLearner((LevelPair(config, top, LossWeights()),), GameConfig(), 2e-3)
-    results = list(fit(KEY, learner, data, Budget(64, 30), constants=encoded.state.variables))
+    options = FitOptions(constants=encoded.state.variables)
+    results = list(fit(KEY, learner, data, Budget(64, 30), options))
     first, last = results[0].means, results[-1].means
     assert encoded.means["accuracy"] > 0.8
     assert last["entropy_error"] < 1 / 12 < first["entropy_error"]

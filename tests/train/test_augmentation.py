@@ -1,4 +1,4 @@
-"""Augmentation: every result is one of the few that it may be."""
+"""Augmentation: every result is one of the few possible ones."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ IMAGES = np.random.default_rng(9).integers(1, 256, (60, 5, 6, 3), np.uint8)
 
 
 def possible(image, *, flip, pad_px):
-    """All results by place: mirrored or not, then row and column of the cut."""
+    """All possible results, by mirroring, row and column of the cut."""
     found = {}
     for mirrored in (False, True) if flip else (False,):
         padded = np.pad(image[:, ::-1] if mirrored else image, [(pad_px,) * 2] * 2 + [(0, 0)])
@@ -59,7 +59,7 @@ def test_nothing_asked_nothing_done():
 
 
 def zoomed(image, shape):
-    """Bilinear by its definition in float64: pixel centres at k + 1/2, the edge continued."""
+    """Bilinear resizing by definition in float64: pixel centres at k + 1/2, edges repeated."""
     for axis, size in enumerate(shape):
         length = image.shape[axis]
         centres = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
@@ -72,7 +72,7 @@ def zoomed(image, shape):
 
 
 def zooms(image, crop_px):
-    """All results by the row and column of the square, before rounding."""
+    """All possible results before rounding, by row and column of the square."""
     shape = image.shape[:2]
     return {
         (row, column): zoomed(image[row : row + crop_px, column : column + crop_px], shape)
@@ -121,7 +121,7 @@ def test_paper_b_s_size_is_rounded_exactly():
 
 
 def test_an_image_s_square_is_its_own(monkeypatch):
-    """Whatever the others are, however many, and however they are batched or compiled."""
+    """It does not depend on the other images, their number, batches or compilation."""
     key = jax.random.key(6)
     whole = np.asarray(crop_and_zoom(key, IMAGES, crop_px=3))
     np.testing.assert_array_equal(crop_and_zoom(key, IMAGES[:1], crop_px=3), whole[:1])

@@ -1,4 +1,4 @@
-"""Batches are the rows that the order names, however many of them are taken at a time."""
+"""Batches hold the rows of the order, however many batches are taken at a time."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Training: it learns, it resumes to the same bits, and it stops where the loss is lost."""
+"""Training: it learns, resumes to the same bits, and stops at a non-finite loss."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ import pytest
 from train import batches, loop
 from train.classifier_training import ClassifierLearner, TrainConfig, make_optimizer
 from train.classifiers import ClassifierSpec
-from train.loop import fit
+from train.loop import FitOptions, fit
 from train.training_sets import TrainData
 
 SPEC = ClassifierSpec(
@@ -28,7 +28,7 @@ KEY = jax.random.key(8)
 
 
 def separable(count=28):
-    """Dark and bright noise; 28 images are 3 batches of 8, and 4 are left."""
+    """Dark and bright noise; 28 images are 3 batches of 8, with 4 images left."""
     random = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int32) % 2
     levels = random.integers(0, 100, (count, *SPEC.image_shape)) + 150 * labels[:, None, None, None]
@@ -40,12 +40,12 @@ def separable(count=28):
     )
 
 
-def train(key=KEY, config=CONFIG, *, data=None, **options):
-    """All epochs, every state fetched before the next epoch takes its memory."""
+def train(key=KEY, config=CONFIG, *, data=None, steps_per_call=20, **options):
+    """Results of all epochs, each fetched before the next epoch overwrites its memory."""
     data = separable() if data is None else data
-    learner, total = ClassifierLearner(SPEC, config.of_a_step), config.budget.total_steps
-    options["constants"] = np.int32(total(len(data.labels)))
-    return [jax.device_get(r) for r in fit(key, learner, data, config.budget, **options)]
+    learner, total = ClassifierLearner(SPEC, config.step_config), config.budget.total_steps
+    fixed = FitOptions(constants=np.int32(total(len(data.labels))), steps_per_call=steps_per_call)
+    return [jax.device_get(r) for r in fit(key, learner, data, config.budget, fixed, **options)]
 
 
 def after(result):
@@ -74,7 +74,7 @@ def test_loss_falls_and_everything_is_counted(undisturbed):
 
 @pytest.mark.parametrize("network", ["tiny", "plain"])
 def test_first_variables_are_those_that_xla_draws_by_its_own_options(network):
-    learner = ClassifierLearner(SPEC._replace(network=network), CONFIG.of_a_step)
+    learner = ClassifierLearner(SPEC._replace(network=network), CONFIG.step_config)
     plainly = jax.jit(lambda key: learner.initial(key))(batches.fold_in(KEY, 0))
     assert_same_bits(loop.initial_state(KEY, learner), plainly)
 
@@ -112,9 +112,9 @@ def test_another_key_gives_another_network(undisturbed):
 
 def test_steps_a_call_have_no_influence_and_progress_counts_them(undisturbed):
     calls = []
-    results = train(steps_per_call=2, on_progress=lambda *call: calls.append(call))
+    results = train(steps_per_call=2, after_call=calls.append)
     assert_same_bits(results, undisturbed)
-    done = [0, *(step for step, total in calls if total == 12)]
+    done = [0, *calls]
     assert set(np.diff(done)) <= {1, 2}  # as many as take a second, but at most two
     assert {3, 6, 9, 12} <= set(done)  # the epochs' ends
     assert done[-1] == 12
@@ -197,7 +197,7 @@ def test_numbers_outside_their_range_are_refused(changes, message):
 
 @pytest.mark.parametrize(("total", "moves"), [(4, False), (1, True)])
 def test_the_learning_rate_goes_by_the_number_of_updates_in_all(total, moves):
-    """Of four, the first two are the rise, which begins at 0; of one, none is."""
+    """The first two of four updates are the rise, which begins at 0; a single one has no rise."""
     learner = ClassifierLearner(SPEC, dataclasses.replace(CONFIG, warmup_fraction=0.5))
     before = learner.initial(KEY)
     after, _ = jax.jit(learner.update)(KEY, before, separable(8), np.int32(total))

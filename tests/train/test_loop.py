@@ -1,4 +1,4 @@
-"""The loop over any learner: budgets, groups, and where it stops. It has no networks here."""
+"""The training loop, on learners without networks: budgets, groups, pauses, skipped steps."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import pytest
 from train import loop
 from train.loop import (
     Budget,
+    FitOptions,
     Paused,
     Snapshot,
     TrainState,
@@ -29,7 +30,7 @@ BUDGET = Budget(batch_size=4, epochs=3)
 
 @dataclass(frozen=True)
 class Walker:
-    """Moves a point towards the batch's mean, by a random step; counts what it has seen."""
+    """Moves a point towards the batch's mean, by a random step; counts how often each row came."""
 
     rate: float = 0.1
 
@@ -44,10 +45,15 @@ class Walker:
         return TrainState({"w": w, "seen": seen}, state.opt_state + 1), {"step": step, "w0": w[0]}
 
 
-def run(key=KEY, *, budget=BUDGET, learner=None, data=None, **options):
-    """Every epoch's result, fetched before the next one takes its memory."""
-    data = DATA if data is None else data
-    return [jax.device_get(r) for r in fit(key, learner or Walker(), data, budget, **options)]
+def run(
+    key=KEY, *, budget=BUDGET, learner=None, data=None, resume=None, after_call=None, **options
+):
+    """Results of all epochs, each fetched before the next epoch overwrites its memory."""
+    epochs = fit(
+        key, learner or Walker(), DATA if data is None else data, budget, FitOptions(**options),
+        resume=resume, after_call=after_call,
+    )  # fmt: skip
+    return [jax.device_get(result) for result in epochs]
 
 
 def after(result):
@@ -99,12 +105,12 @@ def test_resumed_after_an_epoch_it_ends_with_the_same_bits(groups, budget):
         assert_same_bits(resumed, undisturbed[index + 1 :])
 
 
-def paused(step, *, budget=BUDGET, data=DATA, **options):
-    """The results before the first call that ends at or after `step`, and where it was paused."""
-    done, found = [], []
+def paused(step, *, budget=BUDGET, data=DATA, resume=None, **options):
+    """Results before the first device call that ends at or after `step`, and the snapshot."""
+    found = []
     epochs = fit(
-        KEY, Walker(), data, budget, on_progress=lambda step, _: done.append(step),
-        should_stop=lambda: done[-1] >= step, **options,
+        KEY, Walker(), data, budget, FitOptions(**options),
+        resume=resume, after_call=lambda done: done >= step,
     )  # fmt: skip
     with pytest.raises(Paused, match="paused after step") as caught:
         found.extend(map(jax.device_get, epochs))
@@ -134,7 +140,7 @@ def test_paused_twice_within_an_epoch():
 
 
 def test_at_an_epoch_s_end_the_caller_has_its_say():
-    results = run(budget=Budget(23, 3), should_stop=lambda: True)  # one step an epoch
+    results = run(budget=Budget(23, 3), after_call=lambda _: True)  # one step an epoch
     assert [result.step for result in results] == [1, 2, 3]
 
 
@@ -146,7 +152,7 @@ def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
         now[0] += next(costs)
         return state, {}
 
-    caller, taken = loop._Caller(program, at_most=20), []
+    caller, taken = loop._StepCaller(program, at_most=20), []
     for _ in range(6):
         taken.append(caller.steps)
         caller.take_steps(loop.TrainState({}, ()), None, 0, caller.steps)
@@ -156,7 +162,7 @@ def test_a_call_takes_as_many_steps_as_take_a_second(monkeypatch):
 
 def test_several_processes_take_the_same_steps_whatever_their_clocks_say(monkeypatch):
     monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
-    caller = loop._Caller(lambda state, *_: (state, {}), at_most=20)
+    caller = loop._StepCaller(lambda state, *_: (state, {}), at_most=20)
     caller.take_steps(loop.TrainState({}, ()), None, 0, 20)
     assert caller.steps == 20
 
@@ -213,13 +219,13 @@ def test_the_rows_of_the_batch_come_with_it(groups):
 
 
 def rows_of(step):
-    """Of the training set, the batch that a step has by the words at the module's head."""
+    """Rows of a step's batch, by the definition in the docstring of `train.loop`."""
     order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(KEY, 1), step // 5), 23)
     return np.asarray(order)[(step % 5) * 4 : (step % 5 + 1) * 4]
 
 
 def by_hand():
-    """The walk in plain Python, without the steps in which row 5 comes."""
+    """Final state of the walk in plain Python, without the steps whose batch has row 5."""
     learner, state = Walker(), Walker().initial(jax.random.fold_in(KEY, 0))
     for step in range(15):
         rows = rows_of(step)
@@ -266,7 +272,7 @@ def test_one_step_too_many_stops_it():
 
 @dataclass(frozen=True)
 class Jumper(Walker):
-    """Its state breaks at an example; its scalars show it a step later."""
+    """The state becomes non-finite at an example; the scalars show it one step later."""
 
     def update(self, key, state, batch, constants):
         after, found = super().update(key, state, batch, constants)

@@ -1,4 +1,4 @@
-"""Losses, against PyTorch, against formulas in NumPy, and by the oracle of the gradient."""
+"""Losses against PyTorch, against formulas in NumPy, and by their gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
 def in_numpy(name, logits, labels, teacher, is_generated, *, smoothing=0.01):
-    """A, eqs. 9 to 12, example by example in float64."""
+    """Paper A, eqs. 9 to 12, example by example in float64."""
     losses = []
     for row, label, q, generated in zip(logits, labels, teacher, is_generated, strict=True):
         p = np.exp(row.astype(np.float64)) / np.exp(row.astype(np.float64)).sum()

@@ -1,4 +1,4 @@
-"""bfloat16: the computation's alone. Parameters, statistics, losses and outputs are float32."""
+"""bfloat16 is for the computation only: parameters, statistics, losses, outputs are float32."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ def dtypes(tree):
 
 @pytest.fixture(scope="module")
 def updates(tiny_networks):
-    """State before and after one update, and the means, in both precisions."""
+    """States before and after one update, and the means, in both precisions."""
     assert SPEC.network in tiny_networks
     found = {}
     for precision in ("float32", "bfloat16"):
@@ -75,7 +75,7 @@ def test_the_loss_is_nearly_float32_s_and_yet_another_number(updates):
 
 
 def test_statistics_are_those_of_float32_sums():
-    """A mean over 4,096 numbers near 256, in bfloat16's 8 bits, would be lost at 256 or beyond."""
+    """In bfloat16's 8 bits, the sum of a mean over 4,096 numbers near 256 would stop growing."""
     import flax.linen as nn
 
     x = jnp.asarray(256 + RANDOM.normal(size=(4096, 2)), jnp.bfloat16)

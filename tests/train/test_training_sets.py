@@ -1,4 +1,4 @@
-"""Replacement: which places change, and what is refused."""
+"""Replacement of originals: which images change, and what is refused."""
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ ORIGINALS = ImageData(
 
 
 def synthesised(sources):
-    """A set made from some originals, in the order given."""
+    """A set synthesised from some originals, in the given order."""
     sources = np.asarray(sources)
     return ImageData(
         images=255 - ORIGINALS.images[sources],

@@ -33,7 +33,7 @@ from gans.stacked import StackConfig, stack_levels
 from train.classifier_training import ClassifierLearner
 from train.classifiers import ClassifierSpec
 from train.data.load import ImageData
-from train.loop import STEPS_PER_CALL, Budget, fit
+from train.loop import STEPS_PER_CALL, Budget, FitOptions, fit
 from train.models.flop import TRAINING_UPDATE, forward_flop, synthesis_flop, total
 from train.models.networks import build_network
 from train.training_sets import original_data
@@ -228,11 +228,10 @@ def measure_speed(config: ClassifierTrainConfig, data: SetSize) -> float:
     labels = np.arange(count, dtype=np.int32) % data.num_classes
     calls = fit(
         jax.random.key(0),
-        ClassifierLearner(spec, config.train.of_a_step),
+        ClassifierLearner(spec, config.train.step_config),
         original_data(ImageData(images, labels, (), data.class_names)),
         Budget(config.train.batch_size, ENDLESS),
-        constants=np.int32(ENDLESS * steps),
-        steps_per_call=steps,
+        FitOptions(constants=np.int32(ENDLESS * steps), steps_per_call=steps),
     )
     jax.block_until_ready(next(calls).state)  # compiles
     flop = count * TRAINING_UPDATE * forward_flop_of(config, data)

@@ -1,4 +1,4 @@
-"""`elicit classifier train`, `evaluate`: resumed as if never stopped, replaced in place, exact."""
+"""`elicit classifier train` and `evaluate`: resuming, replaced images, exact evaluation."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def read(run: Path, name: str = "result.json"):
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
     epoch, training, run, tmp_path, elicit, monkeypatch
 ):
-    """Interrupted in the epoch after one with a checkpoint, or before the result."""
+    """The interrupt comes after a checkpoint: before the next epoch, or before the result."""
     monkeypatch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
     original = experiments.training.session.save_checkpoint
 
@@ -137,7 +137,7 @@ def test_exactly_the_fraction_is_replaced_in_place(
 
 
 def trained_on(training, out, elicit, monkeypatch, *words):
-    """The training set and the classifier's description, seen just before training begins."""
+    """Training set and classifier's spec, as they are when the training begins."""
     seen = []
 
     def look(_key, learner, train_data, *_words, **_options):

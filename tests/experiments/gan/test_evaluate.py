@@ -1,4 +1,4 @@
-"""`elicit gan evaluate`: measures by their names, beside those of real images; page; repeating."""
+"""`elicit gan evaluate`: measures of generated and real images, the report, and repetition."""
 
 import io
 import re
@@ -28,7 +28,7 @@ BATCH_SIZE = 7
 
 @pytest.fixture(scope="module", autouse=True)
 def one_batch_size():
-    """One program, compiled once for all sets here, however few images they have."""
+    """All sets here share one compiled program, however few images they have."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiments.gan.evaluate, "BATCH_SIZE", BATCH_SIZE)
         yield
@@ -36,20 +36,20 @@ def one_batch_size():
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory, make_set):
-    """30 images of the data's classes that are none of the data's images."""
+    """30 images that have the data's classes but are not in the data."""
     return make_set(tmp_path_factory.mktemp("generated") / "set", counts={"left": 1, "train": 30})
 
 
 @pytest.fixture(scope="module")
 def words(generated, data, run):
-    """A command that measures and trains, but for --out."""
+    """Words of a command that measures, except --out."""
     given = ["gan", "evaluate", "--images", generated, "--data", data, "--classifier", run]
     return [*given, "--neighbours", 3]
 
 
 @pytest.fixture(scope="module")
 def quality(tmp_path_factory, words, elicit):
-    """The run of that command."""
+    """Directory of a complete run of that command, with --gan-train."""
     out = tmp_path_factory.mktemp("quality") / "run"
     assert elicit(*words, *TRAINING, "--out", out) == 0
     return out
@@ -191,7 +191,7 @@ def test_fewer_images_than_the_test_has_and_a_class_without_any(words, data, eli
 
 @pytest.fixture
 def others(tmp_path, make_set, run):
-    """Sets and a run that do not belong together with the data."""
+    """Sets and a run that do not fit the data."""
     make_set(tmp_path / "four", class_names=("ant", "bee", "cow", "dog"))
     make_set(tmp_path / "large", shape=(32, 32, 3))
     make_set(tmp_path / "few", counts={"train": 3, "test": 9})

@@ -1,4 +1,4 @@
-"""A GAN's report: samples in the order of training, and curves of all that was measured."""
+"""A GAN's report: samples in the order of training, and curves of all metrics."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from experiments.pages.sample_grid import GAP_PX, sample_grid
 
 SIDES = (4, 6)
 SHEETS = {"level-image-00009": 10, "level-image-00010": 60, "joint-00005": 110, "joint-00010": 160}
-"""Grey levels by names, in the order of training."""
+"""Grey level of each sheet by its name, in the order of training."""
 
 LEVEL = {"generator_loss": 1.5, "discriminator_loss": 0.7, "discriminator_accuracy": 0.5,
          "entropy_error": 0.08, "feature_error": 0.3, "generator_steps": 1.0}  # fmt: skip
@@ -32,18 +32,16 @@ METRICS = [
         for e in range(1, 11)
     ),
 ]
-RESULT = {
+FACTS = {
     "training_images": 1234,
-    "parameters_of_generators": 56789,
-    "device": "1 × cpu (cpu)",
-    "versions": {"python": "3.11"},
-    "command": "elicit gan train --model sgan",
-    "key": 7,
-}
+    "parameters": 56789,
+    "footer": {"command": "elicit gan train --model sgan", "device": "1 × cpu (cpu)", "key": "7",
+               "versions": "python 3.11"},
+}  # fmt: skip
 
 
 def sheet(level, channels=3):
-    """Two rows of eight images; the first column is brighter by a level."""
+    """A sheet of two rows of eight images; the first column is one level brighter."""
     images = np.full((2, 8, *SIDES, channels), level, np.uint8)
     images[:, 0] += 1
     return sample_grid(images)
@@ -51,12 +49,12 @@ def sheet(level, channels=3):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A directory with sheets and the report of them."""
+    """A run's directory with sheets and their report."""
     run = tmp_path_factory.mktemp("runs") / "run"
     (run / "samples").mkdir(parents=True)
     for name, level in SHEETS.items():
         (run / "samples" / f"{name}.png").write_bytes(sheet(level))
-    write_gan_report(run, "sgan", METRICS, RESULT)
+    write_gan_report(run, model="sgan", metrics=METRICS, **FACTS)
     return run
 
 
@@ -83,7 +81,7 @@ def test_a_strip_has_the_first_column_of_every_sheet(channels, tmp_path):
 
 
 def test_the_report_shows_sheets_in_the_order_of_training(run):
-    """Also where that of the names is another: "joint" before "level", 10 before 9."""
+    """The order of the names is another one: "joint" before "level", 10 before 9."""
     last = pixels((run / "figures" / "samples.png").read_bytes())
     np.testing.assert_array_equal(last, pixels(sheet(SHEETS["joint-00010"])))
     progress = pixels((run / "figures" / "progress.png").read_bytes())
@@ -131,7 +129,7 @@ def test_numbers_by_class_are_not_drawn(tmp_path):
         {"stage": "gan", "epoch": 1, "step": 3, "generator_loss": 1.0,
          "by_class": {"generator_loss": [0.5, 1.5]}},
     ]  # fmt: skip
-    write_gan_report(tmp_path, "dcgan", lines, RESULT)
+    write_gan_report(tmp_path, model="dcgan", metrics=lines, **FACTS)
     assert "A DCGAN" in (tmp_path / "report.html").read_text()
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
     assert figures == {"samples.png", "progress.png", "gan-0.svg"}

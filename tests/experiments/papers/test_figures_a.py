@@ -13,9 +13,9 @@ import PIL.Image
 import pytest
 import scipy.stats
 
-import experiments.classifier.train
 import experiments.papers.figures_a
 import experiments.synthesis.command
+import experiments.training.run
 from experiments.classifier.source import ClassifierSource, find_classifier
 from experiments.pages.image_sheets import rules_grid
 from experiments.papers import table_a
@@ -74,8 +74,8 @@ def _smaller_than_smoke(finished_data, tiny_networks):
         patch.setitem(PRESETS, "smoke", tiny)
         patch.setattr(experiments.papers.figures_a, "SHOWN_IMAGES", SHOWN)
         patch.setattr(experiments.synthesis.command, "find_classifier", linear_teacher)
-        for module in (experiments.classifier.train, experiments.synthesis.command):
-            patch.setattr(module, "check_batch_fits", lambda _: None)
+        for module in (experiments.training.run, experiments.synthesis.command):
+            patch.setattr(module, "check_fits", lambda _: None)
         # A set's own report is the last file of it, and not of interest here.
         patch.setattr(
             experiments.synthesis.command, "write_set_report", lambda path, *_: path.write_text("")

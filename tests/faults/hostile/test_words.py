@@ -13,7 +13,7 @@ import pytest
 from experiments.classifier.report import write_run_report
 from experiments.cli import main
 from experiments.gan.train_report import write_gan_report
-from experiments.pages.html import Picture, Table
+from experiments.pages.html import Picture, Table, provenance
 from experiments.pages.markdown import as_code, as_words
 from experiments.pages.sample_grid import sample_grid
 from experiments.synthesis.summary import SetSummary, write_set_report
@@ -24,8 +24,7 @@ SCRIPT = "<script>alert(1)</script>"
 WORDS = f"{SCRIPT}\"'><img src=x onerror='alert(1)'>|`$x$ \\frac {{{{ 7 * 7 }}}} &amp;"
 CLASSES = (SCRIPT, "\"'><svg onload=alert(1)>", "]]><!--|&amp;$\\frac")
 RESULT = {
-    "parameters": 9, "device": WORDS, "versions": {WORDS: WORDS}, "command": WORDS, "key": WORDS,
-    "training_images": 9, "parameters_of_generators": 9,
+    "device": WORDS, "versions": {WORDS: WORDS}, "command": WORDS, "key": WORDS,
 }  # fmt: skip
 
 
@@ -67,7 +66,8 @@ def test_a_classifier_s_report(tmp_path):
         title=WORDS,
         class_names=CLASSES,
         metrics=[{"epoch": 1, "train_accuracy": 0.5, "test_accuracy": 0.25}] * 2,
-        result=RESULT,
+        parameters=9,
+        footer=provenance(RESULT),
         evaluation=Evaluation(
             0.5, 1.0, np.eye(3, dtype=np.int64), empty, empty, np.ones(15, np.int64), 0.1
         ),
@@ -99,7 +99,10 @@ def test_a_gan_s_report(tmp_path):
     sheet = sample_grid(np.zeros((1, 8, 4, 4, 3), np.uint8))
     (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet)
     line = {"stage": "gan", "epoch": 1, "step": 3, "loss": 1.0, f"loss_{SCRIPT}": 2.0}
-    write_gan_report(tmp_path, "dcgan", [line, line], RESULT)
+    write_gan_report(
+        tmp_path, model="dcgan", metrics=[line, line], training_images=9, parameters=9,
+        footer=provenance(RESULT),
+    )  # fmt: skip
     check_page(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
-from train.loop import STEPS_PER_CALL, Budget, compile_steps, fit
+from train.loop import STEPS_PER_CALL, Budget, FitOptions, compile_steps, fit
 from train.runtime import memory
 from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
 from train.training_sets import TrainData
@@ -127,8 +127,8 @@ def test_training_steps_compiled_ahead_are_those_that_run(tiny_networks, compila
     groups = {"even": np.arange(0, 12, 2), "odd": np.arange(1, 12, 2)}
     with compilations() as names:
         for given in (None, groups):
-            options = {"groups": given, "constants": np.int32(3)}
-            program = compile_steps(learner, data, Budget(4, epochs=1), **options)
+            options = FitOptions(groups=given, constants=np.int32(3))
+            program = compile_steps(learner, data, Budget(4, epochs=1), options)
             assert footprint(program, batch_size=4).needed_bytes > STEPS_PER_CALL * 4 * 4 * 6 * 3
-            list(fit(jax.random.key(0), learner, data, Budget(4, epochs=1), **options))
+            list(fit(jax.random.key(0), learner, data, Budget(4, epochs=1), options))
     assert names.count("run_steps") == 2

@@ -27,7 +27,7 @@ import numpy as np
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
 from train.data.image_data import ImageData
-from train.loop import Budget, fit
+from train.loop import Budget, FitOptions, fit
 from train.models.networks import NETWORKS, _Architecture
 from train.training_sets import original_data
 
@@ -44,7 +44,7 @@ GROUPS = {"first": np.arange(48), "last": np.arange(48, 96)}
 def trained(devices, **options):
     results = fit(
         jax.random.key(0), learner, data, Budget(16, 3),
-        constants=np.int32(18), devices=devices, **options,
+        FitOptions(constants=np.int32(18), devices=devices, **options),
     )
     *_, last = (jax.device_get(result) for result in results)
     leaves = jax.tree.leaves(last.state)
