@@ -33,6 +33,7 @@ from train.runtime.processes import (
     as_local,
     make_training_mesh,
     naming_lost_processes,
+    replicate,
     replicated,
 )
 

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import imgopt
 import imgopt.synthesis
-from train.layers import Conv, max_pool_2x2
+from train.models.layers import Conv, max_pool_2x2
 
 class Net(nn.Module):
     @nn.compact
