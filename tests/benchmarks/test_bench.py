@@ -68,7 +68,7 @@ def test_a_job_is_timed_from_end_to_end(compiled_quickly, tiny, tmp_path, capsys
     assert "peer: not asked for" in printed
 
 
-def test_files_are_timed_without_arithmetic(tiny, tmp_path, capsys):
+def test_file_jobs_have_no_flop(tiny, tmp_path, capsys):
     del tiny
     (result,) = run(tmp_path, job=("set-writing",), images=5)["results"]
     assert "flops" not in result["ours"]
@@ -89,7 +89,7 @@ def test_reading_is_timed(tiny, tmp_path, cifar10_dir):
     assert result["ours"]["images_per_second"] > 0
 
 
-def test_without_torch_ours_is_timed_all_the_same(without_torch, tiny, tmp_path, capsys):
+def test_without_torch_only_ours_is_timed(without_torch, tiny, tmp_path, capsys):
     del without_torch
     options = {"job": ("synthesis-step",), "model": tiny[:1], "batch_size": (2,)}
     found = run(tmp_path, peer="torch", **options)
@@ -99,7 +99,7 @@ def test_without_torch_ours_is_timed_all_the_same(without_torch, tiny, tmp_path,
     assert "pip install torch" in capsys.readouterr().out
 
 
-def test_a_module_that_our_peers_lack_is_no_missing_torch(monkeypatch):
+def test_another_missing_module_is_not_reported_as_missing_torch(monkeypatch):
     def fail(_):
         raise ModuleNotFoundError(name="numpy")
 
@@ -108,7 +108,7 @@ def test_a_module_that_our_peers_lack_is_no_missing_torch(monkeypatch):
         comparison.load_peer("torch")
 
 
-def test_a_batch_that_does_not_fit_is_told_and_the_rest_goes_on(tiny, tmp_path, monkeypatch):
+def test_a_batch_that_does_not_fit_is_reported_and_the_other_jobs_run(tiny, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise InputError("a batch of 2 does not fit\nlower --batch-size")
 

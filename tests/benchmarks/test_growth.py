@@ -44,7 +44,7 @@ def test_the_rate_of_growth_is_the_power_of_a_power_law(power):
     assert growth.growth_rate(places, [3 * x**power for x in places]) == pytest.approx(power)
 
 
-def test_what_is_measured_is_kept_and_gone_on_with(tmp_path, monkeypatch):
+def test_interrupted_measurements_continue(tmp_path, monkeypatch):
     calls = []
 
     def measure(point):

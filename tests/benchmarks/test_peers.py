@@ -106,7 +106,7 @@ def test_synthesis_ends_with_the_same_outputs(tiny, job):
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_crops_are_those_that_ours_may_cut():
+def test_crops_are_those_that_ours_can_give():
     image = np.arange(6 * 8 * 2, dtype=np.uint8).reshape(1, 6, 8, 2)
     cut = jax.jit(lambda key: flip_and_crop(key, jnp.asarray(image), flip=True, pad_px=1))
     wanted = {cut(jax.random.key(i)).tobytes() for i in range(200)}
@@ -116,7 +116,7 @@ def test_crops_are_those_that_ours_may_cut():
     assert len(found) == 2 * 9
 
 
-def test_the_learning_rate_is_that_of_ours():
+def test_the_learning_rate_equals_ours():
     config = TrainConfig(warmup_fraction=0.2)
     ours = optax.warmup_cosine_decay_schedule(0.0, 1.0, 6, 30)
     for step in range(30):
@@ -160,7 +160,7 @@ def test_every_job_has_a_peer():
     assert set(peer_table.PEERS) == set(JOBS)
 
 
-def test_the_quickest_way_of_the_peer_is_taken(tiny, monkeypatch):
+def test_the_fastest_mode_of_the_peer_is_used(tiny, monkeypatch):
     prepared = JOBS["synthesis-step"].prepare(Case("synthesis-step", tiny[0], 2))
     quick, slow, broken = object(), object(), "a compiler\nis missing"
 

@@ -28,7 +28,7 @@ FOUND = {
 }
 
 
-def test_a_case_is_a_row_of_what_was_found():
+def test_a_case_is_a_row_of_the_table():
     machine, _, head, _, *rows = as_markdown(FOUND).splitlines()
     assert "280 and 360 GFLOP/s (ours and peer)" in machine
     assert "torch 2.13.0" in machine
@@ -39,7 +39,7 @@ def test_a_case_is_a_row_of_what_was_found():
     assert rows[0].endswith("| 4 / 4 | 705 / 705 |")
 
 
-def test_what_was_skipped_says_why():
+def test_a_skipped_case_gives_its_reason():
     *_, no_peer, no_case = as_markdown(FOUND).splitlines()
     assert "| no torch | – |" in no_peer
     assert no_peer.endswith("| 4 / – | 705 / – |")
