@@ -1,11 +1,11 @@
-"""Measures host memory while a job writes a million images; it should stay constant.
+"""Shows that host memory stays flat while a job writes a million images.
 
 Usage: python benchmarks/million.py [--images 1000000] [--jobs write synthesize gan-sample]
 
-Three jobs, each in a process of its own, by the code behind the commands: write random images of
-8×8, synthesise a set from them, and sample images of 16×16 from an untrained DCGAN. Prints JSON:
-each job's peak resident memory at its start, when a quarter, half and all of the images are on
-disk, and at its end, after summary and report.
+Makes up a source of 8×8 images, synthesises a set from it, and samples another one of 16×16 from an
+untrained DCGAN, each in a process of its own and by the code behind the commands. Prints JSON: each
+job's peak resident memory at its beginning, when a quarter, half and all of the images lay on disk,
+and at its end, which includes summary and report.
 """
 
 import contextlib
@@ -51,24 +51,24 @@ KIB_OF_MAXRSS = 1 / 1024 if sys.platform == "darwin" else 1
 
 @dataclass(frozen=True)
 class MillionConfig:
-    """Measures host memory while a job writes a million images."""
+    """Host memory while a job writes a million images."""
 
     images: int = 1_000_000
-    """Images that each job writes; a multiple of the 10 classes."""
+    """Of each job; a multiple of the 10 classes."""
     jobs: tuple[Job, ...] = ("write", "synthesize", "gan-sample")
-    """Jobs to run; synthesize reads the images that write wrote."""
+    """Which to run; synthesize is from what write wrote."""
     directory: Path | None = None
-    """Directory for the sets, 2 GB for a million images; by default a temporary one."""
+    """Where the sets go, 2 GB for a million; a temporary directory by default."""
 
 
 def classify(images: jax.Array) -> jax.Array:
-    """A classifier of almost no cost: each logit is the mean of every tenth pixel."""
+    """A classifier that costs nothing: a logit is the mean of every tenth pixel."""
     pixels, count = images.reshape(len(images), -1), len(CLASS_NAMES)
     return 20 * jnp.stack([pixels[:, i::count].mean(1) for i in range(count)], axis=1)
 
 
 def write(directory: Path, images: int) -> None:
-    """Writes random images shard by shard, as the commands that convert data do."""
+    """Writes the source shard by shard, as the commands that convert data do."""
     spec = ImageSetSpec("made_up", CLASS_NAMES, (SIZE_PX, SIZE_PX, 3))
     starts = range(0, images, SHARD_IMAGES)
 
@@ -86,7 +86,7 @@ def write(directory: Path, images: int) -> None:
 
 
 def synthesize(directory: Path, images: int) -> None:
-    """Runs `elicit synthesize` with one update an image."""
+    """`elicit synthesize`, one update an image."""
     config = SynthesizeConfig(
         classifier=f"{Path(__file__).stem}:classify",
         dataset=str(directory.with_name("write")),
@@ -100,7 +100,7 @@ def synthesize(directory: Path, images: int) -> None:
 
 
 def gan_sample(directory: Path, images: int) -> None:
-    """Runs `elicit gan sample` with a small, untrained DCGAN."""
+    """`elicit gan sample` from a small DCGAN of the first weights."""
     config = DcganConfig(image_size=16, num_classes=len(CLASS_NAMES), noise_dim=8, width=2)
     noise = draw_noise(jax.random.key(0), 1, noise_dim=config.noise_dim)
     variables = Generator(config).init(jax.random.key(1), noise, jnp.zeros(1, int), train=False)
@@ -119,7 +119,7 @@ RUNS: dict[Job, Callable[[Path, int], None]] = {
 
 
 def peak_mib() -> float:
-    """Peak resident memory of this process so far, in MiB."""
+    """Peak resident memory of this process so far."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB_OF_MAXRSS / 1024, 1)
 
 
@@ -133,7 +133,7 @@ def count_shards(directory: Path) -> int:
 
 @contextlib.contextmanager
 def watch(directory: Path, shards: int) -> Iterator[dict[str, float]]:
-    """Records the peak memory each time that another share of the shards is on disk."""
+    """Notes the peak so far each time that another share of the shards lies on disk."""
     peaks = {"start": peak_mib()}
     done = threading.Event()
 
@@ -155,7 +155,7 @@ def watch(directory: Path, shards: int) -> Iterator[dict[str, float]]:
 
 
 def run_job(job: Job, directory: Path, images: int, answer: Any) -> None:
-    """Runs a job in this process and sends its peak memory in MiB and its speed."""
+    """Runs a job in this process and sends its peaks, in MiB."""
     keep_memory()
     began = time.monotonic()
     with (
@@ -169,7 +169,7 @@ def run_job(job: Job, directory: Path, images: int, answer: Any) -> None:
 
 
 def main(config: MillionConfig) -> None:
-    """Runs the jobs, each in a new process, and prints the results as JSON."""
+    """Runs the jobs, each in a fresh process, and prints their peaks as JSON."""
     context = multiprocessing.get_context("spawn")
     peaks = {}
     with tempfile.TemporaryDirectory(dir=config.directory) as scratch:

@@ -1,4 +1,4 @@
-"""The benchmark of a million images, with forty images."""
+"""The check of a million images, on forty."""
 
 import json
 
@@ -12,7 +12,7 @@ from train.data.verify import verify
 
 
 class Answer:
-    """Stands in for the pipe that a job sends its result to."""
+    """The end of a pipe that a job's result goes into."""
 
     def send(self, result):
         self.result = json.loads(json.dumps(result))
@@ -31,7 +31,7 @@ def run(tmp_path, monkeypatch):
     return run_job
 
 
-def test_jobs_write_their_images_and_report_their_peaks(run):
+def test_jobs_write_their_images_and_tell_their_peaks(run):
     source, _ = run("write")
     made, result = run("synthesize")
     assert list(result["peak_mib"]) == ["start", "25%", "50%", "100%", "end"]

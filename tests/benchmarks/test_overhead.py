@@ -1,4 +1,4 @@
-"""The benchmark of checkpoints and digests, on networks that compile quickly."""
+"""The benchmark of checkpoints and digests, on networks that compile in no time."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.parametrize(("aim", "status"), [(1e9, 0), (0.0, 1)])
 @pytest.mark.usefixtures("tiny_networks")
-def test_shares_are_compared_with_the_aim(aim, status, monkeypatch, capsys):
+def test_shares_are_told_and_judged(aim, status, monkeypatch, capsys):
     monkeypatch.setattr(overhead, "AIM", aim)
     monkeypatch.setattr(overhead, "keep_memory", lambda: None)
     config = overhead.OverheadConfig("tiny", batch_size=2, updates=6, updates_timed=1, rounds=2)
