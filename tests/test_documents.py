@@ -126,6 +126,14 @@ def test_the_architecture_shows_every_folder_of_code():
     assert folders <= shown
 
 
+def test_walks_have_as_many_files_as_they_say():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    walks = re.findall(r"^\*\*.*: (\d+) files\.\n\n((?:\d+\. .*\n)+)", text, re.MULTILINE)
+    assert len(walks) == 3
+    for count, steps in walks:
+        assert int(count) == len(steps.splitlines())
+
+
 @pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
 def test_yaml_files_parse(path):
     assert isinstance(yaml.safe_load(path.read_text()), dict)
