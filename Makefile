@@ -1,45 +1,51 @@
 # `make demo` and `make test` work on a fresh machine with Python 3.11 to 3.13 and nothing else.
+# A text after `##` on a target's line is its help.
 
 PYTHON ?= python3
-PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+CONSTRAINTS ?= constraints.txt
+PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 OUT ?= runs/quickstart
 
-.PHONY: demo test soak lint bench format clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak lint bench format clean
 
-demo: .venv/.installed
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.installed ## Runs the quickstart: images from handwritten digits, with a report. Two minutes.
 	.venv/bin/elicit quickstart --out $(OUT)
 
-test: .venv/.installed-dev
+test: .venv/.installed-dev ## Runs the tests.
 	.venv/bin/python -m pytest -n 2 --dist worksteal
 
-# Every crash point, 21 kills of every command instead of 3, every damage, fifty times the fuzzing.
-soak: .venv/.installed-dev
+# Every crash point, 21 kills of each command instead of 3, every kind of damage, 50 times the fuzzing.
+soak: .venv/.installed-dev ## Runs the long form of the reliability tests. Half an hour.
 	ELICIT_SOAK=1 .venv/bin/python -m pytest -n 2 --dist worksteal tests/faults \
-	tests/experiments/test_damage.py tests/experiments/papers/test_experiment.py \
+	tests/experiments/test_damage.py tests/experiments/papers/engine/test_experiment.py \
 	tests/experiments/papers/test_smoke.py
 
-lint: .venv/.installed-dev
+lint: .venv/.installed-dev ## Checks lint, format and types.
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
 
-bench: .venv/.installed
+bench: .venv/.installed ## Times a few jobs, beside PyTorch if that is installed.
 	.venv/bin/python benchmarks/bench.py
 
-format: .venv/.installed-dev
+format: .venv/.installed-dev ## Fixes lint and format where that can be done automatically.
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-clean:
+clean: ## Removes .venv, build files and runs/.
 	rm -rf .venv build *.egg-info runs
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+.venv/.installed: pyproject.toml $(CONSTRAINTS) | .venv/bin/python
 	$(PIP_INSTALL) --editable .
 	@touch $@
 
-.venv/.installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+.venv/.installed-dev: pyproject.toml $(CONSTRAINTS) | .venv/bin/python
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ .venv/.installed

@@ -1,17 +1,24 @@
-"""Times our jobs beside PyTorch's: in one process, in turn, on the same inputs, in one precision.
+"""Times Elicit's jobs beside the same jobs in PyTorch.
 
 Usage: python benchmarks/bench.py [--job NAME … | all] [--peer torch|none] [--out FILE]
 
-For each job: milliseconds a step (median, minimum and maximum of the calls), images a second,
-FLOP/s and their share of what a large matrix product reaches in the same run, by the quicker of the
-two; what compiling took beyond a later call; the memory of each side, in a process of its own; and
-the ratio ours / peer, pair by pair. Compare ratios: absolute times drift from day to day. But run
-it on an idle machine (the load average is told): PyTorch's threads wait for each other by spinning,
-and beside other work it was seen to take ten times as long. How the arithmetic is counted stands in
-`train.models.flop` and `gans.game_arithmetic`.
+Both sides run in one process, in turn, on the same inputs and in the same precision. The result of
+each job:
 
-Without --job a few of the jobs are timed, in some minutes; all of them take far longer. The peer
-needs `pip install torch==2.13.0`; without it, ours is timed alone.
+- milliseconds a step: median, minimum and maximum of the timed calls;
+- images a second;
+- FLOP/s, and their share of a large matrix product in the same run, by the faster side;
+- compile time: first call minus a later one;
+- peak memory of each side, measured in a process of its own;
+- the ratio ours / peer, pair by pair.
+
+Compare ratios, since absolute times drift from day to day. Run it on an idle machine; the load
+average is reported. PyTorch's threads wait for each other by spinning, and beside other programs
+PyTorch was seen to take ten times as long. FLOP are counted in `train.models.flop` and
+`gans.game_arithmetic`.
+
+Without --job a few jobs are timed, in some minutes; `--job all` takes far longer. PyTorch needs
+`pip install torch==2.13.0`; without it only Elicit is timed.
 """
 
 import json
@@ -22,16 +29,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-# JAX would take most of a GPU's memory at once, and leave PyTorch too little.
+# By default JAX reserves most of a GPU's memory at once, which leaves PyTorch too little.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import tyro
-from comparison import as_text, describe, find_ceilings, load_peer, time_case
+from comparison import describe_machine, load_peer, measure_ceilings, time_case
 from job_table import JOBS
 from jobs import Case
-from result_table import as_markdown
+from result_table import as_markdown, as_text
 
+from imgopt.errors import InputError
 from train.classifiers import Precision
 from train.models.networks import NetworkName
 from train.runtime.allocator import keep_memory
@@ -45,56 +53,56 @@ QUICK: dict[str, tuple[NetworkName | None, ...]] = {
     "dcgan-step": (None,),
     "set-writing": (None,),
 }
-"""Jobs and their models without --job, at the smallest batch."""
+"""Jobs and models that are timed without --job, at the smallest batch size."""
 
 MIN_PAIRS = 7
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """Times our jobs, and the same in PyTorch beside them."""
+    """Times Elicit's jobs beside the same jobs in PyTorch."""
 
     job: tuple[str, ...] = ()
-    """Names of jobs, or "all"; none: a few that take some minutes."""
+    """Names of jobs, or "all"; by default a few jobs that take some minutes."""
     model: tuple[NetworkName, ...] = ()
-    """Classifiers, for jobs that have one, instead of each job's own."""
+    """Classifiers for the jobs that have one; by default each job's own."""
     batch_size: tuple[int, ...] = ()
-    """Images a step, instead of each job's own; of each class for dcgan-per-class-step."""
+    """Images a step, for dcgan-per-class-step a step and class; by default each job's own."""
     images: int | None = None
-    """Images of a whole synthesis, of data-input and of set-writing, instead of their own."""
+    """Images of a call of synthesis, data-input and set-writing; by default each job's own."""
     data_dir: Path | None = None
-    """TFDS's data directory with cifar10, for data-input."""
+    """TFDS's data directory with cifar10, which data-input reads."""
     precision: Precision = "float32"
-    """Of the computation, on both sides; parameters are float32."""
+    """Precision of the computation on both sides; parameters are float32."""
     peer: Literal["torch", "none"] = "torch"
-    """What to stand beside."""
+    """Library to compare with."""
     pairs: int = MIN_PAIRS
-    """Calls of each side that count."""
+    """Timed calls of each side."""
     memory: bool = True
-    """Measure the memory of each side, in a process of its own."""
+    """Measure the memory of each side, each in a process of its own."""
     out: Path | None = None
-    """JSON file for the results, written after each job; a table in Markdown lies beside it."""
+    """JSON file for the results, written after each job, with a Markdown table beside it."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number outside its range."""
+        """Raises InputError if a number is out of range."""
         if self.pairs < MIN_PAIRS:
-            raise ValueError(f"pairs must be at least {MIN_PAIRS}, got {self.pairs}")
+            raise InputError(f"pairs must be at least {MIN_PAIRS}, got {self.pairs}")
         for name in ("batch_size", "images"):
             given = getattr(self, name)
             for number in given if isinstance(given, tuple) else (given,):
                 if number is not None and number < 1:
-                    raise ValueError(f"{name} must be at least 1, got {number}")
+                    raise InputError(f"{name} must be at least 1, got {number}")
 
     @property
     def cases(self) -> list[Case]:
-        """What is to be timed, in order.
+        """The cases to time, in order.
 
         Raises:
-            ValueError: there is no such job.
+            InputError: there is no job of that name.
         """
         for name in self.job:
             if name not in (*JOBS, "all"):
-                raise ValueError(f"unknown job {name!r}; expected all, or {', '.join(JOBS)}")
+                raise InputError(f"unknown job {name!r}; expected all, or {', '.join(JOBS)}")
         names = JOBS if "all" in self.job else dict.fromkeys(self.job or QUICK)
         return [
             Case(name, model, size, self.precision, self.images, self.data_dir)
@@ -116,13 +124,14 @@ class BenchConfig:
 
 
 def main(config: BenchConfig) -> None:
-    """Runs the jobs, printing what each took; writes the file after each."""
+    """Times all cases; prints each result and writes the file after each."""
     keep_memory()
     cases = config.cases
     peer = load_peer(config.peer)
-    surroundings = describe(peer)
-    ceilings = find_ceilings(peer, config.precision)
-    print(json.dumps({**surroundings, "matrix_product_flops": ceilings}, indent=2))
+    machine = describe_machine(peer)
+    ceilings = measure_ceilings(peer, config.precision)
+    machine["matrix_product_flops"] = ceilings
+    print(json.dumps(machine, indent=2))
     results = []
     for case in cases:
         result = time_case(
@@ -131,14 +140,14 @@ def main(config: BenchConfig) -> None:
         print(f"\n{as_text(result)}", flush=True)
         results.append(result)
         if config.out:
-            found = {**surroundings, "matrix_product_flops": ceilings, "results": results}
-            write_json(config.out, as_json(found))
-            atomic_write(config.out.with_suffix(".md"), as_markdown(found).encode())
+            record = {**machine, "results": results}
+            write_json(config.out, as_json(record))
+            atomic_write(config.out.with_suffix(".md"), as_markdown(record).encode())
 
 
 if __name__ == "__main__":
     try:
         main(tyro.cli(BenchConfig))
-    except ValueError as error:
+    except InputError as error:
         print(f"bench.py: error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,17 +1,19 @@
-"""How the cost of a job grows: time and memory against what makes it larger.
+"""Measures how the time and memory of a job grow with its size.
 
 Usage: python benchmarks/growth.py --out DIR [--scale smoke|cpu|gpu]
 
-Along six axes, each on its own from one base: the number of images, the batch, the updates, the
-image's size, the classes that have a GAN each, and the devices. Every point is measured in a
-process of its own, n times, and kept at once, so the same command goes on where it stopped. Leaves
-growth.json, growth.md (a table) and growth.svg in DIR.
+Six numbers are varied, one at a time, from a common base: images, batch size, updates, image size,
+classes with a GAN each, and devices. Each point is measured several times in a process of its own
+and saved at once; after an interruption the same command continues. The results in DIR are
+growth.json, growth.md (a table) and growth.svg.
 
-Memory is told in two ways: what XLA has planned for the program that does the work, on each device,
-and the peak of the device, or of the whole process (Python and compilation included) on CPUs. On a
-CPU the devices are simulated, all on the same cores: that shows that they agree and how memory is
-shared out, while the times mean nothing. The scale "cpu" takes a quarter of an hour on two cores,
-with kono-cnn at an eighth of its width; "gpu" takes vgg16 in bfloat16.
+Memory is reported in two ways: what XLA plans for the program on each device, and the peak of the
+device. On CPUs the peak is that of the whole process, including Python and compiling. On a CPU,
+several devices are simulated on the same cores. That shows that their results agree and how they
+share the memory; the times mean nothing there.
+
+The scale "cpu" takes a quarter of an hour on two cores, with kono-cnn at an eighth of its width.
+The scale "gpu" uses vgg16 in bfloat16.
 """
 
 import json
@@ -28,6 +30,7 @@ import tyro
 from growth_figure import Series, growth_figure
 from growth_point import Point
 
+from imgopt.errors import InputError
 from train.storage.files import atomic_write
 from train.storage.strict_json import read_json, write_json
 
@@ -35,7 +38,13 @@ MIB = 2**20
 
 
 class Scale(NamedTuple):
-    """A base, what differs from it along an axis, and the places along each axis."""
+    """The points to measure.
+
+    Attributes:
+        base: values common to all axes.
+        along: values that differ from the base along one axis, by axis.
+        places: values of the number that grows, by axis.
+    """
 
     base: Point
     along: dict[str, dict[str, Any]]
@@ -50,7 +59,7 @@ AXES = {
     "classes": "classes with a GAN each",
     "devices": "devices that share a batch",
 }
-"""By the field that grows: what it is."""
+"""The fields of a `Point` that grow, each with its description."""
 
 _NARROW = Point(
     axis="", images=16, batch_size=16, steps=1, size_px=32, classes=0, devices=1,
@@ -110,29 +119,29 @@ class GrowthConfig:
     """Measures how time and memory grow along six axes."""
 
     out: Path
-    """Directory of the results; one that was begun is gone on with."""
+    """Directory of the results; existing results are continued."""
     scale: Literal["smoke", "cpu", "gpu"] = "cpu"
-    """How large: smoke for a test of this program, cpu for a quarter of an hour on two cores."""
+    """Size of the jobs: smoke tests this script, cpu takes a quarter of an hour on two cores."""
 
 
 def points(scale: Scale) -> Iterator[Point]:
-    """All points, axis by axis."""
+    """Lists all points, axis by axis."""
     for axis, places in scale.places.items():
         for place in places:
             point = replace(scale.base, axis=axis, **scale.along.get(axis, {}))
             point = replace(point, **{axis: place})
-            # A batch along its axis is the whole job.
+            # Along the axis of the batch size, the job is one batch.
             yield replace(point, images=place) if axis == "batch_size" else point
 
 
-def measured(point: Point) -> dict[str, Any]:
+def measure_in_process(point: Point) -> dict[str, Any]:
     """Measures a point in a process of its own.
 
     Raises:
-        RuntimeError: that process failed.
+        RuntimeError: the process failed.
     """
     program = Path(__file__).with_name("growth_point.py")
-    done = subprocess.run(  # noqa: S603 - a program of ours
+    done = subprocess.run(  # noqa: S603 - this folder's own script
         [sys.executable, str(program), json.dumps(asdict(point))],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -142,25 +151,25 @@ def measured(point: Point) -> dict[str, Any]:
 
 
 def measure_all(scale: Scale, path: Path) -> list[dict[str, Any]]:
-    """Measures what is not in the file yet, and adds each point to it.
+    """Measures the points that are not in the file yet, and adds each to the file.
 
     Args:
-        scale: what to measure.
-        path: of the results so far; made where it lacks.
+        scale: the points.
+        path: JSON file of the results so far; created if missing.
 
     Returns:
-        A record for each point, in order: the point's fields and what was found.
+        A record for each point, in order: the point's fields and its measurements.
 
     Raises:
-        ValueError: the file holds results of another machine or other versions.
+        InputError: the file holds results of other versions.
     """
     known = read_json(path) if path.is_file() else []
     records = []
     for point in points(scale):
         record = next((r for r in known if r["point"] == asdict(point)), None)
         if record is None:
-            record = {"point": asdict(point), **measured(point)}
-            _check_same_machine(known, record, path)
+            record = {"point": asdict(point), **measure_in_process(point)}
+            _check_same_versions(known, record, path)
             known.append(record)
             write_json(path, known)
         records.append(record)
@@ -168,13 +177,13 @@ def measure_all(scale: Scale, path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _check_same_machine(known: list[dict[str, Any]], record: dict[str, Any], path: Path) -> None:
+def _check_same_versions(known: list[dict[str, Any]], record: dict[str, Any], path: Path) -> None:
     here = record.get("environment", {}).get("versions")
     other = [r for r in known if r.get("environment", {}).get("versions", here) != here]
     if here and other:
-        raise ValueError(
-            f"{path} holds results of other versions: {other[0]['environment']['versions']}, and "
-            f"these are {here}; choose another --out"
+        raise InputError(
+            f"{path} holds results of other versions: {other[0]['environment']['versions']}; this "
+            f"run has {here}: choose another --out"
         )
 
 
@@ -187,12 +196,12 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def growth_rate(places: list[float], values: list[float]) -> float:
-    """The power b of the law a·x^b that fits best, by least squares of the logarithms."""
+    """Exponent b of the power law a·x^b fitted by least squares of the logarithms."""
     return float(np.polyfit(np.log(places), np.log(values), 1)[0])
 
 
 def all_series(records: list[dict[str, Any]]) -> list[Series]:
-    """What is drawn: along each axis the times, and both kinds of memory."""
+    """Times and memory along each axis, for the figure."""
     series = []
     for axis, label in AXES.items():
         found = [r for r in records if r["point"]["axis"] == axis and "skipped" not in r]
@@ -206,7 +215,7 @@ def all_series(records: list[dict[str, Any]]) -> list[Series]:
 
 
 def table(records: list[dict[str, Any]], command: str) -> str:
-    """All points as Markdown, and each axis' rate of growth."""
+    """Formats all points as Markdown, with the exponent of growth along each axis."""
     lines = [f"Made by `{command}`.", ""]
     first = next(r for r in records if "skipped" not in r)
     versions = ", ".join(f"{n} {v}" for n, v in first["environment"]["versions"].items())
@@ -214,7 +223,7 @@ def table(records: list[dict[str, Any]], command: str) -> str:
     for axis, label in AXES.items():
         found = [r for r in records if r["point"]["axis"] == axis]
         lines += [f"## Against {label}", "", _settings(found[0]["point"], axis), ""]
-        lines += [_rates(axis, found), ""] if len(_whole(found)) > 1 else []
+        lines += [_exponents(axis, found), ""] if len(_measured(found)) > 1 else []
         lines += [
             f"| {label} | n | seconds, median | min | max | planned, MiB | peak, MiB | "
             "compilation, s | difference to one device |",
@@ -225,22 +234,22 @@ def table(records: list[dict[str, Any]], command: str) -> str:
     return "\n".join(lines)
 
 
-def _whole(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _measured(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if "skipped" not in record]
 
 
 def _settings(point: dict[str, Any], axis: str) -> str:
-    # All images of the batch's own axis are one batch.
+    # Along the axis of the batch size, the number of images grows too.
     grows = {"axis", axis} | ({"images"} if axis == "batch_size" else set())
     kept = {name: value for name, value in point.items() if name not in grows}
     return ", ".join(f"{name} {value}" for name, value in kept.items())
 
 
-def _rates(axis: str, records: list[dict[str, Any]]) -> str:
-    whole = _whole(records)
-    places = [r["point"][axis] for r in whole]
-    time = growth_rate(places, [statistics.median(r["seconds"]) for r in whole])
-    memory = growth_rate(places, [r["planned_bytes"] for r in whole])
+def _exponents(axis: str, records: list[dict[str, Any]]) -> str:
+    measured = _measured(records)
+    places = [r["point"][axis] for r in measured]
+    time = growth_rate(places, [statistics.median(r["seconds"]) for r in measured])
+    memory = growth_rate(places, [r["planned_bytes"] for r in measured])
     return f"Time grows as the power {time:z.2f}, planned memory as the power {memory:z.2f}."
 
 
@@ -258,12 +267,12 @@ def _row(record: dict[str, Any], axis: str) -> str:
 
 
 def main(config: GrowthConfig) -> int:
-    """Measures, and writes what was found."""
+    """Measures all points and writes the table and the figure; returns the exit status."""
     config.out.mkdir(parents=True, exist_ok=True)
     command = f"python benchmarks/growth.py --scale {config.scale}"
     try:
         records = measure_all(SCALES[config.scale], config.out / "growth.json")
-    except ValueError as error:
+    except InputError as error:
         print(f"growth.py: error: {error}", file=sys.stderr)
         return 2
     atomic_write(config.out / "growth.md", table(records, command).encode())

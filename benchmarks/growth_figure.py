@@ -1,4 +1,4 @@
-"""The picture of `growth.py`: a small panel of time and one of memory for each axis."""
+"""Draws the figure of `growth.py`: a panel of time and a panel of memory for each axis."""
 
 import statistics
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ MAX_TICKS = 5
 
 
 class Series(NamedTuple):
-    """What was measured along an axis.
+    """Measurements along one axis.
 
     Attributes:
-        label: of the axis, with its unit.
-        places: along it, rising, above 0.
-        seconds: the measurements at each place, above 0.
-        planned_mib: memory that XLA planned, at each place.
-        peak_mib: memory that the device or process had at most.
+        label: name of the axis, with its unit.
+        places: values along the axis, ascending, above 0.
+        seconds: times measured at each place, above 0.
+        planned_mib: memory that XLA plans at each place, in MiB.
+        peak_mib: peak memory of the device or process at each place, in MiB.
     """
 
     label: str
@@ -45,17 +45,17 @@ class Series(NamedTuple):
 def growth_figure(series: Sequence[Series]) -> bytes:
     """Draws time and memory along several axes, all on log scales.
 
-    Time is the median, with a band from the least to the most; a pale line grows in proportion, for
-    comparison: what runs along it costs twice as much where there is twice as much.
+    Time is the median, with a band from minimum to maximum. A pale line shows growth in proportion
+    for comparison.
 
     Args:
         series: one or more.
 
     Returns:
-        The bytes of an SVG, 920 CSS pixels wide.
+        An SVG file, 920 CSS pixels wide.
 
     Raises:
-        ValueError: there is nothing to draw.
+        InputError: there is nothing to draw.
     """
     expect(bool(series), "at least one axis", "none")
     rows = -(-len(series) // COLUMNS)
@@ -92,7 +92,7 @@ def _proportion(axes: Axes, places: Sequence[float], first: float) -> None:
 
 
 def _plain_numbers(axes: Axes, places: Sequence[float]) -> None:
-    """Ticks at some of the places themselves; powers of ten would need the math text."""
+    """Puts ticks at some of the places, since powers of ten would need matplotlib's math text."""
     every = -(-len(places) // MAX_TICKS)
     plain = FuncFormatter(
         lambda value, _: f"{value:,g}" if value < 10_000 else f"{value / 1000:g}k"

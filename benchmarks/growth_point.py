@@ -1,8 +1,9 @@
-"""One point of `growth.py`, measured in a process of its own, whose memory is then the point's.
+"""Measures one point of `growth.py`.
 
 Usage: python benchmarks/growth_point.py JSON
 
-The JSON is a `Point`'s; what is printed is JSON too, on the last line.
+It runs in a process of its own, so that the peak memory is that of the point. The argument is a
+`Point` as JSON; the last line of the output is the result as JSON.
 """
 
 import collections
@@ -22,6 +23,7 @@ import imgopt
 from gans.dcgan import DcganConfig
 from gans.game import GameConfig, GanData, GanLearner
 from gans.pairs import DcganPair
+from imgopt.errors import InputError
 from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
 from train.loop import Budget, FitOptions, compile_steps, fit
 from train.runtime.allocator import keep_memory
@@ -34,20 +36,20 @@ SIMULATE = "--xla_force_host_platform_device_count"
 
 @dataclass(frozen=True)
 class Point:
-    """What is measured; the axes are `images` to `devices`.
+    """One job of a certain size; the axes are `images` to `devices`.
 
     Attributes:
-        axis: the one along which this point is one of several.
-        images: in the job; of each class, where GANs are trained.
+        axis: name of the axis that this point belongs to.
+        images: images in the job, or images a class if GANs are trained.
         batch_size: images in a compiled batch.
-        steps: updates of every image.
+        steps: updates of each image.
         size_px: height and width of an image.
-        classes: with a DCGAN each, all trained at once; 0 for a synthesis.
-        devices: that share a batch.
-        model: the classifier.
-        width: factor on its channels, or a DCGAN's channels next to the image.
-        precision: of the computation.
-        repeats: measurements, after one that does not count.
+        classes: number of DCGANs, one a class, all trained at once; 0 for a synthesis.
+        devices: number of devices that share a batch.
+        model: name of the classifier.
+        width: factor on the classifier's channels, or the DCGAN's channels next to the image.
+        precision: precision of the computation.
+        repeats: timed measurements, after one that is not timed.
     """
 
     axis: str
@@ -64,7 +66,7 @@ class Point:
 
 
 def measure(point: Point) -> dict[str, Any]:
-    """Times a point and tells the memory that it took."""
+    """Time and memory of a point."""
     found = _measure_gans(point) if point.classes else _measure_synthesis(point)
     return {**found, "peak_bytes": peak_bytes(), "environment": environment()}
 
@@ -136,15 +138,15 @@ def _times(repeats: int, call: Callable[[], Any]) -> list[float]:
 
 
 def main(text: str) -> int:
-    """Measures and prints; a point that cannot be, on this machine, says why."""
+    """Measures and prints a point, or the reason why this machine cannot run it."""
     point = Point(**json.loads(text))
-    if point.devices > 1:  # before jax makes its devices; only CPUs look at it
+    if point.devices > 1:  # before JAX creates its devices; only CPUs read the flag
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} {SIMULATE}={point.devices}"
     keep_memory()
     try:
         found = measure(point)
-    except ValueError as error:
+    except InputError as error:
         found = {"skipped": str(error)}
     print(json.dumps(found))
     return 0

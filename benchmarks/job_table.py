@@ -1,4 +1,4 @@
-"""The jobs by name, and the sizes at which each is timed unless told otherwise."""
+"""The jobs by name, with the models and batch sizes that each is timed at by default."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from train.models.networks import NetworkName
 
 
 class Kind(NamedTuple):
-    """A kind of job: what makes it, and the sizes at which it is timed unless told otherwise.
+    """A kind of job and its default sizes.
 
     Attributes:
-        prepare: makes a job of a case.
-        models: of the classifier; (None,) where there is none.
-        batch_sizes: by platform; none where a job knows no batches.
+        prepare: makes a job from a case.
+        models: classifiers to time; (None,) if the job has no classifier.
+        batch_sizes: batch sizes to time, by platform; None if the job has no batches.
     """
 
     prepare: Callable[[Case], Job]

@@ -1,7 +1,7 @@
-"""What is timed, and our side of it: the library's public functions, as a user would call them.
+"""The jobs that are timed, done by Elicit's public functions as a user would call them.
 
-Each job makes its inputs as NumPy arrays, from which the peer starts as well. The arithmetic of an
-update is counted as in `train.models.flop` and `gans.game_arithmetic`.
+Each job makes its inputs as NumPy arrays; PyTorch's side starts from the same arrays. The FLOP of
+an update are counted as in `train.models.flop` and `gans.game_arithmetic`.
 """
 
 import tempfile
@@ -33,27 +33,27 @@ IMAGE_SHAPE = (32, 32, 3)
 WHOLE_SYNTHESIS_STEPS = 100
 
 FLOP_OF_A_CALL = {"cpu": 1e11, "gpu": 1e14}
-"""A call has as many updates as come to about this, but from MIN_STEPS to MAX_STEPS."""
+"""FLOP aimed at in one call, by platform; the updates are limited by MIN_STEPS and MAX_STEPS."""
 
 MIN_STEPS, MAX_STEPS = 3, 20
 
 ENDLESS = 10_000
-"""Epochs of a training of which the first few are timed."""
+"""Epochs that a training is started with; only the first few are run and timed."""
 
 FILES = 10_000
-"""Images read from disk."""
+"""Images that `data_input` reads from disk by default."""
 
 
 class Case(NamedTuple):
     """A job at one size.
 
     Attributes:
-        job: its name.
-        model: of the classifier; None where the job has none.
-        batch_size: images a step; of each class, where each has a GAN.
-        precision: of the computation.
-        images: in a call of a job that takes any number; None: its own habit.
-        data_dir: TFDS's data directory with cifar10 in it; None: jobs that read it are skipped.
+        job: name of the job.
+        model: name of the classifier; None if the job has no classifier.
+        batch_size: images a step; images a step and class if each class has its own GAN.
+        precision: precision of the computation.
+        images: images in a call, for jobs that take any number; None for the job's default.
+        data_dir: TFDS's data directory with cifar10; without it, jobs that read it are skipped.
     """
 
     job: str
@@ -68,13 +68,13 @@ class Job(NamedTuple):
     """A case that is ready to be timed.
 
     Attributes:
-        case: what it is.
-        compared: what a call does, on both sides.
-        inputs: what both sides start from.
-        start: makes our call.
-        images: that a call moves or, once for each update, computes on.
+        case: the job's name and size.
+        compared: what a call does, on both sides, in words.
+        inputs: arrays that both sides start from.
+        start: prepares Elicit's side and returns the call to time.
+        images: images that a call processes, counted once for each update.
         steps: updates in a call.
-        flop: of a call; None where it is not arithmetic that takes the time.
+        flop: FLOP of a call; None for jobs that read or write files.
     """
 
     case: Case
@@ -87,7 +87,7 @@ class Job(NamedTuple):
 
 
 def steps_of_a_call(flop: int) -> int:
-    """How many updates of so much arithmetic a call has."""
+    """Updates in a call, given the FLOP of one update."""
     wanted = FLOP_OF_A_CALL.get(jax.default_backend(), FLOP_OF_A_CALL["gpu"]) / flop
     return max(MIN_STEPS, min(MAX_STEPS, round(wanted)))
 
@@ -111,7 +111,7 @@ class SynthesisInputs(NamedTuple):
 
 
 def synthesis_step(case: Case) -> Job:
-    """A few updates of one batch that lies on the device."""
+    """A few updates of one batch of images on the device."""
     forward = _forward_flop(case)
     steps = steps_of_a_call(IMAGE_UPDATE * forward)
     inputs = _synthesis_inputs(case, case.batch_size, steps)
@@ -138,7 +138,7 @@ def synthesis_step(case: Case) -> Job:
 
 
 def whole_synthesis(case: Case) -> Job:
-    """The batch job: 8-bit images from the host's memory and back, 100 updates each."""
+    """The whole job: 8-bit images from host memory and back, 100 updates each."""
     count, steps = case.images or case.batch_size, WHOLE_SYNTHESIS_STEPS
     inputs = _synthesis_inputs(case, count, steps)
 
@@ -156,8 +156,8 @@ def whole_synthesis(case: Case) -> Job:
 
     return Job(
         case,
-        f"{count} images of 8 bits, from the host's memory and back: {steps} SGD updates each, and "
-        "a forward pass to measure the result; a step is all of it",
+        f"{count} 8-bit images, from host memory and back: {steps} SGD updates each, and a forward "
+        "pass to measure the result; a step is all of it",
         inputs,
         start,
         images=count,
@@ -185,7 +185,7 @@ def _forward_flop(case: Case) -> int:
 
 
 def _classifiers(inputs: SynthesisInputs, precision: Precision) -> tuple[Any, Any]:
-    """What the images descend and, in float32 whatever the precision, what measures them."""
+    """The classifier in the case's precision, and the one in float32 that measures the result."""
     classifier = Classifier(inputs.spec, jax.tree.map(jnp.asarray, inputs.variables))
     return classify_function(classifier, precision=precision), classify_function(classifier)
 
@@ -194,15 +194,15 @@ def _classifiers(inputs: SynthesisInputs, precision: Precision) -> tuple[Any, An
 
 
 class TrainingInputs(NamedTuple):
-    """What is trained on what.
+    """A learner and the data that it trains on.
 
     Attributes:
-        learner: of a classifier or a GAN.
-        variables: its first ones; of one GAN, where each class has one.
-        images: 8-bit images, an epoch of them.
-        labels: their classes.
-        constants: of the learner.
-        groups: rows of each class, where each has a GAN.
+        learner: learner of a classifier or a GAN.
+        variables: first variables of the networks; those of one GAN if each class has its own.
+        images: 8-bit images of one epoch.
+        labels: classes of the images.
+        constants: constants of the learner.
+        groups: rows of each class, if each class has its own GAN; else None.
     """
 
     learner: Learner
@@ -214,7 +214,7 @@ class TrainingInputs(NamedTuple):
 
 
 def training_step(case: Case) -> Job:
-    """Updates of a classifier."""
+    """Updates of a classifier's parameters."""
     config = TrainConfig(batch_size=case.batch_size, precision=case.precision)
     flop = TRAINING_UPDATE * _forward_flop(case)
     learner = ClassifierLearner(_spec(case), config)
@@ -237,7 +237,7 @@ def dcgan_per_class_step(case: Case) -> Job:
 
 
 def sgan_step(case: Case) -> Job:
-    """Updates of a Stacked GAN's level of images, made of the encoder's features at pool2."""
+    """Updates of the Stacked GAN's level that turns pool2's features into images."""
     config = gans.StackConfig()
     level = gans.stack_levels(config)[0]
     pair = gans.LevelPair(config, level, gans.LossWeights(), precision=case.precision)
@@ -254,7 +254,7 @@ def _learner(pair: gans.DcganPair | gans.LevelPair) -> gans.GanLearner:
 def _training(
     case: Case, learner: Learner, flop: int, *, constants: Any = None, per_class: bool = False
 ) -> Job:
-    """A job whose call is an epoch of a few updates of so much arithmetic."""
+    """A job whose call is one epoch of a few updates, each of `flop` FLOP."""
     steps = steps_of_a_call(flop)
     count = case.batch_size * steps * (NUM_CLASSES if per_class else 1)
     labels = np.arange(count, dtype=np.int32) % NUM_CLASSES
@@ -269,7 +269,7 @@ def _training(
     )
     return Job(
         case,
-        f"{steps} updates, an epoch, from 8-bit images on the device in an order drawn there",
+        f"an epoch of {steps} updates, from 8-bit images on the device in an order drawn there",
         inputs,
         lambda: _start_training(case, inputs, steps),
         images=count,
@@ -302,14 +302,14 @@ def _start_training(case: Case, inputs: TrainingInputs, steps: int) -> Call:
 
 
 class ReadingInputs(NamedTuple):
-    """A split of an image set on disk: its directory, and the split in TFDS's notation."""
+    """Directory of an image set, and a split in TFDS's notation."""
 
     directory: Path
     split: str
 
 
 def data_input(case: Case) -> Job:
-    """Encoded images on disk → 8-bit images on the device."""
+    """Reads encoded images from disk into 8-bit arrays on the device."""
     count = case.images or FILES
     inputs = ReadingInputs(find_directory("cifar10", data_dir=case.data_dir), f"train[:{count}]")
 
@@ -318,18 +318,18 @@ def data_input(case: Case) -> Job:
         jax.block_until_ready(jax.device_put((data.images, data.labels)))
 
     compared = (
-        f"{count} encoded images of CIFAR-10, in the system's file cache, to 8-bit arrays on the "
-        "device; ours opens and reads one ArrayRecord file; the peer's DataLoader, its processes "
-        "up already, a file an image"
+        f"{count} encoded images of CIFAR-10, from the system's file cache, to 8-bit arrays on the "
+        "device; ours reads one ArrayRecord file, the peer one file an image by a DataLoader whose "
+        "processes already run"
     )
     return Job(case, compared, inputs, lambda: call, count)
 
 
 def set_writing(case: Case) -> Job:
-    """8-bit images in memory → a shard of an image set."""
+    """Writes 8-bit images in memory as a shard of an image set."""
     data = load_images("digits", "train")
     rows = np.arange(case.images or len(data.labels)) % len(data.labels)
-    spec = ImageSetSpec("made", data.class_names, cast(Any, data.images.shape[1:]))
+    spec = ImageSetSpec("digits_copy", data.class_names, cast(Any, data.images.shape[1:]))
     columns = {
         "id": [f"image_{i:06d}" for i in range(len(rows))],
         "image": data.images[rows],
@@ -341,7 +341,7 @@ def set_writing(case: Case) -> Job:
             write_shard(Path(directory), spec, split="train", index=0, columns=columns)
 
     compared = (
-        f"{len(rows)} digits to PNG on disk; ours one ArrayRecord file, flushed, with its sha256, "
-        "the peer's a file an image from a pool of threads, not flushed"
+        f"{len(rows)} digits to PNG on disk; ours writes one ArrayRecord file, flushed, with its "
+        "sha256, the peer one file an image from a pool of threads, not flushed"
     )
     return Job(case, compared, columns, lambda: call, len(rows))

@@ -1,11 +1,13 @@
-"""Measures, in a process of its own, the memory that one side of a job takes.
+"""Measures the peak memory of one side of a job, in a process of its own.
 
 Usage: python benchmarks/memory.py '{"case": {…}, "side": "ours"}'
 
-For the peer, "side" is one of its modes. Prints JSON. In one process with the other side, peaks
-could not be told apart. On GPUs it is the peak of the arrays on the device. On CPUs it is how far
-the resident set, at its highest during a warm call, stands above that before the side was begun:
-what compiling leaves behind counts, processes that a side starts do not.
+`bench.py` starts it, since the peaks of two sides in one process could not be told apart. For
+PyTorch, "side" is the mode. Prints JSON.
+
+On GPUs the result is the peak of the arrays on the device. On CPUs it is the highest resident set
+size during a warm call, minus the resident set size before the side was started. That includes
+memory left over from compiling. It excludes processes that a side starts.
 """
 
 import functools
@@ -29,21 +31,21 @@ STATUS = Path("/proc/self/status")
 
 
 def resident_bytes(which: str) -> int:
-    """The resident set of this process: "VmRSS" now, "VmHWM" at its highest."""
+    """Resident set size of this process: "VmRSS" is the current value, "VmHWM" the peak."""
     found = re.search(rf"{which}:\s+(\d+) kB", STATUS.read_text())
     return 1024 * int(found[1]) if found else 0
 
 
 def peak_of_call(call: Call, *, before: int) -> int:
-    """How far the resident set stands above `before` bytes, at its highest during a warm call."""
+    """Peak resident set size during a warm call, minus `before`, in bytes."""
     call()
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     call()
     return max(0, resident_bytes("VmHWM") - before)
 
 
 def side_bytes(job: Job, side: str) -> int | None:
-    """The peak of one side, in bytes; None where the system does not tell."""
+    """Peak memory of one side in bytes; None if the system does not report it."""
     if jax.default_backend() != "cpu":
         return _device_bytes(job, side)
     if not STATUS.is_file():
@@ -55,23 +57,23 @@ def side_bytes(job: Job, side: str) -> int | None:
 
 
 def _starter(job: Job, side: str) -> Callable[[], Call]:
-    """What makes the side's call, its libraries imported."""
+    """Imports the side's libraries and returns the function that makes its call."""
     if side == "ours":
         return job.start
-    torch_peers = importlib.import_module("torch_peers")
-    torch_peers.torch_setup.set_up()
-    return functools.partial(torch_peers.start, job, side)
+    peer = importlib.import_module("peers.peer_table")
+    peer.pytorch.set_up()
+    return functools.partial(peer.start, job, side)
 
 
 def _device_bytes(job: Job, side: str) -> int | None:
     _starter(job, side)()()
     if side == "ours":
         return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return importlib.import_module("torch_setup").peak_device_bytes()
+    return importlib.import_module("peers.pytorch").peak_device_bytes()
 
 
 def main(task: dict[str, Any]) -> None:
-    """Measures what the task says and prints it."""
+    """Measures the memory of the task's side and prints it."""
     keep_memory()
     case = Case(**task["case"])
     print(json.dumps({"peak_bytes": side_bytes(JOBS[case.job].prepare(case), task["side"])}))

@@ -1,12 +1,13 @@
-"""What bfloat16 costs in quality: images synthesised in both precisions, measured in float32.
+"""Compares synthesis in bfloat16 with synthesis in float32; both are measured in float32.
 
 Usage: python benchmarks/precision.py --classifier RUN --dataset cifar10 --data-dir DIR
 
-Prints JSON: of both precisions the mean KL(target ‖ output) in nats and its standard deviation, and
-the seconds that the second of two passes took. What is promised is that the mean KL with bfloat16
-is within 10% of float32's; the exit status is 1 where it is not. The rule is the paper's 0.9 and
-0.1, 100 updates, by momentum, which gets near the target: a rule that stays far from it would agree
-with itself in any precision.
+Prints JSON: for each precision the mean and standard deviation of KL(target ‖ output) in nats, and
+the seconds of the second of two passes. The mean KL with bfloat16 should be within 10% of that with
+float32; otherwise the exit status is 1.
+
+The targets are the paper's 0.9 and 0.1, with 100 updates by momentum, which comes close to the
+target. A rule that stays far from the target would give equal results in any precision.
 """
 
 import json
@@ -22,13 +23,14 @@ import tyro
 
 import imgopt
 from experiments.classifier.source import check_fits, find_classifier
+from imgopt.errors import InputError
 from train.classifiers import Precision, check_precision
 from train.data.load import load_images
 from train.runtime.allocator import keep_memory
 from train.storage.runs import environment
 
 PROMISED = 0.10
-"""Largest relative difference of the mean KL."""
+"""Largest relative difference of the mean KL that is allowed."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +38,27 @@ class PrecisionConfig:
     """Compares synthesis in bfloat16 with synthesis in float32."""
 
     classifier: str
-    """A run of `elicit classifier train`."""
+    """Directory of a run of `elicit classifier train`."""
     dataset: str = "cifar10"
-    """Name of a data set, or the directory of an image set."""
+    """Name of a data set, or directory of an image set."""
     data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
+    """TFDS's data directory, if `dataset` is a name."""
     split: str = "test"
-    """Split whose first images are taken."""
+    """Split whose first images are used."""
     images: int = 1000
-    """How many."""
+    """Number of images."""
     batch_size: int = 125
     """Images in one compiled batch."""
     steps: int = 100
-    """Updates of every image."""
+    """Updates of each image."""
     passes: int = 2
-    """The first one compiles; with 1 the seconds tell nothing of speed."""
+    """Passes over the images. The first one compiles, so with 1 the seconds include compiling."""
 
 
 def synthesise(
     config: PrecisionConfig, precision: Precision, images: np.ndarray, targets: np.ndarray
 ) -> dict[str, Any]:
-    """Mean and standard deviation of the KL in one precision, and the time."""
+    """Mean and standard deviation of the KL in one precision, and the time of the last pass."""
     source = find_classifier(config.classifier, precision=precision)
     kl, seconds = np.zeros(0), 0.0
     for _ in range(config.passes):
@@ -72,7 +74,7 @@ def synthesise(
 
 
 def main(config: PrecisionConfig) -> int:
-    """Compares, prints, and tells whether the promise holds."""
+    """Compares both precisions and prints JSON; returns the exit status."""
     keep_memory()
     check_precision("bfloat16")
     data = load_images(config.dataset, config.split, data_dir=config.data_dir)
@@ -101,5 +103,5 @@ def main(config: PrecisionConfig) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(tyro.cli(PrecisionConfig)))
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         sys.exit(f"precision.py: error: {error}")

@@ -1,4 +1,4 @@
-"""Timing two ways of one job, in turn, in one process; and the machine's own matrix product."""
+"""Times several calls in turn in one process, and measures the speed of a matrix product."""
 
 import statistics
 import time
@@ -9,22 +9,23 @@ import jax
 import jax.numpy as jnp
 
 Call = Callable[[], Any]
-"""Does a job once and returns when all of it is done."""
+"""A function that does a job once and returns when it is finished."""
 
 WARM_UP_CALLS = 3
-"""Before any that counts: the first one compiles."""
+"""Untimed calls before the timed ones; the first of them compiles."""
 
 PAUSE_SECONDS = 0.05
-"""Before each call: the other side's threads go on spinning for some milliseconds."""
+"""Pause before each call, since the other side's threads go on spinning for milliseconds."""
 
 MATRIX_SIZES = {"cpu": 3072, "gpu": 16384}
-"""Sides of the matrices whose product is the ceiling."""
+"""Side of the square matrices whose product gives the ceiling, by platform."""
 
 CEILING_CALLS = 4
+"""Timed matrix products, of which the fastest counts."""
 
 
 class Spread(NamedTuple):
-    """Several measurements: median, smallest, largest, and how many."""
+    """Median, minimum, maximum and number of several measurements."""
 
     median: float
     min: float
@@ -33,12 +34,12 @@ class Spread(NamedTuple):
 
 
 class WarmUp(NamedTuple):
-    """What the calls before those that count have told.
+    """Result of the untimed calls.
 
     Attributes:
-        compilation_seconds: of the first call, beyond a later one.
-        call_seconds: the quickest of the later ones.
-        result: of the last one.
+        compilation_seconds: time of the first call minus that of the fastest later one.
+        call_seconds: time of the fastest later call.
+        result: result of the last call.
     """
 
     compilation_seconds: float
@@ -52,7 +53,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def timed(call: Call) -> tuple[float, Any]:
-    """Seconds that one call takes, and its result."""
+    """Time of one call in seconds, and its result."""
     time.sleep(PAUSE_SECONDS)
     began = time.perf_counter()
     result = call()
@@ -60,28 +61,24 @@ def timed(call: Call) -> tuple[float, Any]:
 
 
 def warm_up(call: Call) -> WarmUp:
-    """Calls what has never been called, until it is ready to be timed.
-
-    Returns:
-        What compiling took, and a first idea of what a call takes.
-    """
+    """Compiles and warms up a new call."""
     first, *later = (timed(call) for _ in range(WARM_UP_CALLS))
-    quickest = min(seconds for seconds, _ in later)
-    return WarmUp(max(0.0, first[0] - quickest), quickest, later[-1][1])
+    fastest = min(seconds for seconds, _ in later)
+    return WarmUp(max(0.0, first[0] - fastest), fastest, later[-1][1])
 
 
 def time_in_turn(calls: Mapping[str, Call], *, rounds: int) -> dict[str, list[float]]:
-    """Times all calls, warmed up, alternately: ours, peer, ours, peer and so on.
+    """Times warmed-up calls in turn: ours, peer, ours, peer and so on.
 
-    So a machine that becomes slower or busier on the way does so for all, and the n-th time of one
-    can be compared with the n-th of another.
+    If the machine becomes slower meanwhile, it does so for all calls. The n-th time of one call can
+    be compared with the n-th time of another.
 
     Args:
-        calls: by name.
-        rounds: calls of each.
+        calls: calls by name.
+        rounds: how often each is called.
 
     Returns:
-        Seconds, by name, in the order of the rounds.
+        Seconds of each round, by name.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
@@ -91,16 +88,16 @@ def time_in_turn(calls: Mapping[str, Call], *, rounds: int) -> dict[str, list[fl
 
 
 def ratios(ours: Sequence[float], peer: Sequence[float]) -> Spread:
-    """Ours over the peer, pair by pair: below 1 where ours is the quicker."""
+    """Ratio ours / peer, pair by pair; below 1 if ours is faster."""
     return spread([one / other for one, other in zip(ours, peer, strict=True)])
 
 
 def matrix_product_flops(precision: str, *, size: int | None = None) -> float:
-    """The most FLOP/s that a product of two large square matrices reaches, by JAX.
+    """FLOP/s of a product of two large square matrices in JAX.
 
     Args:
         precision: "float32" or "bfloat16".
-        size: side of the matrices; large for the platform if not given.
+        size: side of the matrices; by default that of MATRIX_SIZES.
     """
     size = size or MATRIX_SIZES.get(jax.default_backend(), MATRIX_SIZES["gpu"])
     matrix = jnp.ones((size, size), precision)
@@ -109,6 +106,6 @@ def matrix_product_flops(precision: str, *, size: int | None = None) -> float:
 
 
 def best_flops(product: Call, size: int) -> float:
-    """FLOP/s of the quickest of a few calls of a product of two square matrices."""
+    """FLOP/s of the fastest of a few products of two square matrices."""
     product()
     return 2 * size**3 / min(timed(product)[0] for _ in range(CEILING_CALLS))

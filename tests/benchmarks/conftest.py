@@ -1,4 +1,4 @@
-"""The benchmarks are scripts in a folder and no package: their modules are found by place."""
+"""Puts the folder of the benchmarks on the path, since they are scripts and not a package."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 @pytest.fixture
 def tiny(monkeypatch, tiny_networks):
-    """Jobs of the fewest updates, networks that compile quickly, and a small ceiling."""
+    """Networks that compile quickly, few updates, and a small matrix product."""
     import jobs
     import timing
 

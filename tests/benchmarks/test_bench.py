@@ -1,4 +1,4 @@
-"""The command: what it times, what it tells, and what it refuses."""
+"""The command `bench.py`: what it times, reports and refuses."""
 
 import json
 import statistics
@@ -13,14 +13,16 @@ import pytest
 from bench import BenchConfig, main
 from job_table import JOBS
 
+from imgopt.errors import InputError
+
 SCRIPT = Path(bench.__file__)
-TORCH_MODULES = [path.stem for path in SCRIPT.parent.glob("torch_*.py")]
+PEER_MODULES = ["peers", *(f"peers.{path.stem}" for path in (SCRIPT.parent / "peers").glob("*.py"))]
 
 
 @pytest.fixture
 def without_torch(monkeypatch):
-    """A Python in which PyTorch is not installed."""
-    for name in TORCH_MODULES:
+    """Hides PyTorch, as if it were not installed."""
+    for name in PEER_MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
 
@@ -66,7 +68,7 @@ def test_a_job_is_timed_from_end_to_end(compiled_quickly, tiny, tmp_path, capsys
     assert "peer: not asked for" in printed
 
 
-def test_files_are_timed_without_arithmetic(tiny, tmp_path, capsys):
+def test_file_jobs_have_no_flop(tiny, tmp_path, capsys):
     del tiny
     (result,) = run(tmp_path, job=("set-writing",), images=5)["results"]
     assert "flops" not in result["ours"]
@@ -87,7 +89,7 @@ def test_reading_is_timed(tiny, tmp_path, cifar10_dir):
     assert result["ours"]["images_per_second"] > 0
 
 
-def test_without_torch_ours_is_timed_all_the_same(without_torch, tiny, tmp_path, capsys):
+def test_without_torch_only_ours_is_timed(without_torch, tiny, tmp_path, capsys):
     del without_torch
     options = {"job": ("synthesis-step",), "model": tiny[:1], "batch_size": (2,)}
     found = run(tmp_path, peer="torch", **options)
@@ -97,7 +99,7 @@ def test_without_torch_ours_is_timed_all_the_same(without_torch, tiny, tmp_path,
     assert "pip install torch" in capsys.readouterr().out
 
 
-def test_a_module_that_our_peers_lack_is_no_missing_torch(monkeypatch):
+def test_another_missing_module_is_not_reported_as_missing_torch(monkeypatch):
     def fail(_):
         raise ModuleNotFoundError(name="numpy")
 
@@ -106,14 +108,14 @@ def test_a_module_that_our_peers_lack_is_no_missing_torch(monkeypatch):
         comparison.load_peer("torch")
 
 
-def test_a_batch_that_does_not_fit_is_told_and_the_rest_goes_on(tiny, tmp_path, monkeypatch):
+def test_a_batch_that_does_not_fit_is_reported_and_the_other_jobs_run(tiny, tmp_path, monkeypatch):
     def refuse(*_, **__):
-        raise ValueError("a batch of 2 does not fit\nlower --batch-size")
+        raise InputError("a batch of 2 does not fit\nlower --batch-size")
 
     monkeypatch.setattr(jobs.imgopt, "synthesize", refuse)
     found = run(tmp_path, job=("synthesis-step", "training-step"), model=tiny[:1], batch_size=(2,))
     first, second = found["results"]
-    assert first["ours"] == {"skipped": "ValueError: a batch of 2 does not fit"}
+    assert first["ours"] == {"skipped": "InputError: a batch of 2 does not fit"}
     assert second["ours"]["images_per_second"] > 0
 
 
@@ -127,7 +129,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_input_is_refused(name):
     options, message = WRONG[name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         BenchConfig(**options)
 
 

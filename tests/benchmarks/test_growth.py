@@ -1,4 +1,4 @@
-"""The command that measures how cost grows: its points, its arithmetic, and going on."""
+"""The script `growth.py`: its points, its arithmetic, and continuing after an interruption."""
 
 import json
 from dataclasses import asdict
@@ -8,7 +8,7 @@ import pytest
 
 
 def found(point, version="1"):
-    """A made-up measurement: time in proportion to the square, memory to the place."""
+    """A made-up measurement: time grows as the square of the place, memory in proportion to it."""
     place = asdict(point)[point.axis]
     return {
         "seconds": [place**2 * factor for factor in (1.0, 2.0, 9.0)],
@@ -44,17 +44,17 @@ def test_the_rate_of_growth_is_the_power_of_a_power_law(power):
     assert growth.growth_rate(places, [3 * x**power for x in places]) == pytest.approx(power)
 
 
-def test_what_is_measured_is_kept_and_gone_on_with(tmp_path, monkeypatch):
+def test_interrupted_measurements_continue(tmp_path, monkeypatch):
     calls = []
 
-    def measured(point):
+    def measure(point):
         calls.append(point)
         if len(calls) == 4:
             raise KeyboardInterrupt
         return found(point)
 
     scale = growth.SCALES["smoke"]
-    monkeypatch.setattr(growth, "measured", measured)
+    monkeypatch.setattr(growth, "measure_in_process", measure)
     with pytest.raises(KeyboardInterrupt):
         growth.measure_all(scale, tmp_path / "growth.json")
     records = growth.measure_all(scale, tmp_path / "growth.json")
@@ -68,17 +68,17 @@ def test_results_of_other_versions_are_not_mixed(tmp_path, monkeypatch, capsys):
     point = next(growth.points(growth.SCALES["smoke"]))
     record = {"point": asdict(point), **found(point, version="0")}
     (tmp_path / "growth.json").write_text(json.dumps([record]))
-    monkeypatch.setattr(growth, "measured", found)
+    monkeypatch.setattr(growth, "measure_in_process", found)
     assert growth.main(config) == 2
     assert "results of other versions: {'jax': '0'}" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["growth.json"]
 
 
 def test_table_and_picture_show_every_point(tmp_path, monkeypatch, capsys):
-    def measured(point):
+    def measure(point):
         return {"skipped": "only one there"} if point.devices > 1 else found(point)
 
-    monkeypatch.setattr(growth, "measured", measured)
+    monkeypatch.setattr(growth, "measure_in_process", measure)
     assert growth.main(growth.GrowthConfig(tmp_path, scale="smoke")) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'growth.md'}\n"
     table = (tmp_path / "growth.md").read_text()

@@ -1,6 +1,6 @@
 """The table of a made-up run."""
 
-from result_table import HEAD, as_markdown
+from result_table import MARKDOWN_COLUMNS, as_markdown
 
 SPREAD = {"n": 7, "median": 0.25, "min": 0.2, "max": 0.5}
 SIDE = {
@@ -28,18 +28,18 @@ FOUND = {
 }
 
 
-def test_a_case_is_a_row_of_what_was_found():
+def test_a_case_is_a_row_of_the_table():
     machine, _, head, _, *rows = as_markdown(FOUND).splitlines()
     assert "280 and 360 GFLOP/s (ours and peer)" in machine
     assert "torch 2.13.0" in machine
     assert head.split(" | ")[-1] == "memory, MB |"
-    assert [row.count("|") for row in rows] == [len(HEAD) + 1] * 3
+    assert [row.count("|") for row in rows] == [len(MARKDOWN_COLUMNS) + 1] * 3
     assert rows[0].startswith("| training-step, vgg16, batch 64, bfloat16 | 250 (200 to 500) |")
     assert "| 250 (200 to 500) eager | 0.25 (0.20 to 0.50) | 256 | 150 (50%) |" in rows[0]
     assert rows[0].endswith("| 4 / 4 | 705 / 705 |")
 
 
-def test_what_was_skipped_says_why():
+def test_a_skipped_case_gives_its_reason():
     *_, no_peer, no_case = as_markdown(FOUND).splitlines()
     assert "| no torch | – |" in no_peer
     assert no_peer.endswith("| 4 / – | 705 / – |")

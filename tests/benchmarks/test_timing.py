@@ -6,7 +6,7 @@ import timing
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8])
-def test_a_spread_is_numpy_s(count):
+def test_a_spread_agrees_with_numpy(count):
     values = np.random.default_rng(count).random(count)
     expected = (np.median(values), values.min(), values.max(), count)
     np.testing.assert_allclose(timing.spread(values.tolist()), expected)
@@ -47,7 +47,7 @@ def test_the_pause_is_not_timed(monkeypatch):
     assert result == "done"
 
 
-def test_the_ceiling_is_that_of_the_quickest_product(monkeypatch):
+def test_the_ceiling_is_the_speed_of_the_fastest_product(monkeypatch):
     durations = iter([3.0, 0.5, 2.0, 1.0])
     monkeypatch.setattr(timing, "timed", lambda call: (next(durations), call()))
     assert timing.best_flops(lambda: None, 10) == 2 * 10**3 / 0.5

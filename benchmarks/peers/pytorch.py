@@ -1,13 +1,11 @@
-"""How the peers use PyTorch: the device, its settings, the ways to run a function on it.
-
-torch is needed by the modules called `torch_…` alone; it is no dependency of the project.
-"""
+"""PyTorch's device, its settings, and the modes in which it can run a function."""
 
 import os
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")  # else a second run compiles less
+# Without this a second run would find compiled code and report shorter compile times.
+os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 
 import jax
 import numpy as np
@@ -15,24 +13,26 @@ import torch
 from timing import MATRIX_SIZES, best_flops
 from torch import Tensor
 
+from imgopt.errors import InputError
+
 EAGER, COMPILED, GRAPHS = "eager", "torch.compile", "torch.compile with CUDA graphs"
 
 RECOMPILATIONS = 64
-"""Of one function, before PyTorch goes back to eager; ten GANs share one. Its own habit is 8."""
+"""Most compilations of one function. PyTorch's default is 8, and ten GANs share one function."""
 
 
 def device() -> torch.device:
-    """The device that JAX uses as well.
+    """The device that JAX uses.
 
     Raises:
-        ValueError: this PyTorch cannot use it.
+        InputError: this build of PyTorch cannot use that device.
     """
     platform = jax.default_backend()
     if platform == "cpu":
         return torch.device("cpu")
     if platform == "gpu" and torch.cuda.is_available():
         return torch.device("cuda")
-    raise ValueError(f"PyTorch {torch.__version__} cannot use the {platform} that JAX uses")
+    raise InputError(f"PyTorch {torch.__version__} cannot use the {platform} that JAX uses")
 
 
 def on_gpu() -> bool:
@@ -41,10 +41,10 @@ def on_gpu() -> bool:
 
 
 def set_up() -> None:
-    """Chooses PyTorch's settings; forgets what was compiled for other jobs and sizes.
+    """Sets PyTorch's options and drops code compiled for earlier jobs.
 
-    On GPUs cuDNN looks for the quickest kernels, and float32 products are of TF32 numbers, as JAX
-    has them.
+    On GPUs cuDNN searches for the fastest kernels, and float32 matrix products use TF32, as JAX's
+    do.
     """
     torch.compiler.reset()
     torch._dynamo.config.recompile_limit = RECOMPILATIONS
@@ -54,18 +54,18 @@ def set_up() -> None:
 
 
 def versions() -> dict[str, Any]:
-    """PyTorch's version, the threads that it takes, and the device it runs on."""
+    """PyTorch's version, number of threads, and device."""
     name = torch.cuda.get_device_name() if on_gpu() else "cpu"
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
 
 
 def modes() -> tuple[str, ...]:
-    """The ways to run a function, of which the quickest is to be taken."""
+    """Modes in which a function can run on this device."""
     return (EAGER, COMPILED, GRAPHS) if on_gpu() else (EAGER, COMPILED)
 
 
 def compiled(function: Callable, mode: str) -> Callable:
-    """A function in one of the modes."""
+    """The function compiled as the mode says; unchanged in eager mode."""
     if mode == EAGER:
         return function
     kind = "reduce-overhead" if mode == GRAPHS else "default"
@@ -73,24 +73,24 @@ def compiled(function: Callable, mode: str) -> Callable:
 
 
 def begin_step() -> None:
-    """Lets CUDA graphs write over the results of the last step."""
+    """Lets CUDA graphs overwrite the previous step's results."""
     if on_gpu():
         torch.compiler.cudagraph_mark_step_begin()
 
 
 def wait() -> None:
-    """Returns when the device has nothing left to do."""
+    """Waits until the device is idle."""
     if on_gpu():
         torch.cuda.synchronize()
 
 
 def peak_device_bytes() -> int | None:
-    """The most memory that PyTorch's arrays have taken on a GPU."""
+    """Peak memory of PyTorch's arrays on a GPU; None on CPUs."""
     return torch.cuda.max_memory_allocated() if on_gpu() else None
 
 
 def matrix_product_flops(precision: str) -> float:
-    """As `timing.matrix_product_flops`, by PyTorch."""
+    """FLOP/s of a large square matrix product in PyTorch; see `timing.matrix_product_flops`."""
     size = MATRIX_SIZES["gpu" if on_gpu() else "cpu"]
     matrix = torch.ones((size, size), dtype=getattr(torch, precision), device=device())
 
@@ -102,21 +102,21 @@ def matrix_product_flops(precision: str) -> float:
 
 
 def autocast(precision: str) -> torch.autocast:
-    """Computes in bfloat16, where that is the precision, with parameters in float32."""
+    """A context that computes in bfloat16 if asked to; parameters stay float32."""
     return torch.autocast(device().type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def to_device(module: torch.nn.Module) -> Any:
-    """A network on the device, its maps in memory channels last."""
+    """Moves a network to the device and stores its feature maps channels last."""
     network: Any = module.to(device())
     return network.to(memory_format=torch.channels_last)
 
 
 def tensor(array: Any) -> Tensor:
-    """A copy of an array on the device."""
+    """Copies an array to the device."""
     return torch.tensor(np.asarray(array), device=device())
 
 
 def as_maps(images: Tensor) -> Tensor:
-    """(n, h, w, c) → (n, c, h, w), which so lies in memory channels last."""
+    """Views images (n, h, w, c) as (n, c, h, w); the memory stays channels last."""
     return images.permute(0, 3, 1, 2)

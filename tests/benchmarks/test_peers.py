@@ -1,4 +1,4 @@
-"""The peers compute what ours do: PyTorch's networks, filled with our variables."""
+"""PyTorch's networks, filled with the variables of Elicit's, give the same results."""
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,10 @@ torch = pytest.importorskip("torch")
 
 import comparison  # noqa: E402 - after the skip
 import jobs  # noqa: E402
-import torch_classifiers  # noqa: E402
-import torch_networks as networks  # noqa: E402
-import torch_peers  # noqa: E402
 from job_table import JOBS  # noqa: E402
 from jobs import Case  # noqa: E402
-from torch_setup import EAGER  # noqa: E402
+from peers import classifiers, networks, peer_table  # noqa: E402
+from peers.pytorch import EAGER  # noqa: E402
 
 import gans  # noqa: E402
 from gans.pairs import build_encoder  # noqa: E402
@@ -23,12 +21,12 @@ from train.augmentation import flip_and_crop  # noqa: E402
 from train.classifier_training import TrainConfig  # noqa: E402
 from train.models.networks import NETWORKS, build_network  # noqa: E402
 
-# PyTorch's own.
+# PyTorch's own code raises it.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 
 def perturbed(variables):
-    """Variables without zeros and ones, which would hide a bias or an average in a wrong place."""
+    """Variables without zeros and ones, which would hide a bias or a mean in the wrong place."""
     random = np.random.default_rng(0)
     return jax.tree.map(
         lambda leaf: np.float32(leaf + random.uniform(0.01, 0.1, leaf.shape)),
@@ -103,26 +101,26 @@ def test_a_stack_s_level_of_images_gives_the_same():
 @pytest.mark.parametrize("job", ["synthesis-step", "synthesis"])
 def test_synthesis_ends_with_the_same_outputs(tiny, job):
     prepared = JOBS[job].prepare(Case(job, tiny[0], 3, images=5))
-    found, wanted = torch_peers.start(prepared, EAGER)(), prepared.start()()
+    found, wanted = peer_table.start(prepared, EAGER)(), prepared.start()()
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_crops_are_those_that_ours_may_cut():
+def test_crops_are_those_that_ours_can_give():
     image = np.arange(6 * 8 * 2, dtype=np.uint8).reshape(1, 6, 8, 2)
     cut = jax.jit(lambda key: flip_and_crop(key, jnp.asarray(image), flip=True, pad_px=1))
     wanted = {cut(jax.random.key(i)).tobytes() for i in range(200)}
     many = torch.tensor(np.repeat(image, 200, axis=0))
-    found = {each.numpy().tobytes() for each in torch_classifiers.flip_and_crop(many, pad_px=1)}
+    found = {each.numpy().tobytes() for each in classifiers.flip_and_crop(many, pad_px=1)}
     assert found == wanted
     assert len(found) == 2 * 9
 
 
-def test_the_learning_rate_is_that_of_ours():
+def test_the_learning_rate_equals_ours():
     config = TrainConfig(warmup_fraction=0.2)
     ours = optax.warmup_cosine_decay_schedule(0.0, 1.0, 6, 30)
     for step in range(30):
-        factor = torch_classifiers.rate_factor(config, 30, step)
+        factor = classifiers.rate_factor(config, 30, step)
         assert factor == pytest.approx(float(ours(step)), abs=1e-6)
 
 
@@ -142,7 +140,7 @@ def test_trainings_run_and_move_their_networks(tiny, monkeypatch, job):
         parameters.extend(self.param_groups[-1]["params"])
 
     monkeypatch.setattr(torch.optim.Optimizer, "add_param_group", record)
-    call = torch_peers.start(prepared, EAGER)
+    call = peer_table.start(prepared, EAGER)
     before = [parameter.detach().clone() for parameter in parameters]
     call()
     assert all(torch.isfinite(parameter).all() for parameter in parameters)
@@ -159,10 +157,10 @@ def small_stack():
 
 
 def test_every_job_has_a_peer():
-    assert set(torch_peers.PEERS) == set(JOBS)
+    assert set(peer_table.PEERS) == set(JOBS)
 
 
-def test_the_quickest_way_of_the_peer_is_taken(tiny, monkeypatch):
+def test_the_fastest_mode_of_the_peer_is_used(tiny, monkeypatch):
     prepared = JOBS["synthesis-step"].prepare(Case("synthesis-step", tiny[0], 2))
     quick, slow, broken = object(), object(), "a compiler\nis missing"
 
@@ -172,14 +170,14 @@ def test_the_quickest_way_of_the_peer_is_taken(tiny, monkeypatch):
             raise RuntimeError(broken)
         return lambda: {"quick": quick, "slow": slow}[mode]
 
-    monkeypatch.setattr(torch_peers, "modes", lambda _: ("slow", "quick", "broken"))
-    monkeypatch.setattr(torch_peers, "start", start)
+    monkeypatch.setattr(peer_table, "modes", lambda _: ("slow", "quick", "broken"))
+    monkeypatch.setattr(peer_table, "start", start)
     monkeypatch.setattr(
         comparison.timing,
         "warm_up",
         lambda call: comparison.WarmUp(1.0, 2.0 if call() is slow else 1.0, None),
     )
-    told, ready = comparison._peer_side(prepared, torch_peers)
+    told, ready = comparison.start_peer(prepared, peer_table)
     assert told["mode"] == "quick"
     assert told["tried"]["broken"] == "RuntimeError: a compiler"
     assert ready.call() is quick

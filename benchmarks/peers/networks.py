@@ -1,7 +1,7 @@
-"""Our networks in PyTorch, as its users write them, filled with the variables of ours.
+"""Elicit's networks written in PyTorch and filled with the variables of the Flax modules.
 
-Layers take their sizes from the variables, so the peer's cannot differ. Images and maps are
-(n, c, h, w), in memory channels last.
+Layer sizes are read from the variables, so they cannot differ. Images and feature maps have shape
+(n, c, h, w) and lie in memory channels last.
 """
 
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from gans.blocks import LEAK
 from gans.dcgan import HALVINGS
 
 Params = dict[str, Any]
-"""Of a Flax module, as NumPy arrays, by the names of its parts."""
+"""Variables of a Flax module as nested NumPy arrays, by the names of its submodules."""
 
 Size = Sequence[int]
 """Height and width."""
 
 POOL2_TO_IMAGE_STRIDES = (2, 1, 2, 1)
-"""Of the transposed convolutions from the encoder's pool2 (5×5) to the image (32×32)."""
+"""Strides of the transposed convolutions from pool2's features (5×5) to the image (32×32)."""
 
 
 def convolution(params: Params, *, stride: int = 1, padding: int) -> nn.Conv2d:
-    """A convolution; our kernel is (h, w, in, out)."""
+    """A convolution from a Flax kernel of shape (h, w, in, out)."""
     size, _, channels, features = params["kernel"].shape
     layer = nn.Conv2d(channels, features, size, stride, padding, bias="bias" in params)
     return _filled(layer, params["kernel"].transpose(3, 2, 0, 1), params)
 
 
 def transposed_convolution(params: Params, *, stride: int) -> nn.ConvTranspose2d:
-    """A transposed convolution: at stride 2 to twice the size, at stride 1 without padding."""
+    """A transposed convolution: stride 2 doubles the size; stride 1 has no padding."""
     size, _, channels, features = params["kernel"].shape
     padding, more = (size // 2, 1) if stride == 2 else (0, 0)
     layer = nn.ConvTranspose2d(
@@ -42,7 +42,7 @@ def transposed_convolution(params: Params, *, stride: int) -> nn.ConvTranspose2d
 
 
 def dense(params: Params, *, map_size: Size | None = None) -> nn.Linear:
-    """A dense layer; of a map laid flat, if that has a size (see `channels_first`)."""
+    """A dense layer; give `map_size` if its input is a flattened feature map."""
     kernel = params["kernel"].T
     if map_size is not None:
         kernel = channels_first(kernel, map_size)
@@ -51,13 +51,13 @@ def dense(params: Params, *, map_size: Size | None = None) -> nn.Linear:
 
 
 def channels_first(rows: np.ndarray, map_size: Size) -> np.ndarray:
-    """Maps laid flat in the order (h, w, c), as ours are → in PyTorch's order (c, h, w)."""
+    """Reorders flattened feature maps from (h, w, c), Flax's order, to (c, h, w), PyTorch's."""
     maps = rows.reshape(len(rows), *map_size, -1)
     return maps.transpose(0, 3, 1, 2).reshape(len(rows), -1)
 
 
 def batch_norm(variables: dict[str, Params], index: int, *, maps: bool = True) -> nn.Module:
-    """Number `index` of a module's batch norms; momentum and epsilon are PyTorch's own habits."""
+    """A module's batch norm number `index`, with PyTorch's default momentum and epsilon."""
     params, statistics = (
         variables[kind][f"BatchNorm_{index}"] for kind in ("params", "batch_stats")
     )
@@ -83,7 +83,7 @@ def _filled(layer: Any, weight: np.ndarray, params: Params) -> Any:
 
 
 def classifier(layout: Sequence[int | str], variables: Params, *, image_size: Size) -> nn.Module:
-    """`train.models.networks.ConvNet`: normalised images to logits."""
+    """`train.models.networks.ConvNet`: normalised images → logits."""
     params, layers = variables["params"], []
     for item in layout:
         if item == "M":
@@ -102,7 +102,7 @@ def classifier(layout: Sequence[int | str], variables: Params, *, image_size: Si
 
 
 class Generator(nn.Module):
-    """`gans.dcgan.Generator`."""
+    """`gans.dcgan.Generator` in PyTorch."""
 
     def __init__(self, variables: dict[str, Params], *, image_size: int) -> None:
         super().__init__()
@@ -121,14 +121,14 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, labels: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
-        """Labels, where it knows classes, and noise → images in [-1, 1]."""
+        """Noise, and labels if the GAN is class-conditional → images in [-1, 1]."""
         if self.embed is not None:
             noise = torch.cat([noise, self.embed(labels)], dim=1)
         return self.layers(_as_map(self.dense(noise), self.side))
 
 
 class Discriminator(nn.Module):
-    """`gans.dcgan.Discriminator`."""
+    """`gans.dcgan.Discriminator` in PyTorch."""
 
     def __init__(self, variables: dict[str, Params], *, image_size: int) -> None:
         super().__init__()
@@ -143,14 +143,14 @@ class Discriminator(nn.Module):
     def forward(
         self, images: torch.Tensor, labels: torch.Tensor | None
     ) -> tuple[torch.Tensor, None]:
-        """Images in [-1, 1], and labels where it knows classes → logits of "real"; no guess."""
+        """Images in [-1, 1], and labels if the GAN is class-conditional → logits of "real"."""
         x = self.trunk(images)
         logits = self.logit(x)[:, 0]
         return logits if self.embed is None else logits + (self.embed(labels) * x).sum(1), None
 
 
 def trunk(variables: dict[str, Any]) -> nn.Sequential:
-    """`gans.blocks.ConvTrunk`: convolutions of stride 2, batch norm on each but the first; flat."""
+    """`gans.blocks.ConvTrunk`: convolutions of stride 2, batch norm except on the first."""
     inner = {kind: part["ConvTrunk_0"] for kind, part in variables.items()}
     layers: list[nn.Module] = []
     for index in range(sum(name.startswith("Conv_") for name in inner["params"])):
@@ -162,7 +162,7 @@ def trunk(variables: dict[str, Any]) -> nn.Sequential:
 
 
 class LevelGenerator(nn.Module):
-    """`gans.stacked.MapGenerator`, of images out of pool2's features."""
+    """`gans.stacked.MapGenerator` for the level that turns pool2's features into images."""
 
     def __init__(self, variables: dict[str, Params], *, start_side: int) -> None:
         super().__init__()
@@ -182,13 +182,13 @@ class LevelGenerator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Features and noise → images in [-1, 1]."""
+        """Features of pool2 and noise → images in [-1, 1]."""
         x = self.start(_as_map(self.noise(noise), self.side))
         return self.layers(torch.cat([condition.to(x.dtype), x], dim=1))
 
 
 class LevelDiscriminator(nn.Module):
-    """`gans.stacked.LevelDiscriminator`, of images."""
+    """`gans.stacked.LevelDiscriminator` for the level of images."""
 
     def __init__(self, variables: dict[str, Params], *, map_size: Size) -> None:
         super().__init__()
@@ -200,14 +200,14 @@ class LevelDiscriminator(nn.Module):
     def forward(
         self, images: torch.Tensor, condition: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images in [-1, 1] → logits of "real", and guesses of the noise."""
+        """Images in [-1, 1] → logits of "real" and the head's guess of the noise."""
         del condition
         x = self.shared(images)
         return self.logit(x)[:, 0], self.guess(x)
 
 
 def encoder_to_pool2(params: Params) -> nn.Sequential:
-    """`gans.encoder.Encoder` from images in [-1, 1] as far as pool2."""
+    """`gans.encoder.Encoder` up to pool2; input: images in [-1, 1]."""
     layers: list[nn.Module] = []
     for name in ("conv1", "conv2"):
         layers += [convolution(params[name], padding=0), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
@@ -215,5 +215,5 @@ def encoder_to_pool2(params: Params) -> nn.Sequential:
 
 
 def _as_map(x: torch.Tensor, side: int) -> torch.Tensor:
-    """Numbers in the order (h, w, c) as a map, which so lies in memory channels last."""
+    """Reshapes vectors in the order (h, w, c) to feature maps that lie channels last."""
     return x.reshape(len(x), side, side, -1).permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
-"""The peers with a classifier, synthesis and training, as a good user of PyTorch writes them.
+"""Synthesis and classifier training as a good user of PyTorch writes them.
 
-Channels last; gradients of what moves only, set to none in between; fused optimisers; no waiting
-for a loss before the end of a call.
+Images lie channels last. Gradients are computed only for what is optimised, and set to None between
+steps. Optimisers are fused. Losses are fetched once, at the end of a call.
 """
 
 import functools
@@ -11,15 +11,15 @@ from typing import cast
 
 import numpy as np
 import torch
-import torch_networks as networks
 from jobs import Job, SynthesisInputs, TrainingInputs
 from timing import Call
 from torch import Tensor
 from torch.nn import functional
-from torch_setup import as_maps, autocast, begin_step, compiled, device, tensor, to_device
 
 from imgopt.pixel_maps import DEFAULT_MARGIN, MAX_LEVEL
 from imgopt.rules import LEARNING_RATE, WEIGHT_DECAY
+from peers import networks
+from peers.pytorch import as_maps, autocast, begin_step, compiled, device, tensor, to_device
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
 from train.models.networks import NETWORKS
@@ -28,14 +28,14 @@ from train.models.networks import NETWORKS
 
 
 def synthesis_step(job: Job, mode: str) -> Call:
-    """A few updates of one batch that lies on the device."""
+    """A few updates of one batch on the device."""
     images = as_maps(tensor(job.inputs.images)).float() / MAX_LEVEL
     targets, run = tensor(job.inputs.targets), _synthesiser(job, mode)
     return lambda: run(images, targets)[1].cpu().numpy()
 
 
 def whole_synthesis(job: Job, mode: str) -> Call:
-    """8-bit images from the host's memory and back."""
+    """The whole job: 8-bit images from host memory to the device and back."""
     inputs: SynthesisInputs = job.inputs
     run = _synthesiser(job, mode)
     images, targets = torch.tensor(inputs.images), torch.tensor(inputs.targets)
@@ -55,7 +55,7 @@ def whole_synthesis(job: Job, mode: str) -> Call:
 
 
 def _synthesiser(job: Job, mode: str) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """From images in [0, 1] and targets to finished images and the classifier's outputs."""
+    """A function of images in [0, 1] and targets that returns finished images and their outputs."""
     inputs: SynthesisInputs = job.inputs
     network = networks.classifier(
         NETWORKS[inputs.spec.network].layout,
@@ -81,16 +81,16 @@ def _synthesiser(job: Job, mode: str) -> Callable[[Tensor, Tensor], tuple[Tensor
 
     def run(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         weights = ((images.clamp(DEFAULT_MARGIN, 1 - DEFAULT_MARGIN) - 0.5) * math.pi).tan()
-        rule = torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             [weights.requires_grad_()], LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
         )
         for _ in range(inputs.steps):
             begin_step()
-            rule.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             with autocast(job.case.precision):
                 found = loss(weights, targets)
             found.backward()
-            rule.step()
+            optimizer.step()
         with torch.no_grad():
             images, outputs = finish(weights)
         return images.clone(), outputs.clone()  # a CUDA graph's results are overwritten
@@ -99,7 +99,7 @@ def _synthesiser(job: Job, mode: str) -> Callable[[Tensor, Tensor], tuple[Tensor
 
 
 def _statistics(spec: ClassifierSpec) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation by which images are normalised."""
+    """Mean and standard deviation that normalise the images."""
     mean, std = tensor(np.array([spec.mean, spec.std], np.float32)).reshape(2, 1, -1, 1, 1)
     return mean, std
 
@@ -108,7 +108,7 @@ def _statistics(spec: ClassifierSpec) -> tuple[Tensor, Tensor]:
 
 
 def training_step(job: Job, mode: str) -> Call:
-    """An epoch of a few updates of a classifier."""
+    """An epoch of a few updates of a classifier's parameters."""
     inputs: TrainingInputs = job.inputs
     learner = cast(ClassifierLearner, inputs.learner)
     config, spec = learner.config, learner.spec
@@ -150,7 +150,7 @@ def training_step(job: Job, mode: str) -> Call:
 
 
 def rate_factor(config: TrainConfig, total_steps: int, step: int) -> float:
-    """A linear rise, then half a cosine down."""
+    """Factor on the learning rate: linear warm-up, then half a cosine down to 0."""
     warmup = round(config.warmup_fraction * total_steps)
     if step < warmup:
         return step / warmup
@@ -158,7 +158,7 @@ def rate_factor(config: TrainConfig, total_steps: int, step: int) -> float:
 
 
 def flip_and_crop(images: Tensor, *, pad_px: int) -> Tensor:
-    """As `train.augmentation.flip_and_crop`, on (n, h, w, c) for the whole batch at once."""
+    """`train.augmentation.flip_and_crop` in PyTorch, for a batch (n, h, w, c) at once."""
     count, height, width, _ = images.shape
     mirrored = torch.rand((count, 1, 1, 1), device=images.device) < 0.5
     images = torch.where(mirrored, images.flip(2), images)

@@ -1,6 +1,7 @@
-"""The peers that move files: a `DataLoader` from encoded images, and PNG files from images.
+"""Reading and writing images as PyTorch's users do it: a `DataLoader`, and PNG files.
 
-Apart from the others, since a DataLoader's processes import what its data set is defined in.
+This module imports neither JAX nor the other peers at its top, since each worker process of a
+DataLoader imports the module that defines its data set.
 """
 
 import atexit
@@ -25,8 +26,8 @@ WRITING = {"Pillow": 1, "Pillow in 4 threads": 4}
 """Threads that write PNG files, by mode."""
 
 
-class Folder(Dataset):
-    """A folder of encoded images named NUMBER_LABEL, as pairs of an image and its label."""
+class ImageFolder(Dataset):
+    """A folder of encoded images named NUMBER_LABEL; an item is an image and its label."""
 
     def __init__(self, directory: Path) -> None:
         self.paths = sorted(directory.iterdir())
@@ -36,22 +37,22 @@ class Folder(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Decodes one."""
+        """Decodes one image."""
         path = self.paths[index]
         with Image.open(path) as image:
             return torch.tensor(np.asarray(image.convert("RGB"))), int(path.name.partition("_")[2])
 
 
 def write_folder(directory: Path, examples: Any) -> None:
-    """Writes encoded images of a TFDS source, for `Folder`."""
+    """Writes the encoded images of a TFDS source as files for `ImageFolder`."""
     for index, example in enumerate(examples):
         path = directory / f"{index:06d}_{example['label']}"
         path.write_bytes(example["image"])
 
 
 def data_input(job: Any, mode: str) -> Callable[[], None]:
-    """Every image of a folder, decoded by a DataLoader, to the device."""
-    from torch_setup import device, on_gpu
+    """Decodes every image of a folder by a DataLoader and moves it to the device."""
+    from peers.pytorch import device, on_gpu
 
     directory = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -59,13 +60,13 @@ def data_input(job: Any, mode: str) -> Callable[[], None]:
     skip = {"image": tfds.decode.SkipDecoding()}
     write_folder(directory, builder.as_data_source(job.inputs.split, decoders=skip))
     options: dict[str, Any] = {"batch_size": LOADER_BATCH, "pin_memory": on_gpu()}
-    if mode == IN_WORKERS:  # a fork of a process with JAX's threads may hang, so they are spawned
+    if mode == IN_WORKERS:  # forking a process in which JAX's threads run may hang: spawn
         options |= {
             "num_workers": len(os.sched_getaffinity(0)),
             "persistent_workers": True,
             "multiprocessing_context": "spawn",
         }
-    loader = DataLoader(Folder(directory), **options)
+    loader = DataLoader(ImageFolder(directory), **options)
 
     def call() -> None:
         parts = [(images.to(device()), labels.to(device())) for images, labels in loader]
@@ -75,7 +76,7 @@ def data_input(job: Any, mode: str) -> Callable[[], None]:
 
 
 def set_writing(job: Any, mode: str) -> Callable[[], None]:
-    """A PNG file an image, and a table of labels."""
+    """Writes one PNG file an image, and a CSV file of the labels."""
     images, labels, ids = (job.inputs[name] for name in ("image", "label", "id"))
 
     def call() -> None:

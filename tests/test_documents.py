@@ -1,0 +1,192 @@
+"""The documents are true: paths, modules, links and trees exist; CI calls existing targets."""
+
+import importlib
+import re
+import subprocess
+import tomllib
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("imgopt", "train", "gans", "experiments")
+FOLDERS = (*PACKAGES, "benchmarks", "tests", ".github")
+DOCUMENTS = (
+    "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RELIABILITY.md", "CHANGELOG.md",
+    "benchmarks/NOTES.md", "benchmarks/RESULTS.md",
+)  # fmt: skip
+TREES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+YAML_FILES = [ROOT / ".pre-commit-config.yaml", *WORKFLOWS]
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+
+CODE_SPAN = re.compile(r"`([^`\n]+)`")
+PATH = re.compile(r"(?:\.\./)*[\w.*-]+(?:/[\w.*-]+)*/?")
+MODULE = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
+TREE_LINE = re.compile(r"( *)(\.?[\w./-]+)(?:  +\S|$)")
+
+
+def prose(document):
+    """A document without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", (ROOT / document).read_text(), flags=re.DOTALL | re.M)
+
+
+def words_in_code(text):
+    return [word.strip("(),;:'") for span in CODE_SPAN.findall(text) for word in span.split()]
+
+
+def find(path):
+    """Files and folders of this name or pattern; a name without a folder may lie anywhere."""
+    path = path.rstrip("/")
+    found = list(ROOT.glob(path))
+    if found or "/" in path:
+        return found
+    return [each for folder in FOLDERS for each in (ROOT / folder).rglob(path)]
+
+
+def paths_in(text):
+    """Words that name a file or folder of this repository."""
+    for word in words_in_code(text):
+        is_inside = "/" in word and PurePosixPath(word).parts[0] in FOLDERS
+        if PATH.fullmatch(word) and (is_inside or word.endswith((".py", ".yml", ".yaml", ".toml"))):
+            yield word
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_paths_exist(document):
+    missing = [path for path in paths_in(prose(document)) if not find(path)]
+    assert not missing
+
+
+def test_paths_in_the_makefile_exist():
+    paths = re.findall(r"(?<![\w./])(?:tests|benchmarks)/[\w./*-]*", MAKEFILE)
+    assert paths
+    assert not [path for path in paths if not find(path)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_modules_and_their_names_exist(document):
+    missing = []
+    for name in filter(MODULE.fullmatch, words_in_code(prose(document))):
+        parts = name.split(".")
+        if not any((ROOT / "/".join(parts)).with_suffix(end).exists() for end in ("", ".py")):
+            found = importlib.import_module(".".join(parts[:-1]) if len(parts) > 2 else parts[0])
+            missing += [] if hasattr(found, parts[-1]) else [name]
+    assert not missing
+
+
+def anchors(path):
+    """Anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    folder = (ROOT / document).parent
+    for link in re.findall(r"\]\(([^)]+)\)", prose(document)):
+        if "://" in link:
+            continue
+        place, _, anchor = link.partition("#")
+        target = folder / place if place else ROOT / document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def trees(document):
+    """Paths in the trees of a document: fenced blocks without a language."""
+    text = (ROOT / document).read_text()
+    for block in re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        above: list[tuple[int, str]] = []
+        for line in block.splitlines():
+            match = TREE_LINE.match(line)
+            if not match:
+                continue
+            indent, name = len(match[1]), match[2]
+            above = [(depth, part) for depth, part in above if depth < indent]
+            yield "/".join([*(part.rstrip("/") for _, part in above), name])
+            above.append((indent, name))
+
+
+@pytest.mark.parametrize("document", TREES)
+def test_what_a_tree_shows_exists(document):
+    assert not [path for path in trees(document) if not (ROOT / path).exists()]
+
+
+def test_the_architecture_shows_every_folder_of_code():
+    shown = {path.rstrip("/") for path in trees("ARCHITECTURE.md")}
+    folders = {
+        path.parent.relative_to(ROOT).as_posix()
+        for package in (*PACKAGES, "benchmarks")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert folders <= shown
+
+
+def test_walks_have_as_many_files_as_they_say():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    walks = re.findall(r"^\*\*.*: (\d+) files\.\n\n((?:\d+\. .*\n)+)", text, re.MULTILINE)
+    assert len(walks) == 3
+    for count, steps in walks:
+        assert int(count) == len(steps.splitlines())
+
+
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
+def test_yaml_files_parse(path):
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def steps():
+    for path in WORKFLOWS:
+        for job in yaml.safe_load(path.read_text())["jobs"].values():
+            yield from job["steps"]
+
+
+def test_workflows_call_targets_that_exist():
+    commands = "\n".join(step.get("run", "") for step in steps())
+    called = set(re.findall(r"^\s*make ([a-z-]+)", commands, re.MULTILINE))
+    assert {"lint"} < called <= TARGETS
+
+
+def test_actions_are_pinned_by_major_version():
+    actions = [step["uses"] for step in steps() if "uses" in step]
+    assert actions
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in actions)
+
+
+def test_workflows_test_the_oldest_and_the_newest_jax_that_the_project_declares():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (jax,) = (each for each in project["dependencies"] if re.match(r"jax\b[^t]", each))
+    low, high = re.fullmatch(r"jax>=0\.(\d+),<0\.(\d+)", jax).groups()
+    (matrix,) = (
+        job["strategy"]["matrix"]["include"]
+        for path in WORKFLOWS
+        for job in yaml.safe_load(path.read_text())["jobs"].values()
+        if "strategy" in job
+    )
+    assert {f"0.{low}.0", f"0.{int(high) - 1}.*"} <= {each["jax"] for each in matrix}
+    assert {"3.11", "3.13"} == {each["python"] for each in matrix}
+    assert project["requires-python"] == ">=3.11,<3.14"
+
+
+def test_help_is_the_default_target_and_lists_all_others():
+    printed = subprocess.run(
+        ["make", "--no-print-directory"],  # noqa: S607
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    listed = {line.split()[1] for line in printed.stdout.splitlines()}
+    assert listed == TARGETS
+    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert phony
+    assert set(phony[1].split()) == TARGETS
+
+
+def test_the_changelog_begins_with_what_is_unreleased():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## \[(.*?)\]", text, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert versions[0] == "Unreleased"
+    assert project["version"] in versions
