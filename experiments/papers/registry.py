@@ -1,4 +1,4 @@
-"""The experiments by name; each one's module is imported when it is asked for."""
+"""Finds experiments by name, and reads their results."""
 
 import contextlib
 import importlib
@@ -12,21 +12,22 @@ from train.storage.runs import RESULT_FILE, read_result
 
 _PLACES = {
     "table-a": ("experiments.papers.table_a", "TABLE_A"),
-    "figures-a": ("experiments.papers.figures_a", "FIGURES_A"),
     "table-b": ("experiments.papers.table_b", "TABLE_B"),
+    "figures-a": ("experiments.papers.figures_a", "FIGURES_A"),
     "figures-b": ("experiments.papers.figures_b", "FIGURES_B"),
+    "closed-loop": ("experiments.papers.closed_loop", "CLOSED_LOOP"),
 }
-"""Module and name of each experiment."""
+"""Module and constant of each experiment; a module is imported when it is needed."""
 
 NAMES = tuple(_PLACES)
-"""Of the experiments."""
+"""Names of all experiments."""
 
 
 def find_experiment(name: str) -> Experiment:
-    """Gives an experiment by its name.
+    """Returns the experiment of a name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no experiment of that name.
     """
     if name not in NAMES:
         raise InputError(f"expected an experiment among {', '.join(_PLACES)}, got {name!r}")
@@ -35,10 +36,10 @@ def find_experiment(name: str) -> Experiment:
 
 
 def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
-    """Reads an experiment's results.
+    """Reads the results of an experiment.
 
     Args:
-        directory: that `elicit experiment` wrote to.
+        directory: a directory that `elicit experiment` wrote to.
 
     Returns:
         The experiment, and the content of `result.json`.
@@ -54,19 +55,19 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
         )
     result = read_result(directory)
     if "experiment" not in result:
-        raise InputError(f"expected results of an experiment, got others in {path}")
+        raise InputError(f"expected results of an experiment, got another result in {path}")
     try:
         return find_experiment(result["experiment"]), result
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{error} in {path}") from error
 
 
 @contextlib.contextmanager
 def results_expected(*directories: Path) -> Iterator[None]:
-    """Names the results whose fields are not those that `elicit experiment` writes.
+    """Turns errors from fields that are missing or wrong into an InputError that names the files.
 
     Args:
-        directories: of the results that are used inside.
+        directories: directories of the results that are used inside.
 
     Raises:
         InputError: a field is missing or of another type.
@@ -74,10 +75,10 @@ def results_expected(*directories: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
-        if isinstance(error, ValueError) and any(str(place) in str(error) for place in directories):
+        if isinstance(error, InputError) and any(str(place) in str(error) for place in directories):
             raise  # it says more
         paths = " or ".join(str(directory / RESULT_FILE) for directory in directories)
         raise InputError(
-            f"expected results as elicit experiment writes them, got a missing or another field in "
-            f"{paths} ({type(error).__name__}: {error})"
+            "expected results as elicit experiment writes them, got a missing or different field "
+            f"in {paths} ({type(error).__name__}: {error})"
         ) from error

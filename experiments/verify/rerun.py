@@ -20,13 +20,13 @@ import numpy as np
 from experiments.classifier.train import ClassifierTrainConfig, repeat_first_epoch
 from experiments.gan.sample import GanSampleConfig
 from experiments.papers.engine.experiment import (
-    FROM_THE_MACHINE,
     PIECES,
-    ExperimentConfig,
-    identity_of,
+    PresetConfig,
+    PresetExperiment,
     settings_of,
 )
 from experiments.papers.engine.plan import Piece, place
+from experiments.papers.engine.results import MACHINE_FIELDS, preset_identity
 from experiments.papers.registry import read_results
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from gans.sampling import image_keys, load_gan, sample
@@ -131,17 +131,25 @@ def _how(is_alike: bool, count: int, available: int) -> str:
 def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Piece], bool]:
     """The pieces that results were made from, and whether this machine is like the recorded one."""
     experiment, result = read_results(directory)
+    if not isinstance(experiment, PresetExperiment):
+        raise InputError(
+            f"{directory} cannot be repeated: results of {experiment.name} do not say where its "
+            "data and its GAN lie; repeat the command that made them with another --out, and "
+            "compare the two with elicit report"
+        )
     recorded = read_sealed(directory / CONFIG_FILE)
     preset, key = recorded["preset"], recorded["key"]
     if preset not in experiment.presets:
         raise InputError(f"{directory} cannot be repeated here: there is no preset {preset} now")
     precision = recorded.get("precision", "float32")
-    config = ExperimentConfig(directory, preset, data_dir, key=key, precision=precision)
+    config = PresetConfig(
+        out=directory, preset=preset, data_dir=data_dir, key=key, precision=precision
+    )
     settings = settings_of(experiment, config)
     source = experiment.source(settings, data_dir)
-    here = identity_of(experiment, config, source)
+    here = preset_identity(experiment, config, source)
     is_alike = _check_alike(directory, recorded, here)
-    surroundings = {name: recorded[name] for name in ("data", *FROM_THE_MACHINE)}
+    surroundings = {name: recorded[name] for name in ("data", *MACHINE_FIELDS)}
     placed = place(experiment.plan(settings, source, key), root, surroundings)
     named = result["pieces"]
     changed = [name for name in named if name not in placed or placed[name].digest != named[name]]
@@ -159,14 +167,14 @@ def _check_alike(directory: Path, recorded: dict[str, Any], here: dict[str, Any]
     Raises:
         InputError: anything else differs.
     """
-    machine = {name: recorded[name] for name in FROM_THE_MACHINE}
+    machine = {name: recorded[name] for name in MACHINE_FIELDS}
     differing = differences(recorded, {**here, **machine})
     if differing:
         raise InputError(
             f"{directory} cannot be repeated here: {'; '.join(differing)}. Take the data and the "
             "version of elicit that made it"
         )
-    return all(here[name] == machine[name] for name in FROM_THE_MACHINE)
+    return all(here[name] == machine[name] for name in MACHINE_FIELDS)
 
 
 def compare(part: Part, *, is_alike: bool) -> tuple[str, bool]:

@@ -29,7 +29,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from tensorflow_datasets.proto import tf_example_pb2
 
 from experiments.data.prepare_cifar10 import CIFAR10_MEMBERS, CIFAR10_META, _read_cifar10
-from experiments.papers.compare import ReportConfig, report
+from experiments.papers.report import ReportConfig, report
 from experiments.synthesis.target_options import TargetConfig, make_targets
 from gans.dcgan import DcganConfig
 from gans.sampling import _read_spec

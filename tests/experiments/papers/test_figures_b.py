@@ -17,7 +17,7 @@ from experiments.gan.sample import GanSampleConfig
 from experiments.gan.select_report import Outcome, write_pages
 from experiments.gan.train import GanTrainConfig
 from experiments.pages.class_sheet import class_sheet
-from experiments.papers.engine import make as making
+from experiments.papers.engine.make_pieces import MAKERS
 from experiments.papers.figures_b import SETS
 from experiments.papers.registry import read_results
 from experiments.papers.table_b import PRESETS
@@ -89,8 +89,8 @@ def _stand_ins(tmp_path_factory, make_set):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "smoke", smoke)
         for kind, make in makers.items():
-            command = making._COMMANDS[kind]._replace(make=make)
-            patch.setitem(making._COMMANDS, kind, command)
+            command = MAKERS[kind]._replace(make=make)
+            patch.setitem(MAKERS, kind, command)
         yield
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.papers.compare import compare, welch_difference
+from experiments.pages.statistics import welch_difference
+from experiments.papers.report import compare_results
 
 ROWS = [
     {"slug": "0", "name": "0% replaced", "paper": 92.476, "is_control": False},
@@ -90,12 +91,12 @@ def test_two_results_stand_side_by_side(write, elicit, capsys, tmp_path):
 
 
 def test_a_single_training_has_no_interval():
-    page = compare(results(A), results(B), names=("a", "b"))
+    page = compare_results(results(A), results(B), names=("a", "b"))
     assert cells(page, "30% replaced")[1:] == ["61.50 ± 0.71 (n = 2)", "64.00 (n = 1)", "+2.50"]
 
 
 def test_rows_of_one_alone_are_listed():
-    page = compare(results({"0": [50.0]}), results({"30": [40.0, 42.0]}), names=("a", "b"))
+    page = compare_results(results({"0": [50.0]}), results({"30": [40.0, 42.0]}), names=("a", "b"))
     assert cells(page, "0% replaced")[1:] == ["50.00 (n = 1)", "–", "–"]
     assert cells(page, "30% replaced")[1:] == ["–", "41.00 ± 1.41 (n = 2)", "–"]
 
@@ -103,7 +104,7 @@ def test_rows_of_one_alone_are_listed():
 def test_what_differs_in_the_configurations_is_told():
     other = results(B, key=3, device_kind="gpu", command="another", missing=["0,3"])
     other["settings"] = {**other["settings"], "train": {"epochs": 5}}
-    page = compare(results(A), other, names=("a", "b"))
+    page = compare_results(results(A), other, names=("a", "b"))
     told = re.findall("(?m)^- (.*)$", page)
     assert told == [
         "device_kind was 'cpu', now 'gpu'",
@@ -175,7 +176,7 @@ def test_figures_are_not_compared():
     arms = [{"row": "sgd", "seed": 0, "budget": "", "piece": "sgd", "kl_mean": 0.1}]
     figures = results({}, experiment="figures-a", arms=arms)
     with pytest.raises(ValueError, match=r"expected results of a table, .* got a of figures-a"):
-        compare(figures, figures, names=("a", "b"))
+        compare_results(figures, figures, names=("a", "b"))
 
 
 def test_a_directory_without_results_is_refused(elicit, tmp_path, capsys):
