@@ -14,8 +14,8 @@ import numpy as np
 
 from experiments.gan.select_report import SELECTION_FILE
 from experiments.pages.charts import class_shares
-from experiments.pages.class_sheet import class_sheet
 from experiments.pages.html import Picture, Section, Table
+from experiments.pages.image_sheets import class_sheet
 from experiments.papers.engine.experiment import PresetConfig, PresetExperiment, Source
 from experiments.papers.engine.plan import Arm, Piece, Plan, Row
 from experiments.papers.engine.result_pages import (

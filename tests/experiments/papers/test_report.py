@@ -2,13 +2,11 @@
 
 import json
 import re
-import warnings
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.pages.statistics import welch_difference
 from experiments.papers.report import compare_results
 
 ROWS = [
@@ -111,29 +109,6 @@ def test_what_differs_in_the_configurations_is_told():
         "key was 0, now 3",
         "settings.train.epochs was 2, now 5",
     ]
-
-
-@pytest.mark.parametrize(
-    ("values", "baseline"),
-    [([1.0, 2.0], [4.0, 9.0]), ([0.5, 0.25, 8.0, 3.0], [1.0, 1.5]), ([3.0, 3.0], [1.0, 2.0, 9.0])],
-)
-def test_welch_s_interval_is_scipy_s(values, baseline):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, of values that are all alike
-        test = scipy.stats.ttest_ind(values, baseline, equal_var=False)
-    expected = test.confidence_interval(0.95)
-    found = welch_difference(values, baseline)
-    assert found.mean == pytest.approx(np.mean(values) - np.mean(baseline))
-    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9)
-
-
-def test_without_any_spread_the_interval_has_no_length():
-    assert welch_difference([2.0, 2.0], [1.5, 1.5, 1.5]) == (0.5, 0.5, 0.5)
-
-
-def test_a_single_value_is_refused():
-    with pytest.raises(ValueError, match="2 values or more of each, got 3, 1"):
-        welch_difference([1.0, 2.0, 3.0], [1.0])
 
 
 BAD = {
