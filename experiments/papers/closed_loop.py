@@ -27,7 +27,7 @@ from experiments.papers.closed_loop_pages import (
     draw_sheets,
     write_loop_pages,
 )
-from experiments.papers.engine.experiment import Experiment, ExperimentConfig
+from experiments.papers.engine.experiment import Experiment, ExperimentConfig, ExperimentResult
 from experiments.papers.engine.plan import Arm, Build, Input, Plan, Row
 from experiments.papers.engine.results import machine_identity, training_record
 from experiments.papers.engine.run import run_plan
@@ -120,14 +120,14 @@ class ClosedLoopConfig(ExperimentConfig):
             )
 
 
-def closed_loop(config: ClosedLoopConfig) -> dict[str, Any]:
+def closed_loop(config: ClosedLoopConfig) -> ExperimentResult | None:
     """Runs the command.
 
     Args:
         config: what to compare.
 
     Returns:
-        The content of `result.json`; an empty dict after a dry run.
+        The results; None after a dry run.
 
     Raises:
         InputError: something does not fit, found before anything is compiled or written; or all

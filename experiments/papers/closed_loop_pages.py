@@ -16,6 +16,7 @@ from experiments.papers.engine.accuracy_table import (
     table_sections,
     write_table_pages,
 )
+from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.engine.plan import Piece
 from experiments.papers.engine.result_pages import save_sheet, saved_sheet
 from experiments.papers.engine.results import training_record
@@ -60,12 +61,12 @@ def draw_sheets(out: Path, pieces: Mapping[str, Piece]) -> None:
             save_sheet(out, kind, (pieces[kind].directory / GRID_FILE).read_bytes())
 
 
-def write_loop_pages(out: Path, result: dict[str, Any]) -> None:
+def write_loop_pages(out: Path, result: ExperimentResult) -> None:
     """Writes `table.md` and `report.html`.
 
     Args:
         out: directory of the results.
-        result: content of `result.json`.
+        result: the results.
     """
     write_table_pages(
         out,
@@ -76,27 +77,27 @@ def write_loop_pages(out: Path, result: dict[str, Any]) -> None:
     )
 
 
-def loop_facts(result: Mapping[str, Any]) -> dict[str, str]:
+def loop_facts(result: ExperimentResult) -> dict[str, str]:
     """Key figures: accuracies without and with the GAN's images, and the share of true positives.
 
     Args:
-        result: content of `result.json`.
+        result: the results.
     """
     return {**table_facts(result, _words(result)), **_acceptance_facts(result)}
 
 
-def loop_sections(out: Path, result: Mapping[str, Any]) -> list[Section]:
+def loop_sections(out: Path, result: ExperimentResult) -> list[Section]:
     """Sections with the table, the images and how they were sorted.
 
     Args:
         out: directory of the results, with their figures.
-        result: content of `result.json`.
+        result: the results.
     """
     return [*table_sections(result, _words(result)), *_set_sections(out, result)]
 
 
-def _words(result: Mapping[str, Any]) -> TableWords:
-    settings = result["settings"]
+def _words(result: ExperimentResult) -> TableWords:
+    settings = result.settings
     return TableWords(
         title="Do a GAN's images help?",
         lead="Classifiers were trained on a few real images, alone and with other sets added: "
@@ -110,29 +111,30 @@ def _words(result: Mapping[str, Any]) -> TableWords:
     )
 
 
-def _acceptance_facts(result: Mapping[str, Any]) -> dict[str, str]:
+def _acceptance_facts(result: ExperimentResult) -> dict[str, str]:
     """Share of the unsorted images that are true positives, if that set is there."""
-    if UNSORTED not in result["selection"]:
+    selection = result.content["selection"]
+    if UNSORTED not in selection:
         return {}
-    matrix = np.array(result["selection"][UNSORTED]["confusion"])
+    matrix = np.array(selection[UNSORTED]["confusion"])
     return {"true positives of the GAN": f"{np.trace(matrix) / matrix.sum():.1%}"}
 
 
-def _set_sections(out: Path, result: Mapping[str, Any]) -> list[Section]:
+def _set_sections(out: Path, result: ExperimentResult) -> list[Section]:
     """The sections of the sets that are there."""
-    sections = []
-    kinds = [kind for kind in KIND_NAMES if kind in result["selection"]]
+    sections, selection = [], result.content["selection"]
+    kinds = [kind for kind in KIND_NAMES if kind in selection]
     if kinds:
         sections.append(_images_section(out, result, kinds))
-    if UNSORTED in result["selection"]:
-        sections.append(_acceptance_section(result["selection"]))
+    if UNSORTED in selection:
+        sections.append(_acceptance_section(selection))
     return sections
 
 
-def _images_section(out: Path, result: Mapping[str, Any], kinds: list[str]) -> Section:
+def _images_section(out: Path, result: ExperimentResult, kinds: list[str]) -> Section:
     sorted_by = "a classifier that was given"
-    if result["selector"]:
-        accuracy = result["selector"]["test_accuracy"]
+    if selector := result.content["selector"]:
+        accuracy = selector["test_accuracy"]
         sorted_by = (
             f"a classifier trained on the real images, with a test accuracy of {accuracy:.1%}"
         )

@@ -17,6 +17,7 @@ import numpy as np
 from experiments.pages.html import Section, Table
 from experiments.pages.image_sheets import rules_grid
 from experiments.papers.engine.experiment import (
+    ExperimentResult,
     PresetConfig,
     PresetExperiment,
     PresetName,
@@ -25,7 +26,6 @@ from experiments.papers.engine.experiment import (
 from experiments.papers.engine.plan import Arm, At, Build, Piece, Plan, Row
 from experiments.papers.engine.result_pages import (
     ResultPages,
-    row_arms,
     save_sheet,
     saved_sheet,
     write_pages,
@@ -114,7 +114,7 @@ class FiguresAConfig(PresetConfig):
     """Paper A's figures 1 and 3 to 5: its update rules side by side, with numbers."""
 
 
-def figures_a(config: FiguresAConfig) -> dict[str, Any]:
+def figures_a(config: FiguresAConfig) -> ExperimentResult | None:
     """Runs the command; see `run_preset` for results and errors."""
     return run_preset(FIGURES_A, config)
 
@@ -194,8 +194,8 @@ def _pairs_name(slug: str) -> str:
     return f"pairs-{slug}"
 
 
-def _write_pages(out: Path, result: dict[str, Any]) -> None:
-    settings, arms = result["settings"], row_arms(result)
+def _write_pages(out: Path, result: ExperimentResult) -> None:
+    settings, records = result.settings, result.by_row
     pages = ResultPages(
         markdown_file="figures.md",
         title="Update rules side by side",
@@ -206,14 +206,17 @@ def _write_pages(out: Path, result: dict[str, Any]) -> None:
         f"{settings['train']['epochs']} epochs.",
         facts={
             "test images": f"{settings['images']:,}",
-            **{f"KL, {RULES[slug].name}": f"{arm['kl_mean']:.3f}" for slug, arm in arms.items()},
+            **{
+                f"KL, {RULES[slug].name}": f"{record['kl_mean']:.3f}"
+                for slug, record in records.items()
+            },
         },
-        sections=[_rules_section(out, arms), _pairs_section(out, arms)],
+        sections=[_rules_section(out, records), _pairs_section(out, records)],
     )
     write_pages(out, result, pages)
 
 
-def _rules_section(out: Path, arms: Mapping[str, dict[str, Any]]) -> Section:
+def _rules_section(out: Path, records: Mapping[str, Mapping[str, Any]]) -> Section:
     return Section(
         title="The rules (figures 3 to 5)",
         text="The first images of the test split. Below the row of each rule are the differences "
@@ -223,32 +226,32 @@ def _rules_section(out: Path, arms: Mapping[str, dict[str, Any]]) -> Section:
         "per image. Saturation, which rainbows raise, is the mean of max − min over the channels; "
         "its shift is the difference from that of the originals.",
         pictures=(saved_sheet(out, "rules", "Originals, and one row for each rule"),),
-        tables=(_table(arms),),
+        tables=(_table(records),),
     )
 
 
-def _pairs_section(out: Path, arms: Mapping[str, dict[str, Any]]) -> Section:
+def _pairs_section(out: Path, records: Mapping[str, Mapping[str, Any]]) -> Section:
     return Section(
         title="Targets and outputs (figure 1)",
         text="From top to bottom: the original, the synthesised image, and the target with the "
         "classifier's output for the image as saved in 8 bits.",
         pictures=tuple(
             saved_sheet(out, _pairs_name(slug), f"Targets and outputs, {RULES[slug].name}")
-            for slug in arms
+            for slug in records
         ),
     )
 
 
-def _table(arms: Mapping[str, dict[str, Any]]) -> Table:
+def _table(records: Mapping[str, Mapping[str, Any]]) -> Table:
     """One row for each rule, below a row of the originals with the values that they have."""
-    first = next(iter(arms.values()))
+    first = next(iter(records.values()))
     originals = [
         form.format(first[f"{field}_of_originals"]) if f"{field}_of_originals" in first else ""
         for field, (_, form) in COLUMNS.items()
     ]
     cells = [["originals", *originals]]
-    for slug, arm in arms.items():
-        values = [form.format(arm[field]) for field, (_, form) in COLUMNS.items()]
+    for slug, record in records.items():
+        values = [form.format(record[field]) for field, (_, form) in COLUMNS.items()]
         cells.append([RULES[slug].name, *values])
     return Table(["rule", *(heading for heading, _ in COLUMNS.values())], cells)
 

@@ -16,11 +16,15 @@ from experiments.gan.select_report import SELECTION_FILE
 from experiments.pages.charts import class_shares
 from experiments.pages.html import Picture, Section, Table
 from experiments.pages.image_sheets import class_sheet
-from experiments.papers.engine.experiment import PresetConfig, PresetExperiment, Source
+from experiments.papers.engine.experiment import (
+    ExperimentResult,
+    PresetConfig,
+    PresetExperiment,
+    Source,
+)
 from experiments.papers.engine.plan import Arm, Piece, Plan, Row
 from experiments.papers.engine.result_pages import (
     ResultPages,
-    row_arms,
     save_sheet,
     saved_sheet,
     write_pages,
@@ -62,7 +66,7 @@ class FiguresBConfig(PresetConfig):
     """Paper B's figure 3: a GAN's images, sorted, beside geometric augmentation."""
 
 
-def figures_b(config: FiguresBConfig) -> dict[str, Any]:
+def figures_b(config: FiguresBConfig) -> ExperimentResult | None:
     """Runs the command; see `run_preset` for results and errors."""
     return run_preset(FIGURES_B, config)
 
@@ -107,35 +111,35 @@ def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
     save_sheet(out, "classes", class_sheet(sets, class_names, columns=SHOWN_IMAGES))
 
 
-def _write_pages(out: Path, result: dict[str, Any]) -> None:
-    arms = row_arms(result)
-    class_names = next(iter(arms.values()))["class_names"]
-    tried = _tried_by_gan(arms)
+def _write_pages(out: Path, result: ExperimentResult) -> None:
+    records = result.by_row
+    class_names = next(iter(records.values()))["class_names"]
+    tried = _tried_by_gan(records)
     pages = ResultPages(
         markdown_file="figures.md",
         title="Images added to the real ones",
-        lead=f"Made from {result['settings']['per_class']} real images a class: enlarged squares "
+        lead=f"Made from {result.settings['per_class']} real images a class: enlarged squares "
         "of them, and images of a DCGAN and a Stacked GAN trained on them, sorted by a classifier "
         "trained on them too (Kono and Kawamoto, figure 3).",
         facts={
             f"true positives of the {name}": f"{_mean_share(classes):.1%}"
             for name, classes in tried.items()
         },
-        sections=[_classes_section(out, arms, tried), *_shares_sections(class_names, tried)],
+        sections=[_classes_section(out, records, tried), *_shares_sections(class_names, tried)],
     )
     write_pages(out, result, pages)
 
 
-def _tried_by_gan(arms: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, _Tried]]:
+def _tried_by_gan(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, _Tried]]:
     """Images tried, by the GAN's name and by class.
 
     Both sets of a GAN try the same images in the same order, so the one that tried more counts.
     """
     tried: dict[str, dict[str, _Tried]] = {}
     for gan, gan_name in GANS.items():
-        for slug in {f"{gan}-tp", f"{gan}-fp"} & arms.keys():
+        for slug in {f"{gan}-tp", f"{gan}-fp"} & records.keys():
             own = tried.setdefault(gan_name, {})
-            for name, judged in arms[slug]["classes"].items():
+            for name, judged in records[slug]["classes"].items():
                 here = _Tried(judged["tried"], judged["predicted_as_intended"])
                 own[name] = max(here, own.get(name, here))
     return tried
@@ -147,7 +151,7 @@ def _mean_share(classes: Mapping[str, _Tried]) -> float:
 
 
 def _classes_section(
-    out: Path, arms: Mapping[str, dict[str, Any]], tried: Mapping[str, Mapping[str, _Tried]]
+    out: Path, records: Mapping[str, Mapping[str, Any]], tried: Mapping[str, Mapping[str, _Tried]]
 ) -> Section:
     return Section(
         title="Class by class (figure 3)",
@@ -156,23 +160,23 @@ def _classes_section(
         "Tried are the images of a GAN that were sorted until its sets were complete or the limit "
         "was reached. In the last row: their sum, and the mean of the classes' shares.",
         pictures=(saved_sheet(out, "classes", "One row for each class, some images of each set"),),
-        tables=(_class_table(arms, tried),),
+        tables=(_class_table(records, tried),),
     )
 
 
 def _class_table(
-    arms: Mapping[str, dict[str, Any]], tried: Mapping[str, Mapping[str, _Tried]]
+    records: Mapping[str, Mapping[str, Any]], tried: Mapping[str, Mapping[str, _Tried]]
 ) -> Table:
-    header = ["class", *(f"{SETS[slug]}, images" for slug in arms)]
+    header = ["class", *(f"{SETS[slug]}, images" for slug in records)]
     for name in tried:
         header += [f"{name}, tried", "of them TP"]
     rows = []
-    for name in next(iter(arms.values()))["class_names"]:
-        row = [name, *(f"{arm['images_by_class'][name]:,}" for arm in arms.values())]
+    for name in next(iter(records.values()))["class_names"]:
+        row = [name, *(f"{record['images_by_class'][name]:,}" for record in records.values())]
         for classes in tried.values():
             row += [f"{classes[name].images:,}", f"{classes[name].share:.1%}"]
         rows.append(row)
-    last = ["all", *(f"{arm['images']:,}" for arm in arms.values())]
+    last = ["all", *(f"{record['images']:,}" for record in records.values())]
     for classes in tried.values():
         images = sum(one.images for one in classes.values())
         last += [f"{images:,}", f"{_mean_share(classes):.1%}"]

@@ -4,9 +4,9 @@ import contextlib
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from experiments.papers.engine.experiment import Experiment
+from experiments.papers.engine.experiment import Experiment, ExperimentResult
+from experiments.papers.engine.results import parse_result
 from imgopt.errors import InputError
 from train.storage.runs import RESULT_FILE, read_result
 
@@ -35,14 +35,14 @@ def find_experiment(name: str) -> Experiment:
     return getattr(importlib.import_module(module), constant)
 
 
-def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
+def read_results(directory: Path) -> tuple[Experiment, ExperimentResult]:
     """Reads the results of an experiment.
 
     Args:
         directory: a directory that `elicit experiment` wrote to.
 
     Returns:
-        The experiment, and the content of `result.json`.
+        The experiment and its results.
 
     Raises:
         InputError: the directory holds no results of an experiment, or damaged ones.
@@ -53,13 +53,15 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
             f"expected results of an experiment, got {directory}, which has no {RESULT_FILE}; "
             "make them with: elicit experiment NAME --out DIR"
         )
-    result = read_result(directory)
-    if "experiment" not in result:
+    content = read_result(directory)
+    if "experiment" not in content:
         raise InputError(f"expected results of an experiment, got another result in {path}")
     try:
-        return find_experiment(result["experiment"]), result
+        experiment = find_experiment(content["experiment"])
     except InputError as error:
         raise InputError(f"{error} in {path}") from error
+    with results_expected(directory):
+        return experiment, parse_result(content)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from experiments.pages.html import Table
 from experiments.pages.markdown import as_code, as_words
 from experiments.pages.statistics import mean_and_deviation, mean_words, welch_difference
 from experiments.papers.engine.accuracy_table import RowResult, row_results
+from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.registry import read_results, results_expected
 from imgopt.errors import InputError
 from train.storage.files import atomic_write
@@ -70,21 +71,21 @@ def report(config: ReportConfig) -> None:
     print(page, end="")
 
 
-def compare_results(a: dict[str, Any], b: dict[str, Any], *, names: tuple[str, str]) -> str:
+def compare_results(a: ExperimentResult, b: ExperimentResult, *, names: tuple[str, str]) -> str:
     """Puts two results of one table side by side, in Markdown.
 
     Args:
-        a: content of a `result.json`.
-        b: content of another one.
+        a: the first results.
+        b: the second results.
         names: names of the two.
 
     Raises:
         InputError: they belong to two experiments, or to one that is no table.
     """
     _check_comparable(a, b, names)
-    parts = [f"# {a['experiment']}: A and B"]
+    parts = [f"# {a.content['experiment']}: A and B"]
     for letter, result, name in zip("AB", (a, b), names, strict=True):
-        device, command = as_words(result["device"]), as_code(result["command"])
+        device, command = as_words(result.content["device"]), as_code(result.content["command"])
         parts.append(f"{letter}: {as_words(name)}. {device}. {command}")
     lines = differences(_compared(a), _compared(b))
     differing = [f"- {as_words(line)}" for line in lines] or ["- nothing"]
@@ -93,23 +94,24 @@ def compare_results(a: dict[str, Any], b: dict[str, Any], *, names: tuple[str, s
     return "\n\n".join(parts) + "\n"
 
 
-def _compared(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: result[name] for name in COMPARED_FIELDS if name in result}
+def _compared(result: ExperimentResult) -> dict[str, Any]:
+    return {name: result.content[name] for name in COMPARED_FIELDS if name in result.content}
 
 
-def _check_comparable(a: dict[str, Any], b: dict[str, Any], names: tuple[str, str]) -> None:
-    if a["experiment"] != b["experiment"]:
+def _check_comparable(a: ExperimentResult, b: ExperimentResult, names: tuple[str, str]) -> None:
+    kind_of_a, kind_of_b = a.content["experiment"], b.content["experiment"]
+    if kind_of_a != kind_of_b:
         raise InputError(
-            f"expected results of one experiment, got {a['experiment']} in {names[0]} and "
-            f"{b['experiment']} in {names[1]}"
+            f"expected results of one experiment, got {kind_of_a} in {names[0]} and {kind_of_b} "
+            f"in {names[1]}"
         )
     for result, name in zip((a, b), names, strict=True):
-        if not result["arms"]:
+        if not result.arms:
             raise InputError(f"expected results with a measurement, got none in {name}")
-        if any("test_accuracy" not in arm for arm in result["arms"]):
+        if any("test_accuracy" not in arm.record for arm in result.arms):
             raise InputError(
-                f"expected results of a table, which have accuracies, got {name} of "
-                f"{a['experiment']}; look at the two report.html instead"
+                f"expected results of a table, which have accuracies, got {name} of {kind_of_a}; "
+                "look at the two report.html instead"
             )
 
 

@@ -9,11 +9,11 @@ loss (section 3). The paper says nothing about the optimiser of the trainings: i
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from experiments.classifier.train import ClassifierTrainConfig
 from experiments.papers.engine.accuracy_table import Baseline, TableWords, write_table_pages
 from experiments.papers.engine.experiment import (
+    ExperimentResult,
     PresetConfig,
     PresetExperiment,
     PresetName,
@@ -77,7 +77,7 @@ class TableAConfig(PresetConfig):
     """Paper A's table 1: accuracy with 0 to 50% of the training images replaced."""
 
 
-def table_a(config: TableAConfig) -> dict[str, Any]:
+def table_a(config: TableAConfig) -> ExperimentResult | None:
     """Runs the command; see `run_preset` for results and errors."""
     return run_preset(TABLE_A, config)
 
@@ -132,8 +132,8 @@ def make_plan(settings: TableASettings, source: Source, key: int) -> Plan:
     return Plan(tuple(rows), tuple(arms), builds)
 
 
-def _write_pages(out: Path, result: dict[str, Any]) -> None:
-    settings = result["settings"]
+def _write_pages(out: Path, result: ExperimentResult) -> None:
+    settings = result.settings
     write_table_pages(
         out,
         result,

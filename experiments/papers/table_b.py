@@ -23,6 +23,7 @@ from experiments.gan.sample import GanSampleConfig
 from experiments.gan.train import GanTrainConfig
 from experiments.papers.engine.accuracy_table import Baseline, TableWords, write_table_pages
 from experiments.papers.engine.experiment import (
+    ExperimentResult,
     PresetConfig,
     PresetExperiment,
     PresetName,
@@ -133,7 +134,7 @@ class TableBConfig(PresetConfig):
     """Paper B's table 2: accuracy with a GAN's images beside few real ones, sorted or not."""
 
 
-def table_b(config: TableBConfig) -> dict[str, Any]:
+def table_b(config: TableBConfig) -> ExperimentResult | None:
     """Runs the command; see `run_preset` for results and errors."""
     return run_preset(TABLE_B, config)
 
@@ -279,8 +280,8 @@ def _gan_builds(settings: TableBSettings, gan: Model, key: int) -> dict[str, Bui
     }
 
 
-def _write_pages(out: Path, result: dict[str, Any]) -> None:
-    settings = result["settings"]
+def _write_pages(out: Path, result: ExperimentResult) -> None:
+    settings = result.settings
     write_table_pages(
         out,
         result,

@@ -18,6 +18,7 @@ from experiments.gan.train_report import strip
 from experiments.pages.html import Picture, Section, provenance, write_report
 from experiments.papers.closed_loop import ClosedLoopConfig, SameStepsConfig, closed_loop
 from experiments.papers.closed_loop_pages import loop_facts, loop_sections
+from experiments.papers.engine.experiment import ExperimentResult
 from gans.game import GameConfig
 from train.data.load import DIGITS, load_images
 from train.models.networks import NetworkName
@@ -100,13 +101,16 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
             train=TRAINING,
         )
     )
-    result = {"gan": trained, "comparison": compared, "key": key, **environment()}
-    _write_report(out, result, seconds=time.monotonic() - began)
+    assert compared is not None, "only a dry run has no results"  # noqa: S101
+    result = {"gan": trained, "comparison": compared.content, "key": key, **environment()}
+    _write_report(out, result, compared, seconds=time.monotonic() - began)
     write_result(out, result, of=(CONFIG_FILE,))  # the report holds times
     print(out / "report.html")
 
 
-def _write_report(out: Path, result: dict[str, Any], *, seconds: float) -> None:
+def _write_report(
+    out: Path, result: dict[str, Any], compared: ExperimentResult, *, seconds: float
+) -> None:
     write_report(
         out / "report.html",
         title="Do a GAN's images help?",
@@ -114,8 +118,8 @@ def _write_report(out: Path, result: dict[str, Any], *, seconds: float) -> None:
         "A classifier trained on the same digits sorted the GAN's images, and classifiers were "
         "trained with and without them. A few trainings of a small network on an easy task prove "
         "little; this page shows how the comparison is made.",
-        facts=loop_facts(result["comparison"]),
-        sections=[_gan_section(out), *loop_sections(out / "loop", result["comparison"])],
+        facts=loop_facts(compared),
+        sections=[_gan_section(out), *loop_sections(out / "loop", compared)],
         footer={**provenance(result), "time": f"{seconds:.0f} s in this session"},
     )
 

@@ -281,7 +281,8 @@ def _experiment_problems(pieces: Path | None, directory: Path) -> list[str]:
     """Compares the results with the configuration, and with the pieces."""
     experiment, result = read_results(directory)
     path = directory / RESULT_FILE
-    problems = _differing(path, result, read_sealed(directory / CONFIG_FILE), CONFIG_FILE)
+    content = result.content
+    problems = _differing(path, content, read_sealed(directory / CONFIG_FILE), CONFIG_FILE)
     places = pieces_named(directory, pieces=pieces)
     there = {name: place for name, place in places.items() if _is_complete(place)}
     root = pieces or directory / PIECES
@@ -289,11 +290,11 @@ def _experiment_problems(pieces: Path | None, directory: Path) -> list[str]:
         return [*problems, f"{root} has none of the pieces that {path} names; give --pieces DIR"]
     absent = [place for name, place in places.items() if name not in there]
     problems += [f"{place}: no finished piece is there; make it again" for place in absent]
-    problems += _differing(path, result, experiment.describe(there), str(root))
-    for arm in result["arms"]:
-        if arm["piece"] in there:
-            record = experiment.record(there[arm["piece"]])
-            problems += _differing(path, arm, record, str(there[arm["piece"]]))
+    problems += _differing(path, content, experiment.describe(there), str(root))
+    for arm in result.arms:
+        if arm.piece in there:
+            record = experiment.record(there[arm.piece])
+            problems += _differing(path, arm.record, record, str(there[arm.piece]))
     return problems
 
 

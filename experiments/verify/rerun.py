@@ -158,7 +158,7 @@ def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Pi
     is_alike = _check_alike(directory, recorded, here)
     surroundings = {name: recorded[name] for name in ("data", *MACHINE_FIELDS)}
     placed = place(experiment.plan(settings, source, key), root, surroundings)
-    named = result["pieces"]
+    named = result.content["pieces"]
     changed = [name for name in named if name not in placed or placed[name].digest != named[name]]
     if changed:
         raise InputError(

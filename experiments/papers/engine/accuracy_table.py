@@ -13,6 +13,8 @@ from experiments.pages.statistics import (
     mean_words,
     paired_difference,
 )
+from experiments.papers.engine.experiment import ArmResult, ExperimentResult
+from experiments.papers.engine.plan import Row
 from experiments.papers.engine.result_pages import ResultPages, write_pages
 
 TABLE_FILE = "table.md"
@@ -95,25 +97,24 @@ class RowResult(NamedTuple):
         )
 
 
-def row_results(result: Mapping[str, Any]) -> dict[str, list[RowResult]]:
+def row_results(result: ExperimentResult) -> dict[str, list[RowResult]]:
     """The measured rows of a table, by budget.
 
     Args:
-        result: content of `result.json`.
+        result: the results.
     """
     tables: dict[str, list[RowResult]] = {}
-    for budget in dict.fromkeys(arm["budget"] for arm in result["arms"]):
-        of_budget = [arm for arm in result["arms"] if arm["budget"] == budget]
-        rows = (
-            (row, [arm for arm in of_budget if arm["row"] == row["slug"]]) for row in result["rows"]
-        )
+    for budget in dict.fromkeys(arm.budget for arm in result.arms):
+        arms = [arm for arm in result.arms if arm.budget == budget]
+        rows = ((row, [arm for arm in arms if arm.row == row.slug]) for row in result.rows)
         tables[budget] = [_row_result(row, own) for row, own in rows if own]
     return tables
 
 
-def _row_result(row: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> RowResult:
-    accuracies = {arm["seed"]: _percent(arm["test_accuracy"]) for arm in arms}
-    return RowResult(row["slug"], row["name"], row["paper"], accuracies, arms[0]["train_images"])
+def _row_result(row: Row, arms: Sequence[ArmResult]) -> RowResult:
+    accuracies = {arm.seed: _percent(arm.record["test_accuracy"]) for arm in arms}
+    images = arms[0].record["train_images"]
+    return RowResult(row.slug, row.name, row.paper, accuracies, images)
 
 
 def _percent(accuracy: Any) -> float:
@@ -125,7 +126,7 @@ def _percent(accuracy: Any) -> float:
 
 def write_table_pages(
     out: Path,
-    result: dict[str, Any],
+    result: ExperimentResult,
     words: TableWords,
     *,
     facts: Mapping[str, str] | None = None,
@@ -135,7 +136,7 @@ def write_table_pages(
 
     Args:
         out: directory of the results.
-        result: content of `result.json`.
+        result: the results.
         words: words and baselines of the table.
         facts: more key figures.
         sections: more sections, after the tables.
@@ -155,11 +156,11 @@ def write_table_pages(
     write_pages(out, result, pages)
 
 
-def table_facts(result: Mapping[str, Any], words: TableWords) -> dict[str, str]:
+def table_facts(result: ExperimentResult, words: TableWords) -> dict[str, str]:
     """Mean accuracies of the first baseline and of the best row, with the last budget.
 
     Args:
-        result: content of `result.json`.
+        result: the results.
         words: words and baselines of the table.
     """
     tables = row_results(result)
@@ -171,11 +172,11 @@ def table_facts(result: Mapping[str, Any], words: TableWords) -> dict[str, str]:
     return {f"{row.name}, n = {len(row.values)}": f"{mean_words(row.values)} %" for row in shown}
 
 
-def table_sections(result: Mapping[str, Any], words: TableWords) -> list[Section]:
+def table_sections(result: ExperimentResult, words: TableWords) -> list[Section]:
     """A section with chart and table for each budget.
 
     Args:
-        result: content of `result.json`.
+        result: the results.
         words: words and baselines of the table.
     """
     return [
@@ -184,11 +185,11 @@ def table_sections(result: Mapping[str, Any], words: TableWords) -> list[Section
 
 
 def _budget_section(
-    budget: str, rows: Sequence[RowResult], words: TableWords, result: Mapping[str, Any]
+    budget: str, rows: Sequence[RowResult], words: TableWords, result: ExperimentResult
 ) -> Section:
     chart = comparison({row.name: row.values for row in rows}, y_label="test accuracy, %")
-    images = result["arms"][0]["test_images"]
-    with_paper = any(row["paper"] is not None for row in result["rows"])
+    images = result.arms[0].record["test_images"]
+    with_paper = any(row.paper is not None for row in result.rows)
     return Section(
         title=BUDGETS[budget],
         text=f"Accuracy on {images:,} test images after the last epoch.",
@@ -212,21 +213,23 @@ def _table(rows: Sequence[RowResult], words: TableWords, *, with_paper: bool) ->
     return Table(header, cells)
 
 
-def _trainings_section(result: Mapping[str, Any]) -> Section:
-    names = {row["slug"]: row["name"] for row in result["rows"]}
+def _trainings_section(result: ExperimentResult) -> Section:
+    names = {row.slug: row.name for row in result.rows}
     header = ("row", "budget", "seed", "accuracy, %", "steps", "seconds", "memory, MiB")
-    cells = [
-        [
-            names[arm["row"]],
-            arm["budget"],
-            str(arm["seed"]),
-            f"{_percent(arm['test_accuracy']):.2f}",
-            f"{arm['step']:,}",
-            f"{arm['timing']['seconds_of_last_session']:.0f}",
-            f"{arm['timing']['peak_memory_mib']:,.0f}",
-        ]
-        for arm in result["arms"]
-    ]
+    cells = []
+    for arm in result.arms:
+        timing = arm.record["timing"]
+        cells.append(
+            [
+                names[arm.row],
+                arm.budget,
+                str(arm.seed),
+                f"{_percent(arm.record['test_accuracy']):.2f}",
+                f"{arm.record['step']:,}",
+                f"{timing['seconds_of_last_session']:.0f}",
+                f"{timing['peak_memory_mib']:,.0f}",
+            ]
+        )
     return Section(
         title="Every training",
         text="Seconds are those of the last session, where a training was interrupted. Memory is "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from experiments.papers.engine.plan import Piece, Plan
+from experiments.papers.engine.plan import Piece, Plan, Row
 from imgopt.errors import InputError
 from train.classifiers import Precision
 from train.storage.runs import check_key
@@ -73,6 +73,48 @@ class PresetConfig(ExperimentConfig):
     """Precision of all networks' computation; parameters and measurements are float32."""
 
 
+class ArmResult(NamedTuple):
+    """A measurement and its results.
+
+    Attributes:
+        row: slug of the row.
+        seed: key of everything random in it.
+        budget: what is equal in all trainings that are compared; see `Arm`.
+        piece: name of the piece that was measured.
+        record: further fields of `result.json`, as the experiment's `record` read them.
+    """
+
+    row: str
+    seed: int
+    budget: str
+    piece: str
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """Results of an experiment.
+
+    Attributes:
+        rows: rows of the table or figure, from top to bottom.
+        arms: finished measurements.
+        missing: row and seed of every measurement that is not finished.
+        settings: settings of the experiment, as JSON.
+        content: content of `result.json`, with these and all other fields.
+    """
+
+    rows: tuple[Row, ...]
+    arms: tuple[ArmResult, ...]
+    missing: tuple[str, ...]
+    settings: Mapping[str, Any]
+    content: dict[str, Any]
+
+    @property
+    def by_row(self) -> dict[str, Mapping[str, Any]]:
+        """Records of a figure, which has one measurement for each row, by the rows' slugs."""
+        return {arm.row: arm.record for arm in self.arms}
+
+
 class Source(NamedTuple):
     """The data of an experiment.
 
@@ -104,8 +146,7 @@ class Experiment:
         name: name on the command line.
         about: what it measures, in one line.
         record: reads an arm's fields of `result.json` from the directory of its piece.
-        write_pages: writes table and report, given the results' directory and the content of
-            `result.json`.
+        write_pages: writes table and report, given the results' directory and the results.
         describe: reads further fields of `result.json` from the directories of the finished pieces
             that the arms need, by name.
         draw: draws sheets of images into the results' `figures/`, given the results' directory and
@@ -115,7 +156,7 @@ class Experiment:
     name: str
     about: str
     record: Callable[[Path], dict[str, Any]]
-    write_pages: Callable[[Path, dict[str, Any]], None]
+    write_pages: Callable[[Path, ExperimentResult], None]
     describe: Callable[[Mapping[str, Path]], dict[str, Any]] = _no_fields
     draw: Callable[[Path, Mapping[str, Piece]], None] = _draw_nothing
 

@@ -7,10 +7,10 @@ can be made again without the image sets.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments.pages.html import Picture, Section, provenance, write_report
 from experiments.pages.markdown import as_code, as_words
+from experiments.papers.engine.experiment import ExperimentResult
 from imgopt.errors import InputError
 from train.storage.files import atomic_write
 
@@ -70,27 +70,18 @@ def saved_sheet(out: Path, name: str, caption: str) -> Picture:
     return Picture(path.read_bytes(), caption, name=name)
 
 
-def row_arms(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The measurements of a figure, which has one for each row, by the rows' slugs.
-
-    Args:
-        result: content of `result.json`.
-    """
-    return {arm["row"]: arm for arm in result["arms"]}
-
-
-def write_pages(out: Path, result: dict[str, Any], pages: ResultPages) -> None:
+def write_pages(out: Path, result: ExperimentResult, pages: ResultPages) -> None:
     """Writes `report.html` and the Markdown file.
 
     Args:
         out: directory of the results.
-        result: content of `result.json`; measurements that it lacks are named below the heading.
+        result: the results; missing measurements are named below the heading.
         pages: what the pages show.
     """
     lead = pages.lead
-    if result["missing"]:
-        lead += f" Still missing (row, seed): {', '.join(result['missing'])}."
-    footer = provenance(result)
+    if result.missing:
+        lead += f" Still missing (row, seed): {', '.join(result.missing)}."
+    footer = provenance(result.content)
     write_report(
         out / "report.html",
         title=pages.title,

@@ -7,14 +7,16 @@ from typing import Any
 import jax
 
 from experiments.papers.engine.experiment import (
+    ArmResult,
     Experiment,
+    ExperimentResult,
     PresetConfig,
     PresetExperiment,
     Source,
     settings_of,
 )
 from experiments.papers.engine.make_pieces import is_done
-from experiments.papers.engine.plan import Piece, Plan, needed
+from experiments.papers.engine.plan import Arm, Piece, Plan, Row, needed
 from imgopt.errors import InputError
 from train.data.load import data_digest, open_images
 from train.storage.runs import (
@@ -99,7 +101,7 @@ def write_results(
     plan: Plan,
     pieces: Mapping[str, Piece],
     identity: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> ExperimentResult:
     """Writes `result.json` with all arms that are finished, whichever call asked for them.
 
     Args:
@@ -110,7 +112,7 @@ def write_results(
         identity: everything that the results depend on.
 
     Returns:
-        The content of the file, with its fields in the order that `elicit report` reads them.
+        The results, with their fields in the order in which `elicit report` reads them.
     """
     done = [arm for arm in plan.arms if is_done(pieces[arm.piece])]
     arms = [{**arm._asdict(), **experiment.record(pieces[arm.piece].directory)} for arm in done]
@@ -130,7 +132,33 @@ def write_results(
     # The pages are made from the result whenever the command is repeated, so it lists no digests
     # of them.
     write_result(out, result, of=(CONFIG_FILE,))
-    return read_result(out)
+    return parse_result(read_result(out))
+
+
+def parse_result(content: dict[str, Any]) -> ExperimentResult:
+    """Reads the results of an experiment.
+
+    Args:
+        content: content of `result.json`.
+
+    Raises:
+        LookupError, TypeError, AttributeError: a field is missing or of another type.
+    """
+    names = Arm._fields
+    arms = (
+        ArmResult(
+            **{name: arm[name] for name in names},
+            record={name: value for name, value in arm.items() if name not in names},
+        )
+        for arm in content["arms"]
+    )
+    return ExperimentResult(
+        rows=tuple(Row(**row) for row in content["rows"]),
+        arms=tuple(arms),
+        missing=tuple(content["missing"]),
+        settings=content["settings"],
+        content=content,
+    )
 
 
 def missing_arms(plan: Plan, pieces: Mapping[str, Piece]) -> list[str]:

@@ -13,6 +13,7 @@ from experiments.papers.engine.experiment import (
     PIECES,
     Experiment,
     ExperimentConfig,
+    ExperimentResult,
     PresetConfig,
     PresetExperiment,
     settings_of,
@@ -31,7 +32,7 @@ from train.classifiers import check_precision
 from train.storage.runs import open_run
 
 
-def run_preset(experiment: PresetExperiment, config: PresetConfig) -> dict[str, Any]:
+def run_preset(experiment: PresetExperiment, config: PresetConfig) -> ExperimentResult | None:
     """Runs a preset of an experiment, a share of it, or a merger.
 
     Args:
@@ -39,7 +40,7 @@ def run_preset(experiment: PresetExperiment, config: PresetConfig) -> dict[str, 
         config: how much of it to run, and where.
 
     Returns:
-        The content of `result.json`; an empty dict after a dry run.
+        The results; None after a dry run.
 
     Raises:
         InputError: something does not fit; found before anything is compiled or written.
@@ -57,7 +58,7 @@ def run_plan(
     config: ExperimentConfig,
     plan: Plan,
     identify: Callable[[], dict[str, Any]],
-) -> dict[str, Any]:
+) -> ExperimentResult | None:
     """Runs the plan of an experiment, a share of it, or a merger.
 
     Args:
@@ -68,7 +69,7 @@ def run_plan(
             checked, since it may read the data.
 
     Returns:
-        The content of `result.json`; an empty dict after a dry run.
+        The results; None after a dry run.
 
     Raises:
         InputError: something does not fit; found before anything is compiled or written.
@@ -84,12 +85,12 @@ def run_plan(
         from experiments.papers.engine.cost import print_costs
 
         print_costs(plan, {**input_pieces(plan), **pieces}, chosen)
-        return {}
+        return None
     open_run(config.out, identity)
     if config.merge:
         _merge(config, plan, pieces)
 
-    def write() -> dict[str, Any]:
+    def write() -> ExperimentResult:
         return write_results(experiment, config.out, plan, pieces, identity)
 
     make_pieces(pieces, [arm.piece for arm in chosen], on_made=write)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from experiments.papers.engine.results import parse_result
 from experiments.papers.report import compare_results
 
 ROWS = [
@@ -50,6 +51,10 @@ def write(tmp_path):
     return at
 
 
+def compare(a, b, *, names):
+    return compare_results(parse_result(a), parse_result(b), names=names)
+
+
 A = {"0": [60.0, 61.5, 60.75], "30": [62.0, 61.0]}
 B = {"0": [61.0, 63.0], "30": [64.0]}
 
@@ -89,12 +94,12 @@ def test_two_results_stand_side_by_side(write, elicit, capsys, tmp_path):
 
 
 def test_a_single_training_has_no_interval():
-    page = compare_results(results(A), results(B), names=("a", "b"))
+    page = compare(results(A), results(B), names=("a", "b"))
     assert cells(page, "30% replaced")[1:] == ["61.50 ± 0.71 (n = 2)", "64.00 (n = 1)", "+2.50"]
 
 
 def test_rows_of_one_alone_are_listed():
-    page = compare_results(results({"0": [50.0]}), results({"30": [40.0, 42.0]}), names=("a", "b"))
+    page = compare(results({"0": [50.0]}), results({"30": [40.0, 42.0]}), names=("a", "b"))
     assert cells(page, "0% replaced")[1:] == ["50.00 (n = 1)", "–", "–"]
     assert cells(page, "30% replaced")[1:] == ["–", "41.00 ± 1.41 (n = 2)", "–"]
 
@@ -102,7 +107,7 @@ def test_rows_of_one_alone_are_listed():
 def test_what_differs_in_the_configurations_is_told():
     other = results(B, key=3, device_kind="gpu", command="another", missing=["0,3"])
     other["settings"] = {**other["settings"], "train": {"epochs": 5}}
-    page = compare_results(results(A), other, names=("a", "b"))
+    page = compare(results(A), other, names=("a", "b"))
     told = re.findall("(?m)^- (.*)$", page)
     assert told == [
         "device_kind was 'cpu', now 'gpu'",
@@ -116,7 +121,7 @@ BAD = {
         results({"0": [1.0]}, experiment="table-b"), "one experiment, got table-a .* and table-b",
     ),
     "no measurement": (results({}), "with a measurement, got none in .*b"),
-    "no results": ({"arms": []}, "expected results of an experiment, got others"),
+    "no results": ({"arms": []}, "expected results of an experiment, got another result"),
     "unknown experiment": (results({}, experiment="c"), "an experiment among .*, got 'c'"),
 }  # fmt: skip
 
@@ -151,7 +156,7 @@ def test_figures_are_not_compared():
     arms = [{"row": "sgd", "seed": 0, "budget": "", "piece": "sgd", "kl_mean": 0.1}]
     figures = results({}, experiment="figures-a", arms=arms)
     with pytest.raises(ValueError, match=r"expected results of a table, .* got a of figures-a"):
-        compare_results(figures, figures, names=("a", "b"))
+        compare(figures, figures, names=("a", "b"))
 
 
 def test_a_directory_without_results_is_refused(elicit, tmp_path, capsys):

@@ -83,7 +83,8 @@ def write_results(out: Path, teacher: Path) -> None:
     config = {"experiment": "made-up", "preset": "smoke", "key": 7}
     arm = {"row": "0", "seed": 1, "budget": "epochs", "piece": "teacher"}
     write_json(out / "config.json", config)
-    result = {**config, "arms": [{**arm, **training_record(teacher)}]}
+    arms = [{**arm, **training_record(teacher)}]
+    result = {**config, "arms": arms, "rows": [], "missing": [], "settings": {}}
     pieces = {"teacher": DIGEST, "images": DIGEST}
     write_result(out, {**result, "pieces": pieces}, of=["config.json"])
 
