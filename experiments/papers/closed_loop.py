@@ -13,7 +13,7 @@ content, and not on where they lie.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from experiments.classifier.source import ClassifierSource, check_fits, find_classifier
 from experiments.classifier.train import ClassifierTrainConfig
@@ -178,6 +178,11 @@ def _load(config: ClosedLoopConfig) -> _Loaded:
     if config.selector is not None:
         selector = find_classifier(config.selector, precision="float32")
         check_fits(selector, real)
+        if config.dry_run and selector.spec is None:
+            raise InputError(
+                f"--dry-run cannot tell the costs of the callable {config.selector}; give a run of "
+                "elicit classifier train, or leave out --selector"
+            )
     return _Loaded(real, test, gan, selector)
 
 
@@ -266,7 +271,7 @@ def _inputs(config: ClosedLoopConfig, loaded: _Loaded) -> Iterator[tuple[str, In
         made = spec and ClassifierTrainConfig(
             dataset=config.data,
             out=Path(place),
-            model=spec.model,
+            model=cast(NetworkName, spec.network),
             width=spec.width,
             train=config.train,
         )

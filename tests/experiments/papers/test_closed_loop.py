@@ -309,6 +309,16 @@ def test_a_dry_run_counts_the_given_networks_and_makes_nothing(whole, tmp_path, 
     assert not (tmp_path / "loop").exists()
 
 
+def test_a_dry_run_knows_a_given_classifier_by_its_run(whole, data, tmp_path, elicit, capsys):
+    run = tmp_path / "selector"
+    words = "--model vgg-small --epochs 1 --batch-size 12 --out"
+    assert elicit("classifier", "train", "--dataset", data, *words.split(), run) == 0
+    command = [*whole, "--dry-run", "--out", tmp_path / "loop", "--selector"]
+    capsys.readouterr()
+    assert elicit(*command, run) == 0
+    assert not re.search(r"(?m)^selector ", capsys.readouterr().out)
+
+
 @pytest.fixture
 def training_is_made_up(monkeypatch):
     def train_classifier(config, label):
@@ -381,6 +391,7 @@ BAD_INPUT = {
     "--gan OTHER": "has the classes ('ant', 'bee', 'dog'), the data set ('ant', 'bee', 'cow')",
     "--gan LARGE": "makes images of shape (32, 32, 3), the data set has (16, 16, 3)",
     "--selector absent": "no classifier at 'absent'",
+    "--dry-run --selector THREE": "--dry-run cannot tell the costs of the callable three:classes",
     "--selector FOUR": "gives logits of 4 classes, the data set has 3",
 }
 
@@ -391,7 +402,13 @@ def test_wrong_input_is_refused_before_anything(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
-    places = {"DATA": data, "OTHER": "other", "LARGE": "large", "FOUR": "four:classes"}
+    places = {
+        "DATA": data,
+        "OTHER": "other",
+        "LARGE": "large",
+        "FOUR": "four:classes",
+        "THREE": "three:classes",
+    }
     if "OTHER" in words:
         write_gan(Path("other"), class_names=("ant", "bee", "dog"))
     if "LARGE" in words:
@@ -400,6 +417,8 @@ def test_wrong_input_is_refused_before_anything(
         Path("four.py").write_text(
             "classes = lambda images: images.reshape(len(images), -1)[:, :4]"
         )
+    if "THREE" in words:
+        Path("three.py").write_text("classes = lambda images: images.mean((1, 2))")
     monkeypatch.setattr("train.loop._make_initial", None)
     monkeypatch.setattr("experiments.gan.sample.sample", None)
     given = [places.get(word, word) for word in words.split()]
