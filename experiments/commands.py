@@ -90,12 +90,12 @@ COMMANDS: dict[str, Command] = {
         writes=None,
     ),
     "report": Command(
-        "experiments.papers.compare", "ReportConfig", "report",
+        "experiments.papers.report", "ReportConfig", "report",
         "an experiment's table and report again from its files; or two of its results compared",
         writes=None,
     ),
     "experiment list": Command(
-        "experiments.papers.list", "ListConfig", "list_experiments",
+        "experiments.papers.list_experiments", "ListConfig", "list_experiments",
         "the experiments there are, and what their presets measure",
         writes=None,
     ),

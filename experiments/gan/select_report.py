@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 
 from experiments.pages.charts import class_shares, confusion
 from experiments.pages.html import Picture, Section, Table, write_report
-from experiments.pages.sample_grid import sample_grid
+from experiments.pages.image_sheets import sample_grid
 from gans.selection import KINDS, Keep, Tally, wanted_kinds
 from imgopt.errors import InputError
 from train.data.access import read_rows

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.pages.sample_grid import sample_grid
+from experiments.pages.image_sheets import sample_grid
 from experiments.training.session import Session, StartPoint, Training, restore, train_epochs
 from gans.game import GanData, Variables
 from gans.sampling import Gan, GanSpec, image_keys, sample

@@ -1,1 +1,1 @@
-"""Reports: HTML, charts, sheets of images, tables."""
+"""The parts of reports: HTML pages, charts, sheets of images, tables and statistics."""

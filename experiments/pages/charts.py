@@ -1,10 +1,7 @@
-"""The pictures of reports and of the README: arrays in, the bytes of a finished file out.
+"""Charts as SVG: numbers in, the bytes of a finished file out.
 
-Charts are SVG, since they stay sharp at any size; sheets of images are PNG at twice the resolution
-of the screen, with every image magnified by a whole number, so that a pixel is a square. The same
-input gives the same bytes (see `experiments.pages.style`).
-
-A name that comes from data (a class, a rule) is drawn as plain text, shortened when it is long.
+The same input gives the same bytes (see `experiments.pages.style`). Names from data, such as those
+of classes, are drawn as plain text and shortened if they are long.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +20,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from experiments.pages.statistics import mean_and_deviation
 from experiments.pages.style import (
     BLUE,
     DASHES,
@@ -42,7 +40,10 @@ from experiments.pages.style import (
 )
 
 MAX_WRITTEN_CLASSES, MAX_NAMED_CLASSES = 12, 30
-KL_FLOOR = 1e-7  # nats; float32 can't tell smaller divergences from zero
+"""Most classes for which counts, and names, are written."""
+
+KL_FLOOR = 1e-7
+"""Smallest divergence shown, in nats: float32 cannot tell smaller ones from zero."""
 
 
 def curves(
@@ -52,13 +53,13 @@ def curves(
     y_label: str,
     spread: Mapping[str, Sequence[float]] | None = None,
 ) -> bytes:
-    """Draws lines over epochs 1, 2, …, each with a band of ± its spread where one is given.
+    """Draws lines over epochs 1, 2, …, with a band of ± the spread where one is given.
 
     Args:
-        series: for each line's name its values; NaN leaves a gap.
-        x_label: what is counted along the horizontal axis.
-        y_label: the quantity, with its unit.
-        spread: for some or all of the lines, half the height of the band at each point, ≥ 0.
+        series: values by the lines' names; NaN leaves a gap.
+        x_label: label of the horizontal axis.
+        y_label: quantity and unit.
+        spread: half the height of the band at each point, ≥ 0, for some or all of the lines.
 
     Returns:
         The bytes of an SVG, 640 by 340 CSS pixels.
@@ -99,14 +100,14 @@ def _curve(
 
 
 def comparison(arms: Mapping[str, Sequence[float]], *, y_label: str) -> bytes:
-    """Compares the arms of an experiment, a row each, from top to bottom.
+    """Compares the arms of an experiment, one row for each arm.
 
-    Every run is a dot; below the dots stand the mean and, for two runs and more, a bar of ± the
-    sample's standard deviation (which divides by one less). At the right stand the figures.
+    Every run is a dot. Below the dots are the mean and, for two or more runs, a bar of ± the sample
+    standard deviation (n - 1). The numbers stand at the right.
 
     Args:
-        arms: for each arm's name the results of its runs.
-        y_label: the quantity that was measured, with its unit.
+        arms: results of the runs by the arms' names.
+        y_label: quantity and unit.
 
     Returns:
         The bytes of an SVG, 640 CSS pixels wide.
@@ -132,9 +133,9 @@ def comparison(arms: Mapping[str, Sequence[float]], *, y_label: str) -> bytes:
 
 
 def _arm(axes: Axes, row: int, values: np.ndarray) -> None:
-    """Draws one arm of `comparison` around the height ``row``, which grows downwards."""
+    """Draws one arm of `comparison` at the height ``row``, counted downwards."""
     colour = PALETTE[row % len(PALETTE)]
-    mean, deviation = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+    mean, deviation = mean_and_deviation(values.tolist())
     axes.scatter(values, [row - 0.17] * len(values), s=34, color=colour, alpha=0.55, linewidths=0)
     if len(values) > 1:
         ends = [mean - deviation, mean + deviation]
@@ -145,7 +146,7 @@ def _arm(axes: Axes, row: int, values: np.ndarray) -> None:
 
 
 def _mean_and_deviation(mean: float, deviation: float, count: int) -> str:
-    """Writes "97.82 ± 0.21 (n = 3)": two significant digits of the deviation, ≤ 4 decimals."""
+    """Text such as "97.82 ± 0.21 (n = 3)", with two digits of the deviation, ≤ 4 decimals."""
     if not 0 < deviation < np.inf:
         return f"{mean:.4g} (n = {count})"
     decimals = int(np.clip(1 - np.floor(np.log10(deviation)), 0, 4))
@@ -158,21 +159,21 @@ def confusion(
     *,
     row_label: str = "true class",
 ) -> bytes:
-    """Draws a confusion matrix: a row a true class, a column a predicted one.
+    """Draws a confusion matrix: a row is a true class, a column a predicted class.
 
-    The shade is the share of the row, by its square root, since the errors are what one looks for.
-    Counts are written for up to 12 classes, and names for up to 30.
+    The shade shows the share of the row by its square root, which makes small errors visible.
+    Counts are written for up to 12 classes, names for up to 30.
 
     Args:
         matrix: counts, ≥ 0.
         class_names: the k names.
-        row_label: what a row is, where that is not the true class.
+        row_label: label of the rows, if they are not the true classes.
 
     Returns:
         The bytes of an SVG.
 
     Raises:
-        InputError: the matrix isn't square, isn't of the names' number, or holds a negative count.
+        InputError: the matrix is not square, has another size than the names, or a negative count.
     """
     size = len(class_names)
     is_square = matrix.shape == (size, size) and size > 0
@@ -218,20 +219,20 @@ def _name_both_axes(axes: Axes, class_names: Sequence[str]) -> None:
 def class_shares(
     shares: Mapping[str, Float[np.ndarray, " k"]], class_names: Sequence[str], *, x_label: str
 ) -> bytes:
-    """Draws shares class by class, a row of bars each, from top to bottom.
+    """Draws shares by class as bars, one row for each class.
 
     Percentages and names are written for up to 30 classes.
 
     Args:
-        shares: for each kind's name the share of every class, in [0, 1].
+        shares: share of every class, in [0, 1], by the names of the kinds of bars.
         class_names: the k names.
-        x_label: what it is a share of.
+        x_label: what the shares are shares of.
 
     Returns:
         The bytes of an SVG, 640 CSS pixels wide.
 
     Raises:
-        InputError: no kind, a share outside its range, or another number of them than of names.
+        InputError: no kind, a share outside its range, or numbers of shares and names that differ.
     """
     expect_lines("shares", shares)
     for kind, values in shares.items():
@@ -259,7 +260,7 @@ def class_shares(
 
 
 def _class_bars(axes: Axes, i: int, values: np.ndarray, *, thickness: float) -> BarContainer:
-    """Draws the i-th kind's bars of `class_shares`, a row each, the first kind uppermost."""
+    """Draws the bars of the i-th kind in `class_shares`, below those of earlier kinds."""
     heights = np.arange(len(values)) - 0.4 + (i + 0.5) * thickness
     return axes.barh(heights, values, 0.9 * thickness, color=PALETTE[i % len(PALETTE)])
 
@@ -269,21 +270,21 @@ def reliability(
     accuracy_bins: Float[np.ndarray, " b"],
     counts: Integer[np.ndarray, " b"],
 ) -> bytes:
-    """Draws a calibration diagram: accuracy against confidence, and where the predictions lie.
+    """Draws a calibration diagram: accuracy and number of predictions by confidence.
 
-    The distance of a point from the diagonal is drawn as a line; the mean distance, weighted by
-    counts, is the expected calibration error that is written in the picture.
+    Lines show the distances of the points from the diagonal. Their mean, weighted by the counts, is
+    the expected calibration error; it is written in the picture.
 
     Args:
         confidence_bins: mean confidence of the predictions in each bin, in [0, 1].
-        accuracy_bins: share of them that is right, in [0, 1].
-        counts: predictions in each bin; an empty bin's other figures are not read and may be NaN.
+        accuracy_bins: share of correct predictions in each bin, in [0, 1].
+        counts: predictions in each bin; the other numbers of an empty bin may be NaN.
 
     Returns:
         The bytes of an SVG.
 
     Raises:
-        InputError: the three differ in length, or lie outside their range.
+        InputError: the three differ in length, or values lie outside their range.
     """
     shapes = [confidence_bins.shape, accuracy_bins.shape, counts.shape]
     expect(len(set(shapes)) == 1 and counts.ndim == 1, "three arrays of one length", shapes)
@@ -317,14 +318,14 @@ def _calibration_points(
 
 
 def histogram(values: Mapping[str, Float[np.ndarray, " _"]], *, x_label: str) -> bytes:
-    """Draws how values of several kinds, such as divergences, are distributed, on a log scale.
+    """Draws histograms of several kinds of values, such as divergences, on one log scale.
 
-    Every kind is an outline over bins that all share, in shares of its own number of values, with a
-    dashed line at its median. Values below 1e-7, zero too, are counted at 1e-7.
+    All kinds share their bins. Bars show shares of the values of a kind, and a dashed line its
+    median. Values below 1e-7, including zero, are counted at 1e-7.
 
     Args:
-        values: for each kind's name its values, finite, ≥ 0; their numbers may differ.
-        x_label: the quantity, with its unit.
+        values: values by the kinds' names, finite, ≥ 0; their numbers may differ.
+        x_label: quantity and unit.
 
     Returns:
         The bytes of an SVG, 640 by 300 CSS pixels.
@@ -363,7 +364,7 @@ def _outline(axes: Axes, bins: np.ndarray, array: np.ndarray, name: str, colour:
 
 
 def _log_axis(axes: Axes) -> None:
-    """A log scale with plain numbers: matplotlib's powers of ten need the math text we turn off."""
+    """Sets a log scale with plain numbers: powers of ten would need math text, which is off."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(numticks=9))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

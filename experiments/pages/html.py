@@ -1,7 +1,7 @@
-"""A run's report: one HTML file that needs no other file, no script and no network.
+"""Reports: HTML pages that need no other file, no script and no network.
 
-Every string is escaped by the template engine, and pictures are embedded as ``data:`` images, in
-which a browser runs no script; a content security policy in the page forbids the rest.
+The template engine escapes every string. Pictures are embedded as ``data:`` images, in which a
+browser runs no script, and a content security policy in the page forbids everything else.
 """
 
 import base64
@@ -20,10 +20,10 @@ from imgopt.errors import InputError
 from train.storage.files import atomic_write
 from train.storage.listed_files import PLAIN_NAME
 
-SECTIONS_WITHOUT_CONTENTS = 4  # a page with more sections than this gets a table of contents
+SECTIONS_WITHOUT_CONTENTS = 4  # a page with more sections has a table of contents
 CSS_PX_PER_INCH = 96
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# A figure, with or without a deviation and a unit; or nothing, or a dash that stands for nothing.
+# A number, with or without a deviation and a unit; or an empty cell, or a dash.
 _NUMBER = re.compile(
     "[-+\N{MINUS SIGN}]?\\d[\\d.,]*(e[-+]?\\d+)?( ?± ?[\\d.,]+)?( ?\\S{1,6})?"
     "|[-\N{EN DASH}\N{EM DASH}]?"
@@ -32,12 +32,12 @@ _NUMBER = re.compile(
 
 @dataclass(frozen=True)
 class Table:
-    """A table of finished words: numbers are formatted by whoever knows their unit.
+    """A table of text; whoever makes it formats the numbers.
 
     Attributes:
-        header: the columns' names.
-        rows: the cells, row by row, as many in each as the header has.
-        caption: what the table shows, or nothing.
+        header: names of the columns.
+        rows: cells by rows, in each as many as in the header.
+        caption: what the table shows; may be empty.
 
     Raises:
         InputError: a row is shorter or longer than the header.
@@ -64,7 +64,7 @@ class Table:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """For each column, whether all of its cells are numbers, which are set flush right."""
+        """For each column, whether all cells are numbers, which are aligned to the right."""
         columns = range(len(self.header))
         return tuple(all(_NUMBER.fullmatch(row[i]) for row in self.rows) for i in columns)
 
@@ -74,14 +74,14 @@ class Picture:
     """A picture for a report.
 
     Attributes:
-        data: the bytes of a PNG or SVG file.
-        caption: what there is to see, or nothing.
-        alt: words for those who can't see it; the caption, if none are given.
-        name: of the file in ``figures/`` that `write_report` keeps it in too, without an ending;
-            none if empty.
+        data: bytes of a PNG or SVG file.
+        caption: what the picture shows; may be empty.
+        alt: alternative text; the caption if empty.
+        name: name, without ending, of a copy that `write_report` writes to ``figures/``; if empty,
+            there is no copy.
 
     Raises:
-        InputError: the bytes are neither, or the name leads into another directory.
+        InputError: the bytes are neither PNG nor SVG, or the name leads into another directory.
     """
 
     data: bytes
@@ -90,13 +90,13 @@ class Picture:
     name: str = ""
 
     def __post_init__(self) -> None:
-        _ = self.size_px  # refused here, and not halfway through a report
+        _ = self.size_px  # raises for a damaged picture
         if self.name and not PLAIN_NAME.fullmatch(self.name):
             raise InputError(f"expected a plain name of a picture, got {self.name!r:.60}")
 
     @property
     def media_type(self) -> str:
-        """The picture's type, told from its first bytes."""
+        """Media type, by the first bytes."""
         if self.data.startswith(_PNG_SIGNATURE):
             return "image/png"
         start = self.data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -106,19 +106,19 @@ class Picture:
 
     @property
     def suffix(self) -> str:
-        """The ending of its file's name."""
+        """Ending of the file's name."""
         return ".png" if self.media_type == "image/png" else ".svg"
 
     @property
     def uri(self) -> str:
-        """The whole picture as a ``data:`` address."""
+        """The picture as a ``data:`` address."""
         return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
 
     @property
     def size_px(self) -> tuple[int, int] | None:
-        """Width and height in CSS pixels of a PNG, by the resolution it states; of an SVG none.
+        """Width and height of a PNG in CSS pixels, by the resolution in the file; None for an SVG.
 
-        A PNG that states none, such as a bare sheet of images, has a CSS pixel for each of its own.
+        Without a resolution, a pixel of the PNG is a CSS pixel.
         """
         if self.media_type != "image/png":
             return None
@@ -135,13 +135,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: a title, then its text, its pictures and its tables, in this order.
+    """A section of a report: title, text, pictures and tables, in this order.
 
     Attributes:
-        title: the heading.
-        text: plain paragraphs, an empty line between two.
-        pictures: shown below the text, two side by side where both are narrow.
-        tables: shown below the pictures.
+        title: heading.
+        text: plain paragraphs, separated by empty lines.
+        pictures: pictures below the text, two side by side where both are narrow.
+        tables: tables below the pictures.
     """
 
     title: str
@@ -151,7 +151,7 @@ class Section:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The text, cut at its empty lines."""
+        """The paragraphs of the text."""
         return [part.strip() for part in re.split(r"\n\s*\n", self.text) if part.strip()]
 
 
@@ -166,14 +166,14 @@ def render_report(
     """Renders a report as one self-contained HTML page.
 
     Args:
-        title: the page's heading.
-        lead: one or two sentences below it: what was done, and what came out.
-        facts: key figures, shown large: a label ("test accuracy") to a value ("97.8 ± 0.2 %").
-        sections: the report's parts, in order.
-        footer: how to get the same again: "command", "versions", "device", "key" and their values.
+        title: heading of the page.
+        lead: one or two sentences below it: what was done, and the result.
+        facts: key figures, shown large: values ("97.8 ± 0.2 %") by labels ("test accuracy").
+        sections: sections, in order.
+        footer: what is needed to repeat it: values of "command", "versions", "device", "key".
 
     Returns:
-        The page. Equal input gives an equal page; it holds no date.
+        The page. Equal input gives an equal page: it holds no date.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("experiments.pages"),
@@ -201,15 +201,15 @@ def write_report(
     sections: Sequence[Section],
     footer: Mapping[str, str],
 ) -> None:
-    """Writes the page of `render_report` to ``path``, and its named pictures to ``figures/``.
+    """Writes the page of `render_report`, and its named pictures to ``figures/`` beside it.
 
     Args:
-        path: the file to make or replace; its folder exists.
-        title: see `render_report`, as for all that follow.
-        lead: ditto.
-        facts: ditto.
-        sections: ditto.
-        footer: ditto.
+        path: file to write or replace; its folder exists.
+        title: heading of the page.
+        lead: one or two sentences below it.
+        facts: key figures by their labels.
+        sections: sections, in order.
+        footer: what is needed to repeat it.
     """
     page = render_report(title=title, lead=lead, facts=facts, sections=sections, footer=footer)
     for picture in (picture for section in sections for picture in section.pictures):
@@ -217,15 +217,15 @@ def write_report(
             figures = path.parent / "figures"
             figures.mkdir(exist_ok=True)
             atomic_write(figures / f"{picture.name}{picture.suffix}", picture.data)
-    # A folder's name that isn't UTF-8 reaches us with surrogates, which UTF-8 refuses.
+    # The name of a folder may hold surrogates, which cannot be written as UTF-8.
     atomic_write(path, page.encode("utf-8", "xmlcharrefreplace"))
 
 
 def provenance(result: dict[str, Any]) -> dict[str, str]:
-    """A report's footer: what it was made with.
+    """The footer of a report: command, device, versions and key.
 
     Args:
-        result: with the fields of `train.storage.runs.environment`, and the key.
+        result: a result with the fields of `train.storage.runs.environment`, and the key.
     """
     return {
         "command": result["command"],

@@ -1,4 +1,4 @@
-"""Words and commands of any origin in Markdown, where they stay words and commands."""
+"""Escapes text and commands from any source for Markdown."""
 
 import re
 
@@ -6,7 +6,7 @@ _SPECIAL = re.compile(r"[\\|<&]")
 
 
 def as_words(text: str) -> str:
-    """Text that Markdown shows as it is: one line, no column of a table, no tag of HTML.
+    """Escapes text so that Markdown shows it as it is: on one line, without columns and tags.
 
     Args:
         text: a name, a cell or a sentence.
@@ -20,7 +20,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def as_code(text: str) -> str:
-    """A command between as many backticks as it takes to hold its own.
+    """Puts a command between backticks, more of them than it has in a row itself.
 
     Args:
         text: the command.

@@ -1,7 +1,8 @@
-"""Means with their spread."""
+"""Means, standard deviations and differences of means with 95% confidence intervals."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -9,14 +10,8 @@ import scipy.stats
 from imgopt.errors import InputError
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1); the latter is 0 for a single value."""
-    array = np.asarray(values, np.float64)
-    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0
-
-
 class PairedDifference(NamedTuple):
-    """Differences of pairs: mean, sample standard deviation, n, and the mean's 95% interval."""
+    """Differences within pairs: mean, sample standard deviation, n, and the mean's 95% interval."""
 
     mean: float
     standard_deviation: float
@@ -25,39 +20,73 @@ class PairedDifference(NamedTuple):
     high: float
 
 
+class WelchDifference(NamedTuple):
+    """Difference of two means with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (n - 1); the deviation of a single value is 0."""
+    array = np.asarray(values, np.float64)
+    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0
+
+
 def mean_words(values: Sequence[float]) -> str:
-    """Such as "61.70 ± 0.41": mean and standard deviation, which a single value has none of."""
+    """Mean and standard deviation as text, such as "61.70 ± 0.41"; of one value the mean alone."""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.2f} ± {deviation:.2f}" if len(values) > 1 else f"{mean:.2f}"
 
 
-def difference_words(difference: PairedDifference | None, *, factor: float = 1.0) -> str:
-    """Such as "+1.20 ± 0.31 [+0.43, +1.97]"; a dash where there is none.
-
-    Args:
-        difference: of pairs.
-        factor: on all its numbers, such as 100 for points of a percentage.
-    """
+def difference_words(difference: PairedDifference | None) -> str:
+    """A difference as text, such as "+1.20 ± 0.31 [+0.43, +1.97]"; a dash for None."""
     if difference is None:
         return "–"
     mean, deviation, _, low, high = difference
-    numbers = (factor * number for number in (mean, deviation, low, high))
-    return "{:+.2f} ± {:.2f} [{:+.2f}, {:+.2f}]".format(*numbers)
+    return f"{mean:+.2f} ± {deviation:.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
-    """The differences of pairs, such as two trainings from one seed, with Student's interval.
+    """Differences within pairs, such as two trainings with one seed, with Student's interval.
 
     Args:
-        values: at least 2.
-        baseline: as many.
+        values: at least 2 values.
+        baseline: the other value of each pair.
 
     Raises:
-        InputError: the two are not of one length, or are too short.
+        InputError: the numbers of values differ, or there are fewer than 2.
     """
     count = len(values)
     if count != len(baseline) or count < 2:
         raise InputError(f"expected 2 pairs or more, got {count} values and {len(baseline)}")
     mean, deviation = mean_and_deviation(np.subtract(values, baseline).tolist())
-    half = float(scipy.stats.t.ppf(0.975, count - 1)) * deviation / count**0.5
-    return PairedDifference(mean, deviation, count, mean - half, mean + half)
+    low, high = _interval(lambda: scipy.stats.ttest_rel(values, baseline))
+    return PairedDifference(mean, deviation, count, low, high)
+
+
+def welch_difference(values: Sequence[float], baseline: Sequence[float]) -> WelchDifference:
+    """Difference of the means of two independent samples, with Welch's interval.
+
+    Args:
+        values: at least 2 values.
+        baseline: at least 2 values, with any standard deviation.
+
+    Raises:
+        InputError: there are fewer values.
+    """
+    if min(len(values), len(baseline)) < 2:
+        raise InputError(f"expected 2 values or more of each, got {len(values)}, {len(baseline)}")
+    difference = mean_and_deviation(values)[0] - mean_and_deviation(baseline)[0]
+    low, high = _interval(lambda: scipy.stats.ttest_ind(values, baseline, equal_var=False))
+    return WelchDifference(difference, low, high)
+
+
+def _interval(test: Callable[[], Any]) -> tuple[float, float]:
+    """Confidence interval of a test of SciPy's; an empty one where all values are equal."""
+    with warnings.catch_warnings():
+        # SciPy doubts its digits where values are equal; the interval is right all the same.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = test().confidence_interval(0.95)
+    return float(low), float(high)

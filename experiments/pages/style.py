@@ -1,8 +1,8 @@
-"""What all pictures share: colours, type, sizes, and the way to a file's bytes.
+"""The style of all pictures: colours, fonts, sizes, and how a figure becomes a file.
 
-The same input gives the same bytes: no date, a fixed salt for the identifiers in an SVG,
-matplotlib's own fonts, and none of the user's matplotlib settings. pyplot, which keeps figures in a
-global list, is not used.
+The same input gives the same bytes: files hold no date, identifiers in an SVG have a fixed salt,
+fonts are matplotlib's own, and the user's matplotlib settings are ignored. pyplot is not used,
+since it keeps figures in a global list.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ from imgopt.errors import InputError
 BLUE = "#0072B2"
 PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 SHADES = ("#FFFFFF", "#9CC7E4", BLUE, "#003B5C")  # of shares, from 0 to 1
-DASHES = ("-", "--", "-.", ":")  # the second sign, for a print in black and white
+DASHES = ("-", "--", "-.", ":")  # tell lines apart in black and white too
 INK, SOFT_INK, RULE, PALE = "#1F2933", "#5B6773", "#C9D1D9", "#D5DCE4"
 CSS_PX_PER_INCH = 96
-Px = int | float  # a length in CSS pixels; a checker at run time takes no int for a float
+Px = int | float  # a length in CSS pixels; run-time checks do not accept an int as float
 DEVICE_SCALE = 2  # device pixels of a PNG for each CSS pixel
 SHEET_WIDTH_PX = 920  # fits a README and a report without being shrunk
-MAX_IMAGE_PX = 160  # few images are not blown up beyond this
+MAX_IMAGE_PX = 160  # largest width of an image on a sheet
 MAX_CLASS_CHARACTERS, MAX_NAME_CHARACTERS, MAX_LEGEND_CHARACTERS = 12, 22, 36
 
 _STYLE: dict[str, Any] = {
@@ -61,15 +61,15 @@ _STYLE: dict[str, Any] = {
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Holds the project's style, on matplotlib's defaults, while a figure is made and drawn."""
+    """Applies the project's style to matplotlib's defaults while a figure is made and drawn."""
     with matplotlib.style.context(_STYLE, after_reset=True), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; that is no reason to stop.
+        # Letters that the font does not have are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def make_figure(width_px: Px, height_px: Px, layout: Any = "constrained") -> Figure:
-    """A figure of so many CSS pixels, ready to be drawn."""
+    """Makes an empty figure of a size in CSS pixels."""
     size_inches = (width_px / CSS_PX_PER_INCH, height_px / CSS_PX_PER_INCH)
     figure = Figure(figsize=size_inches, layout=layout)
     FigureCanvasAgg(figure)
@@ -92,25 +92,25 @@ def png(figure: Figure) -> bytes:
 
 
 def short(name: str, limit: int = MAX_NAME_CHARACTERS) -> str:
-    """A name on one line, of printable characters only, shortened to the limit."""
+    """Returns a name on one line, with printable characters only, shortened to the limit."""
     clean = "".join(c if c.isprintable() else " " for c in name).strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
 def legend_label(name: str) -> str:
-    """A short name that matplotlib doesn't leave out, as it does the empty and those with a "_"."""
+    """Returns a short name for a legend: matplotlib leaves out empty ones and those with "_"."""
     label = short(name, MAX_LEGEND_CHARACTERS)
     return f" {label}" if label[:1] in ("", "_") else label
 
 
 def expect(condition: bool, expected: str, received: object) -> None:
-    """Raises InputError with what was expected and what came, unless the condition holds."""
+    """Raises InputError with what was expected and received, unless the condition holds."""
     if not condition:
         raise InputError(f"expected {expected}; received {received}")
 
 
 def expect_images(name: str, images: np.ndarray, shape: tuple[int, ...] | None = None) -> None:
-    """Refuses what is no uint8 batch of grey or colour images, or has another shape than asked."""
+    """Raises InputError unless images are a uint8 batch, grey or in colour, of the given shape."""
     received = f"{images.dtype} {images.shape}"
     is_batch = images.ndim == 4 and images.shape[-1] in (1, 3) and images.size > 0
     is_batch = is_batch and images.dtype == np.uint8
@@ -119,7 +119,7 @@ def expect_images(name: str, images: np.ndarray, shape: tuple[int, ...] | None =
 
 
 def expect_lines(name: str, lines: Mapping[str, Any]) -> None:
-    """Refuses no lines at all, and a line without a number."""
+    """Raises InputError unless there is a line, and every line has a number."""
     expect(bool(lines), f"{name} with at least one entry", "none")
     for key, values in lines.items():
         expected = f"{name}[{key!r}] as a line of one number or more"
@@ -128,40 +128,40 @@ def expect_lines(name: str, lines: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A figure on which things are placed in CSS pixels, counted from the top left corner."""
+    """A figure with places in CSS pixels, counted from the top left corner."""
 
     figure: Figure
     width_px: Px
     height_px: Px
 
     def axes(self, left: Px, top: Px, width: Px, height: Px) -> Axes:
-        """New axes in a box."""
+        """Adds axes in a box."""
         bottom = 1 - (top + height) / self.height_px
         box = (left / self.width_px, bottom, width / self.width_px, height / self.height_px)
         return self.figure.add_axes(box)
 
     def image(self, image: np.ndarray, left: Px, top: Px, size: tuple[Px, Px]) -> None:
-        """Draws an image, enlarged to the size."""
+        """Draws an image in a box of a size."""
         axes = self.axes(left, top, *size)
         colours = np.broadcast_to(image, (*image.shape[:2], 3))  # grey too
         axes.imshow(colours, aspect="auto", interpolation="nearest")
         axes.set_axis_off()
 
     def text(self, x: Px, y: Px, words: str, ha: str = "right", **style: Any) -> None:
-        """Writes words, centred vertically about y."""
+        """Writes words, vertically centred on y."""
         x, y = x / self.width_px, 1 - y / self.height_px
         self.figure.text(x, y, words, ha=ha, va="center", **style)
 
 
 def make_sheet(width_px: Px, height_px: Px) -> Sheet:
-    """An empty sheet."""
+    """Makes an empty sheet."""
     return Sheet(make_figure(width_px, height_px, "none"), width_px, height_px)
 
 
 def image_box(shape: tuple[int, ...], room_px: Px) -> tuple[Px, Px]:
-    """Width and height in CSS pixels of the largest whole magnification that fits the room.
+    """Width and height in CSS pixels of the largest whole magnification that fits into the room.
 
-    An image wider than the room is shrunk to it; only then are its pixels no longer whole.
+    An image that is wider than the room is shrunk, so that its pixels are no longer whole.
     """
     room_px = min(room_px, MAX_IMAGE_PX)
     magnification = (room_px * DEVICE_SCALE) // shape[1] / DEVICE_SCALE or room_px / shape[1]

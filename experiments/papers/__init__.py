@@ -1,5 +1,5 @@
-"""Both papers' tables and figures, as experiments that anyone can rerun.
+"""The tables and figures of both papers, as experiments that anyone can repeat.
 
-An experiment is a plan of pieces (`plan`), made one after the other by the ordinary commands
-(`making`), and a table or figures of what came out (`experiment` and a module for each).
+Each experiment has a module of its own: its settings, its plan and the words of its pages. `engine`
+makes the pieces of a plan by the ordinary commands, and writes results and pages.
 """

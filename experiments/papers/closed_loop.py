@@ -1,77 +1,66 @@
 """The command `elicit experiment closed-loop`: do a GAN's images help (B, 3.3 and 4)?
 
-Images are drawn from a GAN and sorted by a classifier trained on the same few real ones; then
-classifiers are trained on the real images alone, and with each of the new sets beside them. Every
-training takes the same number of optimiser steps, so that no arm wins by training longer, and the
-trainings of all arms begin from the same seeds, so that they can be compared in pairs. Beyond the
-paper there is a control: as many images of the GAN as the others have, but not sorted.
+A classifier trained on a few real images sorts images of a GAN that was trained on the same ones.
+Then classifiers are trained on the real images alone, and on the real images with each of the new
+sets added. Every training has the same number of optimiser steps, so that no arm wins by training
+longer, and all arms have the same seeds, so that they can be compared in pairs. There is a control
+that the paper does not have: as many images of the GAN as in the other sets, but not sorted.
 
-Each part is the ordinary command on a directory of its own, so an interrupted experiment goes on
-where it stopped.
+Data set, GAN and, optionally, the sorting classifier are the user's: results depend on their
+content, and not on where they lie.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import jax
+from typing import Any, Literal, NamedTuple, cast
 
 from experiments.classifier.source import ClassifierSource, check_fits, find_classifier
-from experiments.classifier.train import ClassifierTrainConfig, train_classifier
-from experiments.data.augment import AugmentConfig, augment
-from experiments.gan.sample import GanSampleConfig, sample_gan
-from experiments.gan.select_report import SELECTION_FILE
-from experiments.pages.statistics import mean_and_deviation, paired_difference
-from experiments.papers.closed_loop_report import (
-    BASELINES,
+from experiments.classifier.train import ClassifierTrainConfig
+from experiments.data.augment import AugmentConfig
+from experiments.gan.sample import GanSampleConfig
+from experiments.gan.train import GanTrainConfig
+from experiments.papers.closed_loop_pages import (
+    SELECTOR,
     UNSORTED,
-    markdown_table,
-    print_table,
-    write_loop_report,
+    describe_sets,
+    draw_sheets,
+    write_loop_pages,
 )
+from experiments.papers.engine.experiment import Experiment, ExperimentConfig, ExperimentResult
+from experiments.papers.engine.plan import Arm, Build, Input, Plan, Row
+from experiments.papers.engine.results import machine_identity, training_record
+from experiments.papers.engine.run import run_plan
+from gans.dcgan import DcganConfig
 from gans.sampling import Gan, gan_digest, load_gan
 from imgopt.errors import InputError
 from train.augmentation import check_crop
 from train.classifier_training import TrainConfig
 from train.data.combine import check_alike
-from train.data.load import ImageData, data_digest, list_splits, load_images
+from train.data.load import ImageData, data_digest, load_images
 from train.models.networks import NetworkName, check_image_shape
-from train.storage.files import atomic_write
-from train.storage.runs import (
-    CONFIG_FILE,
-    as_json,
-    check_key,
-    environment,
-    open_run,
-    read_result,
-    write_result,
-)
-from train.storage.strict_json import read_sealed
+from train.storage.runs import as_json
 
-Kind = Literal["tp", "fp"]
-KINDS: tuple[Kind, ...] = ("tp", "fp")
-"""Of sorted images; also their sets' directories."""
-
-SELECTOR = "selector"
-TABLE_FILE = "table.md"
-
-ARMS: dict[str, tuple[str, ...]] = {
-    "real": (),
-    "real + geometric": ("geometric",),
-    "real + TP": ("tp",),
-    "real + FP": ("fp",),
-    "real + random": (UNSORTED,),
-    "real + TP + geometric": ("tp", "geometric"),
+SETS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "real": ("real", ()),
+    "geometric": ("real + geometric", ("geometric",)),
+    "tp": ("real + TP", ("tp",)),
+    "fp": ("real + FP", ("fp",)),
+    UNSORTED: ("real + random", (UNSORTED,)),
+    "tp-geometric": ("real + TP + geometric", ("tp", "geometric")),
 }
-"""What is trained on, and the sets beside the real images, by their directories' names."""
+"""Rows of the table by slug: name, and pieces that are added to the real images."""
 
 STEPS = 2_000
-"""Of every training: 51 epochs of paper B's 5,000 images, which does not say how long it trains."""
+"""Steps of every training: 51 epochs of paper B's 5,000 images. The paper gives no number."""
+
+SETTINGS = ("per_class", "seeds", "model", "width", "max_tries_per_class", "crop_px", "train")
+"""Options that the results depend on, beside the key."""
 
 
 @dataclass(frozen=True)
 class SameStepsConfig(TrainConfig):
-    """How every classifier is trained, by the same number of steps whatever its set."""
+    """Training of every classifier, with the same number of steps for every set."""
 
     steps: int = STEPS
     """Updates of every training; the last epoch is cut short."""
@@ -80,38 +69,35 @@ class SameStepsConfig(TrainConfig):
     of 18 trainings never left chance."""
 
 
-@dataclass(frozen=True)
-class ClosedLoopConfig:
+@dataclass(frozen=True, kw_only=True)
+class ClosedLoopConfig(ExperimentConfig):
     """Trains with and without a GAN's images, sorted and unsorted, and compares."""
 
     data: str
-    """The directory of the real data set, or "digits"; its split test is what is measured on."""
+    """Directory of the real data set, or "digits"; its split test is what is measured on."""
     gan: str
     """A run of `elicit gan train` on its split train."""
-    out: Path
-    """The directory of the results; selector, image sets and trainings go into it too."""
     per_class: int = 500
     """Images of each class in each generated set; the default is paper B's."""
     seeds: int = 3
-    """Trainings of each kind, at least 2 for a standard deviation; the keys after --key."""
+    """Trainings of each kind, at least 2 for a standard deviation; they have the keys after
+    --key."""
     model: NetworkName = "kono-cnn"
-    """Architecture of all classifiers: kono-cnn is paper B's."""
+    """Architecture of all classifiers; kono-cnn is paper B's."""
     width: float = 1.0
     """Factor on all its channel counts."""
     selector: str | None = None
     """A run of `elicit classifier train`, or a callable as package.module:name, that sorts the
-    images; by default one is trained like the others, on the real images alone."""
+    images. By default a classifier is trained like the others, on the real images alone."""
     max_tries_per_class: int | None = None
-    """Images tried of each class at most; 20 for each one wanted by default."""
+    """Most images to try for each class; 20 for each image wanted by default."""
     crop_px: int = 24
-    """Side of the square that geometric augmentation cuts out; paper B's is 24 of 32."""
-    key: int = 0
-    """Seed of everything random."""
+    """Side of the square that geometric augmentation cuts out, in pixels; paper B cuts 24 of 32."""
     train: SameStepsConfig = field(default_factory=SameStepsConfig)
 
     def __post_init__(self) -> None:
-        """Raises InputError for what can be told from the options alone."""
-        check_key(self.key + self.seeds)  # the trainings' seeds follow it
+        """Raises InputError for what the options alone show to be wrong."""
+        super().__post_init__()
         if self.seeds < 2:
             raise InputError(f"seeds must be at least 2, got {self.seeds}")
         if self.train.loss != "cross-entropy":
@@ -121,79 +107,48 @@ class ClosedLoopConfig:
             )
         if self.train.epochs != TrainConfig.epochs:
             raise InputError(
-                "all arms train for the same number of steps, and an epoch's length differs from "
-                "arm to arm; give --steps and not --epochs"
+                "all arms train for the same number of steps, and the length of an epoch differs "
+                "between them; give --steps and not --epochs"
             )
-        _ = self.real_training, self.sampling("tp")
+        # Raises InputError for a key or a number out of range.
+        _training(self, (), self.key + self.seeds)(Path, Path())
+        _sampling(self, "tp")(Path, Path())
         if self.max_tries_per_class is not None and self.max_tries_per_class < self.per_class:
             raise InputError(
                 f"max_tries_per_class must be at least per_class, which is {self.per_class}, got "
                 f"{self.max_tries_per_class}"
             )
 
-    @property
-    def real_training(self) -> ClassifierTrainConfig:
-        """The training on the real images alone by --key, which makes the selector."""
-        return ClassifierTrainConfig(
-            dataset=self.data,
-            out=self.out / SELECTOR,
-            model=self.model,
-            width=self.width,
-            key=self.key,
-            train=self.train,
-        )
 
-    def sampling(self, select: Kind | None) -> GanSampleConfig:
-        """The drawing of images of one kind, or of images that are judged and all kept.
-
-        A class that has none of a kind goes without: a GAN may have learnt it too well for a single
-        false positive.
-        """
-        return GanSampleConfig(
-            gan=self.gan,
-            out=self.out / (select or UNSORTED),
-            per_class=self.per_class,
-            classifier=self.selector or str(self.out / SELECTOR),
-            select=select,
-            max_tries_per_class=self.max_tries_per_class if select else None,
-            skip_dry_classes=select is not None,
-            key=self.key,
-        )
-
-
-def closed_loop(config: ClosedLoopConfig) -> dict[str, Any]:
+def closed_loop(config: ClosedLoopConfig) -> ExperimentResult | None:
     """Runs the command.
 
     Args:
         config: what to compare.
 
     Returns:
-        The content of `result.json`.
+        The results; None after a dry run.
 
     Raises:
         InputError: something does not fit, found before anything is compiled or written; or all
             of the GAN's images are of one kind.
         FloatingPointError: a loss, an image or a classifier's output is not finite.
     """
-    job = _check(config)
-    if result := open_run(config.out, _identity(config, job)):
-        print_table(result)
-        print(f"{config.out} is complete; nothing to do")
-        return result
-    if config.selector is None:
-        train_classifier(config.real_training, label="training the selector")
-    _make_sets(config)
-    result = _result(config, job, _train_arms(config))
-    write_loop_report(config.out, result)
-    atomic_write(config.out / TABLE_FILE, markdown_table(result).encode())
-    write_result(config.out, result, of=(CONFIG_FILE, TABLE_FILE, "report.html"))
-    print_table(result)
-    print(config.out / "report.html")
-    return result
+    loaded = _load(config)
+    return run_plan(
+        CLOSED_LOOP, config, make_plan(config, loaded), lambda: _identity(config, loaded)
+    )
 
 
-class _Job(NamedTuple):
-    """A checked job: everything in memory, nothing computed or written yet."""
+class _Loaded(NamedTuple):
+    """What the user named, loaded and checked.
+
+    Attributes:
+        real: real training images.
+        test: test images.
+        gan: the GAN.
+        selector: the given classifier that sorts; None if one is trained.
+    """
 
     real: ImageData
     test: ImageData
@@ -201,7 +156,7 @@ class _Job(NamedTuple):
     selector: ClassifierSource | None
 
 
-def _check(config: ClosedLoopConfig) -> _Job:
+def _load(config: ClosedLoopConfig) -> _Loaded:
     real, test = (load_images(config.data, split) for split in ("train", "test"))
     check_alike(real, {"the test set": test})
     image_shape = real.images.shape[1:]
@@ -223,97 +178,122 @@ def _check(config: ClosedLoopConfig) -> _Job:
     if config.selector is not None:
         selector = find_classifier(config.selector, precision="float32")
         check_fits(selector, real)
-    return _Job(real, test, gan, selector)
+        if config.dry_run and selector.spec is None:
+            raise InputError(
+                f"--dry-run cannot tell the costs of the callable {config.selector}; give a run of "
+                "elicit classifier train, or leave out --selector"
+            )
+    return _Loaded(real, test, gan, selector)
 
 
-def _identity(config: ClosedLoopConfig, job: _Job) -> dict[str, Any]:
-    """What the result depends on, data, GAN and selector by digest rather than by place."""
+def _identity(config: ClosedLoopConfig, loaded: _Loaded) -> dict[str, Any]:
+    """Everything that the results depend on; data, GAN and selector by digest, not by place."""
     options = as_json(config)
-    for name in ("data", "gan", "out", "selector"):
-        del options[name]
     return {
-        **options,
-        "dataset": {
+        "experiment": CLOSED_LOOP.name,
+        "settings": {name: options[name] for name in SETTINGS},
+        "data": {
             "name": Path(config.data).name,
-            "train_sha256": data_digest(job.real),
-            "test_sha256": data_digest(job.test),
+            "sha256": {"train": data_digest(loaded.real), "test": data_digest(loaded.test)},
         },
-        "gan_sha256": gan_digest(job.gan),
-        "selector": job.selector.identity if job.selector else None,
-        "device_kind": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
-    }
-
-
-def _make_sets(config: ClosedLoopConfig) -> None:
-    """Makes the geometric set, the control, true positives and false positives."""
-    augment(
-        AugmentConfig(
-            data=config.data,
-            out=config.out / "geometric",
-            crop_px=config.crop_px,
-            key=config.key,
-        )
-    )
-    sample_gan(config.sampling(None))
-    for kind in KINDS:
-        sample_gan(config.sampling(kind))
-
-
-def _train_arms(config: ClosedLoopConfig) -> dict[str, list[Path]]:
-    """Trains every arm from every seed; returns the runs of each arm."""
-    runs: dict[str, list[Path]] = {name: [] for name in ARMS}
-    for seed in range(config.key + 1, config.key + 1 + config.seeds):
-        for name, sets in ARMS.items():
-            out = config.out / f"{name.lower().replace(' + ', '-')}-{seed}"
-            extra = tuple(config.out / directory for directory in sets)
-            training = replace(config.real_training, out=out, extra=extra, key=seed)
-            train_classifier(training, label=f"{name}, seed {seed}")
-            runs[name].append(out)
-    return runs
-
-
-def _result(config: ClosedLoopConfig, job: _Job, runs: dict[str, list[Path]]) -> dict[str, Any]:
-    accuracies = {
-        name: [read_result(run)["test_accuracy"] for run in own] for name, own in runs.items()
-    }
-    trained = job.selector is None
-    return {
-        "arms": [
-            {
-                "name": name,
-                "images": len(job.real.labels) + sum(_count(config.out / s) for s in sets),
-                "runs": [run.name for run in runs[name]],
-                **_statistics(accuracies, name),
-            }
-            for name, sets in ARMS.items()
-        ],
-        "steps": config.train.steps,
-        "test_images": len(job.test.labels),
-        "selection": {
-            name: read_sealed(config.out / name / SELECTION_FILE) for name in (UNSORTED, *KINDS)
-        },
-        "selector": read_result(config.out / SELECTOR) if trained else None,
-        "gan_sha256": gan_digest(job.gan),
+        "gan_sha256": gan_digest(loaded.gan),
+        "given_selector": loaded.selector.identity if loaded.selector else None,
         "key": config.key,
-        **environment(),
+        **machine_identity(),
     }
 
 
-def _count(directory: Path) -> int:
-    return list_splits(directory)["train"]
+def make_plan(config: ClosedLoopConfig, loaded: _Loaded) -> Plan:
+    """Makes the plan: the sets that are added, and a training for every row and seed.
 
-
-def _statistics(accuracies: dict[str, list[float]], name: str) -> dict[str, Any]:
-    """An arm's accuracies, their mean and spread, and its differences to the baselines."""
-    mean, deviation = mean_and_deviation(accuracies[name])
-    return {
-        "accuracies": accuracies[name],
-        "mean": mean,
-        "standard_deviation": deviation,
-        "differences": {
-            baseline: paired_difference(accuracies[name], accuracies[baseline])._asdict()
-            for baseline in BASELINES
-            if baseline != name
-        },
+    Args:
+        config: what to compare.
+        loaded: what the user named.
+    """
+    builds: dict[str, Build] = {
+        "geometric": lambda at, out: AugmentConfig(
+            data=str(at("data")), out=out, crop_px=config.crop_px, key=config.key
+        ),
+        UNSORTED: _sampling(config, None),
+        "tp": _sampling(config, "tp"),
+        "fp": _sampling(config, "fp"),
     }
+    if loaded.selector is None:
+        builds = {SELECTOR: _training(config, (), config.key), **builds}
+    arms = []
+    for seed in range(config.key + 1, config.key + 1 + config.seeds):
+        for slug, (_, sets) in SETS.items():
+            name = f"{slug}-seed-{seed}"
+            builds[name] = _training(config, sets, seed)
+            arms.append(Arm(slug, seed, "steps", name))
+    rows = tuple(Row(slug, name) for slug, (name, _) in SETS.items())
+    return Plan(rows, tuple(arms), builds, dict(_inputs(config, loaded)))
+
+
+def _training(config: ClosedLoopConfig, sets: tuple[str, ...], key: int) -> Build:
+    """Training on the real images and the sets that are added to them."""
+    return lambda at, out: ClassifierTrainConfig(
+        dataset=str(at("data")),
+        out=out,
+        model=config.model,
+        width=config.width,
+        extra=tuple(at(name) for name in sets),
+        key=key,
+        train=config.train,
+    )
+
+
+def _sampling(config: ClosedLoopConfig, select: Literal["tp", "fp"] | None) -> Build:
+    """Images of the GAN of one kind; or, for None, all images, with the selector's predictions.
+
+    Classes without any image of the kind are left out: a GAN may have learnt a class so well that
+    it has no false positives.
+    """
+    return lambda at, out: GanSampleConfig(
+        gan=str(at("gan")),
+        out=out,
+        per_class=config.per_class,
+        classifier=str(at(SELECTOR)),
+        select=select,
+        max_tries_per_class=config.max_tries_per_class if select else None,
+        skip_dry_classes=select is not None,
+        key=config.key,
+    )
+
+
+def _inputs(config: ClosedLoopConfig, loaded: _Loaded) -> Iterator[tuple[str, Input]]:
+    """Data, GAN and selector, each with the options that tell the size of its networks."""
+    yield "data", Input(config.data, data_digest(loaded.real))
+    yield "gan", Input(config.gan, gan_digest(loaded.gan), _gan_config(config, loaded.gan))
+    if loaded.selector is not None:
+        digest, spec = loaded.selector.sha256, loaded.selector.spec
+        place = str(config.selector)
+        made = spec and ClassifierTrainConfig(
+            dataset=config.data,
+            out=Path(place),
+            model=cast(NetworkName, spec.network),
+            width=spec.width,
+            train=config.train,
+        )
+        yield SELECTOR, Input(place, digest or loaded.selector.name, made)
+
+
+def _gan_config(config: ClosedLoopConfig, gan: Gan) -> GanTrainConfig:
+    sizes = gan.spec.config
+    options = GanTrainConfig(
+        config.data, Path(config.gan), gan.spec.model, width=sizes.width, batch_size=1
+    )
+    if isinstance(sizes, DcganConfig):
+        return replace(options, per_class=gan.spec.is_per_class)
+    return replace(options, cut_points=sizes.cut_points, encoder_width=sizes.encoder_width)
+
+
+CLOSED_LOOP = Experiment(
+    name="closed-loop",
+    about="paper B's comparison: classifiers trained with and without a GAN's images, sorted or "
+    "not",
+    record=training_record,
+    describe=describe_sets,
+    draw=draw_sheets,
+    write_pages=write_loop_pages,
+)

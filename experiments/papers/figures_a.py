@@ -1,10 +1,10 @@
 """The command `elicit experiment figures-a`: paper A's figures 1 and 3 to 5.
 
-The paper shows what SGD, momentum SGD and momentum SGD with a low-pass filter make of a few images
-(figures 3 to 5) and judges by eye: little noise, noise, rainbows. Here the same rules run on the
-same test images with the same targets, from the teacher of table-a, and the eye's judgements get
-numbers: noise is high-frequency energy, rainbows are a rise in saturation. Figure 1, what was asked
-for and what the classifier says, is drawn for each rule.
+The paper shows a few images made with SGD, momentum SGD and momentum SGD with a low-pass filter
+(figures 3 to 5) and describes what is seen: little noise, noise, rainbows. Here the same rules run
+on the same test images with the same targets and the teacher of table-a, and numbers stand beside
+the pictures: noise is measured as high-frequency energy, rainbows as a rise in saturation. Figure
+1, the targets and the classifier's outputs, is drawn for each rule.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,15 +17,21 @@ import numpy as np
 from experiments.pages.html import Section, Table
 from experiments.pages.image_sheets import rules_grid
 from experiments.papers.engine.experiment import (
-    Experiment,
-    ExperimentConfig,
+    ExperimentResult,
+    PresetConfig,
+    PresetExperiment,
     PresetName,
     Source,
-    run_experiment,
 )
-from experiments.papers.engine.pages import row_arms, save_sheet, saved_sheet, write_pages
 from experiments.papers.engine.plan import Arm, At, Build, Piece, Plan, Row
-from experiments.papers.engine.records import synthesis_record
+from experiments.papers.engine.result_pages import (
+    ResultPages,
+    save_sheet,
+    saved_sheet,
+    write_pages,
+)
+from experiments.papers.engine.results import synthesis_record
+from experiments.papers.engine.run import run_preset
 from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
 from experiments.synthesis.command import SynthesizeConfig
@@ -39,8 +45,8 @@ class _Rule(NamedTuple):
     """One of the paper's update rules.
 
     Attributes:
-        name: in tables and pictures.
-        config: with the paper's numbers.
+        name: name in tables and pictures.
+        config: options of the rule, with the paper's numbers.
     """
 
     name: str
@@ -57,7 +63,7 @@ RULES = {
         "momentum, low-pass 10", RuleConfig(rule="momentum", filter="low-pass", radius=10.0)
     ),
 }
-"""Figures 3, 4 (both readings of eqs. 7 and 8) and 5, a row and a piece each."""
+"""Rules of figures 3, 4 (eqs. 7 and 8 read in two ways) and 5; each is a row and a piece."""
 
 COLUMNS = {
     "kl_mean": ("mean KL, nats", "{:.4f}"),
@@ -69,7 +75,7 @@ COLUMNS = {
     "saturation": ("saturation", "{:.4f}"),
     "saturation_shift": ("saturation shift", "{:+.4f}"),
 }
-"""Of a record: heading and format."""
+"""Heading and format of each measurement in the table."""
 
 SHOWN_IMAGES = 8
 DIFFERENCE_GAIN = 5.0
@@ -77,20 +83,20 @@ DIFFERENCE_GAIN = 5.0
 
 @dataclass(frozen=True)
 class FiguresASettings(TeacherSettings):
-    """What a preset of figures-a decides; the defaults are the paper's."""
+    """Settings of a preset of figures-a; the defaults are the paper's."""
 
     images: int = 1000
-    """From the beginning of the test split, all made anew by each rule."""
+    """How many of the first test images each rule starts from."""
     steps: int = 100
     """Updates of every image."""
     batch_size: int = 1000
-    """Images of one synthesis batch."""
+    """Images in one batch of the synthesis."""
     precision: Precision = "float32"
-    """Of the classifier's computation in synthesis."""
+    """Precision of the classifier's computation in the synthesis."""
 
 
 def _settings(preset: PresetName, **own: Any) -> FiguresASettings:
-    """Settings with table-a's teacher, which is then trained once where the two share pieces."""
+    """Settings with the teacher of table-a, which is trained once if both share their pieces."""
     names = [field.name for field in fields(TeacherSettings)]
     teacher = {name: getattr(TABLE_A_PRESETS[preset], name) for name in names}
     return FiguresASettings(**teacher, **own)
@@ -104,22 +110,22 @@ PRESETS: dict[PresetName, FiguresASettings] = {
 
 
 @dataclass(frozen=True)
-class FiguresAConfig(ExperimentConfig):
+class FiguresAConfig(PresetConfig):
     """Paper A's figures 1 and 3 to 5: its update rules side by side, with numbers."""
 
 
-def figures_a(config: FiguresAConfig) -> dict[str, Any]:
-    """Runs the command; see `run_experiment` for what it gives and raises."""
-    return run_experiment(FIGURES_A, config)
+def figures_a(config: FiguresAConfig) -> ExperimentResult | None:
+    """Runs the command; see `run_preset` for results and errors."""
+    return run_preset(FIGURES_A, config)
 
 
 def make_plan(settings: FiguresASettings, source: Source, key: int) -> Plan:
-    """The teacher, and a set of images by each rule, which is an arm.
+    """Makes the plan: a teacher, and for each rule a set of images, which is an arm.
 
     Args:
-        settings: what to do.
+        settings: settings of the preset.
         source: the data.
-        key: of the teacher and of the targets, which are the same for all rules.
+        key: key of the teacher and of the targets, which are the same for all rules.
     """
 
     def images(rule: RuleConfig) -> Build:
@@ -148,14 +154,14 @@ def make_plan(settings: FiguresASettings, source: Source, key: int) -> Plan:
 
 
 def _record(directory: Path) -> dict[str, Any]:
-    """A set's measures, and by how much it is the more colourful."""
+    """Measurements of a set, and its rise in saturation."""
     measures = synthesis_record(directory)
     shift = measures["saturation"] - measures["saturation_of_originals"]
     return {**measures, "saturation_shift": shift}
 
 
 def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
-    """Draws the rules side by side (figures 3 to 5), and for each one figure 1."""
+    """Draws the rules side by side (figures 3 to 5), and figure 1 for each rule."""
     sets = _sets(pieces)
     found = {slug: next(_pairs(config)) for slug, config in sets.items()}
     common = set.intersection(*(set(originals.ids) for _, originals in found.values()))
@@ -172,13 +178,13 @@ def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
 
 
 def _sets(pieces: Mapping[str, Piece]) -> dict[str, SynthesizeConfig]:
-    """How the sets among the pieces were made, by their rules' slugs in the paper's order."""
+    """Configurations of the finished sets by the slugs of their rules, in the paper's order."""
     found = {slug: pieces[slug].config for slug in RULES if slug in pieces}
     return {s: config for s, config in found.items() if isinstance(config, SynthesizeConfig)}
 
 
 def _pairs(config: SynthesizeConfig) -> Iterator[Pair]:
-    """A set's images and those that they were made from."""
+    """Images of a set, and the images that they were made from."""
     originals = open_images(config.dataset, config.split, data_dir=config.data_dir)
     rows = range(config.start, len(originals) if config.stop is None else config.stop)
     return pairs_in_parts(open_images(config.out), originals, rows)
@@ -188,68 +194,71 @@ def _pairs_name(slug: str) -> str:
     return f"pairs-{slug}"
 
 
-def _write_pages(out: Path, result: dict[str, Any]) -> None:
-    settings, arms = result["settings"], row_arms(result)
-    write_pages(
-        out,
-        result,
-        file="figures.md",
+def _write_pages(out: Path, result: ExperimentResult) -> None:
+    settings, records = result.settings, result.by_row
+    pages = ResultPages(
+        markdown_file="figures.md",
         title="Update rules side by side",
-        lead="The same images and the same targets, 0.9 for the own class and 0.1 for another one, "
-        "under the update rules of Hirano, Iwamura and Kise (figures 1 and 3 to 5): "
-        f"{settings['steps']} updates each, rate 0.05, decay 5e-4, momentum 0.9. The classifier is "
-        f"{settings['model']} at {settings['width']:g} of its width after "
+        lead="The same images and targets, 0.9 for the own class and 0.1 for another class, with "
+        "each of the update rules of Hirano, Iwamura and Kise (figures 1 and 3 to 5): "
+        f"{settings['steps']} updates, learning rate 0.05, weight decay 5e-4, momentum 0.9. The "
+        f"classifier is {settings['model']} at {settings['width']:g} of its width after "
         f"{settings['train']['epochs']} epochs.",
         facts={
             "test images": f"{settings['images']:,}",
-            **{f"KL, {RULES[slug].name}": f"{arm['kl_mean']:.3f}" for slug, arm in arms.items()},
+            **{
+                f"KL, {RULES[slug].name}": f"{record['kl_mean']:.3f}"
+                for slug, record in records.items()
+            },
         },
-        sections=[_rules_section(out, arms), _pairs_section(out, arms)],
+        sections=[_rules_section(out, records), _pairs_section(out, records)],
     )
+    write_pages(out, result, pages)
 
 
-def _rules_section(out: Path, arms: Mapping[str, dict[str, Any]]) -> Section:
+def _rules_section(out: Path, records: Mapping[str, Mapping[str, Any]]) -> Section:
     return Section(
         title="The rules (figures 3 to 5)",
-        text="The first images of the test split; below each rule's row its differences from the "
-        f"originals, {DIFFERENCE_GAIN:.0f} times amplified.\n\n"
+        text="The first images of the test split. Below the row of each rule are the differences "
+        f"from the originals, {DIFFERENCE_GAIN:.0f} times amplified.\n\n"
         "The numbers are means over all images, measured after rounding to 8 bits. High-frequency "
-        "energy, which noise raises, is the mean square of what lies 10 or more cycles an image "
-        "from DC. Saturation, which rainbows raise, is the mean of max − min over the channels; "
-        "its shift is from the originals'.",
-        pictures=(saved_sheet(out, "rules", "Originals, and a row a rule"),),
-        tables=(Table(*_table(arms)),),
+        "energy, which noise raises, is the mean square of the frequencies of 10 or more cycles "
+        "per image. Saturation, which rainbows raise, is the mean of max − min over the channels; "
+        "its shift is the difference from that of the originals.",
+        pictures=(saved_sheet(out, "rules", "Originals, and one row for each rule"),),
+        tables=(_table(records),),
     )
 
 
-def _pairs_section(out: Path, arms: Mapping[str, dict[str, Any]]) -> Section:
+def _pairs_section(out: Path, records: Mapping[str, Mapping[str, Any]]) -> Section:
     return Section(
         title="Targets and outputs (figure 1)",
-        text="Above the original, below it the synthesised image, and under both what was asked "
-        "for and what the classifier says of the image as saved in 8 bits.",
+        text="From top to bottom: the original, the synthesised image, and the target with the "
+        "classifier's output for the image as saved in 8 bits.",
         pictures=tuple(
             saved_sheet(out, _pairs_name(slug), f"Targets and outputs, {RULES[slug].name}")
-            for slug in arms
+            for slug in records
         ),
     )
 
 
-def _table(arms: Mapping[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells; the first row is the originals, where a measure has a value for them."""
-    first = next(iter(arms.values()))
+def _table(records: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row for each rule, below a row of the originals with the values that they have."""
+    first = next(iter(records.values()))
     originals = [
         form.format(first[f"{field}_of_originals"]) if f"{field}_of_originals" in first else ""
         for field, (_, form) in COLUMNS.items()
     ]
     cells = [["originals", *originals]]
-    for slug, arm in arms.items():
-        values = [form.format(arm[field]) for field, (_, form) in COLUMNS.items()]
+    for slug, record in records.items():
+        values = [form.format(record[field]) for field, (_, form) in COLUMNS.items()]
         cells.append([RULES[slug].name, *values])
-    return ["rule", *(heading for heading, _ in COLUMNS.values())], cells
+    return Table(["rule", *(heading for heading, _ in COLUMNS.values())], cells)
 
 
-FIGURES_A = Experiment(
+FIGURES_A = PresetExperiment(
     name="figures-a",
+    about="paper A's figures 1 and 3 to 5: its update rules side by side, with numbers",
     presets=PRESETS,
     source=teacher_source,
     plan=make_plan,

@@ -1,32 +1,33 @@
-"""The experiments by name; each one's module is imported when it is asked for."""
+"""Finds experiments by name, and reads their results."""
 
 import contextlib
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from experiments.papers.engine.experiment import Experiment
+from experiments.papers.engine.experiment import Experiment, ExperimentResult
+from experiments.papers.engine.results import parse_result
 from imgopt.errors import InputError
 from train.storage.runs import RESULT_FILE, read_result
 
 _PLACES = {
     "table-a": ("experiments.papers.table_a", "TABLE_A"),
-    "figures-a": ("experiments.papers.figures_a", "FIGURES_A"),
     "table-b": ("experiments.papers.table_b", "TABLE_B"),
+    "figures-a": ("experiments.papers.figures_a", "FIGURES_A"),
     "figures-b": ("experiments.papers.figures_b", "FIGURES_B"),
+    "closed-loop": ("experiments.papers.closed_loop", "CLOSED_LOOP"),
 }
-"""Module and name of each experiment."""
+"""Module and constant of each experiment; a module is imported when it is needed."""
 
 NAMES = tuple(_PLACES)
-"""Of the experiments."""
+"""Names of all experiments."""
 
 
 def find_experiment(name: str) -> Experiment:
-    """Gives an experiment by its name.
+    """Returns the experiment of a name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no experiment of that name.
     """
     if name not in NAMES:
         raise InputError(f"expected an experiment among {', '.join(_PLACES)}, got {name!r}")
@@ -34,14 +35,14 @@ def find_experiment(name: str) -> Experiment:
     return getattr(importlib.import_module(module), constant)
 
 
-def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
-    """Reads an experiment's results.
+def read_results(directory: Path) -> tuple[Experiment, ExperimentResult]:
+    """Reads the results of an experiment.
 
     Args:
-        directory: that `elicit experiment` wrote to.
+        directory: a directory that `elicit experiment` wrote to.
 
     Returns:
-        The experiment, and the content of `result.json`.
+        The experiment and its results.
 
     Raises:
         InputError: the directory holds no results of an experiment, or damaged ones.
@@ -52,21 +53,23 @@ def read_results(directory: Path) -> tuple[Experiment, dict[str, Any]]:
             f"expected results of an experiment, got {directory}, which has no {RESULT_FILE}; "
             "make them with: elicit experiment NAME --out DIR"
         )
-    result = read_result(directory)
-    if "experiment" not in result:
-        raise InputError(f"expected results of an experiment, got others in {path}")
+    content = read_result(directory)
+    if "experiment" not in content:
+        raise InputError(f"expected results of an experiment, got another result in {path}")
     try:
-        return find_experiment(result["experiment"]), result
-    except ValueError as error:
+        experiment = find_experiment(content["experiment"])
+    except InputError as error:
         raise InputError(f"{error} in {path}") from error
+    with results_expected(directory):
+        return experiment, parse_result(content)
 
 
 @contextlib.contextmanager
 def results_expected(*directories: Path) -> Iterator[None]:
-    """Names the results whose fields are not those that `elicit experiment` writes.
+    """Turns errors from fields that are missing or wrong into an InputError that names the files.
 
     Args:
-        directories: of the results that are used inside.
+        directories: directories of the results that are used inside.
 
     Raises:
         InputError: a field is missing or of another type.
@@ -74,10 +77,10 @@ def results_expected(*directories: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
-        if isinstance(error, ValueError) and any(str(place) in str(error) for place in directories):
+        if isinstance(error, InputError) and any(str(place) in str(error) for place in directories):
             raise  # it says more
         paths = " or ".join(str(directory / RESULT_FILE) for directory in directories)
         raise InputError(
-            f"expected results as elicit experiment writes them, got a missing or another field in "
-            f"{paths} ({type(error).__name__}: {error})"
+            "expected results as elicit experiment writes them, got a missing or different field "
+            f"in {paths} ({type(error).__name__}: {error})"
         ) from error

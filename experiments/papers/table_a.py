@@ -1,27 +1,27 @@
 """The command `elicit experiment table-a`: paper A's table 1.
 
-A classifier is trained and frozen, and every training image is optimised until the classifier's
-output is 0.9 for its own class and 0.1 for another one. Then a tenth to a half of the training set
-is replaced by what was made of it, and classifiers are trained from scratch with the mixed loss
-(section 3). Whatever the paper says is as in the paper; the optimiser of the trainings, of which it
-says nothing, is `TrainConfig`'s.
+A classifier is trained and frozen. Every training image is optimised until the classifier's output
+is 0.9 for the image's own class and 0.1 for another class. Then 10% to 50% of the training images
+are replaced by the images made from them, and classifiers are trained from scratch with the mixed
+loss (section 3). The paper says nothing about the optimiser of the trainings: it is that of
+`TrainConfig`. Everything else is as in the paper.
 """
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from experiments.classifier.train import ClassifierTrainConfig
+from experiments.papers.engine.accuracy_table import Baseline, TableWords, write_table_pages
 from experiments.papers.engine.experiment import (
-    Experiment,
-    ExperimentConfig,
+    ExperimentResult,
+    PresetConfig,
+    PresetExperiment,
     PresetName,
     Source,
-    run_experiment,
 )
 from experiments.papers.engine.plan import Arm, At, Build, Plan, Row
-from experiments.papers.engine.records import training_record
-from experiments.papers.engine.tables import Baseline, TableWords, write_table_pages
+from experiments.papers.engine.results import training_record
+from experiments.papers.engine.run import run_preset
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
 from experiments.synthesis.command import SynthesizeConfig
 from experiments.synthesis.rule_options import RuleConfig
@@ -30,24 +30,24 @@ from train.classifiers import Precision
 from train.data.load import DIGITS
 
 PAPER = {0: 92.476, 10: 92.364, 20: 92.348, 30: 92.560, 40: 92.346, 50: 92.222}
-"""Test accuracy in percent by the replaced percentage (table 1)."""
+"""Test accuracy in percent, by the percentage of replaced images (table 1)."""
 
 
 @dataclass(frozen=True)
 class TableASettings(TeacherSettings):
-    """What a preset of table-a decides; the defaults are the paper's.
+    """Settings of a preset of table-a; the defaults are the paper's.
 
-    Every arm is trained as the teacher is, but for its loss.
+    The arms are trained like the teacher, except for the loss.
     """
 
     rule: RuleConfig = field(default_factory=RuleConfig)
     percentages: tuple[int, ...] = tuple(PAPER)
-    """Of the training images, replaced; a row each."""
+    """Percentages of the training images to replace, one for each row."""
     seeds: int = 5
     batch_size: int = 5000
-    """Images of one synthesis batch."""
+    """Images in one batch of the synthesis."""
     precision: Precision = "float32"
-    """Of the classifier's computation in synthesis."""
+    """Precision of the classifier's computation in the synthesis."""
 
 
 PRESETS: dict[PresetName, TableASettings] = {
@@ -73,22 +73,22 @@ PRESETS: dict[PresetName, TableASettings] = {
 
 
 @dataclass(frozen=True)
-class TableAConfig(ExperimentConfig):
+class TableAConfig(PresetConfig):
     """Paper A's table 1: accuracy with 0 to 50% of the training images replaced."""
 
 
-def table_a(config: TableAConfig) -> dict[str, Any]:
-    """Runs the command; see `run_experiment` for what it gives and raises."""
-    return run_experiment(TABLE_A, config)
+def table_a(config: TableAConfig) -> ExperimentResult | None:
+    """Runs the command; see `run_preset` for results and errors."""
+    return run_preset(TABLE_A, config)
 
 
 def make_plan(settings: TableASettings, source: Source, key: int) -> Plan:
-    """The pieces and arms of the table.
+    """Makes the plan of the table.
 
     Args:
-        settings: what to do.
+        settings: settings of the preset.
         source: the data.
-        key: of the teacher and of the targets; the arms' follow it.
+        key: key of the teacher and the targets; the arms have the keys after it.
     """
 
     def images(at: At, out: Path) -> SynthesizeConfig:
@@ -132,15 +132,15 @@ def make_plan(settings: TableASettings, source: Source, key: int) -> Plan:
     return Plan(tuple(rows), tuple(arms), builds)
 
 
-def _write_pages(out: Path, result: dict[str, Any]) -> None:
-    settings = result["settings"]
+def _write_pages(out: Path, result: ExperimentResult) -> None:
+    settings = result.settings
     write_table_pages(
         out,
         result,
         TableWords(
             title="Training with replaced images",
-            lead="A share of the training images was replaced by images made from them, which "
-            "elicit 0.9 for the own class and 0.1 for another one from a frozen classifier; then "
+            lead="A part of the training images was replaced by images made from them, which "
+            "elicit 0.9 for the own class and 0.1 for another class from a frozen classifier. Then "
             "classifiers were trained from scratch (Hirano, Iwamura and Kise, table 1).",
             explanation=f"{settings['model']} at {settings['width']:g} of its width, "
             f"{settings['train']['epochs']} epochs. The paper's column: VGG16, 300 epochs, mean "
@@ -151,12 +151,12 @@ def _write_pages(out: Path, result: dict[str, Any]) -> None:
     )
 
 
-TABLE_A = Experiment(
+TABLE_A = PresetExperiment(
     name="table-a",
+    about="paper A's table 1: accuracy with 0 to 50% of the training images replaced",
     presets=PRESETS,
     source=teacher_source,
     plan=make_plan,
     record=training_record,
-    draw=lambda *_: None,
     write_pages=_write_pages,
 )

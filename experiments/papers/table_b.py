@@ -1,13 +1,14 @@
 """The command `elicit experiment table-b`: paper B's table 2.
 
-From a few CIFAR-10 images of each class a DCGAN and a Stacked GAN are trained, their images are
-sorted by a classifier into true and false positives, and classifiers are trained on the real images
-with such sets beside them, with and without geometric augmentation (sections 3 and 4).
+A DCGAN and a Stacked GAN are trained on a few CIFAR-10 images of each class. A classifier sorts
+their images into true and false positives. Then classifiers are trained on the real images and such
+sets together, with and without geometric augmentation (sections 3 and 4).
 
-The paper does not say how long its classifiers train. Every row is trained twice here: for the same
-epochs, by which larger sets are trained on for longer, and for the same steps. Beyond the paper are
-controls: as many images of the GAN, unsorted; true positives by a classifier trained on all of
-CIFAR-10, as section 3.3 has it (it has seen test images among them); and as many more real images.
+The paper does not say how long its classifiers train. Here every row is trained twice: for the same
+number of epochs, which means more steps on larger sets, and for the same number of steps. There are
+controls that the paper does not have: as many images of the GAN, not sorted; true positives by a
+classifier trained on all of CIFAR-10, as section 3.3 says (it has seen some of the test images);
+and as many more real images.
 """
 
 from collections.abc import Iterator
@@ -20,16 +21,17 @@ from experiments.data.augment import AugmentConfig
 from experiments.data.subset import SubsetConfig
 from experiments.gan.sample import GanSampleConfig
 from experiments.gan.train import GanTrainConfig
+from experiments.papers.engine.accuracy_table import Baseline, TableWords, write_table_pages
 from experiments.papers.engine.experiment import (
-    Experiment,
-    ExperimentConfig,
+    ExperimentResult,
+    PresetConfig,
+    PresetExperiment,
     PresetName,
     Source,
-    run_experiment,
 )
 from experiments.papers.engine.plan import Arm, At, Build, Plan, Row
-from experiments.papers.engine.records import training_record
-from experiments.papers.engine.tables import Baseline, TableWords, write_table_pages
+from experiments.papers.engine.results import training_record
+from experiments.papers.engine.run import run_preset
 from gans.encoder_training import EncoderConfig
 from gans.sampling import Model
 from gans.selection import Keep
@@ -38,60 +40,60 @@ from train.data.load import DIGITS
 from train.models.networks import NetworkName
 
 GANS: dict[Model, str] = {"dcgan": "DCGAN", "sgan": "SGAN"}
-"""What the paper calls them."""
+"""Names of the GANs in the paper."""
 
 SORTED: dict[str, tuple[str, tuple[str, ...]]] = {
     "fp": ("FP", ("fp",)),
     "tp": ("TP", ("tp",)),
     "fp-tp": ("FP + TP", ("fp-half", "tp-half")),
 }
-"""What of a GAN's images a row has: its name, and the sets; half as many of each where both."""
+"""Sorted images of a GAN in a row: name, and sets; with both kinds, half as many of each."""
 
 CONTROLS = {"random": "unsorted", "tp-all": "TP by a classifier of all images"}
-"""Sets of a GAN's images that the paper does not have."""
+"""Names of the controls, which are sets of a GAN's images that the paper does not have."""
 
 GEOMETRIC = "geometric"
 
 PAPER = {"real": 61.7, "sgan-tp-geometric": 70.6}
-"""Test accuracy in percent, where the paper's text tells it."""
+"""Test accuracies in percent that the paper's text gives."""
 
 NUM_CLASSES = 10
-"""Of CIFAR-10, and of the digits."""
+"""Classes of CIFAR-10, and of the digits."""
 
 
 def _gan(model: Model, **options: Any) -> GanTrainConfig:
-    """How a GAN is trained; data, directory and key are filled in by the plan."""
+    """Training of a GAN; the plan fills in data, directory and key."""
     return GanTrainConfig("", Path(), model, **options)
 
 
 @dataclass(frozen=True)
 class TableBSettings:
-    """What a preset of table-b decides; the defaults are the paper's where it speaks."""
+    """Settings of a preset of table-b; the defaults are the paper's where it gives any."""
 
     dataset: str = "cifar10"
     per_class: int = 500
-    """Real training images of each class, and images of each kind put beside them."""
+    """Real training images of each class, and images of each class in every added set."""
     test_per_class: int = 100
     model: NetworkName = "kono-cnn"
     width: float = 1.0
-    """Factor on the classifiers' channel counts."""
+    """Factor on the channel counts of the classifiers."""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=60, learning_rate=0.02))
-    """Of every classifier; kono-cnn has no batch norm, hence the lower rate."""
+    """Training of every classifier; the learning rate is low, since kono-cnn has no batch norm."""
     all_epochs: int = 30
-    """Of the selector that is trained on the whole data set."""
+    """Epochs of the classifier that sorts after training on the whole data set."""
     seeds: int = 5
     crop_px: int = 24
-    """Side of the square that geometric augmentation cuts out."""
+    """Side of the square that geometric augmentation cuts out, in pixels."""
     dcgan: GanTrainConfig = field(default_factory=lambda: _gan("dcgan"))
-    """How it is trained, but for data, directory and key."""
+    """Training of the DCGAN, without data, directory and key."""
     sgan: GanTrainConfig = field(default_factory=lambda: _gan("sgan"))
-    """Ditto."""
+    """Training of the Stacked GAN, without data, directory and key."""
     max_tries_per_class: int | None = None
-    """Images of a GAN tried of each class and kind; 20 for each one wanted if None."""
+    """Most images of a GAN to try for each class and kind; None: 20 for each image wanted."""
 
     @property
     def steps(self) -> int:
-        """Of every training by equal steps: what the epochs are with twice the real images."""
+        """Steps of the trainings with equal steps: those of the epochs on twice the real images."""
         return 2 * self.per_class * NUM_CLASSES // self.train.batch_size * self.train.epochs
 
 
@@ -128,13 +130,13 @@ PRESETS: dict[PresetName, TableBSettings] = {
 
 
 @dataclass(frozen=True)
-class TableBConfig(ExperimentConfig):
+class TableBConfig(PresetConfig):
     """Paper B's table 2: accuracy with a GAN's images beside few real ones, sorted or not."""
 
 
-def table_b(config: TableBConfig) -> dict[str, Any]:
-    """Runs the command; see `run_experiment` for what it gives and raises."""
-    return run_experiment(TABLE_B, config)
+def table_b(config: TableBConfig) -> ExperimentResult | None:
+    """Runs the command; see `run_preset` for results and errors."""
+    return run_preset(TABLE_B, config)
 
 
 def _source(settings: TableBSettings, data_dir: Path | None) -> Source:
@@ -142,12 +144,12 @@ def _source(settings: TableBSettings, data_dir: Path | None) -> Source:
 
 
 def make_plan(settings: TableBSettings, source: Source, key: int) -> Plan:
-    """The pieces and arms of the table.
+    """Makes the plan of the table.
 
     Args:
-        settings: what to do.
+        settings: settings of the preset.
         source: the data.
-        key: of all that is drawn; the arms' follow it.
+        key: key of GANs and image sets; the arms have the keys after it.
     """
     builds = _set_builds(settings, source, key)
     table, arms = tuple(_rows()), []
@@ -161,7 +163,7 @@ def make_plan(settings: TableBSettings, source: Source, key: int) -> Plan:
 
 
 def _rows() -> Iterator[tuple[Row, tuple[str, ...]]]:
-    """The rows of table 2 and the controls, each with the sets beside the real images."""
+    """Rows of table 2 and the controls, each with the sets that are added to the real images."""
 
     def row(slug: str, name: str, *, is_control: bool = False) -> Row:
         return Row(slug, name, PAPER.get(slug), is_control)
@@ -190,7 +192,7 @@ def _budgets(settings: TableBSettings) -> dict[str, TrainConfig]:
 def _training(
     settings: TableBSettings, train: TrainConfig, sets: tuple[str, ...], key: int
 ) -> Build:
-    """A training on the few real images, with sets beside them."""
+    """Training on the few real images and the sets that are added to them."""
 
     def build(at: At, out: Path) -> ClassifierTrainConfig:
         return ClassifierTrainConfig(
@@ -207,7 +209,7 @@ def _training(
 
 
 def _set_builds(settings: TableBSettings, source: Source, key: int) -> dict[str, Build]:
-    """All that the trainings are made from."""
+    """Image sets, GANs and sorting classifiers, from which the trainings are made."""
 
     def subset(out: Path, *, test_per_class: int, skip_per_class: int) -> SubsetConfig:
         return SubsetConfig(
@@ -249,7 +251,7 @@ def _set_builds(settings: TableBSettings, source: Source, key: int) -> dict[str,
 
 
 def _gan_builds(settings: TableBSettings, gan: Model, key: int) -> dict[str, Build]:
-    """A GAN, and the sets that are drawn from it."""
+    """A GAN, and the sets of its images."""
     options = {"dcgan": settings.dcgan, "sgan": settings.sgan}[gan]
 
     def sampling(
@@ -278,32 +280,32 @@ def _gan_builds(settings: TableBSettings, gan: Model, key: int) -> dict[str, Bui
     }
 
 
-def _write_pages(out: Path, result: dict[str, Any]) -> None:
-    settings = result["settings"]
+def _write_pages(out: Path, result: ExperimentResult) -> None:
+    settings = result.settings
     write_table_pages(
         out,
         result,
         TableWords(
             title="Training with a GAN's images",
-            lead=f"Classifiers were trained on {settings['per_class']} real images a class, with "
-            "other sets beside them: geometric augmentation, the images of a DCGAN or a Stacked "
-            "GAN, true and false positives by a classifier of the same real images, or both, half "
-            "as many of each (Kono and Kawamoto, table 2), and controls that the paper lacks.",
+            lead=f"Classifiers were trained on {settings['per_class']} real images a class and "
+            "added sets: geometric augmentation; images of a DCGAN or a Stacked GAN that are true "
+            "or false positives by a classifier trained on the same real images, or half as many "
+            "of each (Kono and Kawamoto, table 2); and controls that the paper does not have.",
             explanation=f"{settings['model']} at {settings['width']:g} of its width, "
-            f"{settings['train']['epochs']} epochs, or as many steps as these are of twice the "
-            "real images. The paper's column: the accuracies that its text tells.",
+            f"{settings['train']['epochs']} epochs, or as many steps as these epochs have on "
+            "twice the real images. The paper's column: the accuracies that its text gives.",
             row_heading="trained on",
             baselines=(Baseline("real", "real"), Baseline(GEOMETRIC, "real + geometric")),
         ),
     )
 
 
-TABLE_B = Experiment(
+TABLE_B = PresetExperiment(
     name="table-b",
+    about="paper B's table 2: accuracy with a GAN's images beside few real ones, sorted or not",
     presets=PRESETS,
     source=_source,
     plan=make_plan,
     record=training_record,
-    draw=lambda *_: None,
     write_pages=_write_pages,
 )

@@ -1,6 +1,6 @@
-"""Paper A's teacher: the classifier whose output images are made to elicit.
+"""The teacher of paper A: the frozen classifier whose outputs the synthesised images elicit.
 
-Experiments that ask for the same one, and share the place of their pieces, train it once.
+Experiments with the same teacher train it once if they share the directory of their pieces.
 """
 
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from train.models.networks import NetworkName
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """What a preset decides of the teacher; the defaults are the paper's."""
+    """Settings of the teacher; the defaults are the paper's."""
 
     dataset: str = "cifar10"
     train_split: str = "train"
     test_split: str = "test"
     model: NetworkName = "vgg16"
     width: float = 1.0
-    """Factor on the network's channel counts."""
+    """Factor on the channel counts of the network."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
 def teacher_source(settings: TeacherSettings, data_dir: Path | None) -> Source:
-    """The data that the teacher is trained and tested on.
+    """The data on which the teacher is trained and tested.
 
     Args:
-        settings: of the teacher.
+        settings: settings of the teacher.
         data_dir: TFDS's data directory; None for a data set that needs none.
     """
     return Source(settings.dataset, data_dir, (settings.train_split, settings.test_split))
@@ -38,12 +38,12 @@ def teacher_source(settings: TeacherSettings, data_dir: Path | None) -> Source:
 def teacher_config(
     settings: TeacherSettings, source: Source, key: int, out: Path
 ) -> ClassifierTrainConfig:
-    """The training of the teacher.
+    """Options of the teacher's training.
 
     Args:
-        settings: of the teacher.
+        settings: settings of the teacher.
         source: the data.
-        key: of initial parameters, order and augmentation.
+        key: key of initial parameters, order and augmentation.
         out: directory of the run.
     """
     return ClassifierTrainConfig(

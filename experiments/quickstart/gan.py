@@ -1,9 +1,9 @@
-"""The command `elicit quickstart --gan`: a GAN's whole loop on handwritten digits, with a report.
+"""The command `elicit quickstart --gan`: trains a GAN on handwritten digits, and tests its images.
 
-Draw a small data set, train a small class-conditional DCGAN on it, sort its images by a classifier,
-train classifiers with and without them, compare (`experiments.papers.closed_loop`). Each step is
-the ordinary command on a directory of its own, so an interrupted quickstart goes on where it
-stopped.
+It draws a small data set and trains a small class-conditional DCGAN on it. The closed loop
+(`experiments.papers.closed_loop`) then sorts the GAN's images by a classifier, and trains
+classifiers with and without them. Each step is the ordinary command with a directory of its own, so
+an interrupted quickstart goes on where it stopped.
 """
 
 import time
@@ -17,46 +17,47 @@ from experiments.gan.train import GanTrainConfig, train_gan
 from experiments.gan.train_report import strip
 from experiments.pages.html import Picture, Section, provenance, write_report
 from experiments.papers.closed_loop import ClosedLoopConfig, SameStepsConfig, closed_loop
-from experiments.papers.closed_loop_report import loop_facts, loop_sections
+from experiments.papers.closed_loop_pages import loop_facts, loop_sections
+from experiments.papers.engine.experiment import ExperimentResult
 from gans.game import GameConfig
 from train.data.load import DIGITS, load_images
 from train.models.networks import NetworkName
 from train.storage.runs import CONFIG_FILE, environment, open_run, read_result, write_result
 
 PER_CLASS = 60
-"""Digits of each class to learn from, and as many to test on: few enough to leave room above."""
+"""Digits of each class to train on, and to test on: so few that accuracies stay below 100%."""
 
 GAN_WIDTH = 16
 GAN_STEPS = 600
 GAN_BATCH_SIZE = 32
 GAN_LEARNING_RATE = 1e-3
-"""Five times a DCGAN's habit, for so few steps."""
+"""Five times the usual rate of a DCGAN, since there are few steps."""
 
 GAME = GameConfig(averaging=0.98)
-"""The average is of the last 50 steps or so; single states differ much from step to step."""
+"""Averages the generator over about 50 steps, since it changes much from step to step."""
 
 TRIES = 600
-"""Images tried of each class for each kind: a digit learnt well has few false positives."""
+"""Most images to try for each class and kind: a digit learnt well has few false positives."""
 
 SHEETS = 6
-"""Of samples, over the training."""
+"""Sheets of samples during the training."""
 
 MODEL: NetworkName = "vgg-small"
 WIDTH = 0.125
-"""Of the classifiers: enough for digits, and quick on two cores."""
+"""Width of the classifiers: enough for digits, and quick on two cores."""
 
 TRAINING = SameStepsConfig(steps=100, batch_size=60, learning_rate=0.05, flip=False, pad_px=2)
-"""Digits must not be mirrored, and they fill the image: a cut of ±2 pixels keeps them whole."""
+"""Digits must not be mirrored. They fill the image, and a shift by 2 pixels keeps them whole."""
 
 CROP_PX = 28
-"""Of 32: a smaller square would cut strokes off, and with them what tells a 7 from a 1."""
+"""Side of the cut square, of 32: a smaller one would cut off the stroke that makes a 7 of a 1."""
 
 
 def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
     """Runs the command, and prints the report's path last.
 
     Args:
-        out: the run's directory.
+        out: directory of the run.
         seeds: trainings of each kind, at least 2.
         key: seed of everything random.
 
@@ -100,36 +101,39 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
             train=TRAINING,
         )
     )
-    result = {"gan": read_result(gan), "comparison": compared, "key": key, **environment()}
-    _write_report(out, result, seconds=time.monotonic() - began)
+    assert compared is not None, "only a dry run has no results"  # noqa: S101
+    result = {"gan": read_result(gan), "comparison": compared.content, "key": key, **environment()}
+    _write_report(out, result, compared, seconds=time.monotonic() - began)
     write_result(out, result, of=(CONFIG_FILE,))  # the report holds times
     print(out / "report.html")
 
 
-def _write_report(out: Path, result: dict[str, Any], *, seconds: float) -> None:
+def _write_report(
+    out: Path, result: dict[str, Any], compared: ExperimentResult, *, seconds: float
+) -> None:
     write_report(
         out / "report.html",
         title="Do a GAN's images help?",
-        lead=f"A small GAN learnt from {result['gan']['training_images']:,} handwritten digits to "
-        "make such digits. A classifier trained on the same ones sorted its images, and at last "
-        "classifiers were trained with and without them. Few trainings of a small network on an "
-        "easy task decide little; this page shows how the comparison is made.",
-        facts=loop_facts(result["comparison"]),
-        sections=[_gan_section(out), *loop_sections(out / "loop", result["comparison"])],
+        lead=f"A small GAN was trained on {result['gan']['training_images']:,} handwritten digits. "
+        "A classifier trained on the same digits sorted the GAN's images, and classifiers were "
+        "trained with and without them. A few trainings of a small network on an easy task prove "
+        "little; this page shows how the comparison is made.",
+        facts=loop_facts(compared),
+        sections=[_gan_section(out), *loop_sections(out / "loop", compared)],
         footer={**provenance(result), "time": f"{seconds:.0f} s in this session"},
     )
 
 
 def _gan_section(out: Path) -> Section:
-    """Real digits, samples at the end, and how these came to be."""
+    """Real digits, samples of the GAN, and samples during the training."""
     real = load_images(out / "data")
     sheets = sorted((out / "gan" / SAMPLES).glob("*.png"))
     return Section(
         title="What the GAN has learnt",
-        text="One row a class.",
+        text="One row for each class.",
         pictures=(
             Picture(class_grid(real.images, real.labels), "Real digits", name="real"),
-            Picture(sheets[-1].read_bytes(), "The GAN's, not sorted", name="samples"),
-            Picture(strip(sheets), "The first column, as the training went on", name="progress"),
+            Picture(sheets[-1].read_bytes(), "Digits of the GAN, not sorted", name="samples"),
+            Picture(strip(sheets), "The first column during the training", name="progress"),
         ),
     )

@@ -1,12 +1,11 @@
-"""The command `elicit quickstart`: the whole job on handwritten digits, with a report.
+"""The command `elicit quickstart`: synthesis and training on handwritten digits, with a report.
 
-Train a small classifier, synthesise an image from every training digit, train again with and
-without 30% of the digits replaced by them, compare. Each step is the ordinary command on a
-directory of its own, so an interrupted quickstart goes on where it stopped.
+It trains a small classifier, synthesises an image from every training digit, trains again with and
+without 30% of the digits replaced by these images, and compares. Each step is the ordinary command
+with a directory of its own, so an interrupted quickstart goes on where it stopped.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
 from experiments.pages.charts import comparison, curves, histogram
 from experiments.pages.html import Picture, Section, Table, provenance, write_report
-from experiments.pages.statistics import mean_and_deviation, paired_difference
+from experiments.pages.statistics import mean_words, paired_difference
 from experiments.quickstart.gan import quickstart_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from experiments.synthesis.rule_options import RuleConfig
@@ -37,14 +36,14 @@ from train.storage.runs import (
 from train.storage.strict_json import read_sealed
 
 WIDTH = 0.25
-"""Of vgg-small: enough for digits, and quick on two cores."""
+"""Width of vgg-small: enough for digits, and quick on two cores."""
 
 TRAINING = TrainConfig(epochs=8, batch_size=64, flip=False, pad_px=2)
-"""Digits must not be mirrored, and they fill the image: a cut of ±2 pixels keeps them whole."""
+"""Digits must not be mirrored. They fill the image, and a shift by 2 pixels keeps them whole."""
 
 RULE = RuleConfig(rule="sgd", rule_options=("learning_rate=4.0",))
-"""The paper's rule, but 80 times its rate. Most of a digit is black or white, where the arctan
-map is nearly flat; 100 updates at the paper's rate hardly move such an image."""
+"""The paper's rule with 80 times its learning rate. Most pixels of digits are black or white, where
+the arctan map is nearly flat; 100 updates at the paper's rate hardly change them."""
 
 FRACTION = 0.3
 
@@ -53,15 +52,15 @@ SHOWN_IMAGES = 8
 
 @dataclass(frozen=True)
 class QuickstartConfig:
-    """The whole job on scikit-learn's handwritten digits; needs no network."""
+    """Synthesis and training on scikit-learn's handwritten digits; downloads nothing."""
 
     out: Path | None = None
-    """The run's directory, with the report, report.html; runs/quickstart by default, or with --gan
+    """Directory of the run, with its report.html; by default runs/quickstart, or with --gan
     runs/quickstart-gan."""
     gan: bool = False
-    """Do the other job: train a GAN, sort its images by a classifier, and train with them."""
+    """Train a GAN instead, sort its images by a classifier, and train with them."""
     fraction: float = FRACTION
-    """Share of the training images that are replaced by synthesised ones."""
+    """Share of the training images to replace by synthesised ones."""
     seeds: int = 3
     """Trainings of each kind, at least 2 for a standard deviation."""
     key: int = 0
@@ -79,7 +78,7 @@ class QuickstartConfig:
 
     @property
     def directory(self) -> Path:
-        """The run's."""
+        """Directory of the run."""
         return self.out or Path("runs/quickstart-gan" if self.gan else "runs/quickstart")
 
 
@@ -121,7 +120,7 @@ def quickstart(config: QuickstartConfig) -> None:
 def _train_arms(
     config: QuickstartConfig, teacher: ClassifierTrainConfig, images: Path
 ) -> dict[str, list[Path]]:
-    """Trains with and without replacement from the same seeds; returns the runs of each arm."""
+    """Trains with and without replacement with the same seeds; returns the runs of each arm."""
     replaced = f"{config.fraction:.0%} replaced"
     arms: dict[str, list[Path]] = {"originals only": [], replaced: []}
     for seed in range(config.key + 1, config.key + 1 + config.seeds):
@@ -160,9 +159,9 @@ def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: 
     write_report(
         config.directory / "report.html",
         title="Images that elicit a chosen output",
-        lead="A small classifier of handwritten digits was trained and frozen. Then every training "
-        "digit was optimised, pixel by pixel, until the classifier's whole output was what was "
-        "asked for: 0.9 for the digit it is, 0.1 for another one. At last, classifiers were "
+        lead="A small classifier of handwritten digits was trained and frozen. Then the pixels of "
+        "every training digit were optimised until the classifier's whole output was near its "
+        "target: 0.9 for the digit that it is, 0.1 for another digit. In the end, classifiers were "
         "trained with and without such images.",
         facts={
             "digits classified right": f"{result['teacher']:.1%}",
@@ -181,7 +180,7 @@ def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: 
 
 
 def _images_section(images: Path) -> Section:
-    """One digit of each of the first classes, beside what became of it."""
+    """Section with one digit of each of the first classes, and the image made from it."""
     made, originals = load_images(images), load_images(DIGITS)
     shown = np.array([np.flatnonzero(made.labels == label)[0] for label in range(SHOWN_IMAGES)])
     row_of = {name: row for row, name in enumerate(originals.ids)}
@@ -189,8 +188,8 @@ def _images_section(images: Path) -> Section:
     pairs = synthesis_pairs(made, originals.images[sources], shown)
     return Section(
         title="Asked for, and achieved",
-        text="Above the original, in the middle the image made from it, below both distributions: "
-        "the one asked for and the classifier's output for the image as saved in 8 bits.",
+        text="From top to bottom: the original, the image made from it, and the target with the "
+        "classifier's output for the image as saved in 8 bits.",
         pictures=(Picture(pairs, "The first digit of each class, and its image", name="pairs"),),
     )
 
@@ -211,7 +210,7 @@ def _outputs_section(images: Path, synthesis: dict[str, Any]) -> Section:
         text=f"{synthesis['images']:,} images, 100 updates each. They differ from their originals "
         f"by {synthesis['mean_change_levels']:.1f} of 255 grey levels on average; "
         f"{synthesis['frozen_pixels']:.0%} of the originals' pixels are black or white and can "
-        "hardly move.",
+        "hardly change.",
         pictures=(
             Picture(spread, "How far the outputs are from their targets", name="kl"),
         ),
@@ -227,23 +226,18 @@ def _comparison_section(result: dict[str, Any]) -> Section:
     mean, deviation, low, high = (
         100 * difference[field] for field in ("mean", "standard_deviation", "low", "high")
     )
-    verdict = "holds zero: no difference is shown" if low <= 0 <= high else "does not hold zero"
-    rows = [(name, *_cells(values)) for name, values in percent.items()]
+    verdict = "contains 0: no difference is shown" if low <= 0 <= high else "does not contain 0"
+    rows = [(name, mean_words(values), str(len(values))) for name, values in percent.items()]
     drawn = comparison(percent, y_label="test accuracy, %")
     return Section(
         title="Do they help?",
         text=f"The difference is {mean:+.2f} ± {deviation:.2f} percentage points over "
-        f"{difference['n']} pairs of trainings from the same seed. Its 95% interval, {low:+.2f} to "
-        f"{high:+.2f}, {verdict}. Few runs of a small network on an easy task decide little; this "
+        f"{difference['n']} pairs of trainings with the same seed. Its 95% interval, {low:+.2f} to "
+        f"{high:+.2f}, {verdict}. A few runs of a small network on an easy task prove little; this "
         "page shows how the comparison is made.",
         pictures=(Picture(drawn, "Every training, and means", name="comparison"),),
         tables=(Table(header=("training set", "test accuracy, %", "n"), rows=rows),),
     )
-
-
-def _cells(values: Sequence[float]) -> tuple[str, str]:
-    mean, deviation = mean_and_deviation(values)
-    return f"{mean:.2f} ± {deviation:.2f}", str(len(values))
 
 
 def _curves_section(config: QuickstartConfig, result: dict[str, Any]) -> Section:

@@ -1,1 +1,1 @@
-"""The command `elicit verify`."""
+"""The command `elicit verify`: checks digests, and repeats parts of experiments."""

@@ -1,4 +1,4 @@
-"""The command `elicit verify`: are results what they say, by their digests and by repetition."""
+"""The command `elicit verify`: checks results by their digests, and by repeating parts of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,27 +12,27 @@ from train.storage.runs import check_key
 
 @dataclass(frozen=True)
 class VerifyConfig:
-    """Checks every digest in a directory; and repeats some of what an experiment computed."""
+    """Checks every digest in a directory, and repeats parts of an experiment."""
 
     directory: Positional[Path]
-    """An experiment's results, a run, an image set, or a folder of such things."""
+    """Results of an experiment, a run, an image set, or a folder of these."""
     rerun: int = 0
-    """Of an experiment, so many pieces drawn at random to repeat a part of: a batch of a synthesis,
-    a few samples of a GAN, the first epoch of a training."""
+    """Number of an experiment's pieces to repeat in part, drawn at random: a batch of a synthesis,
+    some samples of a GAN, the first epoch of a training."""
     pieces: Path | None = None
-    """Where the experiment's pieces lie: DIR/pieces, unless it was run with another --pieces."""
+    """Directory of the experiment's pieces, if it was run with --pieces; DIR/pieces by default."""
     data_dir: Path | None = None
-    """TFDS's data directory, with --rerun of an experiment whose data set is named by name."""
+    """TFDS's data directory, for --rerun of an experiment whose data set is given by name."""
     key: int = 0
-    """Seed by which --rerun draws."""
+    """Seed with which --rerun draws."""
 
     def __post_init__(self) -> None:
-        """Raises InputError for what can be told from the options alone."""
+        """Raises InputError for what the options alone show to be wrong."""
         check_key(self.key)
         if self.rerun < 0:
             raise InputError(f"rerun must be at least 0, got {self.rerun}")
         if self.data_dir is not None and not self.rerun:
-            raise InputError("--data-dir is for --rerun N, which repeats something of the data")
+            raise InputError("--data-dir is for --rerun N, which reads the data")
 
 
 def verify(config: VerifyConfig) -> None:
@@ -42,10 +42,9 @@ def verify(config: VerifyConfig) -> None:
         config: what to check.
 
     Raises:
-        InputError: something is damaged, missing or contradicts something else, or comes out
-            otherwise when it is repeated; the message has a line for each. Or there is nothing to
-            check, or to repeat.
-        FloatingPointError: what is repeated is not finite.
+        InputError: something is damaged or missing, contradicts something else, or differs when it
+            is repeated; the message has a line for each. Or there is nothing to check or to repeat.
+        FloatingPointError: a repeated result is not finite.
     """
     found = check_below(config.directory, pieces=config.pieces)
     for kind, count in found.counts.items():
@@ -53,7 +52,7 @@ def verify(config: VerifyConfig) -> None:
             print(f"{kind:26} {count:6,}")
     for path in found.unchecked:
         print(
-            f"no digests: {path} (an unfinished image set, one without a manifest.json, or a "
+            f"no digests: {path} (an image set that is unfinished or has no manifest.json, or a "
             "result of an earlier version)"
         )
     if found.problems:

@@ -1,12 +1,12 @@
-"""Whether everything that lies below a directory is as it was written.
+"""Checks whether everything below a directory is as it was written.
 
-Image sets are compared with their manifests, checkpoints with their digests, JSON files that hold
-their own digest with that, runs with the digests in their results, trained classifiers and GANs
-with what their results say of them, and an experiment's results with its pieces. No file changes,
-and whatever is damaged, the check goes on to the next thing.
+Image sets are compared with their manifests, checkpoints with their digests, JSON files with the
+digests that they hold, runs with the digests in their results, trained classifiers and GANs with
+their results, and the results of experiments with their pieces. The check changes no file, and goes
+on after every damage.
 
-Without digests are pages and pictures of image sets and of experiments, and a GAN's sheets of
-samples: nothing is read from them, and all but the sheets can be made again.
+Pages and pictures of image sets and experiments, and a GAN's sheets of samples, have no digests:
+nothing is read from them, and all except the sheets can be made again.
 """
 
 import contextlib
@@ -39,16 +39,16 @@ from train.storage.runs import (
 from train.storage.strict_json import read_json, read_sealed
 
 JSON_FILES, EXPERIMENTS = "JSON files", "experiments"
-"""Kinds of things."""
+"""Names of two kinds of things that are checked."""
 
 
 class Findings(NamedTuple):
-    """What a check came to.
+    """The results of a check.
 
     Attributes:
-        counts: how many things of a kind were checked, by the kind's name.
-        unchecked: directories with shards, or a result, of which no digest is known.
-        problems: a line each, which names the file.
+        counts: numbers of checked things by their kind.
+        unchecked: directories with shards or a result, but without digests.
+        problems: one line for each problem, which names the file.
     """
 
     counts: dict[str, int]
@@ -57,12 +57,12 @@ class Findings(NamedTuple):
 
 
 class _Check(NamedTuple):
-    """One kind of thing, and what is wrong with one of them.
+    """The check of one kind of thing.
 
     Attributes:
-        kind: in the plural.
-        applies: whether a path is such a thing; must not raise.
-        problems: a line each; may raise anything.
+        kind: name of the kind, in the plural.
+        applies: says whether a path is such a thing; must not raise.
+        problems: lists the problems, one line each; may raise anything.
     """
 
     kind: str
@@ -71,16 +71,16 @@ class _Check(NamedTuple):
 
 
 def check_below(directory: Path, *, pieces: Path | None = None) -> Findings:
-    """Checks a directory and all that lies below it.
+    """Checks a directory and everything below it.
 
     Args:
-        directory: a run, an image set, an experiment's results, or a folder of such things.
-        pieces: where the experiments' pieces lie, if not in `pieces` in their results; only those
-            that the results name are looked at.
+        directory: a run, an image set, results of an experiment, or a folder of these.
+        pieces: directory of the experiments' pieces, if it is not `pieces` in their results; only
+            the pieces that the results name are checked.
 
     Raises:
-        InputError: there is no such directory, or nothing in it that could be checked, or pieces
-            are given and no experiment.
+        InputError: there is no such directory, or nothing in it to check, or pieces are given
+            without an experiment.
     """
     if not directory.is_dir():
         raise InputError(f"expected a directory to verify, got {directory}, which is none")
@@ -100,11 +100,11 @@ def check_below(directory: Path, *, pieces: Path | None = None) -> Findings:
 
 
 def pieces_named(directory: Path, *, pieces: Path | None = None) -> dict[str, Path]:
-    """The directories of the pieces that an experiment's results were made from, by name.
+    """The directories of the pieces from which results were made, by name.
 
     Args:
-        directory: of the results.
-        pieces: where they lie; in `pieces` in the results by default.
+        directory: directory of the results.
+        pieces: directory of the pieces; `pieces` in the results by default.
 
     Raises:
         InputError: the results name no pieces.
@@ -132,7 +132,7 @@ def _checks(pieces: Path | None) -> tuple[_Check, ...]:
 
 
 def _check_enough(directory: Path, counts: Mapping[str, int], pieces: Path | None) -> None:
-    """Raises InputError where what was asked for is not there; JSON files have no digests."""
+    """Raises InputError if there was nothing to check; JSON files alone do not count."""
     if not any(count for kind, count in counts.items() if kind != JSON_FILES):
         raise InputError(
             f"expected something to verify in {directory}, got no finished image set, run or "
@@ -152,7 +152,7 @@ def _guarded(check: _Check, path: Path) -> list[str]:
         lines = [str(error)]
     except FileNotFoundError as error:
         lines = [f"{error.filename} is missing"]
-    except Exception as error:  # what damaged bytes make a reader stumble over may be anything
+    except Exception as error:  # damaged bytes may raise any error in a reader
         lines = [f"it cannot be read ({type(error).__name__}: {error})"]
     return [line if str(path) in line else f"{path}: {line}" for line in lines]
 
@@ -162,26 +162,23 @@ def _below(directory: Path) -> list[Path]:
 
 
 def _pieces_elsewhere(directory: Path, pieces: Path) -> Iterator[Path]:
-    """Those that any results in or below a directory name."""
+    """The pieces that results in or below a directory name."""
     for results in filter(_is_experiment, (directory, *_below(directory))):
-        with contextlib.suppress(ValueError):  # found again, and told, when the results are checked
+        with contextlib.suppress(InputError):  # reported when the results are checked
             yield from pieces_named(results, pieces=pieces).values()
 
 
 def _read_object(path: Path) -> Mapping[str, Any]:
-    """A file's JSON object; an empty one where there is no file or no object in it."""
+    """Reads a JSON object; returns an empty one if there is no file or no object in it."""
     try:
         value = read_json(path)
-    except (ValueError, OSError):
+    except (InputError, OSError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
 def _is_run(spec_file: str, field: str, path: Path) -> bool:
-    """Whether it is a finished run, by the files of any, or by its result.
-
-    Either may be what is damaged.
-    """
+    """Whether a path is a finished run, by its files or by its result, as either may be damaged."""
     by_files = all((path / name).is_file() for name in (CONFIG_FILE, spec_file, RESULT_FILE))
     return by_files or field in _read_object(path / RESULT_FILE)
 
@@ -191,7 +188,7 @@ def _is_experiment(path: Path) -> bool:
 
 
 def _is_finished(path: Path) -> bool:
-    """Whether a result lies among the files of its run, and was not kept alone."""
+    """Whether a result lies beside the files of its run; it may have been kept without them."""
     return (path / RESULT_FILE).is_file() and (
         (path / CONFIG_FILE).is_file()
         or any((path / name).is_dir() for name in (CHECKPOINTS, GENERATOR))
@@ -199,13 +196,13 @@ def _is_finished(path: Path) -> bool:
 
 
 def _holds_checkpoints(path: Path) -> bool:
-    """A GAN's stages each have a directory in that of the run's checkpoints."""
-    is_theirs = path.name in (CHECKPOINTS, GENERATOR) or path.parent.name == CHECKPOINTS
-    return is_theirs and any(map(_is_of_a_checkpoint, path.glob("*.json")))
+    """Whether a path holds checkpoints; each stage of a GAN has a directory in that of the run."""
+    has_name = path.name in (CHECKPOINTS, GENERATOR) or path.parent.name == CHECKPOINTS
+    return has_name and any(map(_is_digest_file, path.glob("*.json")))
 
 
-def _is_of_a_checkpoint(path: Path) -> bool:
-    """Whether a JSON file holds a checkpoint's digests, by its name."""
+def _is_digest_file(path: Path) -> bool:
+    """Whether a JSON file holds the digests of a checkpoint, by its name."""
     return path.stem.isdecimal()
 
 
@@ -219,9 +216,9 @@ def _has_bare_result(path: Path) -> bool:
 
 
 def _is_json(path: Path) -> bool:
-    """Of those that are read in their own right: digests of checkpoints are not."""
-    is_one = path.name == METRICS_FILE or path.suffix == ".json"
-    return is_one and path.is_file() and not _is_of_a_checkpoint(path)
+    """Whether a path is a JSON file that is checked by itself; digests of checkpoints are not."""
+    has_name = path.name == METRICS_FILE or path.suffix == ".json"
+    return has_name and path.is_file() and not _is_digest_file(path)
 
 
 def _json_problems(path: Path) -> list[str]:
@@ -233,12 +230,12 @@ def _json_problems(path: Path) -> list[str]:
 
 
 def _set_problems(directory: Path) -> list[str]:
-    """Shards against the manifest, and the manifest against what TFDS will read."""
+    """Compares shards with the manifest, and the manifest with what TFDS will read."""
     problems = [str(directory / line) for line in verify(directory)]
     recorded: dict[str, int] = {}
     for shard in (read_manifest(directory) or {})["shards"]:
         recorded[shard["split"]] = recorded.get(shard["split"], 0) + shard["num_examples"]
-    listed = list_splits(directory.absolute())  # a name alone may be that of another data set
+    listed = list_splits(directory.absolute())  # a relative name may be that of a data set
     differing = differences(recorded, listed)
     if differing:
         problems.append(f"{directory / MANIFEST_FILE}: other images listed: {'; '.join(differing)}")
@@ -246,26 +243,26 @@ def _set_problems(directory: Path) -> list[str]:
 
 
 def _classifier_problems(run: Path) -> list[str]:
-    """The classifier against its digest, and the result against the metrics."""
+    """Compares the classifier with its digest, and the result with the metrics."""
     result = read_result(run)
     problems = _differing(run / RESULT_FILE, result, _metrics(run)[-1], METRICS_FILE)
     if not damaged_checkpoints(run / CHECKPOINTS):
-        load_classifier(run)  # raises for one that is not what the result says
+        load_classifier(run)  # raises if the classifier differs from the result
     return problems
 
 
 def _gan_problems(run: Path) -> list[str]:
-    """The generators against their digest, and the result against the metrics."""
+    """Compares the generators with their digest, and the result with the metrics."""
     result = read_result(run)
     last = {"last": {line["stage"]: line for line in _metrics(run)}}
     problems = _differing(run / RESULT_FILE, result, last, METRICS_FILE)
     if not damaged_checkpoints(run / GENERATOR):
-        load_gan(run)  # raises for one that is not what the result says
+        load_gan(run)  # raises if the GAN differs from the result
     return problems
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
-    """Those of a run that has some, being finished."""
+    """Reads the metrics of a finished run, which has at least one line."""
     lines = read_metrics(run)
     if not lines:
         raise InputError(f"expected a line for each epoch in {run / METRICS_FILE}, got none")
@@ -275,27 +272,29 @@ def _metrics(run: Path) -> list[dict[str, Any]]:
 def _differing(
     path: Path, result: Mapping[str, Any], wanted: Mapping[str, Any], of: str
 ) -> list[str]:
-    """A line if a file's content does not hold certain fields, those of something else."""
+    """One line if fields of a file's content differ from those wanted, which `of` holds."""
     lines = differences({name: result.get(name) for name in wanted}, dict(wanted))
     return [f"{path} does not agree with {of}: {'; '.join(lines)}"] if lines else []
 
 
 def _experiment_problems(pieces: Path | None, directory: Path) -> list[str]:
-    """The results against the configuration, and every arm against what its piece came to."""
+    """Compares the results with the configuration, and with the pieces."""
     experiment, result = read_results(directory)
     path = directory / RESULT_FILE
-    problems = _differing(path, result, read_sealed(directory / CONFIG_FILE), CONFIG_FILE)
+    content = result.content
+    problems = _differing(path, content, read_sealed(directory / CONFIG_FILE), CONFIG_FILE)
     places = pieces_named(directory, pieces=pieces)
     there = {name: place for name, place in places.items() if _is_complete(place)}
+    root = pieces or directory / PIECES
     if places and not there:
-        root = pieces or directory / PIECES
         return [*problems, f"{root} has none of the pieces that {path} names; give --pieces DIR"]
     absent = [place for name, place in places.items() if name not in there]
     problems += [f"{place}: no finished piece is there; make it again" for place in absent]
-    for arm in result["arms"]:
-        if arm["piece"] in there:
-            record = experiment.record(there[arm["piece"]])
-            problems += _differing(path, arm, record, str(there[arm["piece"]]))
+    problems += _differing(path, content, experiment.describe(there), str(root))
+    for arm in result.arms:
+        if arm.piece in there:
+            record = experiment.record(there[arm.piece])
+            problems += _differing(path, arm.record, record, str(there[arm.piece]))
     return problems
 
 

@@ -1,8 +1,8 @@
-"""Parts of an experiment's computation, repeated from their keys and compared with what is stored.
+"""Repeats parts of an experiment from their keys, and compares them with the stored results.
 
-Of an image set made by synthesis one batch is made again, of a set sampled from a GAN a few images,
-of a training the first epoch, all by the code of the commands that made them. On the same kind of
-device with the same versions the bits must agree; elsewhere the numbers must, within tolerances.
+One batch of a synthesised set is made again, some images of a set sampled from a GAN, and the first
+epoch of a training, by the code of the commands that made them. On the same kind of device with the
+same versions the bits must agree; otherwise the numbers must agree within tolerances.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ import numpy as np
 from experiments.classifier.train import ClassifierTrainConfig, repeat_first_epoch
 from experiments.gan.sample import GanSampleConfig
 from experiments.papers.engine.experiment import (
-    FROM_THE_MACHINE,
     PIECES,
-    ExperimentConfig,
-    identity_of,
+    PresetConfig,
+    PresetExperiment,
     settings_of,
 )
 from experiments.papers.engine.plan import Piece, place
+from experiments.papers.engine.results import MACHINE_FIELDS, preset_identity
 from experiments.papers.registry import read_results
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from gans.sampling import image_keys, load_gan, sample
@@ -39,7 +39,7 @@ from train.storage.runs import CONFIG_FILE, differences, read_metrics
 from train.storage.strict_json import read_sealed
 
 SAMPLES = 8
-"""Of a set sampled from a GAN, drawn again: one compiled batch, whatever their number."""
+"""Samples of a GAN's set that are drawn again, in one compiled batch."""
 
 TOLERANCES = {
     "image": 0.5,
@@ -52,19 +52,26 @@ TOLERANCES = {
     "test_loss": 1.0,
     "test_accuracy": 0.2,
 }
-"""Mean |difference| allowed on another kind of device or with other versions; what is not named
-here must be equal. Images are in grey levels, losses and KL in nats.
+"""Mean |difference| allowed on another kind of device or with other versions; values not named here
+must be equal. Images are in grey levels, losses and KL in nats.
 
-Devices sum in other orders, and GPUs multiply with 10 bits of fraction (TF32), a relative 1e-3.
-With errors of that size in every parameter of the classifier, 64 digits came out of 100 updates
-with momentum 0.1 levels, 4e-4 of the output and 3e-3 nats apart; allowed is some five times that. A
-training amplifies such errors from update to update. What it averages over an epoch agrees to some
-percent all the same; a test after the first one may not, and is compared for gross faults alone.
+Devices add in different orders, and GPUs multiply with 10 bits of fraction (TF32), a relative error
+of 1e-3. With errors of that size in every parameter of the classifier, 64 digits after 100 updates
+with momentum differed by 0.1 grey levels, 4e-4 in the output and 3e-3 nats; the tolerances are
+about five times larger. A training amplifies such errors with every update. Averages over an epoch
+still agree within some percent; a test after the first epoch may not, so its tolerance finds gross
+faults only.
 """
 
 
 class Part(NamedTuple):
-    """A part of a piece, as it is stored and as it came out again: columns by name."""
+    """A part of a piece, as stored and as repeated.
+
+    Attributes:
+        what: the part in words.
+        stored: stored columns by name.
+        repeated: repeated columns by name.
+    """
 
     what: str
     stored: Mapping[str, Any]
@@ -79,22 +86,22 @@ def rerun(
     data_dir: Path | None = None,
     key: int = 0,
 ) -> list[str]:
-    """Repeats parts of pieces drawn at random, and prints a line for each.
+    """Repeats parts of randomly drawn pieces, and prints a line for each.
 
     Args:
-        directory: of an experiment's results, whose pieces are whole.
-        count: how many pieces, at least 1.
-        pieces: where they lie; in `pieces` in the results by default.
-        data_dir: TFDS's data directory, for a data set named by name.
-        key: seed by which pieces, batches and samples are drawn.
+        directory: directory of an experiment's results, whose pieces are undamaged.
+        count: number of pieces, at least 1.
+        pieces: directory of the pieces; `pieces` in the results by default.
+        data_dir: TFDS's data directory, for a data set given by name.
+        key: seed with which pieces, batches and samples are drawn.
 
     Returns:
-        A line for each piece that came out otherwise.
+        A line for each piece that differs.
 
     Raises:
-        InputError: the directory holds no results of an experiment, or they cannot be repeated
-            here: of other settings, or from other data; or they have no such piece yet.
-        FloatingPointError: what is repeated is not finite.
+        InputError: the directory holds no results of an experiment; or they cannot be repeated
+            here, since settings or data differ; or no piece is finished that could be repeated.
+        FloatingPointError: a repeated result is not finite.
     """
     placed, is_alike = _placed(directory, pieces or directory / PIECES, data_dir)
     candidates = [piece for piece in placed if type(piece.config) in _REPEATS]
@@ -117,7 +124,7 @@ def rerun(
 
 
 def _how(is_alike: bool, count: int, available: int) -> str:
-    """What is repeated, and how it is compared, in a line."""
+    """Says in one line what is repeated, and how it is compared."""
     of = f"{count} of {available} pieces" if count < available else f"all {available} pieces"
     too_many = f" ({count} were asked for)" if count > available else ""
     compared = (
@@ -129,21 +136,29 @@ def _how(is_alike: bool, count: int, available: int) -> str:
 
 
 def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Piece], bool]:
-    """The pieces that results were made from, and whether this machine is like the recorded one."""
+    """The pieces of results, and whether device and versions are those recorded."""
     experiment, result = read_results(directory)
+    if not isinstance(experiment, PresetExperiment):
+        raise InputError(
+            f"{directory} cannot be repeated: results of {experiment.name} do not say where its "
+            "data and its GAN lie; repeat the command that made them with another --out, and "
+            "compare the two with elicit report"
+        )
     recorded = read_sealed(directory / CONFIG_FILE)
     preset, key = recorded["preset"], recorded["key"]
     if preset not in experiment.presets:
         raise InputError(f"{directory} cannot be repeated here: there is no preset {preset} now")
     precision = recorded.get("precision", "float32")
-    config = ExperimentConfig(directory, preset, data_dir, key=key, precision=precision)
+    config = PresetConfig(
+        out=directory, preset=preset, data_dir=data_dir, key=key, precision=precision
+    )
     settings = settings_of(experiment, config)
     source = experiment.source(settings, data_dir)
-    here = identity_of(experiment, config, source)
+    here = preset_identity(experiment, config, source)
     is_alike = _check_alike(directory, recorded, here)
-    surroundings = {name: recorded[name] for name in ("data", *FROM_THE_MACHINE)}
+    surroundings = {name: recorded[name] for name in ("data", *MACHINE_FIELDS)}
     placed = place(experiment.plan(settings, source, key), root, surroundings)
-    named = result["pieces"]
+    named = result.content["pieces"]
     changed = [name for name in named if name not in placed or placed[name].digest != named[name]]
     if changed:
         raise InputError(
@@ -154,27 +169,30 @@ def _placed(directory: Path, root: Path, data_dir: Path | None) -> tuple[list[Pi
 
 
 def _check_alike(directory: Path, recorded: dict[str, Any], here: dict[str, Any]) -> bool:
-    """Whether device and versions are those recorded.
+    """Returns whether device and versions are those recorded.
 
     Raises:
         InputError: anything else differs.
     """
-    machine = {name: recorded[name] for name in FROM_THE_MACHINE}
+    machine = {name: recorded[name] for name in MACHINE_FIELDS}
     differing = differences(recorded, {**here, **machine})
     if differing:
         raise InputError(
             f"{directory} cannot be repeated here: {'; '.join(differing)}. Take the data and the "
             "version of elicit that made it"
         )
-    return all(here[name] == machine[name] for name in FROM_THE_MACHINE)
+    return all(here[name] == machine[name] for name in MACHINE_FIELDS)
 
 
 def compare(part: Part, *, is_alike: bool) -> tuple[str, bool]:
-    """Says how a part came out again, and whether that is well.
+    """Compares a part as stored and as repeated.
 
     Args:
-        part: as stored and as repeated.
-        is_alike: whether the bits must agree; else the numbers, within `TOLERANCES`.
+        part: the part.
+        is_alike: whether the bits must agree; otherwise numbers must agree within `TOLERANCES`.
+
+    Returns:
+        The verdict in words, and whether the part agrees.
     """
     names = sorted({*part.stored, *part.repeated})
     found = {name: _difference(part.stored.get(name), part.repeated.get(name)) for name in names}
@@ -189,21 +207,21 @@ def compare(part: Part, *, is_alike: bool) -> tuple[str, bool]:
 
 
 class _Difference(NamedTuple):
-    """Mean and largest |difference| of two columns; infinite where they cannot be subtracted."""
+    """Mean and largest |difference| of two columns; infinite if they cannot be subtracted."""
 
     mean: float
     largest: float
 
     @property
     def words(self) -> str:
-        """Such as "by 0.2 on average, 3 at most"."""
+        """The difference as text, such as "by 0.2 on average, 3 at most"."""
         if self.mean == self.largest:
             return f"by {self.mean:g}" if np.isfinite(self.mean) else "is another"
         return f"by {self.mean:.2g} on average, {self.largest:.2g} at most"
 
 
 def _difference(stored: Any, repeated: Any) -> _Difference | None:
-    """How far two columns are from each other; None where they are equal."""
+    """The difference of two columns; None if they are equal."""
     a, b = np.asarray(stored), np.asarray(repeated)
     if a.shape == b.shape and (a == b).all():
         return None
@@ -214,7 +232,7 @@ def _difference(stored: Any, repeated: Any) -> _Difference | None:
 
 
 def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Part:
-    """One batch of a synthesised set: the command itself on that batch's range of originals."""
+    """Repeats one batch of a synthesised set by the command itself, on the batch's originals."""
     count = (read_manifest(config.out) or {})["stop"] - config.start
     first = int(draw.integers(-(-count // config.batch_size))) * config.batch_size
     last = min(first + config.batch_size, count)
@@ -229,13 +247,13 @@ def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Part:
         synthesize_set(again, label=config.out.name)
         repeated = _columns(again.out, 0, len(open_images(again.out)))
     ids = list(open_images(config.out).iter_ids())
-    # Either may lack images that were not finite, so they are not where they are in the split.
+    # Images that were not finite are left out, so places in the set and in the split differ.
     begin = ids.index(repeated["id"][0]) if repeated["id"][0] in ids else 0
     return Part(what, _columns(config.out, begin, begin + len(repeated["id"])), repeated)
 
 
 def _columns(directory: Path, first: int, last: int) -> dict[str, Any]:
-    """What a synthesised set holds of a range of its images, as far as it has them."""
+    """The columns of a range of images in a synthesised set."""
     stored = open_images(directory)
     last = min(last, len(stored))
     data = stored.read(first, last)
@@ -251,7 +269,7 @@ def _columns(directory: Path, first: int, last: int) -> dict[str, Any]:
 
 
 def _repeat_samples(config: GanSampleConfig, draw: np.random.Generator) -> Part:
-    """A few images of a set sampled from a GAN, each by its number, which its id ends with."""
+    """Draws some images of a GAN's set again, by the numbers at the end of their ids."""
     gan, stored = load_gan(config.gan), open_images(config.out)
     rows = draw.permutation(len(stored))[:SAMPLES].tolist()
     chosen = join_images([stored.read(row, row + 1) for row in sorted(rows)])
@@ -267,8 +285,8 @@ def _repeat_samples(config: GanSampleConfig, draw: np.random.Generator) -> Part:
 
 
 def _repeat_epoch(config: ClassifierTrainConfig, draw: np.random.Generator) -> Part:
-    """The first epoch of a training: what its line of metrics says."""
-    del draw  # it is always the first one: a later one would need those before it
+    """Repeats the first epoch of a training, and compares its line of metrics."""
+    del draw  # a later epoch would need those before it
     return Part("the first epoch", read_metrics(config.out)[0], repeat_first_epoch(config))
 
 

@@ -1,1 +1,1 @@
-"""The engine that runs any experiment: plans, pieces, costs, results, pages."""
+"""The engine that runs any experiment: plans, pieces, costs, results and pages."""

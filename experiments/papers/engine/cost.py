@@ -18,7 +18,7 @@ from experiments.data.augment import AugmentConfig
 from experiments.data.subset import SubsetConfig
 from experiments.gan.sample import GanSampleConfig
 from experiments.gan.train import GanTrainConfig, gan_sizes
-from experiments.papers.engine.make import is_done
+from experiments.papers.engine.make_pieces import is_done
 from experiments.papers.engine.plan import Arm, Piece, PieceConfig, Plan, needed
 from experiments.papers.engine.set_sizes import SetSize, SetSizes
 from experiments.synthesis.command import SynthesizeConfig

@@ -1,16 +1,20 @@
-"""Plans: what an experiment is made of.
+"""The plan of an experiment: the pieces to make, and the arms to measure.
 
-A piece is one ordinary command on a directory of its own: a teacher, a GAN, an image set, a
-training. An arm is what a row of a table is measured by: one piece, for one seed. A piece's digest
-is over its configuration, where other pieces stand by their digests and data by theirs; it is part
-of the directory's name. So whatever lies there under that name is the piece that is wanted, however
-many experiments share the place, and changing an option remakes just what depends on it.
+A piece is one ordinary command with a directory of its own: it trains a classifier or a GAN, or
+makes an image set. An arm is one measurement of a table's row: it is taken from one piece, for one
+seed.
+
+The name of a piece's directory holds a digest of the piece's configuration. In that digest other
+pieces stand as their digests, and data as theirs. So a directory of that name always holds the
+piece that is wanted, several experiments can share the place of their pieces, and a changed option
+makes again only what depends on it.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from experiments.classifier.train import ClassifierTrainConfig
@@ -31,23 +35,23 @@ PieceConfig = (
 )
 
 At = Callable[[str], Path]
-"""Gives the directory of an earlier piece by its name."""
+"""Returns the directory of an earlier piece, or the place of an input, by its name."""
 
 Build = Callable[[At, Path], PieceConfig]
-"""Makes a piece's configuration from where the earlier ones lie and its own directory."""
+"""Makes a piece's configuration from the directories of other pieces and its own directory."""
 
 DIGEST_LETTERS = 12
-"""Of a piece's digest, in its directory's name."""
+"""Letters of a piece's digest in the name of its directory."""
 
 
 class Row(NamedTuple):
     """A row of a table, or of a figure.
 
     Attributes:
-        slug: its name on the command line and in directories.
-        name: its name in tables.
-        paper: what the paper has there, in percent; None where it says nothing.
-        is_control: whether it is a comparison that the paper lacks.
+        slug: short name, for the command line and directories.
+        name: name in tables.
+        paper: the paper's accuracy in percent; None where the paper gives none.
+        is_control: whether the row is a comparison that the paper does not have.
     """
 
     slug: str
@@ -60,11 +64,11 @@ class Arm(NamedTuple):
     """One measurement.
 
     Attributes:
-        row: its row's slug.
-        seed: the key of what is random in it.
-        budget: "epochs" or "steps", by which all trainings that it is compared with are equally
-            long; empty where nothing is trained.
-        piece: name of the piece that it is measured on.
+        row: slug of the row.
+        seed: key of everything random in it.
+        budget: "epochs" or "steps": what is equal in all trainings that are compared; empty where
+            nothing is trained.
+        piece: name of the piece that is measured.
     """
 
     row: str
@@ -73,21 +77,43 @@ class Arm(NamedTuple):
     piece: str
 
 
+class Input(NamedTuple):
+    """A data set, run or classifier that the user names: the plan reads it and does not make it.
+
+    Attributes:
+        place: a directory, or another name that a command accepts.
+        digest: digest of the content; the name, where the content has no digest.
+        config: the configuration that it was made with, for estimates of costs; None if unknown.
+    """
+
+    place: str
+    digest: str
+    config: PieceConfig | None = None
+
+
 class Plan(NamedTuple):
-    """What there is to make, each piece after those that it needs, and what to measure."""
+    """What to make and what to measure.
+
+    Attributes:
+        rows: rows of the table or figure, from top to bottom.
+        arms: the measurements.
+        builds: makers of the pieces' configurations by name, each after those that it needs.
+        inputs: what the user names, by the names that `builds` ask for.
+    """
 
     rows: tuple[Row, ...]
     arms: tuple[Arm, ...]
     builds: dict[str, Build]
+    inputs: Mapping[str, Input] = MappingProxyType({})
 
 
 class Piece(NamedTuple):
-    """A piece with its place.
+    """A piece with its configuration.
 
     Attributes:
-        name: in the plan.
-        config: of the command that makes it; its `out` is the piece's directory.
-        digest: see the module.
+        name: name in the plan.
+        config: configuration of the command that makes it.
+        digest: digest of the configuration; see the module's docstring.
         needs: names of the pieces that it is made from.
     """
 
@@ -98,36 +124,50 @@ class Piece(NamedTuple):
 
     @property
     def directory(self) -> Path:
-        """Where it lies, or will."""
+        """The piece's directory."""
         return self.config.out
 
 
 def place(plan: Plan, root: Path, surroundings: Mapping[str, Any]) -> dict[str, Piece]:
-    """Gives every piece its directory below `root`.
+    """Assigns a directory to every piece.
 
     Args:
-        plan: whose pieces.
-        root: their common place; need not exist yet.
-        surroundings: what all results depend on beside the configurations: data by digest, versions
-            and the kind of device.
+        plan: the plan.
+        root: directory of all pieces; it need not exist yet.
+        surroundings: what all results depend on beside the configurations: the data's digests,
+            versions and the kind of device.
     """
     placed: dict[str, Piece] = {}
     for name, build in plan.builds.items():
         needs: dict[str, None] = {}
 
         def digest_at(need: str, needs: dict[str, None] = needs) -> Path:
+            if need in plan.inputs:
+                return Path(plan.inputs[need].digest)
             needs[need] = None
             return Path(placed[need].digest)
 
+        def directory_at(need: str) -> Path:
+            given = plan.inputs.get(need)
+            return Path(given.place) if given else placed[need].directory
+
         digest = _digest(build(digest_at, Path()), surroundings)
         directory = root / f"{name}-{digest[:DIGEST_LETTERS]}"
-        config = build(lambda need: placed[need].directory, directory)
-        placed[name] = Piece(name, config, digest, tuple(needs))
+        placed[name] = Piece(name, build(directory_at, directory), digest, tuple(needs))
     return placed
 
 
+def input_pieces(plan: Plan) -> dict[str, Piece]:
+    """The inputs whose configurations are known, as finished pieces."""
+    return {
+        name: Piece(name, given.config, given.digest, ())
+        for name, given in plan.inputs.items()
+        if given.config is not None
+    }
+
+
 def _digest(config: PieceConfig, surroundings: Mapping[str, Any]) -> str:
-    """Over the kind of command, its options and what surrounds it, but for where the data lie."""
+    """Digest of a command's kind, options and surroundings, but not of where the data lie."""
     options = as_json(config)
     options.pop("data_dir", None)
     whole = [type(config).__name__, options, dict(surroundings)]
@@ -135,7 +175,7 @@ def _digest(config: PieceConfig, surroundings: Mapping[str, Any]) -> str:
 
 
 def needed(pieces: Mapping[str, Piece], wanted: Iterable[str]) -> list[Piece]:
-    """The pieces by these names and all that they are made from, in the plan's order."""
+    """The pieces of these names and all pieces that they are made from, in the plan's order."""
     names, waiting = set(), list(wanted)
     while waiting:
         name = waiting.pop()

@@ -11,7 +11,7 @@ from experiments.data.augment import AugmentConfig
 from experiments.data.subset import SubsetConfig
 from experiments.gan.sample import GanSampleConfig
 from experiments.gan.train import GanTrainConfig
-from experiments.papers.engine.make import is_done
+from experiments.papers.engine.make_pieces import is_done
 from experiments.papers.engine.plan import Piece, PieceConfig
 from experiments.synthesis.command import SynthesizeConfig
 from imgopt.errors import InputError

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 import experiments.data.resumable_set
 import experiments.data.rounds
 import experiments.gan.sample
-from experiments.pages.sample_grid import GAP_PX
+from experiments.pages.image_sheets import GAP_PX
 from gans.dcgan import DcganConfig, Generator
 from gans.key_text import keys_from_text
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec, image_keys, load_gan, sample

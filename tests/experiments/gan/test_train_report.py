@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.gan.train_report import strip, write_gan_report
-from experiments.pages.sample_grid import GAP_PX, sample_grid
+from experiments.pages.image_sheets import GAP_PX, sample_grid
 
 SIDES = (4, 6)
 SHEETS = {"level-image-00009": 10, "level-image-00010": 60, "joint-00005": 110, "joint-00010": 160}

@@ -14,7 +14,9 @@ import pytest
 import scipy.stats
 
 import train.models.networks
-from experiments.papers.closed_loop import ARMS
+from experiments.classifier.train import ClassifierTrainConfig
+from experiments.papers.closed_loop import SETS
+from experiments.papers.engine.make_pieces import MAKERS
 from gans.dcgan import DcganConfig, Generator
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
 from train.data.load import load_images
@@ -22,7 +24,7 @@ from train.data.verify import verify
 from train.data.write import read_extras
 from train.storage.checkpoints import save_checkpoint
 from train.storage.runs import read_metrics, read_result
-from train.storage.strict_json import read_sealed, write_json
+from train.storage.strict_json import read_sealed, write_json, write_sealed
 
 CLASSES = ("ant", "bee", "cow")
 WORDS = "--model vgg-small --seeds 2 --steps 12 --batch-size 12 --learning-rate 0.02 --key 5"
@@ -104,153 +106,233 @@ def read(path: Path) -> Any:
     return read_sealed(path)
 
 
-def arms(out: Path) -> dict[str, dict[str, Any]]:
-    return {arm["name"]: arm for arm in read(out / "result.json")["arms"]}
+def piece(out: Path, name: str) -> Path:
+    (found,) = (out / "pieces").glob(f"{name}-????????????")
+    return found
+
+
+def arms(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """The measurements of every row, in the order of the seeds."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for arm in read(out / "result.json")["arms"]:
+        found.setdefault(arm["row"], []).append(arm)
+    return found
+
+
+def timeless(out: Path) -> Any:
+    """The result without times and memory, and without the words of the command."""
+    result = read(out / "result.json")
+    for record in (*result["arms"], result["selector"]):
+        del record["timing"]
+    del result["command"]
+    return result
 
 
 def test_arms_differ_by_the_sets_alone(out):
-    assert list(arms(out)) == list(ARMS)
+    assert list(arms(out)) == list(SETS)
     for index, seed in enumerate(SEEDS):
-        configs = [read(out / arm["runs"][index] / "config.json") for arm in arms(out).values()]
+        runs = [piece(out, own[index]["piece"]) for own in arms(out).values()]
+        configs = [read(run / "config.json") for run in runs]
         assert [len(config.pop("extra")) for config in configs] == [0, 1, 1, 1, 1, 2]
         assert all(config == configs[0] for config in configs)
         assert configs[0]["key"] == seed
+        assert [own[index]["seed"] for own in arms(out).values()] == [seed] * len(SETS)
 
 
 def test_every_training_takes_the_same_steps(out):
-    assert read(out / "result.json")["steps"] == 12
-    for arm in arms(out).values():
-        epochs = -(-12 // (arm["images"] // 12))
-        for run in arm["runs"]:
-            last = read_metrics(out / run)[-1]
-            assert (last["step"], last["epoch"]) == (12, epochs)
+    for arm in (arm for own in arms(out).values() for arm in own):
+        epochs = -(-12 // (arm["train_images"] // 12))
+        last = read_metrics(piece(out, arm["piece"]))[-1]
+        assert (last["step"], last["epoch"]) == (arm["step"], arm["epoch"]) == (12, epochs)
 
 
 def test_arms_hold_the_images_of_their_sets(out, data):
-    sizes = {name: len(load_images(out / name).labels) for name in ("geometric", "tp", "fp")}
-    assert sizes == {"geometric": 48, "tp": 18, "fp": 18}
-    found = {name: arm["images"] for name, arm in arms(out).items()}
-    assert list(found.values()) == [48, 96, 66, 66, 66, 114]
-    for name in ("geometric", "tp", "fp", "random"):
-        assert verify(out / name) == []
-    assert load_images(out / "geometric").source_ids == load_images(data).ids
+    sets = {name: piece(out, name) for name in ("geometric", "tp", "fp", "random")}
+    sizes = {name: len(load_images(at).labels) for name, at in sets.items()}
+    assert sizes == {"geometric": 48, "tp": 18, "fp": 18, "random": 18}
+    images = [{arm["train_images"] for arm in own} for own in arms(out).values()]
+    assert images == [{48}, {96}, {66}, {66}, {66}, {114}]
+    assert all(verify(at) == [] for at in sets.values())
+    assert load_images(sets["geometric"]).source_ids == load_images(data).ids
 
 
 def test_the_selector_is_trained_on_the_real_images_and_sorts(out):
-    config, result = read(out / "selector/config.json"), read(out / "result.json")
-    real = read(out / "real-6/config.json")
+    selector = piece(out, "selector")
+    config, result = read(selector / "config.json"), read(out / "result.json")
+    real = read(piece(out, "real-seed-6") / "config.json")
     assert (config.pop("key"), real.pop("key")) == (5, 6)
     assert config == real
-    assert result["selector"] == read_result(out / "selector")
+    assert result["selector"]["test_accuracy"] == read_result(selector)["test_accuracy"]
     for name, right in (("tp", {True}), ("fp", {False}), ("random", {True, False})):
-        predicted = read_extras(out / name, ("predicted",))["predicted"]
-        assert set((predicted == load_images(out / name).labels).tolist()) == right
-        assert result["selection"][name] == read(out / name / "selection.json")
+        at = piece(out, name)
+        predicted = read_extras(at, ("predicted",))["predicted"]
+        assert set((predicted == load_images(at).labels).tolist()) == right
+        assert result["selection"][name] == read(at / "selection.json")
     # The control is not sorted: the first images of every class.
-    assert set(load_images(out / "random").ids) == {
+    assert set(load_images(piece(out, "random")).ids) == {
         f"{c}_{n:05d}" for c in CLASSES for n in range(6)
     }
 
 
-def test_the_statistics_are_those_of_the_runs(out):
-    found = arms(out)
-    for arm in found.values():
-        runs = [read(out / run / "result.json") for run in arm["runs"]]
-        assert arm["accuracies"] == [run["test_accuracy"] for run in runs]
-        assert all(run["test_images"] == 21 for run in runs)
-        assert arm["mean"] == pytest.approx(statistics.mean(arm["accuracies"]))
-        assert arm["standard_deviation"] == pytest.approx(statistics.stdev(arm["accuracies"]))
-        assert set(arm["differences"]) == set(BASELINES) - {arm["name"]}
-        for baseline, difference in arm["differences"].items():
-            gains = np.subtract(arm["accuracies"], found[baseline]["accuracies"])
-            low = high = gains.mean()
-            if gains.std():  # SciPy makes no interval of equal gains
-                low, high = scipy.stats.t.interval(0.95, 1, gains.mean(), scipy.stats.sem(gains))
-            assert difference == pytest.approx(
-                {
-                    "mean": gains.mean(),
-                    "standard_deviation": gains.std(ddof=1),
-                    "n": 2,
-                    "low": low,
-                    "high": high,
-                }
-            )
+def test_accuracies_are_those_of_the_runs(out):
+    for arm in (arm for own in arms(out).values() for arm in own):
+        run = read(piece(out, arm["piece"]) / "result.json")
+        assert arm["test_accuracy"] == run["test_accuracy"]
+        assert arm["test_images"] == run["test_images"] == 21
 
 
 def table(text: str) -> dict[str, list[str]]:
-    """The rows of the table in Markdown by their first cell."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    """The rows of the table in Markdown by their first cell, as far as the first table goes."""
+    lines = [line for line in text.partition("| class |")[0].splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: row[1:] for row in rows[2:]}
 
 
 def test_the_table_holds_the_numbers(out):
     text = (out / "table.md").read_text()
-    assert "after 12 optimiser steps" in text
+    assert "12 optimiser steps" in text
     assert "on 21 test images" in text
     rows = table(text)
-    assert list(rows) == list(ARMS)
-    for name, (images, count, accuracy, *differences) in rows.items():
-        arm = arms(out)[name]
-        assert (int(images), int(count)) == (arm["images"], 2)
+    assert list(rows) == [name for name, _ in SETS.values()]
+    percent = {
+        SETS[slug][0]: [100 * arm["test_accuracy"] for arm in own]
+        for slug, own in arms(out).items()
+    }
+    for name, (_, count, accuracy, *differences) in rows.items():
+        assert int(count) == 2
         numbers = [float(word) for word in accuracy.split(" ± ")]
-        assert numbers == pytest.approx(
-            [100 * arm["mean"], 100 * arm["standard_deviation"]], abs=0.005
-        )
+        wanted = [statistics.mean(percent[name]), statistics.stdev(percent[name])]
+        assert numbers == pytest.approx(wanted, abs=0.005)
         for baseline, words in zip(BASELINES, differences, strict=True):
             if name == baseline:
                 assert words == "–"
                 continue
-            wanted = arm["differences"][baseline]
-            names = ("mean", "standard_deviation", "low", "high")
+            gains = np.subtract(percent[name], percent[baseline])
+            low = high = gains.mean()
+            if gains.std():
+                low, high = scipy.stats.t.interval(0.95, 1, gains.mean(), scipy.stats.sem(gains))
             numbers = [float(number) for number in re.findall(r"[-+]?\d+\.\d+", words)]
-            assert numbers == pytest.approx([100 * wanted[n] for n in names], abs=0.005)
+            wanted = [gains.mean(), gains.std(ddof=1), low, high]
+            assert numbers == pytest.approx(wanted, abs=0.006)
 
 
 def test_the_report_shows_all_of_it(out):
     page = (out / "report.html").read_text()
     assert page.count("data:image/") == 4
     assert {path.name for path in (out / "figures").iterdir()} == {
-        "comparison.svg", "tp.png", "fp.png", "acceptance.svg",
+        "steps.svg", "tp.png", "fp.png", "acceptance.svg",
     }  # fmt: skip
-    assert (out / "figures/tp.png").read_bytes() == (out / "tp/grid.png").read_bytes()
+    assert (out / "figures/tp.png").read_bytes() == (piece(out, "tp") / "grid.png").read_bytes()
     for words in ("True positives", *table((out / "table.md").read_text())["real + FP"]):
         assert words in page
     assert "<script" not in page
 
 
-def test_a_repeated_command_does_nothing_and_prints_the_table(
-    out, whole, elicit, contents, monkeypatch, capsys
-):
+def test_a_repeated_command_makes_nothing(out, whole, elicit, contents, monkeypatch, capsys):
     before = contents(out)
     monkeypatch.delattr("experiments.training.session.fit")
     monkeypatch.delattr("experiments.gan.sample.sample")
     assert elicit(*whole, "--out", out) == 0
     assert contents(out) == before
-    printed = capsys.readouterr().out
-    assert f"{out} is complete; nothing to do" in printed
-    assert all(name in printed for name in ARMS)
+    assert capsys.readouterr().out == f"{out / 'report.html'}\n"
 
 
 def test_an_interrupted_experiment_comes_to_the_same(copied, out, whole, elicit, contents):
     # As if killed in the middle of a training, with one set and one run still to make.
-    for name in ("result.json", "report.html", "table.md", "real-fp-6/result.json"):
+    for name in ("result.json", "report.html", "table.md"):
         (copied / name).unlink()
-    for name in ("figures", "random", "real-random-7"):
-        shutil.rmtree(copied / name)
+    (piece(copied, "fp-seed-6") / "result.json").unlink()
+    again = piece(copied, "random-seed-7")
+    for directory in (copied / "figures", piece(copied, "random"), again):
+        shutil.rmtree(directory)
     assert elicit(*whole, "--out", copied) == 0
-    before, after = contents(out), contents(copied)
-    for name in ("result.json", "table.md", "report.html", "real-random-7/metrics.jsonl"):
-        assert before[name] == after[name]
+    assert timeless(copied) == timeless(out)
+    assert (
+        contents(again)["metrics.jsonl"] == contents(piece(out, "random-seed-7"))["metrics.jsonl"]
+    )
+    assert (copied / "table.md").read_bytes() == (out / "table.md").read_bytes()
+
+
+def test_pieces_do_not_depend_on_where_data_and_gan_lie(
+    out, whole, data, gan, tmp_path, elicit, monkeypatch
+):
+    for given in (data, gan):
+        shutil.copytree(given, tmp_path / given.name)
+    moved = [tmp_path / word.name if word in (data, gan) else word for word in whole]
+    monkeypatch.delattr("experiments.training.session.fit")
+    assert elicit(*moved, "--pieces", out / "pieces", "--out", tmp_path / "out") == 0
+    assert timeless(tmp_path / "out") == timeless(out)
+
+
+def test_shares_are_merged_into_the_whole(out, whole, tmp_path, elicit):
+    places = [tmp_path / "first", tmp_path / "second"]
+    for number, share in enumerate(places, 1):
+        assert elicit(*whole, "--shard", f"{number}/2", "--out", share) == 0
+    assert elicit(*whole, "--merge", *places, "--out", tmp_path / "merged") == 0
+    assert timeless(tmp_path / "merged") == timeless(out)
+
+
+def test_one_row_alone_makes_what_it_needs(whole, tmp_path, elicit):
+    out = tmp_path / "loop"
+    assert elicit(*whole, "--only", "real,6", "--out", out) == 0
+    assert {path.name[:-13] for path in (out / "pieces").iterdir()} == {"real-seed-6"}
+    assert read(out / "result.json")["selection"] == {}
+    assert elicit("report", out) == 0
+
+
+def test_results_are_verified_and_reported_like_those_of_any_experiment(
+    out, copied, elicit, capsys
+):
+    assert elicit("verify", out) == 0
+    page = (copied / "report.html").read_bytes()
+    (copied / "report.html").unlink()
+    assert elicit("report", copied) == 0
+    assert (copied / "report.html").read_bytes() == page
+    assert elicit("report", out, copied) == 0
+    assert "- nothing" in capsys.readouterr().out
+    assert elicit("verify", out, "--rerun", 1) == 2
+    assert "do not say where its data and its GAN lie" in capsys.readouterr().err
+    result = read(copied / "result.json")
+    result["selection"]["tp"]["per_class"] = 7
+    write_sealed(copied / "result.json", result)
+    assert elicit("verify", copied) == 2
+    assert "selection.tp.per_class was 7, now 6" in capsys.readouterr().err
+
+
+def test_a_dry_run_counts_the_given_networks_and_makes_nothing(whole, tmp_path, elicit, capsys):
+    assert elicit(*whole, "--dry-run", "--out", tmp_path / "loop") == 0
+    printed = capsys.readouterr().out
+    assert "12 of 12 measurements" in printed
+    for name in ("selector", "geometric", "tp", "fp", "random", "real-seed-6"):
+        assert re.search(rf"(?m)^{name} +", printed)
+    assert not re.search(r"(?m)^(gan|data) ", printed)
+    assert not (tmp_path / "loop").exists()
+
+
+def test_a_dry_run_knows_a_given_classifier_by_its_run(whole, data, tmp_path, elicit, capsys):
+    run = tmp_path / "selector"
+    words = "--model vgg-small --epochs 1 --batch-size 12 --out"
+    assert elicit("classifier", "train", "--dataset", data, *words.split(), run) == 0
+    command = [*whole, "--dry-run", "--out", tmp_path / "loop", "--selector"]
+    capsys.readouterr()
+    assert elicit(*command, run) == 0
+    assert not re.search(r"(?m)^selector ", capsys.readouterr().out)
 
 
 @pytest.fixture
 def training_is_made_up(monkeypatch):
-    def train_classifier(config, *, label):
-        config.out.mkdir()
-        write_json(config.out / "result.json", {"test_accuracy": len(label) / 100})
+    def train_classifier(config, label):
+        config.out.mkdir(parents=True)
+        images = 48 + sum(len(load_images(extra).labels) for extra in config.extra)
+        record = {
+            "classifier_sha256": "0", "device": "made up", "epoch": 1, "step": 12,
+            "test_accuracy": len(label) / 100, "test_images": 21, "train_images": images,
+            "timing": {"seconds_of_last_session": 1.0, "peak_memory_mib": 1.0},
+        }  # fmt: skip
+        write_json(config.out / "result.json", record)
 
-    monkeypatch.setattr("experiments.papers.closed_loop.train_classifier", train_classifier)
+    maker = MAKERS[ClassifierTrainConfig]._replace(make=train_classifier)
+    monkeypatch.setitem(MAKERS, ClassifierTrainConfig, maker)
 
 
 @pytest.mark.usefixtures("training_is_made_up")
@@ -268,23 +350,26 @@ def test_a_given_selector_sorts_and_a_class_may_run_dry(
     assert "warning: fewer images than asked for: " in capsys.readouterr().err
     result = read(out / "result.json")
     assert result["selector"] is None
-    assert not (out / "selector").exists()
-    kept = {kind: len(load_images(out / kind).labels) for kind in ("tp", "fp", "random")}
+    assert not list((out / "pieces").glob("selector-*"))
+    kept = {kind: len(load_images(piece(out, kind)).labels) for kind in ("tp", "fp", "random")}
     assert 3 <= kept["tp"] < 60
     assert kept["random"] == 60
     for kind in ("tp", "fp"):
         classes = result["selection"][kind]["classes"].values()
         assert sum(own["kept"][kind] for own in classes) == kept[kind]
-        assert arms(out)[f"real + {kind.upper()}"]["images"] == 48 + kept[kind]
+        assert {arm["train_images"] for arm in arms(out)[kind]} == {48 + kept[kind]}
     rows = table((out / "table.md").read_text())
     assert rows["real + TP + geometric"][0] == str(96 + kept["tp"])
-    assert "a callable or a run that was given" in (out / "report.html").read_text()
+    assert "Sorted by a classifier that was given" in (out / "report.html").read_text()
 
 
 def test_another_configuration_is_refused(out, whole, elicit, contents, capsys):
     before = contents(out)
     assert elicit(*whole, "--steps", 7, "--width", 2, "--out", out) == 2
-    assert "train.steps was 12, now 7; width was 1.0, now 2.0" in capsys.readouterr().err
+    assert (
+        "settings.train.steps was 12, now 7; settings.width was 1.0, now 2.0"
+        in capsys.readouterr().err
+    )
     assert contents(out) == before
 
 
@@ -306,6 +391,7 @@ BAD_INPUT = {
     "--gan OTHER": "has the classes ('ant', 'bee', 'dog'), the data set ('ant', 'bee', 'cow')",
     "--gan LARGE": "makes images of shape (32, 32, 3), the data set has (16, 16, 3)",
     "--selector absent": "no classifier at 'absent'",
+    "--dry-run --selector THREE": "--dry-run cannot tell the costs of the callable three:classes",
     "--selector FOUR": "gives logits of 4 classes, the data set has 3",
 }
 
@@ -316,7 +402,13 @@ def test_wrong_input_is_refused_before_anything(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
-    places = {"DATA": data, "OTHER": "other", "LARGE": "large", "FOUR": "four:classes"}
+    places = {
+        "DATA": data,
+        "OTHER": "other",
+        "LARGE": "large",
+        "FOUR": "four:classes",
+        "THREE": "three:classes",
+    }
     if "OTHER" in words:
         write_gan(Path("other"), class_names=("ant", "bee", "dog"))
     if "LARGE" in words:
@@ -325,6 +417,8 @@ def test_wrong_input_is_refused_before_anything(
         Path("four.py").write_text(
             "classes = lambda images: images.reshape(len(images), -1)[:, :4]"
         )
+    if "THREE" in words:
+        Path("three.py").write_text("classes = lambda images: images.mean((1, 2))")
     monkeypatch.setattr("train.loop._make_initial", None)
     monkeypatch.setattr("experiments.gan.sample.sample", None)
     given = [places.get(word, word) for word in words.split()]

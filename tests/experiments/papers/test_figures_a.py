@@ -229,7 +229,7 @@ def test_pages_are_made_again_from_result_and_figures_alone(out):
     experiment.write_pages(out, result)
     assert {name: (out / name).read_bytes() for name in pages} == pages
     (out / "figures" / "rules.png").unlink()
-    with pytest.raises(ValueError, match=r"rules\.png, which is missing.*command.*repeated"):
+    with pytest.raises(ValueError, match=r"rules\.png, which is missing; repeat the command"):
         experiment.write_pages(out, result)
 
 

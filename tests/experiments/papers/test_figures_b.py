@@ -16,8 +16,7 @@ from experiments.classifier.train import ClassifierTrainConfig
 from experiments.gan.sample import GanSampleConfig
 from experiments.gan.select_report import Outcome, write_pages
 from experiments.gan.train import GanTrainConfig
-from experiments.pages.class_sheet import class_sheet
-from experiments.papers.engine import make as making
+from experiments.papers.engine.make_pieces import MAKERS
 from experiments.papers.figures_b import SETS
 from experiments.papers.registry import read_results
 from experiments.papers.table_b import PRESETS
@@ -89,8 +88,8 @@ def _stand_ins(tmp_path_factory, make_set):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "smoke", smoke)
         for kind, make in makers.items():
-            command = making._COMMANDS[kind]._replace(make=make)
-            patch.setitem(making._COMMANDS, kind, command)
+            command = MAKERS[kind]._replace(make=make)
+            patch.setitem(MAKERS, kind, command)
         yield
 
 
@@ -206,27 +205,3 @@ def test_a_set_that_is_lost_is_made_again_with_the_same_bytes(out, elicit, conte
     (out / "figures" / "classes.png").unlink()
     assert elicit(*COMMAND, out) == 0
     assert contents(out) == before
-
-
-@pytest.mark.parametrize(
-    ("sets", "message"),
-    [
-        ({}, "at least one set"),
-        ({"a": [np.zeros((1, *SHAPE), np.uint8)] * 2}, "3 classes; received 2"),
-        ({"a": [np.zeros((1, *SHAPE), np.float32)] * 3}, "uint8.*float32"),
-        ({"a": [np.zeros((1, 4, 4, 2), np.uint8)] * 3}, "1 or 3.*4, 4, 2"),
-    ],
-)
-def test_a_sheet_of_something_else_is_refused(sets, message):
-    with pytest.raises(ValueError, match=message):
-        class_sheet(sets, CLASSES)
-
-
-def test_a_sheet_of_grey_images_has_names_and_is_the_same_every_time():
-    images = np.full((1, 9, 7, 1), 90, np.uint8)
-    drawn = class_sheet({"a": [images, images[:0]]}, ("x" * 50, "$x$"), columns=2)
-    assert class_sheet({"a": [images, images[:0]]}, ("x" * 50, "$x$"), columns=2) == drawn
-    sheet = pixels(drawn)
-    assert sheet.shape[1] <= 1840
-    assert (sheet[:, : 2 * 98] < 200).any()  # the classes' names
-    assert (sheet == 90).all(-1).any()

@@ -14,7 +14,7 @@ import pytest
 
 from experiments.papers import registry
 from experiments.papers.engine.experiment import Experiment
-from experiments.papers.engine.records import training_record
+from experiments.papers.engine.results import training_record
 from gans.dcgan import DcganConfig, Generator
 from gans.sampling import GENERATOR, Gan, GanSpec, gan_digest
 from train.classifiers import Classifier, ClassifierSpec, digest
@@ -83,7 +83,8 @@ def write_results(out: Path, teacher: Path) -> None:
     config = {"experiment": "made-up", "preset": "smoke", "key": 7}
     arm = {"row": "0", "seed": 1, "budget": "epochs", "piece": "teacher"}
     write_json(out / "config.json", config)
-    result = {**config, "arms": [{**arm, **training_record(teacher)}]}
+    arms = [{**arm, **training_record(teacher)}]
+    result = {**config, "arms": arms, "rows": [], "missing": [], "settings": {}}
     pieces = {"teacher": DIGEST, "images": DIGEST}
     write_result(out, {**result, "pieces": pieces}, of=["config.json"])
 
@@ -104,7 +105,7 @@ def whole(tmp_path_factory, make_set, tiny_networks) -> Path:
 def made_up_experiment(monkeypatch):
     """An experiment that the registry finds, of which nothing but the record is needed here."""
     nothing: Any = None
-    made_up = Experiment("made-up", {}, nothing, nothing, training_record, nothing, nothing)
+    made_up = Experiment(name="made-up", about="", record=training_record, write_pages=nothing)
     find = registry.find_experiment
     monkeypatch.setattr(
         registry, "find_experiment", lambda name: made_up if name == "made-up" else find(name)

@@ -12,20 +12,16 @@ import numpy as np
 import pytest
 
 import experiments.classifier.train
-import experiments.papers.engine.make
+import experiments.papers.engine.make_pieces
 import experiments.verify.rerun
 from experiments.classifier.train import ClassifierTrainConfig
 from experiments.gan.sample import GanSampleConfig
 from experiments.gan.train import GanTrainConfig
 from experiments.papers import registry
-from experiments.papers.engine.experiment import (
-    Experiment,
-    ExperimentConfig,
-    Source,
-    run_experiment,
-)
+from experiments.papers.engine.experiment import PresetConfig, PresetExperiment, Source
 from experiments.papers.engine.plan import Arm, At, Build, Plan, Row
-from experiments.papers.engine.records import training_record
+from experiments.papers.engine.results import training_record
+from experiments.papers.engine.run import run_preset
 from experiments.synthesis.command import SynthesizeConfig
 from experiments.synthesis.rule_options import RuleConfig
 from experiments.verify.rerun import TOLERANCES, Part, compare
@@ -110,20 +106,20 @@ def record(piece: Path) -> dict[str, Any]:
 def experiment(data, blank_pages):
     """It is what the registry finds, and its pieces draw no reports."""
     del blank_pages
-    made_up = Experiment(
+    made_up = PresetExperiment(
         name="made-up",
+        about="",
         presets={"smoke": Settings()},
         source=lambda _, data_dir: Source(str(data), data_dir, ("train", "test")),
         plan=make_plan,
         record=record,
-        draw=lambda *_: None,
         write_pages=lambda *_: None,
     )
-    commands = experiments.papers.engine.make._COMMANDS
-    gan = commands[GanTrainConfig]._replace(make=lambda config, _: write_gan(config))
+    makers = experiments.papers.engine.make_pieces.MAKERS
+    gan = makers[GanTrainConfig]._replace(make=lambda config, _: write_gan(config))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "find_experiment", {"made-up": made_up}.__getitem__)
-        patch.setitem(commands, GanTrainConfig, gan)
+        patch.setitem(makers, GanTrainConfig, gan)
         yield made_up
 
 
@@ -133,7 +129,7 @@ def whole(experiment, tiny_networks, compiled_quickly, tmp_path_factory) -> Path
     del compiled_quickly
     assert "plain" in tiny_networks
     out = tmp_path_factory.mktemp("rerun") / "results"
-    run_experiment(experiment, ExperimentConfig(out=out, preset="smoke", key=7))
+    run_preset(experiment, PresetConfig(out=out, preset="smoke", key=7))
     return out
 
 
@@ -146,12 +142,12 @@ def results(whole, tmp_path) -> Path:
 @pytest.fixture
 def elsewhere(monkeypatch) -> None:
     """As on a machine with another kind of device."""
-    here = experiments.verify.rerun.identity_of
+    here = experiments.verify.rerun.preset_identity
 
     def identity(*args: Any) -> dict[str, Any]:
         return {**here(*args), "device_kind": "another"}
 
-    monkeypatch.setattr(experiments.verify.rerun, "identity_of", identity)
+    monkeypatch.setattr(experiments.verify.rerun, "preset_identity", identity)
 
 
 def piece(results: Path, name: str) -> Path:

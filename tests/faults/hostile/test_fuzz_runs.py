@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.papers.compare import ReportConfig, report
+from experiments.papers.report import ReportConfig, report
 from gans.dcgan import DcganConfig
 from gans.sampling import _read_spec
 from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome

@@ -14,8 +14,8 @@ from experiments.classifier.report import write_run_report
 from experiments.cli import main
 from experiments.gan.train_report import write_gan_report
 from experiments.pages.html import Picture, Table, provenance
+from experiments.pages.image_sheets import sample_grid
 from experiments.pages.markdown import as_code, as_words
-from experiments.pages.sample_grid import sample_grid
 from experiments.synthesis.summary import SetSummary, write_set_report
 from train.data.image_data import ImageData
 from train.evaluation import Evaluation

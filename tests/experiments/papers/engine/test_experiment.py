@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import scipy.stats
 
-import experiments.papers.engine.make
+import experiments.papers.engine.make_pieces
 import experiments.papers.table_a
 from experiments.classifier.train import ClassifierTrainConfig
 from experiments.gan.train import GanTrainConfig
-from experiments.papers.engine.experiment import ExperimentConfig, settings_of
+from experiments.papers.engine.experiment import PresetConfig, settings_of
 from experiments.papers.engine.plan import place
 from experiments.papers.table_a import TABLE_A, TableASettings
 from experiments.papers.table_b import TABLE_B
@@ -92,9 +92,9 @@ def flip_a_byte(path: Path) -> None:
 
 @pytest.fixture
 def nothing_is_made(monkeypatch):
-    commands = experiments.papers.engine.make._COMMANDS
-    for kind, command in commands.items():
-        monkeypatch.setitem(commands, kind, command._replace(make=None))
+    makers = experiments.papers.engine.make_pieces.MAKERS
+    for kind, command in makers.items():
+        monkeypatch.setitem(makers, kind, command._replace(make=None))
 
 
 def test_the_result_tells_what_every_training_came_to(finished):
@@ -333,7 +333,7 @@ def test_experiments_share_pieces(finished, tmp_path, elicit, monkeypatch):
 
 
 def test_a_precision_reaches_every_network():
-    config = ExperimentConfig(Path(), "reduced", precision="bfloat16")
+    config = PresetConfig(out=Path(), preset="reduced", precision="bfloat16")
     for experiment in (TABLE_A, TABLE_B):
         settings = settings_of(experiment, config)
         plan = experiment.plan(settings, experiment.source(settings, None), 0)

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.classifier.train import ClassifierTrainConfig
-from experiments.commands import COMMANDS
 from experiments.gan.train import GanTrainConfig
-from experiments.papers.engine.experiment import Experiment, PresetName
+from experiments.papers.engine.experiment import PresetExperiment, PresetName
 from experiments.papers.engine.plan import PieceConfig, place
 from experiments.papers.registry import NAMES, find_experiment
-
-GROUP = "experiment "
-"""What the experiments' commands begin with."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +20,24 @@ def list_experiments(config: ListConfig) -> None:
     """Runs the command.
 
     Args:
-        config: without options.
+        config: the options, of which there are none.
     """
     del config
-    for command, entry in COMMANDS.items():
-        name = command.removeprefix(GROUP)
-        if not command.startswith(GROUP) or entry.function == list_experiments.__name__:
-            continue
-        print(f"{name}: {entry.help}")
-        if name in NAMES:
-            experiment = find_experiment(name)
+    for name in NAMES:
+        experiment = find_experiment(name)
+        print(f"{name}: {experiment.about}")
+        if isinstance(experiment, PresetExperiment):
             width = max(map(len, experiment.presets))
             for preset in experiment.presets:
                 print(f"  {preset:{width}}  {describe_preset(experiment, preset)}")
 
 
-def describe_preset(experiment: Experiment, preset: PresetName) -> str:
-    """What a preset measures, on what data, with what networks, in a line.
+def describe_preset(experiment: PresetExperiment, preset: PresetName) -> str:
+    """Says in one line what a preset measures, with which data and which networks.
 
     Args:
-        experiment: whose.
-        preset: its name.
+        experiment: the experiment.
+        preset: name of the preset.
     """
     settings = experiment.presets[preset]
     source = experiment.source(settings, None)
@@ -61,7 +54,7 @@ def describe_preset(experiment: Experiment, preset: PresetName) -> str:
 
 
 def _networks(configs: Iterable[PieceConfig]) -> list[str]:
-    """What is trained, once each."""
+    """Names the networks that are trained, each once."""
     found = {}
     for config in configs:
         if isinstance(config, ClassifierTrainConfig):

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import experiments.papers.engine.make
+import experiments.papers.engine.make_pieces
 from experiments.data.subset import SubsetConfig
-from experiments.papers.engine.make import is_done, make_pieces
+from experiments.papers.engine.make_pieces import is_done, make_pieces
 from experiments.papers.engine.plan import Piece
 from train.data.verify import MANIFEST_FILE
 
@@ -37,9 +37,9 @@ class Maker:
 @pytest.fixture
 def maker(monkeypatch) -> Maker:
     maker = Maker()
-    commands = experiments.papers.engine.make._COMMANDS
-    monkeypatch.setitem(commands, SubsetConfig, commands[SubsetConfig]._replace(make=maker))
-    monkeypatch.setattr(experiments.papers.engine.make, "find_damage", lambda _: [])
+    makers = experiments.papers.engine.make_pieces.MAKERS
+    monkeypatch.setitem(makers, SubsetConfig, makers[SubsetConfig]._replace(make=maker))
+    monkeypatch.setattr(experiments.papers.engine.make_pieces, "find_damage", lambda _: [])
     return maker
 
 

@@ -2,13 +2,13 @@
 
 import json
 import re
-import warnings
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.papers.compare import compare, welch_difference
+from experiments.papers.engine.results import parse_result
+from experiments.papers.report import compare_results
 
 ROWS = [
     {"slug": "0", "name": "0% replaced", "paper": 92.476, "is_control": False},
@@ -49,6 +49,10 @@ def write(tmp_path):
         return tmp_path / name
 
     return at
+
+
+def compare(a, b, *, names):
+    return compare_results(parse_result(a), parse_result(b), names=names)
 
 
 A = {"0": [60.0, 61.5, 60.75], "30": [62.0, 61.0]}
@@ -112,35 +116,12 @@ def test_what_differs_in_the_configurations_is_told():
     ]
 
 
-@pytest.mark.parametrize(
-    ("values", "baseline"),
-    [([1.0, 2.0], [4.0, 9.0]), ([0.5, 0.25, 8.0, 3.0], [1.0, 1.5]), ([3.0, 3.0], [1.0, 2.0, 9.0])],
-)
-def test_welch_s_interval_is_scipy_s(values, baseline):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, of values that are all alike
-        test = scipy.stats.ttest_ind(values, baseline, equal_var=False)
-    expected = test.confidence_interval(0.95)
-    found = welch_difference(values, baseline)
-    assert found.mean == pytest.approx(np.mean(values) - np.mean(baseline))
-    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9)
-
-
-def test_without_any_spread_the_interval_has_no_length():
-    assert welch_difference([2.0, 2.0], [1.5, 1.5, 1.5]) == (0.5, 0.5, 0.5)
-
-
-def test_a_single_value_is_refused():
-    with pytest.raises(ValueError, match="2 values or more of each, got 3, 1"):
-        welch_difference([1.0, 2.0, 3.0], [1.0])
-
-
 BAD = {
     "another experiment": (
         results({"0": [1.0]}, experiment="table-b"), "one experiment, got table-a .* and table-b",
     ),
     "no measurement": (results({}), "with a measurement, got none in .*b"),
-    "no results": ({"arms": []}, "expected results of an experiment, got others"),
+    "no results": ({"arms": []}, "expected results of an experiment, got another result"),
     "unknown experiment": (results({}, experiment="c"), "an experiment among .*, got 'c'"),
 }  # fmt: skip
 

@@ -1,0 +1,214 @@
+"""Sheets of images: every pixel in its place, the laws of every picture, and what is refused."""
+
+import io
+from collections.abc import Callable
+
+import jaxtyping
+import numpy as np
+import PIL.Image
+import pytest
+
+from experiments.pages import image_sheets
+from experiments.pages.image_sheets import GAP_PX, class_sheet, sample_grid
+from tests.experiments.pages.pictures import (
+    HOSTILE,
+    assert_is_picture,
+    assert_same_bytes_every_time,
+    decoded,
+)
+
+HEIGHT, WIDTH = 9, 7
+ROWS, COLUMNS, GRID_HEIGHT, GRID_WIDTH = 2, 3, 5, 4
+
+
+def grid_images(channels: int = 3) -> np.ndarray:
+    shape = (ROWS, COLUMNS, GRID_HEIGHT, GRID_WIDTH, channels)
+    return np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_every_image_lies_in_its_place_on_white(channels, scale):
+    images = grid_images(channels)
+    with PIL.Image.open(io.BytesIO(sample_grid(images, scale=scale))) as image:
+        assert image.format == "PNG"
+        sheet = np.array(image).reshape(image.height, image.width, channels)
+    height, width = GRID_HEIGHT * scale + GAP_PX, GRID_WIDTH * scale + GAP_PX
+    assert sheet.shape == (ROWS * height - GAP_PX, COLUMNS * width - GAP_PX, channels)
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            place = sheet[row * height :, column * width :][: height - GAP_PX, : width - GAP_PX]
+            np.testing.assert_array_equal(place[::scale, ::scale], images[row, column])
+            np.testing.assert_array_equal(
+                place, np.kron(images[row, column], np.ones((scale, scale, 1), np.uint8))
+            )
+            sheet[row * height :, column * width :][: height - GAP_PX, : width - GAP_PX] = 255
+    assert (sheet == 255).all()
+
+
+def test_equal_images_give_equal_bytes():
+    assert sample_grid(grid_images()) == sample_grid(grid_images())
+
+
+@pytest.mark.parametrize(
+    ("images", "scale", "message"),
+    [
+        (grid_images(2), 2, r"1, 3 or 4\).*uint8 \(2, 3, 5, 4, 2\)"),
+        (grid_images()[0], 2, r"rows, columns.*uint8 \(3, 5, 4, 3\)"),
+        (grid_images().astype(np.float32), 2, "expected images as uint8.*float32"),
+        (grid_images()[:0], 2, r"at least one.*\(0, 3, 5, 4, 3\)"),
+        (grid_images(), 0, "a scale of at least 1; received 0"),
+    ],
+)
+def test_a_grid_of_something_else_is_refused(images, scale, message):
+    with pytest.raises(ValueError, match=message):
+        sample_grid(images, scale=scale)
+
+
+def images(count: int = 2, channels: int = 3, seed: int = 0) -> np.ndarray:
+    shape = (count, HEIGHT, WIDTH, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def distributions(count: int = 2, classes: int = 4, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.ones(classes), count)
+
+
+def pairs(
+    count: int = 2, names: tuple[str, ...] = ("a", "b", "c", "d"), channels: int = 3
+) -> bytes:
+    return image_sheets.image_pairs(
+        images(count, channels),
+        images(count, channels, seed=1),
+        distributions(count, len(names)),
+        distributions(count, len(names), seed=1),
+        names,
+    )
+
+
+def rules(gain: float | None = 10.0, rule: str = "SGD") -> bytes:
+    return image_sheets.rules_grid(
+        images(), {rule: images(seed=1)}, captions={rule: "mean |Δ| 2.1"}, difference_gain=gain
+    )
+
+
+SHEETS: dict[str, Callable[[], bytes]] = {
+    "image_pairs": pairs,
+    "image_pairs of one grey image": lambda: pairs(1, channels=1),
+    "image_pairs of many classes": lambda: pairs(8, tuple(map(str, range(100)))),
+    "rules_grid": rules,
+    "rules_grid without differences": lambda: rules(None),
+}
+HOSTILE_SHEETS: dict[str, Callable[[str], bytes]] = {
+    "image_pairs": lambda name: pairs(names=(name, name, "c")),
+    "rules_grid": lambda name: rules(rule=name),
+}
+
+
+@pytest.mark.parametrize("draw", SHEETS.values(), ids=SHEETS.keys())
+def test_a_sheet_is_a_picture_with_the_same_bytes_every_time(draw: Callable[[], bytes]) -> None:
+    assert_same_bytes_every_time(draw)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("draw", HOSTILE_SHEETS.values(), ids=HOSTILE_SHEETS.keys())
+def test_a_hostile_name_is_drawn_as_plain_text(draw: Callable[[str], bytes], name: str) -> None:
+    assert_is_picture(draw(name))
+
+
+def test_every_pixel_of_an_image_becomes_a_square_of_its_own_colour() -> None:
+    original = images(1)
+    picture = decoded(image_sheets.rules_grid(original, {}, captions={}))
+    # 160 CSS px, of 2 device px each, hold 7 columns 45 times; the sheet's margins are 138 and 6.
+    side, left, top = 320 // WIDTH, 2 * 138, 2 * 6
+    block = picture[top : top + side * HEIGHT, left : left + side * WIDTH]
+    expected = original[0].repeat(side, axis=0).repeat(side, axis=1)
+    np.testing.assert_array_equal(block, expected)
+
+
+def test_differences_are_amplified_around_mid_grey_and_clipped() -> None:
+    originals = np.array([100, 100, 100, 0], np.uint8)
+    changed = np.array([100, 103, 96, 255], np.uint8)
+    amplified = image_sheets._amplified(changed, originals, 10.0)
+    np.testing.assert_array_equal(amplified, [128, 158, 88, 255])
+
+
+def test_the_divergence_written_is_scipy_s() -> None:
+    entropy = pytest.importorskip("scipy.stats").entropy
+    targets, outputs = distributions(5), distributions(5, seed=1)
+    targets[0] = [1, 0, 0, 0]
+    expected = entropy(targets, outputs, axis=1)
+    np.testing.assert_allclose(image_sheets._kl_nats(targets, outputs), expected, rtol=1e-12)
+
+
+def test_classes_of_most_mass_are_shown_in_their_own_order() -> None:
+    targets = np.zeros((1, 50))
+    targets[0, [40, 3]] = 0.9, 0.1
+    shown = image_sheets._shown_classes(targets, targets)
+    assert len(shown) == image_sheets.MAX_CLASSES
+    assert shown == sorted(shown)
+    assert {3, 40} <= set(shown)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({}, "at least one set"),
+        ({"a": [np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)] * 2}, "3 classes; received 2"),
+        ({"a": [np.zeros((1, HEIGHT, WIDTH, 3), np.float32)] * 3}, "uint8.*float32"),
+        ({"a": [np.zeros((1, 4, 4, 2), np.uint8)] * 3}, "1 or 3.*4, 4, 2"),
+    ],
+)
+def test_a_sheet_of_something_else_is_refused(sets, message):
+    with pytest.raises(ValueError, match=message):
+        class_sheet(sets, ("ant", "bee", "cow"))
+
+
+def test_a_sheet_of_grey_images_has_names_and_is_the_same_every_time():
+    images = np.full((1, 9, 7, 1), 90, np.uint8)
+    drawn = class_sheet({"a": [images, images[:0]]}, ("x" * 50, "$x$"), columns=2)
+    assert class_sheet({"a": [images, images[:0]]}, ("x" * 50, "$x$"), columns=2) == drawn
+    sheet = decoded(drawn)
+    assert sheet.shape[1] <= 1840
+    assert (sheet[:, : 2 * 98] < 200).any()  # the classes' names
+    assert (sheet == 90).all(-1).any()
+
+
+WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
+    "float images": (
+        lambda: image_sheets.rules_grid(images() / 255, {}, captions={}),
+        r"originals as uint8 .* received float64 \(2, 9, 7, 3\)",
+    ),
+    "no images": (lambda: image_sheets.rules_grid(images(0), {}, captions={}), "n ≥ 1"),
+    "two channels": (
+        lambda: image_sheets.rules_grid(images(channels=2), {}, captions={}),
+        "1 or 3",
+    ),
+    "other images than originals": (
+        lambda: image_sheets.rules_grid(images(), {"SGD": images(3)}, captions={}),
+        r"'SGD'.* of shape \(2, 9, 7, 3\); received uint8 \(3, 9, 7, 3\)",
+    ),
+    "caption of no rule": (
+        lambda: image_sheets.rules_grid(images(), {}, captions={"Adam": ""}),
+        r"received \['Adam'\]",
+    ),
+    "gain of nothing": (lambda: rules(0.0), "above 0, or None; received 0.0"),
+    "too many pairs": (lambda: pairs(9), "at most 8 images; received 9"),
+    "targets of other classes": (
+        lambda: image_sheets.image_pairs(
+            images(), images(), distributions(2, 3), distributions(), ["a", "b", "c", "d"]
+        ),
+        r"targets of shape \(2, 4\); received \(2, 3\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("draw", "message"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_input_is_refused_with_what_was_expected_and_what_came(
+    draw: Callable[[], bytes], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A user's process checks no annotations, and must get the message all the same.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=message) as caught:
+        draw()
+    assert "expected" in str(caught.value)
