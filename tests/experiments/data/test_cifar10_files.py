@@ -129,7 +129,7 @@ def test_another_folder_and_no_file_at_all_say_what_to_give(tmp_path):
         (
             "batches.meta.txt",
             lambda _: b"\xff",
-            r"names of classes in UTF-8, got .*meta\.txt",
+            r"distinct names of classes in ASCII, got .*meta\.txt",
         ),
     ],
 )
