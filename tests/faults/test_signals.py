@@ -54,7 +54,7 @@ def wait_for(process: subprocess.Popen[str], path: Path, pattern: str) -> None:
 
 SCRIPT = """
 import time
-from experiments.stopping import Stopped, deferred, is_asked, stopping_on_signals
+from experiments.console.signals import Stopped, deferred, is_asked, stopping_on_signals
 try:
     with stopping_on_signals():
         {body}
