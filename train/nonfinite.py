@@ -89,7 +89,7 @@ def count_skipped(
     skipped: int,
     max_skipped: int | None,
 ) -> int:
-    """Counts the non-finite steps, in whichever group, and stops at one too many.
+    """Counts the steps that are not finite in any group, and stops at one too many.
 
     Args:
         scalars: Scalars of consecutive steps, with the flag of `flag_nonfinite`.

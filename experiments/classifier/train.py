@@ -96,7 +96,7 @@ class ClassifierTrainConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raises InputError for options that are wrong whatever the data are."""
+        """Raises InputError for options that are invalid for any data."""
         if not 0 <= self.fraction <= 1:
             raise InputError(f"fraction must be in [0, 1], got {self.fraction}")
         if not 0 < self.width < math.inf:

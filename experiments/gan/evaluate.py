@@ -80,7 +80,7 @@ class GanEvaluateConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raises InputError for options that are wrong whatever the data are."""
+        """Raises InputError for options that are invalid for any data."""
         check_key(self.key)
         if self.neighbours < 1:
             raise InputError(f"neighbours must be at least 1, got {self.neighbours}")

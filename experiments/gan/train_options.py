@@ -91,7 +91,7 @@ class GanTrainConfig:
     """Seed of all randomness."""
 
     def __post_init__(self) -> None:
-        """Raises InputError for options that are wrong whatever the data are."""
+        """Raises InputError for options that are invalid for any data."""
         check_key(self.key)
         check_augmentations(self.augmentations)
         self._check_options_of_the_other_model()

@@ -60,7 +60,7 @@ def run_training(
 ) -> dict[str, Any] | None:
     """Opens a run's directory, trains, and writes the report and the result.
 
-    A complete run is left unchanged. Its memory is checked, which compiles, only if the run is new.
+    A complete run is left unchanged. The memory is checked only for a new run, since that compiles.
 
     Args:
         run: The run.

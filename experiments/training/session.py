@@ -171,7 +171,7 @@ def train_epochs(
     """Trains all remaining epochs, saves checkpoints and shows the progress.
 
     A signal stops the training after the running device call and a checkpoint. Several processes
-    stop at the same step, whichever of them received the signal. Only the first process writes.
+    stop at the same step if any of them received a signal. Only the first process writes.
 
     Args:
         session: Where to save the training, and what to call it.
