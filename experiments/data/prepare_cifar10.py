@@ -7,18 +7,19 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 from tyro.conf import Positional
 
 from experiments.data.cifar10_files import PYTHON, SIZE_PX, URL, Batch, read_cifar10
+from experiments.data.resumable_set import Columns, ResumableSet
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
-from train.data.write import write_splits
-from train.storage.files import building_directory
+from train.data.verify import MANIFEST_FILE
 
 TFDS_VERSION = "3.0.2"
 DOWNLOAD_TIMEOUT_SECONDS = 30
@@ -57,19 +58,26 @@ def prepare(config: PrepareConfig) -> None:
         InputError: the directory exists; there is no network; the official files are missing,
             damaged, or others.
     """
-    with building_directory(config.target) as partial:
-        with _archive_or_folder(config) as path:
-            cifar10 = read_cifar10(path)
-        spec = ImageSetSpec(
-            name="cifar10",
-            class_names=cifar10.class_names,
-            image_shape=(SIZE_PX, SIZE_PX, 3),
-            splits=tuple(cifar10.splits),
-            description="CIFAR-10: 60,000 colour images of 32 x 32 pixels in 10 classes.",
-            version=TFDS_VERSION,
+    if (config.target / MANIFEST_FILE).is_file():
+        raise InputError(
+            f"expected a new directory, got {config.target}, which exists already; choose another "
+            "one or remove it first"
         )
-        columns = {split: [_columns(split, batch)] for split, batch in cifar10.splits.items()}
-        write_splits(partial, spec, columns, manifest=cifar10.source)
+    with _archive_or_folder(config) as path:
+        cifar10 = read_cifar10(path)
+    spec = ImageSetSpec(
+        name="cifar10",
+        class_names=cifar10.class_names,
+        image_shape=(SIZE_PX, SIZE_PX, 3),
+        splits=tuple(cifar10.splits),
+        description="CIFAR-10: 60,000 colour images of 32 x 32 pixels in 10 classes.",
+        version=TFDS_VERSION,
+    )
+    image_set = ResumableSet(config.target, spec, cifar10.source)
+    with image_set.open_for_writing():
+        image_set.write_shards(
+            {split: [partial(_columns, split, own)] for split, own in cifar10.splits.items()}
+        )
     counts = ", ".join(f"{len(batch.labels):,} {split}" for split, batch in cifar10.splits.items())
     print(f"{config.target}: {counts}")
 
@@ -107,7 +115,7 @@ def _download(url: str, path: Path) -> None:
         ) from error
 
 
-def _columns(split: str, batch: Batch) -> dict[str, Any]:
+def _columns(split: str, batch: Batch) -> Columns:
     """Gives a split's columns, in the order in which TFDS writes its examples."""
     order = tfds_order(split, len(batch.labels))
     planes = batch.pixels.reshape(-1, 3, SIZE_PX, SIZE_PX)

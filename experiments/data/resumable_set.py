@@ -98,6 +98,9 @@ class ResumableSet:
         """
         if not self._is_begun() or not self._is_committed() or self._problems():
             return False
+        if not all((self.directory / name).is_file() for name in self._side_files):
+            return False
+        self._write_config()
         self.finish()
         print(f"{self.directory} is complete; nothing to do")
         return True
@@ -115,10 +118,10 @@ class ResumableSet:
         Warns:
             UserWarning: the set was complete and is damaged; the message names the files.
         """
-        if not self._is_begun():
+        if self._is_begun():
+            self._write_config()
+        else:
             open_run(self.directory, self.identity, check=check)
-        elif not (self.directory / CONFIG_FILE).is_file():
-            write_sealed(self.directory / CONFIG_FILE, self.identity)
         if self._is_committed():
             if problems := self._problems():
                 named = "; ".join(problems)
@@ -269,7 +272,7 @@ class ResumableSet:
         config = self.directory / CONFIG_FILE
         if config.is_file():
             found = read_sealed(config)
-        elif self._is_committed():  # by an older version
+        elif self._is_committed():
             fields = read_manifest(self.directory) or {}
             found = {name: value for name, value in fields.items() if name not in ADDED_FIELDS}
         elif _is_empty(self.directory):
@@ -288,13 +291,18 @@ class ResumableSet:
             )
         return True
 
+    def _write_config(self) -> None:
+        """Writes the identity, which a set of an older version has in its manifest alone."""
+        path = self.directory / CONFIG_FILE
+        if not path.is_file():
+            write_sealed(path, self.identity)
+
     def _is_committed(self) -> bool:
         return (self.directory / MANIFEST_FILE).is_file()
 
     def _problems(self) -> list[str]:
         """Names the damaged and missing files of a committed set."""
-        missing = [name for name in self._side_files if not (self.directory / name).is_file()]
-        problems = [f"{name}: missing" for name in missing]
+        problems = []
         try:
             problems += verify(self.directory)
             if SEAL not in read_json(self.directory / MANIFEST_FILE):

@@ -215,6 +215,7 @@ HARMLESS = {
     ("", "a directory"): ("manifest.json", "result.json"),
     ("synthesised", ""): ("summary.json",),
     ("sampled", ""): ("report.html",),
+    ("sampled", "removed"): ("config.json",),  # the manifest holds the same
 }
 
 

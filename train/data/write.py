@@ -11,7 +11,7 @@ Commands use `experiments.data.resumable_set`, which is built on these functions
 import importlib.metadata
 import io
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -158,39 +158,6 @@ def commit(
         write_sealed(staged / MANIFEST_FILE, {**manifest, **added})
         for name in METADATA_FILES:
             atomic_write(directory / name, (staged / name).read_bytes())
-
-
-def write_splits(
-    directory: Path,
-    spec: ImageSetSpec,
-    splits: Mapping[str, Iterable[Mapping[str, Any]]],
-    *,
-    num_shards: int = 1,
-    manifest: Mapping[str, Any],
-) -> None:
-    """Writes a whole set at once; the set can never be extended.
-
-    Args:
-        directory: the set's directory, still under a temporary name.
-        spec: the set.
-        splits: for every split, the columns of its shards, as in `write_shard`. An iterator that
-            makes them one by one saves memory.
-        num_shards: number of shards in each split.
-        manifest: as in `commit`.
-
-    Raises:
-        InputError: as `write_shard` and `commit`.
-    """
-    shards = {
-        split: [
-            write_shard(
-                directory, spec, split=split, index=i, columns=columns, num_shards=num_shards
-            )
-            for i, columns in enumerate(parts)
-        ]
-        for split, parts in splits.items()
-    }
-    commit(directory, spec, shards, manifest=manifest)
 
 
 def uncommit(directory: Path) -> None:

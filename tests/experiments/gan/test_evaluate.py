@@ -14,7 +14,7 @@ from gans.metrics import frechet_distance, kernel_distance, overlap, relative_di
 from train.classifiers import classify_function, feature_function, load_classifier
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
-from train.data.write import write_splits
+from train.data.write import commit, write_shard
 from train.evaluation import extract_features, predict
 from train.storage.strict_json import read_json
 
@@ -172,10 +172,9 @@ def test_fewer_images_than_the_test_has_and_a_class_without_any(words, data, eli
     rows = np.flatnonzero(whole.labels != 1)[:10]
     spec = ImageSetSpec("few", whole.class_names, whole.images.shape[1:], splits=("train",))
     columns = {"id": [whole.ids[row] for row in rows], "image": whole.images[rows]}
-    (tmp_path / "few").mkdir()
-    write_splits(
-        tmp_path / "few", spec, {"train": [{**columns, "label": whole.labels[rows]}]}, manifest={}
-    )
+    columns["label"] = whole.labels[rows]
+    shard = write_shard(tmp_path / "few", spec, split="train", index=0, columns=columns)
+    commit(tmp_path / "few", spec, {"train": [shard]}, manifest={})
     few = [tmp_path / "few" if word == words[3] else word for word in words]
     assert elicit(*few, "--out", tmp_path / "quality") == 0
     result = read_json(tmp_path / "quality" / "result.json")
