@@ -10,6 +10,7 @@ from experiments.gan.select_report import GRID_FILE, KIND_NAMES, SELECTION_FILE
 from experiments.pages.charts import class_shares
 from experiments.pages.html import Picture, Section, Table
 from experiments.papers.engine.accuracy_table import (
+    CAUTION,
     Baseline,
     TableWords,
     table_facts,
@@ -87,13 +88,15 @@ def loop_facts(result: ExperimentResult) -> dict[str, str]:
 
 
 def loop_sections(out: Path, result: ExperimentResult) -> list[Section]:
-    """Sections with the table, the images and how they were sorted.
+    """Sections with the table, the images, how they were sorted, and how to read it.
 
     Args:
         out: directory of the results, with their figures.
         result: the results.
     """
-    return [*table_sections(result, _words(result)), *_set_sections(out, result)]
+    words = _words(result)
+    reading = Section("How to read it", f"{words.explanation}\n\n{CAUTION}")
+    return [*table_sections(result, words), *_set_sections(out, result), reading]
 
 
 def _words(result: ExperimentResult) -> TableWords:

@@ -19,6 +19,7 @@ from experiments.pages.html import Picture, Section, provenance, write_report
 from experiments.papers.closed_loop import ClosedLoopConfig, SameStepsConfig, closed_loop
 from experiments.papers.closed_loop_pages import loop_facts, loop_sections
 from experiments.papers.engine.experiment import ExperimentResult
+from experiments.papers.registry import read_results
 from gans.game import GameConfig
 from train.data.load import DIGITS, load_images
 from train.models.networks import NetworkName
@@ -86,7 +87,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
         ),
         label="1/2 training the GAN",
     )
-    compared = closed_loop(
+    closed_loop(
         ClosedLoopConfig(
             data=str(data),
             gan=str(gan),
@@ -101,7 +102,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
             train=TRAINING,
         )
     )
-    assert compared is not None, "only a dry run has no results"  # noqa: S101
+    _, compared = read_results(out / "loop")
     result = {"gan": read_result(gan), "comparison": compared.content, "key": key, **environment()}
     _write_report(out, result, compared, seconds=time.monotonic() - began)
     write_result(out, result, of=(CONFIG_FILE,))  # the report holds times

@@ -148,7 +148,7 @@ def _check_enough(directory: Path, counts: Mapping[str, int], pieces: Path | Non
 def _guarded(check: _Check, path: Path) -> list[str]:
     try:
         lines = check.problems(path)
-    except ValueError as error:
+    except InputError as error:
         lines = [str(error)]
     except FileNotFoundError as error:
         lines = [f"{error.filename} is missing"]

@@ -64,7 +64,7 @@ faults only.
 """
 
 
-class Part(NamedTuple):
+class RepeatedPart(NamedTuple):
     """A part of a piece, as stored and as repeated.
 
     Attributes:
@@ -184,7 +184,7 @@ def _check_alike(directory: Path, recorded: dict[str, Any], here: dict[str, Any]
     return all(here[name] == machine[name] for name in MACHINE_FIELDS)
 
 
-def compare(part: Part, *, is_alike: bool) -> tuple[str, bool]:
+def compare(part: RepeatedPart, *, is_alike: bool) -> tuple[str, bool]:
     """Compares a part as stored and as repeated.
 
     Args:
@@ -231,7 +231,7 @@ def _difference(stored: Any, repeated: Any) -> _Difference | None:
     return _Difference(float(distance.mean()), float(distance.max()))
 
 
-def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Part:
+def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> RepeatedPart:
     """Repeats one batch of a synthesised set by the command itself, on the batch's originals."""
     count = (read_manifest(config.out) or {})["stop"] - config.start
     first = int(draw.integers(-(-count // config.batch_size))) * config.batch_size
@@ -249,7 +249,7 @@ def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Part:
     ids = list(open_images(config.out).iter_ids())
     # Images that were not finite are left out, so places in the set and in the split differ.
     begin = ids.index(repeated["id"][0]) if repeated["id"][0] in ids else 0
-    return Part(what, _columns(config.out, begin, begin + len(repeated["id"])), repeated)
+    return RepeatedPart(what, _columns(config.out, begin, begin + len(repeated["id"])), repeated)
 
 
 def _columns(directory: Path, first: int, last: int) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _columns(directory: Path, first: int, last: int) -> dict[str, Any]:
     }
 
 
-def _repeat_samples(config: GanSampleConfig, draw: np.random.Generator) -> Part:
+def _repeat_samples(config: GanSampleConfig, draw: np.random.Generator) -> RepeatedPart:
     """Draws some images of a GAN's set again, by the numbers at the end of their ids."""
     gan, stored = load_gan(config.gan), open_images(config.out)
     rows = draw.permutation(len(stored))[:SAMPLES].tolist()
@@ -281,16 +281,16 @@ def _repeat_samples(config: GanSampleConfig, draw: np.random.Generator) -> Part:
     ]
     made = sample(gan, jnp.concatenate(keys), chosen.labels, batch_size=config.batch_size)
     what = f"{len(rows)} of {len(stored):,} samples ({', '.join(chosen.ids)})"
-    return Part(what, {"image": chosen.images}, {"image": made})
+    return RepeatedPart(what, {"image": chosen.images}, {"image": made})
 
 
-def _repeat_epoch(config: ClassifierTrainConfig, draw: np.random.Generator) -> Part:
+def _repeat_epoch(config: ClassifierTrainConfig, draw: np.random.Generator) -> RepeatedPart:
     """Repeats the first epoch of a training, and compares its line of metrics."""
     del draw  # a later epoch would need those before it
-    return Part("the first epoch", read_metrics(config.out)[0], repeat_first_epoch(config))
+    return RepeatedPart("the first epoch", read_metrics(config.out)[0], repeat_first_epoch(config))
 
 
-_REPEATS: dict[type, Callable[[Any, np.random.Generator], Part]] = {
+_REPEATS: dict[type, Callable[[Any, np.random.Generator], RepeatedPart]] = {
     ClassifierTrainConfig: _repeat_epoch,
     GanSampleConfig: _repeat_samples,
     SynthesizeConfig: _repeat_batch,

@@ -24,7 +24,7 @@ from experiments.papers.engine.results import training_record
 from experiments.papers.engine.run import run_preset
 from experiments.synthesis.command import SynthesizeConfig
 from experiments.synthesis.rule_options import RuleConfig
-from experiments.verify.rerun import TOLERANCES, Part, compare
+from experiments.verify.rerun import TOLERANCES, RepeatedPart, compare
 from gans.dcgan import DcganConfig, Generator
 from gans.sampling import GENERATOR, Gan, GanSpec, gan_digest
 from train.classifier_training import TrainConfig
@@ -283,7 +283,7 @@ def test_another_device_compares_within_tolerances(results, elicit, capsys):
     ],
 )
 def test_comparison(stored, repeated, is_alike, words, is_well):
-    found = compare(Part("it", stored, repeated), is_alike=is_alike)
+    found = compare(RepeatedPart("it", stored, repeated), is_alike=is_alike)
     assert words in found[0]
     assert found[1] == is_well
 
@@ -292,7 +292,7 @@ def test_comparison(stored, repeated, is_alike, words, is_well):
 def test_every_tolerance_is_a_bound(name):
     bound = TOLERANCES[name]
     for factor, is_well in ((0.99, True), (1.01, False)):
-        part = Part("it", {name: np.zeros(3)}, {name: np.full(3, factor * bound)})
+        part = RepeatedPart("it", {name: np.zeros(3)}, {name: np.full(3, factor * bound)})
         assert compare(part, is_alike=False)[1] == is_well
         assert not compare(part, is_alike=True)[1]
 
