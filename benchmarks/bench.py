@@ -7,8 +7,8 @@ FLOP/s and their share of what a large matrix product reaches in the same run, b
 two; what compiling took beyond a later call; the memory of each side, in a process of its own; and
 the ratio ours / peer, pair by pair. Compare ratios: absolute times drift from day to day. But run
 it on an idle machine (the load average is told): PyTorch's threads wait for each other by spinning,
-and beside other work it was seen to take ten times as long. How the arithmetic is counted stands in
-`train.models.flop` and `gans.game_arithmetic`.
+and beside other work it was seen to take ten times as long. XLA counts the arithmetic (see
+`train.flop`).
 
 Without --job a few of the jobs are timed, in some minutes; all of them take far longer. The peer
 needs `pip install torch==2.13.0`; without it, ours is timed alone.

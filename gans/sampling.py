@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, UInt8
+from jaxtyping import Array, Bool, Int, Key, UInt8
 
 from gans import dcgan, stacked
 from gans.blocks import from_signed
@@ -98,7 +98,7 @@ def load_gan(run: str | Path) -> Gan:
             f"{run} holds no generator: its training is not finished, or the files are gone; "
             "repeat the command that made it"
         )
-    check_layout(run, checkpoint.state, lambda: _expected_variables(spec), spec_file=SPEC_FILE)
+    check_layout(run, checkpoint.state, lambda: expected_variables(spec), spec_file=SPEC_FILE)
     gan = Gan(spec, jax.tree.map(jnp.asarray, checkpoint.state))
     check_digest(Path(run), "gan_sha256", gan_digest(gan), of=GENERATOR)
     return gan
@@ -124,30 +124,37 @@ def _parse_spec(fields: Any) -> GanSpec:
     return GanSpec(fields["model"], tuple(names), config)
 
 
-def _expected_variables(spec: GanSpec) -> dict[str, Any]:
-    """The shapes that the generators' variables must have; nothing is computed."""
-    if not isinstance(spec.config, DcganConfig):
-        levels = stack_levels(spec.config)
-        return {level.target: _expected_of_level(spec.config, level) for level in levels}
-    noise = jax.ShapeDtypeStruct((1, spec.config.noise_dim), jnp.float32)
-    labels = None if spec.is_per_class else jax.ShapeDtypeStruct((1,), jnp.int32)
-    generator = dcgan.Generator(spec.config)
-    expected = jax.eval_shape(
-        functools.partial(generator.init, train=False), jax.random.key(0), noise, labels
-    )
-    if spec.is_per_class:
-        expected = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((spec.num_classes, *leaf.shape), leaf.dtype), expected
-        )
-    return {"image": expected}
+def generator_shapes(config: DcganConfig | StackConfig) -> dict[str, Any]:
+    """Shapes of the generators' variables, by what each generator makes; nothing is computed."""
+    if isinstance(config, StackConfig):
+        levels = stack_levels(config)
+        return {level.target: _level_generator_shapes(config, level) for level in levels}
+    labels = None if config.num_classes is None else jax.ShapeDtypeStruct((1,), jnp.int32)
+    return {"image": _init_shapes(dcgan.Generator(config), _row(config.noise_dim), labels)}
 
 
-def _expected_of_level(config: StackConfig, level: Level) -> dict[str, Any]:
-    condition = jax.ShapeDtypeStruct((1, *level.condition_shape), jnp.float32)
-    noise = jax.ShapeDtypeStruct((1, level.noise_dim), jnp.float32)
+def _level_generator_shapes(config: StackConfig, level: Level) -> dict[str, Any]:
     generator = build_generator(level, width=config.width)
-    return jax.eval_shape(
-        functools.partial(generator.init, train=False), jax.random.key(0), condition, noise
+    return _init_shapes(generator, _row(*level.condition_shape), _row(level.noise_dim))
+
+
+def _init_shapes(generator: Any, *inputs: Any) -> dict[str, Any]:
+    init = functools.partial(generator.init, train=False)
+    return jax.eval_shape(init, jax.random.key(0), *inputs)
+
+
+def _row(*shape: int) -> jax.ShapeDtypeStruct:
+    """One example of a batch."""
+    return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+
+def expected_variables(spec: GanSpec) -> dict[str, Any]:
+    """Shapes of a saved GAN's variables; with a GAN for each class, classes come first."""
+    shapes = generator_shapes(spec.config)
+    if not spec.is_per_class:
+        return shapes
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((spec.num_classes, *leaf.shape), leaf.dtype), shapes
     )
 
 
@@ -199,7 +206,7 @@ def sample(
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             padded = np.pad(batch, (0, batch_size - len(batch)), mode="edge")
-            made, is_finite = _render(gan.spec, variables, keys[padded], labels[padded])
+            made, is_finite = generate(gan.spec.config, variables, keys[padded], labels[padded])
             if not is_finite:
                 raise FloatingPointError(
                     "the generator's images are not finite: its training diverged; a lower "
@@ -220,10 +227,25 @@ def _parts(gan: Gan, labels: np.ndarray) -> list[tuple[np.ndarray, dict[str, Any
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _render(spec: GanSpec, variables, keys, labels):
-    """Images as uint8, and whether all of them were finite."""
-    generate = _generate_dcgan if isinstance(spec.config, DcganConfig) else _generate_stack
-    images = from_signed(generate(spec.config, variables, keys, labels))
+def generate(
+    config: DcganConfig | StackConfig,
+    variables: dict[str, Any],
+    keys: Key[Array, " n"],
+    labels: Int[Array | np.ndarray, " n"],
+) -> tuple[UInt8[Array, "n h w c"], Bool[Array, ""]]:
+    """Makes one batch of images on the device, by one GAN.
+
+    Args:
+        config: sizes of the networks.
+        variables: of the generators, by what each makes.
+        keys: one an image.
+        labels: classes of the images; a GAN without classes ignores them.
+
+    Returns:
+        The images, and whether all of them were finite before rounding.
+    """
+    of_kind = _generate_dcgan if isinstance(config, DcganConfig) else _generate_stack
+    images = from_signed(of_kind(config, variables, keys, labels))
     return to_uint8(images), jnp.isfinite(images).all()
 
 
