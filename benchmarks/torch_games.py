@@ -16,7 +16,7 @@ from torch_setup import as_maps, autocast, begin_step, compiled, device, tensor,
 
 from gans import DcganPair, GanLearner, LevelPair, LossWeights
 from gans.game import BETA1
-from gans.stacked import JUDGED_SIDE_PX
+from gans.stacked import LAST_MAP_SIDE_PX
 from imgopt.pixel_maps import MAX_LEVEL
 
 ENTROPY, CONDITIONAL = LossWeights.entropy, LossWeights.conditional
@@ -152,7 +152,7 @@ def sgan_step(job: Job, mode: str) -> Call:
     judge = inputs.variables["discriminators"]["image"]
     game = Game(
         networks.LevelGenerator(made, start_side=level.start_size[0]),
-        networks.LevelDiscriminator(judge, map_size=(JUDGED_SIDE_PX,) * 2),
+        networks.LevelDiscriminator(judge, map_size=(LAST_MAP_SIDE_PX,) * 2),
         learner,
         losses(mode),
         draw_noise=lambda count: torch.rand((count, level.noise_dim), device=device()),

@@ -9,7 +9,7 @@ from jaxtyping import Bool, UInt8
 
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
 from gans.metrics import relative_distances, usual_distance
-from gans.selection import Thresholds, Verdicts, judge, reaches
+from gans.selection import Predictions, Thresholds, reaches, read_predictions
 from imgopt.errors import InputError
 from train.data.image_data import ImageReader, iter_parts
 from train.data.load import data_digest, open_images
@@ -55,7 +55,7 @@ class Judge(NamedTuple):
 class Judged(NamedTuple):
     """What a judge says of n images: the classifier's answers, and which reach the thresholds."""
 
-    verdicts: Verdicts
+    verdicts: Predictions
     accepted: Bool[np.ndarray, " n"]
 
 
@@ -127,7 +127,7 @@ def judging(by: Judge) -> Callable[[UInt8[np.ndarray, "n h w c"]], Judged]:
 
     def judge_images(images: UInt8[np.ndarray, "n h w c"]) -> Judged:
         log_p = predict(by.source.classify, _filled(images), batch_size=JUDGED_AT_ONCE)
-        verdicts = judge(log_p[: len(images)])
+        verdicts = read_predictions(log_p[: len(images)])
         distances = None
         if references is not None:
             distances = relative_distances(_features(references, images), known, unit=unit)

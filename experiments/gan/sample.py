@@ -32,9 +32,8 @@ from experiments.gan.select_report import (
     write_pages,
 )
 from experiments.synthesis.target_options import class_number
-from gans.key_text import keys_to_text
-from gans.sampling import Gan, gan_digest, image_keys, load_gan, sample
-from gans.selection import Keep, Tally, Thresholds, Verdicts, choose, quota, tally
+from gans.sampling import Gan, gan_digest, image_keys, keys_to_text, load_gan, sample
+from gans.selection import Keep, Predictions, Tally, Thresholds, choose, quota, tally
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
 from train.data.write import commit
@@ -134,15 +133,15 @@ class _Made(NamedTuple):
     numbers: Int[np.ndarray, " n"]
     images: UInt8[np.ndarray, "n h w c"]
     keys: np.ndarray
-    verdicts: Verdicts | None
+    verdicts: Predictions | None
 
 
 def sample_gan(config: GanSampleConfig) -> None:
     """Runs the command.
 
     The set is in the order of the images' numbers, those of one number in the order of the classes.
-    Its feature `key` is the image's own key (see `gans.key_text`), by which `gans.sampling.sample`
-    makes it again.
+    Its feature `key` is the image's own key (see `gans.sampling.keys_to_text`), by which
+    `gans.sampling.sample` makes it again.
 
     Args:
         config: what to draw.
