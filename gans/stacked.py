@@ -57,7 +57,7 @@ class StackConfig:
     encoder_width: int = WIDTH
     """Channels of the encoder's first convolution."""
     width: int = 128
-    """Channels of a map generator's middle layers; half of a discriminator's dense layer."""
+    """Channels of a map generator's middle layers; a discriminator's dense layer has 2·width."""
     bottom_noise_dim: int = 16
     """Length of the noise vector of the image's level."""
     top_noise_dim: int = 50

@@ -328,15 +328,17 @@ def test_a_decay_outside_its_range_is_refused(averaging):
 
 
 def test_entropy_and_conditional_losses_fall_on_digits():
+    """With an encoder as drawn: the generator can learn to please any."""
     digits = load_images("digits", "train")
-    data = GanData(jnp.asarray(digits.images[:256]), jnp.asarray(digits.labels[:256]))
-    config = StackConfig(cut_points=("fc3",), encoder_width=4, width=16, top_noise_dim=4)
-    trained = EncoderLearner(config, EncoderConfig(encoder_learning_rate=3e-3, encoder_pad_px=0))
-    *_, encoded = fit(KEY, trained, data, Budget(64, 10))
+    images = digits.images[:256, ::2, ::2, :1]
+    data = GanData(jnp.asarray(images), jnp.asarray(digits.labels[:256]))
+    config = StackConfig(
+        image_shape=(16, 16, 1), cut_points=("fc3",), encoder_width=4, width=16, top_noise_dim=4
+    )
+    encoder = jax.jit(EncoderLearner(config, EncoderConfig()).initial)(KEY).variables
     top = stack_levels(config)[-1]
     learner = GanLearner((LevelPair(config, top, LossWeights()),), GameConfig(), 4e-3)
-    results = list(fit(KEY, learner, data, Budget(64, 12), constants=encoded.state.variables))
+    results = list(fit(KEY, learner, data, Budget(64, 20), constants=encoder))
     first, last = results[0].means, results[-1].means
-    assert encoded.means["accuracy"] > 0.8
     assert last["entropy_error"] < 1 / 12 < first["entropy_error"]
     assert last["feature_error"] < 0.5 * first["feature_error"]
