@@ -14,8 +14,8 @@ each job:
 
 Compare ratios, since absolute times drift from day to day. Run it on an idle machine; the load
 average is reported. PyTorch's threads wait for each other by spinning, and beside other programs
-PyTorch was seen to take ten times as long. FLOP are counted in `train.models.flop` and
-`gans.game_arithmetic`.
+PyTorch was seen to take ten times as long. XLA counts the FLOP (see
+`train.flop`).
 
 Without --job a few jobs are timed, in some minutes; `--job all` takes far longer. PyTorch needs
 `pip install torch==2.13.0`; without it only Elicit is timed.

@@ -1,7 +1,7 @@
 """The jobs that are timed, done by Elicit's public functions as a user would call them.
 
-Each job makes its inputs as NumPy arrays; PyTorch's side starts from the same arrays. The FLOP of
-an update are counted as in `train.models.flop` and `gans.game_arithmetic`.
+Each job makes its inputs as NumPy arrays; PyTorch's side starts from the same arrays. XLA counts
+the FLOP of an update (see `train.flop`).
 """
 
 import tempfile
@@ -16,17 +16,16 @@ from timing import Call
 
 import gans
 import imgopt
-from gans.game_arithmetic import dcgan_update_flop, stack_update_flop
 from gans.pairs import build_encoder
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
 from train.data.load import ImageData, find_directory, load_images
 from train.data.spec import ImageSetSpec
 from train.data.write import write_shard
+from train.flop import count_flop, count_update_flop
 from train.loop import Budget, FitOptions, Learner, fit
-from train.models.flop import IMAGE_UPDATE, TRAINING_UPDATE, forward_flop, synthesis_flop, total
 from train.models.networks import NetworkName
-from train.training_sets import original_data
+from train.training_sets import TrainData, original_data
 
 NUM_CLASSES = 10
 IMAGE_SHAPE = (32, 32, 3)
@@ -112,8 +111,8 @@ class SynthesisInputs(NamedTuple):
 
 def synthesis_step(case: Case) -> Job:
     """A few updates of one batch of images on the device."""
-    forward = _forward_flop(case)
-    steps = steps_of_a_call(IMAGE_UPDATE * forward)
+    update, forward = _image_flop(case)
+    steps = steps_of_a_call(update)
     inputs = _synthesis_inputs(case, case.batch_size, steps)
 
     def start() -> Call:
@@ -133,13 +132,14 @@ def synthesis_step(case: Case) -> Job:
         start,
         images=case.batch_size * steps,
         steps=steps,
-        flop=synthesis_flop(forward, steps=steps),
+        flop=steps * update + forward,
     )
 
 
 def whole_synthesis(case: Case) -> Job:
     """The whole job: 8-bit images from host memory and back, 100 updates each."""
     count, steps = case.images or case.batch_size, WHOLE_SYNTHESIS_STEPS
+    update, forward = _image_flop(case)
     inputs = _synthesis_inputs(case, count, steps)
 
     def start() -> Call:
@@ -161,7 +161,7 @@ def whole_synthesis(case: Case) -> Job:
         inputs,
         start,
         images=count,
-        flop=synthesis_flop(_forward_flop(case), steps=steps) * count // case.batch_size,
+        flop=(steps * update + forward) * count // case.batch_size,
     )
 
 
@@ -179,9 +179,23 @@ def _random_images(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *IMAGE_SHAPE), dtype=np.uint8)
 
 
-def _forward_flop(case: Case) -> int:
-    images = jax.ShapeDtypeStruct((case.batch_size, *IMAGE_SHAPE), jnp.float32)
-    return total(forward_flop(_spec(case).build(), images, train=False))
+def _image_flop(case: Case) -> tuple[int, int]:
+    """FLOP of an update of a batch of images, and of a forward pass."""
+    network = _spec(case).build()
+    images = _shapes(case.batch_size, *IMAGE_SHAPE)
+    variables = jax.eval_shape(
+        lambda images: network.init(jax.random.key(0), images, train=False), images
+    )
+
+    def classify(variables: Any, images: jax.Array) -> Any:
+        return network.apply(variables, images, train=False)
+
+    gradient = jax.grad(lambda *inputs: classify(*inputs).sum(), argnums=1)
+    return count_flop(gradient, variables, images), count_flop(classify, variables, images)
+
+
+def _shapes(*shape: int, dtype: Any = jnp.float32) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def _classifiers(inputs: SynthesisInputs, precision: Precision) -> tuple[Any, Any]:
@@ -216,8 +230,12 @@ class TrainingInputs(NamedTuple):
 def training_step(case: Case) -> Job:
     """Updates of a classifier's parameters."""
     config = TrainConfig(batch_size=case.batch_size, precision=case.precision)
-    flop = TRAINING_UPDATE * _forward_flop(case)
     learner = ClassifierLearner(_spec(case), config)
+    count = case.batch_size
+    batch = TrainData(
+        *_batch_shapes(count), _shapes(count, NUM_CLASSES), _shapes(count, dtype=jnp.bool_)
+    )
+    flop = count_update_flop(learner, batch, _shapes(dtype=jnp.int32))
     return _training(case, learner, flop, constants=np.int32(ENDLESS * steps_of_a_call(flop)))
 
 
@@ -225,15 +243,16 @@ def dcgan_step(case: Case) -> Job:
     """Updates of a class-conditional DCGAN."""
     config = gans.DcganConfig(num_classes=NUM_CLASSES)
     pair = gans.DcganPair(config, precision=case.precision)
-    return _training(case, _learner(pair), case.batch_size * dcgan_update_flop(config))
+    learner = _learner(pair)
+    return _training(case, learner, _game_flop(case, learner))
 
 
 def dcgan_per_class_step(case: Case) -> Job:
     """Updates of ten DCGANs, one for each class."""
     config = gans.DcganConfig()
     pair = gans.DcganPair(config, precision=case.precision)
-    flop = NUM_CLASSES * case.batch_size * dcgan_update_flop(config)
-    return _training(case, _learner(pair), flop, per_class=True)
+    learner = _learner(pair)
+    return _training(case, learner, NUM_CLASSES * _game_flop(case, learner), per_class=True)
 
 
 def sgan_step(case: Case) -> Job:
@@ -243,12 +262,20 @@ def sgan_step(case: Case) -> Job:
     pair = gans.LevelPair(config, level, gans.LossWeights(), precision=case.precision)
     network = build_encoder(config)
     encoder = dict(network.init(jax.random.key(3), jnp.zeros((1, *IMAGE_SHAPE))))
-    flop = case.batch_size * stack_update_flop(config, (level,))
-    return _training(case, _learner(pair), flop, constants=encoder)
+    learner = _learner(pair)
+    return _training(case, learner, _game_flop(case, learner, encoder), constants=encoder)
 
 
 def _learner(pair: gans.DcganPair | gans.LevelPair) -> gans.GanLearner:
     return gans.GanLearner((pair,), gans.GameConfig(), learning_rate=2e-4)
+
+
+def _game_flop(case: Case, learner: gans.GanLearner, constants: Any = None) -> int:
+    return count_update_flop(learner, gans.GanData(*_batch_shapes(case.batch_size)), constants)
+
+
+def _batch_shapes(count: int) -> tuple[Any, Any]:
+    return _shapes(count, *IMAGE_SHAPE, dtype=jnp.uint8), _shapes(count, dtype=jnp.int32)
 
 
 def _training(

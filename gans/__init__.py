@@ -1,14 +1,21 @@
-"""DCGANs and Stacked GANs for small data sets: training, sampling, selection, how good they are."""
+"""DCGANs and Stacked GANs for small data sets: training, sampling, selection, evaluation."""
 
 from gans.augmentation import augment
 from gans.dcgan import DcganConfig
 from gans.game import GameConfig, GanData, GanLearner
-from gans.key_text import keys_from_text
 from gans.losses import LossWeights
 from gans.metrics import frechet_distance, kernel_distance, overlap, relative_distances
 from gans.pairs import DcganPair, LevelPair
-from gans.sampling import Gan, GanSpec, gan_digest, image_keys, load_gan, sample
-from gans.selection import Thresholds, judge
+from gans.sampling import (
+    Gan,
+    GanSpec,
+    gan_digest,
+    image_keys,
+    keys_from_text,
+    load_gan,
+    sample,
+)
+from gans.selection import Thresholds, read_predictions
 from gans.stacked import PRESETS, Level, StackConfig, stack_levels
 
 __all__ = [
@@ -29,11 +36,11 @@ __all__ = [
     "frechet_distance",
     "gan_digest",
     "image_keys",
-    "judge",
     "kernel_distance",
     "keys_from_text",
     "load_gan",
     "overlap",
+    "read_predictions",
     "relative_distances",
     "sample",
     "stack_levels",

@@ -1,10 +1,11 @@
-"""Differentiable augmentation: a discriminator sees changed images, and the gradient goes through.
+"""Differentiable augmentation of all images that a discriminator sees.
 
 After Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training", figure 4.
-Real and generated images are changed alike, in the discriminator's step and in the generator's: so
-the discriminator, which hardly ever sees an image twice, does not learn a small data set by heart,
-and the generator does not learn to make changed images. Magnitudes are those of the authors' code,
-mit-han-lab/data-efficient-gans, whose "color" is brightness, saturation and contrast.
+Real and generated images are changed in the same way, for discriminator and generator updates. So
+the discriminator seldom sees an image twice and cannot memorise a small data set. And since the
+gradient passes through the change, the generator does not learn to generate changed images.
+Magnitudes are those of the authors' code, mit-han-lab/data-efficient-gans, whose "color" is
+brightness, saturation and contrast.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,22 +19,22 @@ from imgopt.errors import InputError
 
 AugmentationName = Literal["brightness", "saturation", "contrast", "translation", "cut-out"]
 Augmentation = Callable[[Key[Array, ""], Float[Array, "h w c"]], Float[Array, "h w c"]]
-"""Changes one image by a key of its own."""
+"""Changes one image, by its own key."""
 
 BRIGHTNESS = (-0.5, 0.5)
-"""What is added, between these; a quarter of the range [-1, 1] up or down."""
+"""Range of the number that is added; a quarter of the range [-1, 1] up or down."""
 
 SATURATION = (0.0, 2.0)
-"""Factor on a pixel's differences from its grey, between these."""
+"""Range of the factor on a pixel's difference from its grey value."""
 
 CONTRAST = (0.5, 1.5)
-"""Factor on an image's differences from its mean, between these."""
+"""Range of the factor on an image's difference from its mean."""
 
 TRANSLATION_PART = 8
-"""An image moves by an eighth of its height and of its width at most."""
+"""An image moves by at most this part of its height and width: 1/8."""
 
 CUT_OUT_PART = 2
-"""The rectangle that is cut out has half of the image's height and width."""
+"""The rectangle that is cut out has this part of the image's height and width: 1/2."""
 
 
 def augment(
@@ -41,22 +42,22 @@ def augment(
     images: Float[Array, "n h w c"],
     names: tuple[AugmentationName, ...],
 ) -> Float[Array, "n h w c"]:
-    """Augments each image by the named augmentations, in the order of `AUGMENTATIONS`.
+    """Applies the named augmentations to each image, in the order of `AUGMENTATIONS`.
 
-    What happens to image i is drawn by fold_in(key, i) alone, and for each augmentation as if the
-    others were off.
+    The change of image i depends on fold_in(key, i) only; each augmentation draws the same numbers
+    whether the others are on or off.
 
     Args:
-        key: the randomness; real and generated images get keys of their own.
-        images: in [-1, 1] (see `gans.to_signed`).
-        names: which; none leaves the images as they are.
+        key: PRNG key; real and generated images need different ones.
+        images: in [-1, 1] (see `gans.blocks.to_signed`).
+        names: augmentations to apply; an empty tuple leaves the images unchanged.
 
     Returns:
-        Images of the same shape. The first three augmentations may lead out of [-1, 1]: clipping
-        would stop the gradient.
+        Images of the same shape. The first three augmentations may leave [-1, 1]; clipping would
+        stop the gradient.
 
     Raises:
-        InputError: as `check_augmentations`.
+        InputError: a name is unknown or given twice.
     """
     check_augmentations(names)
 
@@ -71,7 +72,7 @@ def augment(
 
 
 def check_augmentations(names: Sequence[str]) -> None:
-    """Raises InputError for a name that is not one of `AUGMENTATIONS`, or that comes twice."""
+    """Raises InputError for a name that is not in `AUGMENTATIONS`, or is given twice."""
     known = ", ".join(AUGMENTATIONS)
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:
@@ -86,13 +87,13 @@ def change_brightness(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Floa
 
 
 def change_saturation(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """Moves each pixel from its channels' mean m or towards it: m + s·(x - m), s from U(0, 2)."""
+    """Scales each pixel's difference from its channels' mean m: m + s·(x - m), s from U(0, 2)."""
     grey = image.mean(-1, keepdims=True)
     return grey + _draw(key, SATURATION, image) * (image - grey)
 
 
 def change_contrast(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """Moves all from the image's mean m or towards it: m + s·(x - m), s from U(0.5, 1.5)."""
+    """Scales all differences from the image's mean m: m + s·(x - m), s from U(0.5, 1.5)."""
     mean = image.mean()
     return mean + _draw(key, CONTRAST, image) * (image - mean)
 
@@ -100,8 +101,8 @@ def change_contrast(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[
 def translate(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     """Moves the image by whole pixels, at most an eighth of each side (rounded down).
 
-    Up or down and left or right are drawn apart, every number of pixels as likely as any other. 0,
-    mid-grey, fills what gets free.
+    Vertical and horizontal shifts are drawn independently and uniformly. The pixels that become
+    free are 0, mid-grey.
     """
     height, width, _ = image.shape
     most = (height // TRANSLATION_PART, width // TRANSLATION_PART)
@@ -111,10 +112,11 @@ def translate(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array,
 
 
 def cut_out(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """Puts 0, mid-grey, on a rectangle of half the height and half the width (rounded down).
+    """Sets a rectangle of half the height and half the width (rounded down) to 0, mid-grey.
 
-    Its middle is any of the image's, each as likely: of a side of odd length a pixel, of an even
-    one a border of pixels, the image's own two among them. What sticks out of the image is lost.
+    Its centre is drawn uniformly: from the pixels along a side if the rectangle's side is odd, from
+    the edges between pixels, including the two ends, if it is even. The part outside the image is
+    ignored.
     """
     lengths = jnp.array(image.shape[:2])
     sizes = lengths // CUT_OUT_PART
@@ -131,7 +133,7 @@ AUGMENTATIONS: dict[AugmentationName, Augmentation] = {
     "translation": translate,
     "cut-out": cut_out,
 }
-"""By name, in the order in which they are applied."""
+"""The augmentations by name, in the order in which they are applied."""
 
 
 def _draw(key: Array, bounds: tuple[float, float], image: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What the networks of all our GANs are made of."""
+"""Layers and blocks that the networks of all our GANs share."""
 
 from typing import Literal, NamedTuple
 
@@ -6,16 +6,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from train.models.convolution import DTypeLike
-from train.models.layers import Conv
+from train.models.layers import Conv, DTypeLike
 from train.models.networks import BATCH_NORM_MOMENTUM
 from train.models.transposed import TransposedConv
 
 WEIGHT_STD = 0.02
-"""Standard deviation of the initial weights, around 0 (Radford et al. 2016, section 4)."""
+"""Standard deviation of the initial weights; their mean is 0 (Radford et al. 2016, section 4)."""
 
 LEAK = 0.2
-"""Slope of the leaky ReLU below 0 (the same section)."""
+"""Slope of the leaky ReLU below 0 (Radford et al. 2016, section 4)."""
 
 KERNEL_SIZE = 5
 """Height and width of every kernel."""
@@ -23,12 +22,12 @@ KERNEL_SIZE = 5
 draw_weights = nn.initializers.normal(WEIGHT_STD)
 
 
-class Judgement(NamedTuple):
-    """What a discriminator says.
+class DiscriminatorOutput(NamedTuple):
+    """Output of a discriminator.
 
     Attributes:
-        logits: of "real".
-        noise_guess: the head Q's guess of the noise that the example was made of, where it has one.
+        logits: above 0 for examples that look real.
+        noise_guess: the head Q's estimate of the generator's noise; None without that head.
     """
 
     logits: Float[Array, " n"]
@@ -36,12 +35,12 @@ class Judgement(NamedTuple):
 
 
 def to_signed(images: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Images in [0, 1], as they are outside a GAN → [-1, 1], as they are inside: 2x - 1."""
+    """Maps images in [0, 1] to [-1, 1], the range inside a GAN: 2x - 1."""
     return 2 * images - 1
 
 
 def from_signed(images: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Images in [-1, 1], as a generator's tanh gives them → [0, 1]: (x + 1) / 2."""
+    """Maps images in [-1, 1], a generator's range, to [0, 1]: (x + 1) / 2."""
     return (images + 1) / 2
 
 
@@ -50,26 +49,26 @@ def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return nn.leaky_relu(x, LEAK)
 
 
-def normalise(x: Float[Array, "..."], *, train: bool, dtype: DTypeLike) -> Float[Array, "..."]:
-    """Batch norm of the last axis; a submodule of the module whose method calls it.
+def batch_norm(x: Float[Array, "..."], *, train: bool, dtype: DTypeLike) -> Float[Array, "..."]:
+    """Applies batch norm over the last axis, as a submodule of the calling module.
 
-    With `train` by the batch's mean and (biased) variance, which also enter the running averages;
-    else by those. PyTorch's running variance differs: it averages the unbiased one, n / (n - 1)
-    times ours, n being the numbers a channel has in a batch.
+    In training it uses the batch's mean and (biased) variance and updates the running averages;
+    otherwise it uses the running averages. PyTorch averages the unbiased variance instead, which is
+    n / (n - 1) times ours; n is the count of a channel's numbers in a batch.
     """
     layer = nn.BatchNorm(use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
     return layer(x)
 
 
 def dense(features: int, *, use_bias: bool = True, dtype: DTypeLike) -> nn.Dense:
-    """A dense layer with weights drawn from N(0, 0.02)."""
+    """Builds a dense layer with weights from N(0, 0.02)."""
     return nn.Dense(features, use_bias=use_bias, kernel_init=draw_weights, dtype=dtype)
 
 
 def convolution(
     features: int, *, stride: Literal[1, 2], use_bias: bool = True, dtype: DTypeLike
 ) -> Conv:
-    """A 5×5 convolution, same-padded, with weights drawn from N(0, 0.02)."""
+    """Builds a 5×5 convolution, same-padded, with weights from N(0, 0.02)."""
     return Conv(
         features,
         kernel_size=KERNEL_SIZE,
@@ -80,24 +79,25 @@ def convolution(
     )
 
 
-def limited(
+def apply_layer(
     layer: nn.Module, x: Array, *, spectral_norm: bool, train: bool
 ) -> Float[Array, "n ..."]:
-    """Applies a discriminator's layer, its weights divided by their spectral norm if so chosen.
+    """Applies a discriminator's layer, with spectral norm or without.
 
-    W / σ(W), where σ is the largest singular value of the weights as a matrix, (all else) × (out),
-    by one step of power iteration a pass from where the last one came to (Miyato et al. 2018,
-    "Spectral normalization for generative adversarial networks", algorithm 1); the gradient knows
-    of σ. The iteration's vector is kept where batch norm's statistics are, in "batch_stats".
+    Spectral norm divides the weights by their largest singular value, W / σ(W), where W is a matrix
+    of (all other axes) × (output channels). Each pass refines σ by one step of power iteration
+    (Miyato et al. 2018, "Spectral normalization for generative adversarial networks", algorithm
+    1). The gradient takes σ into account. The iteration's vector lies in "batch_stats", with batch
+    norm's statistics.
 
-    The judgement does not depend on the weights' scale. Flax makes use of that: `init` gives
-    weights already divided by the first estimate of their norm, so that it is near 1.
+    The result does not depend on the scale of the weights. So Flax's `init` returns weights already
+    divided by the first estimate of σ, whose norm is near 1.
 
     Args:
-        layer: dense, convolution or embedding; its bias is left as it is.
-        x: what the layer takes.
-        spectral_norm: else the layer is applied as it is.
-        train: the iteration goes on from this pass, else the pass leaves no trace.
+        layer: dense, convolution or embedding; its bias stays as it is.
+        x: the layer's input.
+        spectral_norm: whether to divide the weights.
+        train: whether to store the step of the power iteration.
     """
     return nn.SpectralNorm(layer)(x, update_stats=train) if spectral_norm else layer(x)
 
@@ -105,22 +105,22 @@ def limited(
 def transposed_convolution(
     features: int, *, stride: Literal[1, 2], use_bias: bool = True, dtype: DTypeLike
 ) -> TransposedConv:
-    """A 5×5 transposed convolution with weights drawn from N(0, 0.02)."""
+    """Builds a 5×5 transposed convolution with weights from N(0, 0.02)."""
     return TransposedConv(
         features, stride, use_bias=use_bias, kernel_init=draw_weights, dtype=dtype
     )
 
 
 class ConvTrunk(nn.Module):
-    """A discriminator's beginning: 5×5 convolutions of stride 2 with leaky ReLU.
+    """The first layers of a discriminator: 5×5 convolutions of stride 2 with leaky ReLU.
 
-    Batch norm follows each but the first, unless spectral norm takes its place: batch norm would
-    undo it, since it divides by whatever scale the weights have.
+    Batch norm follows each convolution but the first. With spectral norm there is no batch norm,
+    which would undo it: batch norm divides by the scale of the weights.
 
     Attributes:
         features: output channels of each convolution.
-        dtype: of the computation; parameters and statistics are float32.
-        spectral_norm: whether the weights are limited (see `limited`).
+        dtype: precision of the computation; parameters and statistics are float32.
+        spectral_norm: whether to use spectral norm (see `apply_layer`).
     """
 
     features: tuple[int, ...]
@@ -129,12 +129,12 @@ class ConvTrunk(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n d"]:
-        """Gives the last map as one vector an example, in h, w, c order."""
+        """Returns the last map, flattened in h, w, c order."""
         for index, features in enumerate(self.features):
-            normalised = index > 0 and not self.spectral_norm
-            layer = convolution(features, stride=2, use_bias=not normalised, dtype=self.dtype)
-            x = limited(layer, x, spectral_norm=self.spectral_norm, train=train)
-            if normalised:
-                x = normalise(x, train=train, dtype=self.dtype)
+            has_batch_norm = index > 0 and not self.spectral_norm
+            layer = convolution(features, stride=2, use_bias=not has_batch_norm, dtype=self.dtype)
+            x = apply_layer(layer, x, spectral_norm=self.spectral_norm, train=train)
+            if has_batch_norm:
+                x = batch_norm(x, train=train, dtype=self.dtype)
             x = leaky_relu(x)
         return x.reshape(len(x), -1)

@@ -1,11 +1,11 @@
-"""DCGAN: an image out of noise by transposed convolutions, judged by strided ones.
+"""DCGAN: generates images from noise by transposed convolutions; strided ones discriminate.
 
 After Radford, Metz, Chintala 2016, "Unsupervised representation learning with deep convolutional
-generative adversarial networks", at the size of paper B, 3.2.2. Without classes it is one GAN for
-one class. With classes, the generator's noise is followed by a learnt embedding of the label, as
-in Mirza, Osindero 2014, "Conditional generative adversarial nets"; and the discriminator adds to
-its logit the product of its features with another embedding, as in Miyato, Koyama 2018, "cGANs
-with projection discriminator", eq. 3.
+generative adversarial networks", with the sizes of paper B, 3.2.2. A GAN without classes learns one
+class. With classes, a learnt embedding of the label is appended to the generator's noise (Mirza,
+Osindero 2014, "Conditional generative adversarial nets"). The discriminator adds to its logit the
+inner product of its features and another embedding (Miyato, Koyama 2018, "cGANs with projection
+discriminator", eq. 3).
 """
 
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from jaxtyping import Array, Float, Int, Key
 
 from gans.blocks import (
     ConvTrunk,
+    apply_layer,
+    batch_norm,
     dense,
     draw_weights,
-    limited,
-    normalise,
     transposed_convolution,
 )
 from imgopt.errors import InputError
-from train.models.convolution import DTypeLike
+from train.models.layers import DTypeLike
 
 LABEL_STD = 0.1
-"""Standard deviation of the generator's label embedding at the start. With 1 it outweighs the
-noise, and the generator learns one image for each class: after 320 steps on 5,000 CIFAR-10 images
-the standard deviation of a pixel within a class was 0.03, with 0.1 it was 0.33 (on [-1, 1])."""
+"""Standard deviation of the generator's initial label embedding. With 1 it outweighs the noise, and
+the generator learns one image for each class: after 320 steps on 5,000 CIFAR-10 images the standard
+deviation of a pixel within a class was 0.03 (on [-1, 1]). With 0.1 it was 0.33."""
 
 HALVINGS = 4
-"""Convolutions of stride 2 in the discriminator, transposed ones in the generator."""
+"""Number of convolutions of stride 2 in the discriminator; the generator has as many."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class DcganConfig:
     image_size: int = 32
     """Height and width in pixels: 16, 32, 64 or a larger power of two."""
     channels: int = 3
-    """Of the images."""
+    """Channels of the images."""
     num_classes: int | None = None
-    """Of a class-conditional GAN; none: one that knows no classes."""
+    """Number of classes of a class-conditional GAN; none for a GAN of one class."""
     noise_dim: int = 100
-    """Numbers that the generator makes an image of."""
+    """Length of the noise vector."""
     label_dim: int = 50
-    """Numbers that a label is embedded in beside the noise, with classes only."""
+    """Length of a label's embedding in the generator, with classes only."""
     width: int = 64
-    """Channels next to the image; each halving of the image doubles them."""
+    """Channels of the largest maps; each halving of the image doubles them."""
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot be.
+        """Checks the sizes.
 
         Raises:
             InputError: a size is outside its range.
@@ -75,12 +75,12 @@ class DcganConfig:
 
 
 def draw_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Array, "n z"]:
-    """Uniform noise on [-1, 1), as in the code of Radford et al.
+    """Draws uniform noise on [-1, 1), as the code of Radford et al. does.
 
     Args:
-        key: the randomness.
-        count: n, the images to make of it.
-        noise_dim: z.
+        key: PRNG key.
+        count: number of noise vectors, n.
+        noise_dim: their length, z.
     """
     return jax.random.uniform(key, (count, noise_dim), minval=-1.0)
 
@@ -92,7 +92,7 @@ class Generator(nn.Module):
 
     Attributes:
         config: sizes.
-        dtype: of the computation; parameters, statistics and images are float32.
+        dtype: precision of the computation; parameters, statistics and images are float32.
     """
 
     config: DcganConfig
@@ -106,12 +106,13 @@ class Generator(nn.Module):
         *,
         train: bool,
     ) -> Float[Array, "n h w c"]:
-        """Makes images in [-1, 1] (see `gans.from_signed`).
+        """Generates images in [-1, 1] (see `gans.blocks.from_signed`).
 
         Args:
             noise: see `draw_noise`.
             labels: in [0, num_classes), with classes only.
-            train: batch norm uses and updates by the batch's statistics, else the running ones.
+            train: batch norm uses the batch's statistics and updates the running ones; otherwise
+                it uses the running ones.
 
         Raises:
             InputError: labels without classes or classes without labels.
@@ -124,10 +125,10 @@ class Generator(nn.Module):
         x = dense(side * side * widths[0], use_bias=False, dtype=self.dtype)(noise)
         x = x.reshape(len(x), side, side, widths[0])
         for features in widths[1:]:
-            x = nn.relu(normalise(x, train=train, dtype=self.dtype))
+            x = nn.relu(batch_norm(x, train=train, dtype=self.dtype))
             layer = transposed_convolution(features, stride=2, use_bias=False, dtype=self.dtype)
             x = layer(x)
-        x = nn.relu(normalise(x, train=train, dtype=self.dtype))
+        x = nn.relu(batch_norm(x, train=train, dtype=self.dtype))
         x = transposed_convolution(self.config.channels, stride=2, dtype=self.dtype)(x)
         return nn.tanh(x).astype(jnp.float32)
 
@@ -145,9 +146,9 @@ class Discriminator(nn.Module):
 
     Attributes:
         config: sizes.
-        dtype: of the computation; parameters, statistics and logits are float32.
-        spectral_norm: whether spectral norm limits all weights, in batch norm's place (see
-            `gans.blocks.limited`).
+        dtype: precision of the computation; parameters, statistics and logits are float32.
+        spectral_norm: whether to use spectral norm instead of batch norm (see
+            `gans.blocks.apply_layer`).
     """
 
     config: DcganConfig
@@ -162,13 +163,14 @@ class Discriminator(nn.Module):
         *,
         train: bool,
     ) -> Float[Array, " n"]:
-        """Computes the logit of "real": above 0 for an image that looks like the data.
+        """Computes logits, which are above 0 for images that look real.
 
         Args:
-            images: in [-1, 1] (see `gans.to_signed`), all real or all generated: batch norm's
-                statistics are those of one kind.
+            images: in [-1, 1] (see `gans.blocks.to_signed`), all real or all generated, since
+                batch norm uses their statistics.
             labels: in [0, num_classes), with classes only.
-            train: batch norm uses and updates by the batch's statistics, else the running ones.
+            train: batch norm uses the batch's statistics and updates the running ones; otherwise
+                it uses the running ones.
 
         Raises:
             InputError: labels without classes or classes without labels, or images of another
@@ -182,24 +184,24 @@ class Discriminator(nn.Module):
             )
         trunk = ConvTrunk(_widths(self.config), self.dtype, self.spectral_norm)
         x = trunk(images, train=train)
-        logits = self._limit(dense(1, dtype=self.dtype), x, train)[:, 0]
+        logits = self._apply(dense(1, dtype=self.dtype), x, train)[:, 0]
         classes = self.config.num_classes
         if classes is not None and labels is not None:
             embed = nn.Embed(classes, x.shape[-1], embedding_init=draw_weights)
-            logits += (self._limit(embed, labels, train) * x).sum(-1)
+            logits += (self._apply(embed, labels, train) * x).sum(-1)
         return logits.astype(jnp.float32)
 
-    def _limit(self, layer: nn.Module, x: Array, train: bool) -> Array:
-        return limited(layer, x, spectral_norm=self.spectral_norm, train=train)
+    def _apply(self, layer: nn.Module, x: Array, train: bool) -> Array:
+        return apply_layer(layer, x, spectral_norm=self.spectral_norm, train=train)
 
 
 def _widths(config: DcganConfig) -> tuple[int, ...]:
-    """Channels of the maps, from the largest map to the smallest."""
+    """Channels of the maps, the largest map first."""
     return tuple(config.width * 2**index for index in range(HALVINGS))
 
 
 def _check_labels(config: DcganConfig, labels: Array | None) -> None:
     if config.num_classes is None and labels is not None:
-        raise InputError("this GAN knows no classes, so it takes no labels; set num_classes")
+        raise InputError("this GAN has no classes, so it takes no labels; set num_classes")
     if config.num_classes is not None and labels is None:
         raise InputError(f"a GAN of {config.num_classes} classes needs a label for every example")

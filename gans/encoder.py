@@ -1,4 +1,4 @@
-"""The frozen classifier whose features a Stacked GAN makes, level by level.
+"""The frozen classifier whose features a Stacked GAN generates, level by level.
 
 Huang et al. 2017, "Stacked generative adversarial networks", with the sizes of its official code
 for CIFAR-10 and of paper B, 3.2.3.
@@ -11,16 +11,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
-from train.models.convolution import DTypeLike
-from train.models.layers import Conv, max_pool_2x2
+from train.models.layers import Conv, DTypeLike, max_pool_2x2
 
 FeatureName = Literal["image", "pool1", "pool2", "fc3", "label"]
 
 FEATURES: tuple[FeatureName, ...] = ("image", "pool1", "pool2", "fc3", "label")
-"""What the encoder passes on its way from the image to the label, in this order."""
+"""Names of the encoder's features, from the image to the label."""
 
 MAPS = FEATURES[:3]
-"""Those with height and width; the others are vectors."""
+"""The features with height and width; the others are vectors."""
 
 WINDOW = 5
 """Height and width of the encoder's kernels."""
@@ -35,12 +34,12 @@ def feature_shapes(
     """Shapes of all features of one image, in the order of `FEATURES`.
 
     Args:
-        image_shape: height, width, channels. Twice a side loses 4 pixels and is then halved.
-        num_classes: k.
+        image_shape: height, width, channels. Each side loses 4 pixels and is halved, twice.
+        num_classes: number of classes, k.
         width: channels of the first convolution; the second has twice as many, fc3 four times.
 
     Raises:
-        InputError: a side that cannot be halved so, fewer than 2 classes, or no channels.
+        InputError: a side of an unsuitable length, fewer than 2 classes, or no channels.
     """
     if num_classes < 2:
         raise InputError(f"a stack needs at least 2 classes, got {num_classes}")
@@ -73,13 +72,13 @@ def _half_of_window_positions(
 class Encoder(nn.Module):
     """Convolution, pooling, convolution, pooling, dense, dense, with ReLU between.
 
-    The convolutions are 5×5 without padding, the poolings 2×2. E_i of the paper is the stretch from
-    one cut point to the next.
+    The convolutions are 5×5 without padding, the poolings 2×2. The paper's E_i is the part between
+    two neighbouring cut points.
 
     Attributes:
-        num_classes: k.
+        num_classes: number of classes, k.
         width: channels of the first convolution; the second has twice as many, fc3 four times.
-        dtype: of the computation; parameters and features are float32.
+        dtype: precision of the computation; parameters and features are float32.
     """
 
     num_classes: int
@@ -87,7 +86,7 @@ class Encoder(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        """Names the layers after what they give."""
+        """Names each layer after its output."""
         self.conv1 = Conv(self.width, WINDOW, padding="valid", dtype=self.dtype)
         self.conv2 = Conv(2 * self.width, WINDOW, padding="valid", dtype=self.dtype)
         self.fc3 = nn.Dense(4 * self.width, dtype=self.dtype)
@@ -99,11 +98,11 @@ class Encoder(nn.Module):
         """Computes all features from a cut point on.
 
         Args:
-            features: those named by `start`; images are in [-1, 1].
-            start: one of `FEATURES`. Parameters are made from images only.
+            features: the features named by `start`; images are in [-1, 1].
+            start: one of `FEATURES`; "image" for initialisation.
 
         Returns:
-            The features by name, from `start` itself to the logits, "label".
+            The features by name, from `start` to the logits, "label".
 
         Raises:
             InputError: `start` is unknown.

@@ -1,4 +1,4 @@
-"""Training a stack's encoder, on the same few images as the stack, before it is frozen."""
+"""Training of a stack's encoder, on the stack's training set; afterwards it is frozen."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,16 +23,16 @@ from train.losses import cross_entropy
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How the encoder of a stack is trained, as a classifier; neither paper nor code say."""
+    """How a stack's encoder is trained, as a classifier; neither the paper nor its code says."""
 
     encoder_epochs: int = 30
     """Passes over the training set."""
     encoder_learning_rate: float = 1e-3
-    """Of Adam."""
+    """Adam's learning rate."""
     encoder_flip: bool = False
-    """Mirror left to right, with probability 1/2."""
+    """Mirror images left to right, with probability 1/2."""
     encoder_pad_px: int = 2
-    """Pad by this much and cut a random window of the image's size; 0 for no cut."""
+    """Pad images by this much and crop a random window of the old size; 0 for no crop."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a number outside its range."""
@@ -52,9 +52,9 @@ class EncoderLearner:
     """A stack's encoder in training, for `train.fit`; its data is a `GanData`.
 
     Attributes:
-        stack: whose encoder.
-        config: how it is trained.
-        precision: of the computation.
+        stack: sizes of the stack.
+        config: how the encoder is trained.
+        precision: precision of the computation.
     """
 
     stack: StackConfig
@@ -62,7 +62,7 @@ class EncoderLearner:
     precision: Precision = "float32"
 
     def initial(self, key: Key[Array, ""]) -> TrainState:
-        """Freshly initialised variables and optimiser state."""
+        """Initialises variables and optimiser state."""
         variables = build_encoder(self.stack).init(key, jnp.zeros((1, *self.stack.image_shape)))
         return TrainState(dict(variables), self._optimizer.init(variables["params"]))
 
@@ -73,7 +73,7 @@ class EncoderLearner:
     def update(
         self, key: Key[Array, ""], state: TrainState, batch: GanData, constants: None
     ) -> tuple[TrainState, dict[str, Array]]:
-        """One update on one batch; gives mean loss in nats and accuracy."""
+        """One update on one batch; returns the new state, mean loss in nats and accuracy."""
         del constants
         images = flip_and_crop(
             key,

@@ -1,8 +1,9 @@
-"""The game between generators and discriminators as one jitted step, for `train.fit`.
+"""Adversarial training of generators and discriminators, as one jitted step for `train.fit`.
 
-A GAN is a chain of pairs, from the image up: a DCGAN has one, a Stacked GAN one for each level. The
-topmost generator takes the real condition, every other what the one above has made. One level of a
-stack, trained on real features, is a chain of one; training jointly is training the whole chain.
+A GAN is a chain of pairs of networks, a generator and its discriminator. A DCGAN is a chain of one
+pair. A Stacked GAN has one pair for each level, the image's level first. The top generator takes
+the real condition; each other one takes what the generator above it has made. To train one level
+alone, on real features, is to train a chain of one pair; joint training trains the whole chain.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from gans.blocks import Judgement
+from gans.blocks import DiscriminatorOutput
 from gans.losses import (
     AdversarialForm,
     LossWeights,
     discriminator_loss,
     entropy_loss,
-    frozen,
     generator_loss,
     weighted_sum,
 )
@@ -27,27 +27,27 @@ from imgopt.errors import InputError
 from train.loop import TrainState
 
 ADAPTIVE_STEPS = ((0.65, 1), (0.5, 3), (0.3, 5), (0.0, 7))
-"""Generator's steps where the discriminator's loss is above a bound (Huang et al., code)."""
+"""Bounds on the discriminator's loss, and generator updates above each (Huang et al., code)."""
 
 LOWER_LEVEL_WEIGHT = 0.01
-"""Of a level's loss in that of the level above, in joint training (Huang et al., code)."""
+"""Weight of a level's loss for the level above, in joint training (Huang et al., code)."""
 
 BETA1 = 0.5
-"""Of Adam: share of the old mean gradient (Radford et al. 2016, section 4)."""
+"""Adam's β1, the decay of the mean gradient (Radford et al. 2016, section 4)."""
 
 Variables = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class GameConfig:
-    """How generators and discriminators are trained; for features off by default see each."""
+    """How generators and discriminators are trained against each other."""
 
     generator_steps: Literal["1", "2", "3", "5", "7", "adaptive"] = "1"
-    """Generator's updates for one of the discriminator; adaptive: 1, 3, 5 or 7, by its loss."""
+    """Generator updates after each discriminator update; adaptive: 1, 3, 5 or 7, by its loss."""
     form: AdversarialForm = "non-saturating"
-    """Of the generator's adversarial loss."""
+    """Form of the generator's adversarial loss."""
     averaging: float = 0.0
-    """Decay of an exponential average of the generator, which is then sampled; 0 for none."""
+    """Decay of an exponential average of the generator; the average is sampled. 0 for none."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a number outside its range."""
@@ -56,19 +56,19 @@ class GameConfig:
 
 
 class GanData(NamedTuple):
-    """A training set of grey levels and classes, or a batch of it."""
+    """A training set or a batch: 8-bit images and their classes."""
 
     images: UInt8[Array, "n h w c"]
     labels: Int[Array, " n"]
 
 
-class Made(NamedTuple):
-    """What a generator has made, of what.
+class GeneratedBatch(NamedTuple):
+    """Output of a generator, and its inputs.
 
     Attributes:
-        features: images in [-1, 1], or an encoder's features.
-        condition: labels, or the features of the level above; None for a GAN without classes.
-        noise: the rest.
+        features: the output: images in [-1, 1], or features of an encoder.
+        condition: labels, or features of the level above; None for a GAN without classes.
+        noise: random input.
     """
 
     features: Float[Array, "n ..."]
@@ -77,49 +77,58 @@ class Made(NamedTuple):
 
 
 @runtime_checkable  # for tests, which check annotations
-class Pair(Protocol):
+class NetworkPair(Protocol):
     """A generator and its discriminator, hashable by value."""
 
     @property
     def target(self) -> str:
-        """Name of what the generator makes."""
+        """Name of the features that the generator makes, such as "image"."""
         ...
 
     @property
     def weights(self) -> LossWeights:
-        """Of the losses."""
+        """Weights of the losses."""
         ...
 
     def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
-        """Freshly drawn variables of the generator and of the discriminator."""
+        """Draws the first variables of the generator and of the discriminator."""
         ...
 
     def real(self, batch: GanData, constants: Any) -> Float[Array, "n ..."]:
-        """What the generator is to imitate."""
+        """Real features, which the generator learns to imitate."""
         ...
 
     def condition(self, batch: GanData, constants: Any) -> Array | None:
-        """What it makes that of, where it is the topmost of its chain."""
+        """Condition of the chain's top generator: labels or real features."""
         ...
 
     def draw_noise(self, key: Key[Array, ""], count: int) -> Float[Array, "n z"]:
-        """And the rest of what it makes it of."""
+        """Draws the generator's noise for `count` examples."""
         ...
 
     def generate(
         self, variables: Variables, condition: Array | None, noise: Array
     ) -> tuple[Array, Variables]:
-        """Makes features by the batch's statistics; also gives the new running ones."""
+        """Generates features in training mode; also returns the updated variables."""
         ...
 
-    def judge(
+    def discriminate(
         self, key: Key[Array, ""], variables: Variables, features: Array, condition: Array | None
-    ) -> tuple[Judgement, Variables]:
-        """Judges features, all real or all made; also gives the new running statistics."""
+    ) -> tuple[DiscriminatorOutput, Variables]:
+        """Applies the discriminator in training mode; also returns the updated variables.
+
+        Args:
+            key: randomness of the augmentations.
+            variables: the discriminator's.
+            features: all real or all generated, since batch norm uses their statistics.
+            condition: the condition of each example.
+        """
         ...
 
-    def conditional_loss(self, made: Made, constants: Any) -> Float[Array, ""] | None:
-        """Mean distance of what was made from its condition, where a frozen encoder can tell."""
+    def conditional_loss(
+        self, generated: GeneratedBatch, constants: Any
+    ) -> Float[Array, ""] | None:
+        """Mean distance of generated features from their condition; None without an encoder."""
         ...
 
 
@@ -127,21 +136,21 @@ class Pair(Protocol):
 class GanLearner:
     """A chain of pairs in training, for `train.fit`; its data is a `GanData`.
 
-    The variables are "generators", "discriminators" and, with averaging, "average" (of the
-    generators), each by the pairs' targets.
+    The variables are "generators", "discriminators" and, with averaging, "average" (the averaged
+    generators). Each is a dict by the pairs' targets.
 
     Attributes:
-        pairs: from the image up.
+        pairs: the pairs of networks, the image's first.
         config: how they are trained.
-        learning_rate: of Adam.
+        learning_rate: Adam's learning rate.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[NetworkPair, ...]
     config: GameConfig
     learning_rate: float
 
     def initial(self, key: Key[Array, ""]) -> TrainState:
-        """Freshly drawn networks and the optimisers' first states."""
+        """Draws all networks and initialises the optimisers."""
         drawn = {
             pair.target: pair.initial(jax.random.fold_in(key, index))
             for index, pair in enumerate(self.pairs)
@@ -152,7 +161,7 @@ class GanLearner:
         )
 
     def state_of(self, generators: Variables, discriminators: Variables) -> TrainState:
-        """The first state of a training that begins with the given networks, by target."""
+        """First state of a training that starts from given networks, by target."""
         variables = {"generators": generators, "discriminators": discriminators}
         opt_state = {side: self._optimizer.init(_params(variables[side])) for side in variables}
         if self.config.averaging:
@@ -170,47 +179,50 @@ class GanLearner:
         """One update of the discriminators, then one or more of the generators.
 
         Returns:
-            The new state, and the means of losses, of the discriminators' accuracy (right about
-            half real, half made), of the errors of the head Q and of the encoder's features, and
-            the number of the generators' updates; with several pairs each under "<name>_<target>".
+            The new state and the metrics: mean losses, the discriminators' accuracy (on equally
+            many real and generated examples), the errors of the head Q and of the encoder's
+            features, and the number of generator updates. With several pairs, a metric's name is
+            "<name>_<target>".
         """
-        key, key_d = jax.random.split(key)
+        key, key_discriminators = jax.random.split(key)
         condition = self.pairs[-1].condition(batch, constants)
         real = {pair.target: pair.real(batch, constants) for pair in self.pairs}
-        state, found = self._update_discriminators(key_d, state, real, condition)
-        adversarial = jnp.stack([found[self._named("discriminator_loss", p)] for p in self.pairs])
-        count = self._count_generator_steps(adversarial.mean())
-        state, found_by_generators = self._update_generators(
+        state, metrics = self._update_discriminators(key_discriminators, state, real, condition)
+        losses = jnp.stack([metrics[self._named("discriminator_loss", p)] for p in self.pairs])
+        count = self._count_generator_steps(losses.mean())
+        state, generator_metrics = self._update_generators(
             key, state, condition, len(batch.labels), count, constants
         )
-        return self._average(state), {**found, **found_by_generators, "generator_steps": count}
+        return self._average(state), {**metrics, **generator_metrics, "generator_steps": count}
 
     def _update_discriminators(
         self, key: Key[Array, ""], state: TrainState, real: dict[str, Array], condition: Any
     ) -> tuple[TrainState, dict[str, Array]]:
         key, key_noise = jax.random.split(key)
         count = len(next(iter(real.values())))
-        made, _ = self._generate(key_noise, state.variables["generators"], condition, count)
-        made = frozen(made)
+        fake, _ = self._generate(key_noise, state.variables["generators"], condition, count)
+        fake = jax.lax.stop_gradient(fake)
 
         def losses(params, variables):
-            total, found, updated = jnp.float32(0), {}, {}
+            total, metrics, updated = jnp.float32(0), {}, {}
             for index, pair in enumerate(self.pairs):
                 name = pair.target
                 keys = jax.random.split(jax.random.fold_in(key, index))
                 before = {**variables[name], "params": params[name]}
-                # Two passes: real and made never share a batch norm's statistics.
-                of_real, between = pair.judge(keys[0], before, real[name], made[name].condition)
-                of_made, after = pair.judge(keys[1], between, *made[name][:2])
-                adversarial = discriminator_loss(of_real.logits, of_made.logits).mean()
-                total += weighted_sum(
-                    pair.weights, adversarial=adversarial, entropy=_entropy(of_made, made[name])
+                # Two passes: real and generated examples never share a batch norm's statistics.
+                on_real, between = pair.discriminate(
+                    keys[0], before, real[name], fake[name].condition
                 )
-                right = ((of_real.logits > 0).mean() + (of_made.logits < 0).mean()) / 2
-                found[self._named("discriminator_loss", pair)] = adversarial
-                found[self._named("discriminator_accuracy", pair)] = right
+                on_fake, after = pair.discriminate(keys[1], between, *fake[name][:2])
+                adversarial = discriminator_loss(on_real.logits, on_fake.logits).mean()
+                total += weighted_sum(
+                    pair.weights, adversarial=adversarial, entropy=_noise_error(on_fake, fake[name])
+                )
+                accuracy = ((on_real.logits > 0).mean() + (on_fake.logits < 0).mean()) / 2
+                metrics[self._named("discriminator_loss", pair)] = adversarial
+                metrics[self._named("discriminator_accuracy", pair)] = accuracy
                 updated[name] = after
-            return total, (updated, found)
+            return total, (updated, metrics)
 
         return self._descend("discriminators", state, losses)
 
@@ -218,71 +230,74 @@ class GanLearner:
         self, key: Key[Array, ""], state: TrainState, condition: Any, size: int, count: Array,
         constants: Any,
     ) -> tuple[TrainState, dict[str, Array]]:  # fmt: skip
-        discriminators = frozen(state.variables["discriminators"])
+        discriminators = jax.lax.stop_gradient(state.variables["discriminators"])
 
         def step(index, state):
-            key_noise, key_judge = jax.random.split(jax.random.fold_in(key, index))
+            key_noise, key_augment = jax.random.split(jax.random.fold_in(key, index))
 
             def losses(params, variables):
                 generators = {n: {**variables[n], "params": params[n]} for n in variables}
-                made, updated = self._generate(key_noise, generators, condition, size)
-                total, found = self._generator_losses(key_judge, made, discriminators, constants)
-                return total, (updated, found)
+                fake, updated = self._generate(key_noise, generators, condition, size)
+                total, metrics = self._generator_losses(
+                    key_augment, fake, discriminators, constants
+                )
+                return total, (updated, metrics)
 
             return self._descend("generators", state, losses)
 
-        state, found = step(0, state)
+        state, metrics = step(0, state)
         if self.config.generator_steps == "1":
-            return state, found
-        return jax.lax.fori_loop(1, count, lambda i, carry: step(i, carry[0]), (state, found))
+            return state, metrics
+        return jax.lax.fori_loop(1, count, lambda i, carry: step(i, carry[0]), (state, metrics))
 
     def _generator_losses(
         self,
         key: Key[Array, ""],
-        made: dict[str, Made],
+        fake: dict[str, GeneratedBatch],
         discriminators: Variables,
         constants: Any,
     ) -> tuple[Array, dict[str, Array]]:
-        """The sum of all pairs' losses, and its parts; of several updates the last one's count."""
-        total, found = jnp.float32(0), {}
+        """The sum of all pairs' losses, and its parts as metrics."""
+        total, metrics = jnp.float32(0), {}
         for index, pair in enumerate(self.pairs):
             name = pair.target
-            key_judge = jax.random.fold_in(key, index)
-            judged, _ = pair.judge(key_judge, discriminators[name], *made[name][:2])
+            own_key = jax.random.fold_in(key, index)
+            output, _ = pair.discriminate(own_key, discriminators[name], *fake[name][:2])
             parts = {
-                "adversarial": generator_loss(judged.logits, form=self.config.form).mean(),
-                "conditional": pair.conditional_loss(made[name], constants),
-                "entropy": _entropy(judged, made[name]),
+                "adversarial": generator_loss(output.logits, form=self.config.form).mean(),
+                "conditional": pair.conditional_loss(fake[name], constants),
+                "entropy": _noise_error(output, fake[name]),
             }
             total += weighted_sum(pair.weights, **parts)
-            for part, reported in REPORTED.items():
+            for part, metric in GENERATOR_METRICS.items():
                 if parts[part] is not None:
-                    found[self._named(reported, pair)] = parts[part]
-        return total, found
+                    metrics[self._named(metric, pair)] = parts[part]
+        return total, metrics
 
     def _generate(
         self, key: Key[Array, ""], generators: Variables, condition: Any, count: int
-    ) -> tuple[dict[str, Made], Variables]:
-        made, updated = {}, {}
+    ) -> tuple[dict[str, GeneratedBatch], Variables]:
+        """Generates from the top of the chain down; also returns the updated variables."""
+        fake, updated = {}, {}
         for index, pair in reversed(list(enumerate(self.pairs))):
             noise = pair.draw_noise(jax.random.fold_in(key, index), count)
             variables = generators[pair.target]
             features, updated[pair.target] = pair.generate(variables, condition, noise)
-            made[pair.target] = Made(features, condition, noise)
+            fake[pair.target] = GeneratedBatch(features, condition, noise)
             condition = _scale_gradient(features, LOWER_LEVEL_WEIGHT)
-        return made, updated
+        return fake, updated
 
     def _descend(self, side: str, state: TrainState, losses: Any) -> tuple[TrainState, Any]:
         """One update of all generators, or of all discriminators."""
         variables = state.variables[side]
         params = _params(variables)
-        gradients, (updated, found) = jax.grad(losses, has_aux=True)(params, variables)
+        gradients, (updated, metrics) = jax.grad(losses, has_aux=True)(params, variables)
         change, opt_state = self._optimizer.update(gradients, state.opt_state[side], params)
         moved: Any = optax.apply_updates(params, change)
         variables = {name: {**updated[name], "params": moved[name]} for name in variables}
         return TrainState(
             {**state.variables, side: variables}, {**state.opt_state, side: opt_state}
-        ), found
+        ), metrics
 
     def _count_generator_steps(self, loss: Array) -> Array:
         if self.config.generator_steps != "adaptive":
@@ -300,29 +315,29 @@ class GanLearner:
             {**state.variables, "average": average}, {**state.opt_state, "average": opt_state}
         )
 
-    def _named(self, name: str, pair: Pair) -> str:
+    def _named(self, name: str, pair: NetworkPair) -> str:
         return name if len(self.pairs) == 1 else f"{name}_{pair.target}"
 
 
-REPORTED = {
+GENERATOR_METRICS = {
     "adversarial": "generator_loss",
     "conditional": "feature_error",
     "entropy": "entropy_error",
 }
-"""A generator's losses, by the names under which they are reported."""
+"""Names of the metrics for the parts of a generator's loss."""
 
 
 def _params(variables: Variables) -> Variables:
     return {name: networks["params"] for name, networks in variables.items()}
 
 
-def _entropy(judged: Judgement, made: Made) -> Array | None:
-    """The head Q's mean error, where there is one."""
-    if judged.noise_guess is None:
+def _noise_error(output: DiscriminatorOutput, generated: GeneratedBatch) -> Array | None:
+    """Mean error of the head Q; None without one."""
+    if output.noise_guess is None:
         return None
-    return entropy_loss(judged.noise_guess, made.noise).mean()
+    return entropy_loss(output.noise_guess, generated.noise).mean()
 
 
 def _scale_gradient(x: Array, factor: float) -> Array:
-    """The same numbers; the gradient through them is multiplied by `factor`."""
+    """Returns x unchanged, but multiplies the gradient through it by `factor`."""
     return factor * x + (1 - factor) * jax.lax.stop_gradient(x)

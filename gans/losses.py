@@ -1,11 +1,12 @@
 """Losses of GANs, from logits and features, one value an example.
 
-A logit l says "real": D = sigmoid(l). Weights and terms are those of Huang et al. 2017, eqs. 2 to
-5, the adversarial ones of Goodfellow et al. 2014, section 3.
+A discriminator's logit l stands for the probability D = sigmoid(l) that an example is real. Weights
+and terms are those of Huang et al. 2017, eqs. 2 to 5; the adversarial terms are those of Goodfellow
+et al. 2014, section 3.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,22 +16,20 @@ from imgopt.errors import InputError
 
 AdversarialForm = Literal["non-saturating", "saturating"]
 
-Tree = TypeVar("Tree")
-
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the three losses of a Stacked GAN's level (its official code)."""
+    """Weights of the three losses of a Stacked GAN's level (its official code)."""
 
     adversarial: float = 1.0
-    """Of the game between generator and discriminator."""
+    """Weight of the adversarial loss."""
     conditional: float = 1.0
-    """Of the distance between the features asked for and those of what was made."""
+    """Weight of the distance between the condition and the features of the generated example."""
     entropy: float = 10.0
-    """Of the error in guessing the noise from what was made of it."""
+    """Weight of the error of Q's estimate of the noise."""
 
     def __post_init__(self) -> None:
-        """Refuses negative weights.
+        """Checks the weights.
 
         Raises:
             InputError: a weight is negative or not finite.
@@ -40,33 +39,24 @@ class LossWeights:
                 raise InputError(f"the {name} weight must be at least 0 and finite, got {weight}")
 
 
-def frozen(tree: Tree) -> Tree:
-    """The same arrays, as constants for the gradient: the side of the game that does not move.
-
-    The discriminator learns from `frozen(generated images)`; the generator through a discriminator
-    with `frozen(variables)`.
-    """
-    return jax.lax.stop_gradient(tree)
-
-
 def discriminator_loss(
     real_logits: Float[Array, " n"], fake_logits: Float[Array, " n"]
 ) -> Float[Array, " n"]:
-    """Half of -log D(real) - log(1 - D(fake)); log 2 where the discriminator knows nothing.
+    """Half of -log D(real) - log(1 - D(fake)); it is log 2 for an untrained discriminator.
 
-    Half, as in the Stacked GAN's official code, whose bounds for the number of generator's steps
-    it fits.
+    The Stacked GAN's official code takes half too, and its bounds for the number of generator
+    updates assume it.
 
     Args:
-        real_logits: of data.
-        fake_logits: of as many generated examples, from another pass.
+        real_logits: logits of real examples.
+        fake_logits: logits of as many generated examples, from another pass.
 
     Raises:
         InputError: the shapes differ.
     """
     if real_logits.shape != fake_logits.shape:
         raise InputError(
-            "a discriminator is judged on as many real as generated examples, got logits of shape "
+            "the loss takes as many generated examples as real ones, got logits of shape "
             f"{real_logits.shape} and {fake_logits.shape}"
         )
     return (jax.nn.softplus(-real_logits) + jax.nn.softplus(fake_logits)) / 2
@@ -75,10 +65,11 @@ def discriminator_loss(
 def generator_loss(
     fake_logits: Float[Array, " n"], *, form: AdversarialForm = "non-saturating"
 ) -> Float[Array, " n"]:
-    """What the generator loses where the discriminator sees through it.
+    """The generator's adversarial loss.
 
-    non-saturating: -log D(fake), steep where the generator is bad, hence the default.
-    saturating: log(1 - D(fake)), the discriminator's own term with the other sign; flat there.
+    non-saturating: -log D(fake), the default, which is steep for a bad generator.
+    saturating: log(1 - D(fake)), the discriminator's term with opposite sign, which is flat for a
+    bad generator.
 
     Raises:
         InputError: the form is unknown.
@@ -93,10 +84,10 @@ def generator_loss(
 def feature_loss(found: Float[Array, "n ..."], wanted: Float[Array, "n ..."]) -> Float[Array, " n"]:
     """Mean squared difference over all features of an example.
 
-    The conditional loss where the condition is not the label (Huang et al., eq. 3), between the
-    encoder's features of what was made and those it was made for; and the entropy loss (eq. 5),
-    between the guessed noise and the true one. There 1/12, the variance of uniform noise on
-    [0, 1), is what guessing the mean gives: below it something is learnt.
+    It serves as the conditional loss between the encoder's features of a generated example and its
+    condition, if that is not a label (Huang et al., eq. 3). And it serves as the entropy loss
+    between estimated and true noise (eq. 5): there, an estimate that is always the mean has a loss
+    of 1/12, the variance of uniform noise on [0, 1).
 
     Raises:
         InputError: the shapes differ.
@@ -109,12 +100,12 @@ def feature_loss(found: Float[Array, "n ..."], wanted: Float[Array, "n ..."]) ->
 def conditional_loss(
     found: Float[Array, "n ..."], condition: Float[Array, "n ..."], *, is_label: bool
 ) -> Float[Array, " n"]:
-    """Whether the encoder finds again in what was made what it was made for.
+    """Distance between the encoder's features of generated examples and their condition.
 
     Args:
-        found: the encoder's features, or its logits where the condition is the label.
-        condition: features, or the label's distribution (one-hot).
-        is_label: cross entropy -Σ t log softmax(found) in nats, instead of `feature_loss`.
+        found: the encoder's features; its logits if the condition is the label.
+        condition: features, or one-hot labels t.
+        is_label: take the cross entropy -Σ t log softmax(found) in nats, not `feature_loss`.
 
     Raises:
         InputError: the shapes differ.
@@ -130,9 +121,9 @@ def conditional_loss(
 
 
 def entropy_loss(guess: Float[Array, "n z"], noise: Float[Array, "n z"]) -> Float[Array, " n"]:
-    """Mean squared error of Q's guess of the noise (Huang et al., eq. 5); see `feature_loss`.
+    """Mean squared error of Q's estimate of the noise (Huang et al., eq. 5); see `feature_loss`.
 
-    It stands in the generator's loss and in the discriminator's, whose head Q is.
+    It is part of the generator's loss and of the discriminator's, which has the head Q.
 
     Raises:
         InputError: the shapes differ.
@@ -147,10 +138,10 @@ def weighted_sum(
     conditional: Float[Array, "*n"] | None = None,
     entropy: Float[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """A level's loss: λ1·adversarial + λ2·conditional + λ3·entropy (Huang et al., eq. 2).
+    """Total loss of a level: λ1·adversarial + λ2·conditional + λ3·entropy (Huang et al., eq. 2).
 
-    The discriminator's has no conditional term, and a GAN without encoder and head Q the first one
-    alone.
+    A discriminator has no conditional term. A GAN without encoder and head Q has the first term
+    only.
     """
     total = weights.adversarial * adversarial
     if conditional is not None:

@@ -1,8 +1,8 @@
-"""How near made images come to real ones, as sets and one by one, in a classifier's features.
+"""Distances between generated and real images, as sets and one by one, in a classifier's features.
 
-All functions take feature vectors, a row an image (see `train.classifiers.feature_function`), and
-compute in float64. None draws at random. They hold for fewer images than features too, but not
-every value is the same for any number of images: see each function.
+All functions take feature vectors, one row for each image (see
+`train.classifiers.feature_function`), and compute in float64. None of them is random. All work with
+fewer images than features, but some values depend on the number of images: see each function.
 """
 
 from typing import Any, NamedTuple
@@ -17,32 +17,33 @@ from sklearn.utils import gen_batches
 from imgopt.errors import InputError
 
 CHUNK_ROWS = 1000
-"""Of a matrix of all pairs at once: 400 MB of float64 against 50,000 images."""
+"""Rows of a distance matrix that are computed at once: 400 MB of float64 for 50,000 images."""
 
 NEIGHBOURS = 5
-"""Naeem et al. 2020; Kynkäänniemi et al. 2019 take 3."""
+"""Number of neighbours, k, in Naeem et al. 2020; Kynkäänniemi et al. 2019 take 3."""
 
 NEAR_COPY = 0.5
 """Relative distance below which an image counts as a near-copy of a training image.
 
-The point half-way between two training images that are typical neighbours has 0.5. What is nearer
-to one of them than that is nearer to it than to any other image a typical distance away from it
-(by the triangle inequality), so it shows that one image and no mixture.
+The midpoint of two typical neighbours has a relative distance of 0.5. An image that is nearer than
+that to a training image is nearer to it than to any other one a typical distance away (by the
+triangle inequality). So it shows this one image and no mixture.
 """
 
 RADIUS_SLACK = 1 + 1e-9
-"""Neighbourhoods are closed: rounding must not shut out the neighbour that their radius is of."""
+"""Factor on radii, so that rounding never excludes the neighbour that defines the radius."""
 
 
 class Overlap(NamedTuple):
-    """How two sets cover each other, by the neighbourhoods of their images.
+    """How far two sets cover each other, by the neighbourhoods of their images.
 
     Attributes:
-        precision: share of made images within the neighbourhood of a real one; how real they look.
-        recall: share of real images within the neighbourhood of a made one; how varied they are.
-        density: neighbourhoods of real images around a made one, over k; expected to be 1 where
-            both sets are of one distribution, and above it where made images crowd together.
-        coverage: share of real images with a made one in their neighbourhood.
+        precision: share of generated images in a real image's neighbourhood; how real they look.
+        recall: share of real images in a generated image's neighbourhood; how varied they are.
+        density: mean number of real images' neighbourhoods around a generated image, over k. The
+            expected value is 1 for two sets of one distribution, and more where generated images
+            crowd together.
+        coverage: share of real images with a generated image in their neighbourhood.
     """
 
     precision: float
@@ -51,63 +52,63 @@ class Overlap(NamedTuple):
     coverage: float
 
 
-def frechet_distance(real: Float[np.ndarray, "n d"], made: Float[np.ndarray, "m d"]) -> float:
-    """Squared Fréchet distance between the normal distributions of both sets' moments.
+def frechet_distance(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"]) -> float:
+    """Squared Fréchet distance between normal distributions with the two sets' moments.
 
-    |μ_r − μ_m|² + tr(S_r + S_m − 2 (S_r S_m)^½) (Heusel et al. 2017, eq. 6). The root is not taken:
-    with S = AᵀA, where A holds the centred rows over √(n − 1), the trace of the root is the sum of
-    the singular values of A_r A_mᵀ, which is exact for singular covariances too.
+    |μ_r − μ_g|² + tr(S_r + S_g − 2 (S_r S_g)^½) (Heusel et al. 2017, eq. 6). The matrix root is not
+    computed: with S = AᵀA, where A holds the centred rows over √(n − 1), its trace is the sum of
+    the singular values of A_r A_gᵀ. That is exact for singular covariances too.
 
-    It is biased upwards, the more the fewer images there are: compare equal numbers only.
+    The value is biased upwards, and more so for fewer images: compare equal numbers of images only.
 
     Args:
         real: features of real images, n ≥ 2.
-        made: of the images to judge, m ≥ 2.
+        generated: features of generated images, m ≥ 2.
 
     Returns:
-        At least 0, in squared units of the features.
+        The squared distance, at least 0, in squared units of the features.
 
     Raises:
         InputError: a set is too small.
         FloatingPointError: a feature is not finite.
     """
-    real, made = _checked(real, made, fewest=2)
-    of_means = ((real.mean(0) - made.mean(0)) ** 2).sum()
-    roots = [_covariance_root(features) for features in (real, made)]
+    real, generated = _checked(real, generated, fewest=2)
+    of_means = ((real.mean(0) - generated.mean(0)) ** 2).sum()
+    roots = [_covariance_root(features) for features in (real, generated)]
     traces = sum((root**2).sum() for root in roots)
     shared = np.linalg.norm(roots[0] @ roots[1].T, ord="nuc")
     return max(0.0, float(of_means + traces - 2 * shared))
 
 
 def _covariance_root(features: np.ndarray) -> np.ndarray:
-    """A matrix R with RᵀR the covariance, of no more rows than images or features."""
+    """A matrix R whose RᵀR is the covariance, with no more rows than images or features."""
     centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
     root: Any = np.linalg.qr(centred, mode="r")  # NumPy's types know the pair (Q, R) only
     return root
 
 
-def kernel_distance(real: Float[np.ndarray, "n d"], made: Float[np.ndarray, "m d"]) -> float:
-    """Squared maximum mean discrepancy, the unbiased estimate over all pairs.
+def kernel_distance(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"]) -> float:
+    """Unbiased estimate of the squared maximum mean discrepancy (kernel inception distance).
 
-    mean k(r, r') + mean k(m, m') − 2 mean k(r, m) over pairs of different images, with
-    k(x, y) = (x·y / d + 1)³ (Bińkowski et al. 2018, section 4). There it is averaged over random
-    subsets; here it is taken of the whole sets at once.
+    mean k(r, r') + mean k(g, g') − 2 mean k(r, g) over pairs of different images, with
+    k(x, y) = (x·y / d + 1)³ (Bińkowski et al. 2018, section 4). They average over random subsets;
+    here it is computed once, over the whole sets.
 
     Args:
         real: features of real images, n ≥ 2.
-        made: of the images to judge, m ≥ 2.
+        generated: features of generated images, m ≥ 2.
 
     Returns:
-        0 on average where both sets are of one distribution, whatever n and m; so it may be
-        negative.
+        The estimate. For two sets of one distribution its mean is 0, whatever n and m, so it may
+        be negative.
 
     Raises:
         InputError: a set is too small.
         FloatingPointError: a feature is not finite.
     """
-    real, made = _checked(real, made, fewest=2)
-    between = _kernel_sum(real, made) / (len(real) * len(made))
-    return _mean_kernel_within(real) + _mean_kernel_within(made) - 2 * between
+    real, generated = _checked(real, generated, fewest=2)
+    between = _kernel_sum(real, generated) / (len(real) * len(generated))
+    return _mean_kernel_within(real) + _mean_kernel_within(generated) - 2 * between
 
 
 def _mean_kernel_within(features: np.ndarray) -> float:
@@ -124,20 +125,21 @@ def _kernel_sum(left: np.ndarray, right: np.ndarray) -> float:
 
 def overlap(
     real: Float[np.ndarray, "n d"],
-    made: Float[np.ndarray, "m d"],
+    generated: Float[np.ndarray, "m d"],
     *,
     neighbours: int = NEIGHBOURS,
 ) -> Overlap:
     """Precision and recall, density and coverage.
 
-    Kynkäänniemi et al. 2019, eqs. 1 and 2, and Naeem et al. 2020, eqs. 3 and 4. An image's
-    neighbourhood is the closed ball around it that reaches to its k-th nearest neighbour in its own
-    set. Recall and coverage grow with the number of made images: compare equal numbers only.
+    See Kynkäänniemi et al. 2019, eqs. 1 and 2, and Naeem et al. 2020, eqs. 3 and 4. An image's
+    neighbourhood is the closed ball around it whose radius is the distance to its k-th nearest
+    neighbour in its own set. Recall and coverage grow with the number of generated images: compare
+    equal numbers of images only.
 
     Args:
         real: features of real images, n > k.
-        made: of the images to judge, m > k.
-        neighbours: k, at least 1.
+        generated: features of generated images, m > k.
+        neighbours: number of neighbours, k, at least 1.
 
     Raises:
         InputError: k is below 1 or a set is too small.
@@ -145,27 +147,27 @@ def overlap(
     """
     if neighbours < 1:
         raise InputError(f"neighbours must be at least 1, got {neighbours}")
-    real, made = _checked(real, made, fewest=neighbours + 1)
-    real_radius, made_radius = (_radii(features, neighbours) for features in (real, made))
-    around_made, reached, covered = np.zeros(len(made), np.int64), [], []
+    real, generated = _checked(real, generated, fewest=neighbours + 1)
+    real_radius, generated_radius = (_radii(features, neighbours) for features in (real, generated))
+    around_generated, reached, covered = np.zeros(len(generated), np.int64), [], []
     for rows in _chunks(real):
-        distances = euclidean_distances(real[rows], made)
+        distances = euclidean_distances(real[rows], generated)
         near_real = distances <= real_radius[rows, None]
-        around_made += near_real.sum(0)
+        around_generated += near_real.sum(0)
         covered.append(near_real.any(1))
-        reached.append((distances <= made_radius).any(1))
+        reached.append((distances <= generated_radius).any(1))
     return Overlap(
-        precision=float((around_made > 0).mean()),
+        precision=float((around_generated > 0).mean()),
         recall=float(np.concatenate(reached).mean()),
-        density=float(around_made.mean() / neighbours),
+        density=float(around_generated.mean() / neighbours),
         coverage=float(np.concatenate(covered).mean()),
     )
 
 
 def _radii(features: np.ndarray, neighbours: int) -> np.ndarray:
-    """Distance of each row to its k-th nearest other row, and a rounding error more."""
+    """Distance of each row to its k-th nearest other row, times `RADIUS_SLACK`."""
     search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(features)
-    distances, _ = search.kneighbors()  # of no given points: a row is not its own neighbour
+    distances, _ = search.kneighbors()  # without arguments, a row is not its own neighbour
     return distances[:, -1] * RADIUS_SLACK
 
 
@@ -175,8 +177,8 @@ def nearest_distances(
     """Euclidean distance of each row to its nearest reference.
 
     Args:
-        features: of any number of images, at least one.
-        references: of those to search, m ≥ 1.
+        features: features of at least one image.
+        references: features of the images to search, m ≥ 1.
 
     Returns:
         The distances, exactly 0 for a copy, and the indices of the references.
@@ -191,31 +193,30 @@ def nearest_distances(
 
 
 def relative_distances(
-    made: Float[np.ndarray, "n d"],
+    generated: Float[np.ndarray, "n d"],
     references: Float[np.ndarray, "m d"],
     *,
     unit: float | None = None,
 ) -> Float64[np.ndarray, " n"]:
-    """Distance of each row to its nearest reference, in units of what is usual among references.
+    """Distance of each row to its nearest reference, over the usual distance among references.
 
-    The unit is the median over the references of the distance to the nearest other one. So new
-    images of the references' own distribution have about 1, and copies have 0.
+    So new images of the references' distribution have about 1, and copies have 0.
 
     Args:
-        made: features of the images to judge, at least one.
-        references: of training images, m ≥ 2.
-        unit: their `usual_distance`, if it is known already: finding it takes all pairs.
+        generated: features of at least one image.
+        references: features of training images, m ≥ 2.
+        unit: the references' `usual_distance`, if known; it takes long to compute.
 
     Raises:
         InputError: a set is too small, or most references are copies of one another.
         FloatingPointError: a feature is not finite.
     """
-    distances, _ = nearest_distances(made, references)
+    distances, _ = nearest_distances(generated, references)
     return distances / (usual_distance(references) if unit is None else unit)
 
 
 def usual_distance(references: Float[np.ndarray, "m d"]) -> float:
-    """Median distance of a reference to the nearest other one, the unit of `relative_distances`.
+    """Median distance of a reference to its nearest other one, the unit of `relative_distances`.
 
     Args:
         references: features of training images, m ≥ 2.
@@ -240,25 +241,27 @@ def usual_distance(references: Float[np.ndarray, "m d"]) -> float:
 
 
 def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Distances row by row, without the cancellation of the quicker |x|² + |y|² − 2 x·y."""
+    """Distances row by row; the faster |x|² + |y|² − 2 x·y suffers from cancellation."""
     return np.linalg.norm(left - right, axis=1)
 
 
-def _checked(real: np.ndarray, made: np.ndarray, *, fewest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets in float64, if they are large enough and finite."""
-    if min(len(real), len(made)) < fewest:
+def _checked(
+    real: np.ndarray, generated: np.ndarray, *, fewest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Converts both sets to float64; checks that they are large enough and finite."""
+    if min(len(real), len(generated)) < fewest:
         raise InputError(
-            f"expected at least {fewest} images in each set, got {len(real)} real and {len(made)} "
-            "to judge; give more images"
+            f"expected at least {fewest} images in each set, got {len(real)} real and "
+            f"{len(generated)} to judge; give more images"
         )
-    for features in (real, made):
+    for features in (real, generated):
         broken = int((~np.isfinite(features)).any(1).sum())
         if broken:
             raise FloatingPointError(
                 f"the features of {broken} of {len(features)} images are not finite; the "
                 "classifier's training diverged"
             )
-    return real.astype(np.float64), made.astype(np.float64)
+    return real.astype(np.float64), generated.astype(np.float64)
 
 
 def _chunks(features: np.ndarray) -> list[slice]:

@@ -1,4 +1,4 @@
-"""The pairs of generator and discriminator that a `gans.game.GanLearner` trains."""
+"""Pairs of a generator and a discriminator, as a `gans.game.GanLearner` trains them."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, Key
 
 from gans import dcgan, stacked
 from gans.augmentation import AugmentationName, augment
-from gans.blocks import Judgement, to_signed
+from gans.blocks import DiscriminatorOutput, to_signed
 from gans.encoder import FEATURES, Encoder
-from gans.game import GanData, Made, Variables
+from gans.game import GanData, GeneratedBatch, Variables
 from gans.losses import LossWeights, conditional_loss
 from gans.stacked import Level, LevelDiscriminator, StackConfig, build_generator
 from imgopt import to_float
@@ -25,10 +25,11 @@ class DcganPair:
     """The networks of a DCGAN.
 
     Attributes:
-        config: their sizes.
-        augmentations: of all that the discriminator sees (see `gans.augmentation`).
-        spectral_norm: whether spectral norm limits the discriminator.
-        precision: of the computation.
+        config: sizes of the networks.
+        augmentations: changes to all images that the discriminator sees (see
+            `gans.augmentation`).
+        spectral_norm: whether the discriminator uses spectral norm.
+        precision: precision of the computation.
     """
 
     config: dcgan.DcganConfig
@@ -38,12 +39,12 @@ class DcganPair:
 
     @property
     def target(self) -> str:
-        """It makes images."""
+        """The generator makes images."""
         return IMAGE
 
     @property
     def weights(self) -> LossWeights:
-        """There is but the adversarial loss."""
+        """Default weights; only the adversarial loss exists here."""
         return LossWeights()
 
     @property
@@ -56,7 +57,7 @@ class DcganPair:
         return dcgan.Discriminator(self.config, dtype=dtype, spectral_norm=self.spectral_norm)
 
     def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
-        """See `gans.game.Pair`."""
+        """See `gans.game.NetworkPair`."""
         keys = jax.random.split(key)
         labels = None if self.config.num_classes is None else jnp.zeros(1, int)
         noise = jnp.zeros((1, self.config.noise_dim))
@@ -68,12 +69,12 @@ class DcganPair:
         )
 
     def real(self, batch: GanData, constants: Any) -> Float[Array, "n h w c"]:
-        """The batch's images."""
+        """The images of the batch, in [-1, 1]."""
         del constants
         return to_signed(to_float(batch.images))
 
     def condition(self, batch: GanData, constants: Any) -> Array | None:
-        """The batch's labels, where the GAN knows classes."""
+        """The labels of the batch; None for a GAN without classes."""
         del constants
         return None if self.config.num_classes is None else batch.labels
 
@@ -84,33 +85,33 @@ class DcganPair:
     def generate(
         self, variables: Variables, condition: Array | None, noise: Array
     ) -> tuple[Array, Variables]:
-        """See `gans.game.Pair`."""
+        """See `gans.game.NetworkPair`."""
         return _apply(self._generator, variables, noise, condition)
 
-    def judge(
+    def discriminate(
         self, key: Key[Array, ""], variables: Variables, features: Array, condition: Array | None
-    ) -> tuple[Judgement, Variables]:
-        """See `gans.game.Pair`."""
+    ) -> tuple[DiscriminatorOutput, Variables]:
+        """See `gans.game.NetworkPair`."""
         features = augment(key, features, self.augmentations)
         logits, updated = _apply(self._discriminator, variables, features, condition)
-        return Judgement(logits), updated
+        return DiscriminatorOutput(logits), updated
 
-    def conditional_loss(self, made: Made, constants: Any) -> None:
-        """There is no encoder to tell."""
-        del made, constants
+    def conditional_loss(self, generated: GeneratedBatch, constants: Any) -> None:
+        """None: a DCGAN has no encoder."""
+        del generated, constants
 
 
 @dataclass(frozen=True)
 class LevelPair:
-    """The networks of a Stacked GAN's level; the constants are the encoder's variables.
+    """The networks of one level of a Stacked GAN; the constants are the encoder's variables.
 
     Attributes:
         config: sizes of the stack.
-        level: what the generator makes of what.
-        weights: of the losses.
-        augmentations: of all that the discriminator of the images' level sees.
-        spectral_norm: whether spectral norm limits the discriminator.
-        precision: of the computation.
+        level: inputs and outputs of the generator.
+        weights: weights of the losses.
+        augmentations: changes to all images that the discriminator sees, on the images' level.
+        spectral_norm: whether the discriminator uses spectral norm.
+        precision: precision of the computation.
     """
 
     config: StackConfig
@@ -122,7 +123,7 @@ class LevelPair:
 
     @property
     def target(self) -> str:
-        """Name of the features that the level makes."""
+        """Name of the features that the generator makes."""
         return self.level.target
 
     @property
@@ -139,7 +140,7 @@ class LevelPair:
         )
 
     def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
-        """See `gans.game.Pair`."""
+        """See `gans.game.NetworkPair`."""
         keys = jax.random.split(key)
         condition = jnp.zeros((1, *self.level.condition_shape))
         noise = jnp.zeros((1, self.level.noise_dim))
@@ -150,11 +151,11 @@ class LevelPair:
         )
 
     def real(self, batch: GanData, constants: Variables) -> Float[Array, "n ..."]:
-        """The encoder's features of the batch's images, or the images."""
+        """The target features of the batch, from the encoder, or its images."""
         return self._features(batch, constants)[self.level.target]
 
     def condition(self, batch: GanData, constants: Variables) -> Array:
-        """The encoder's features one level up, or the labels, one-hot."""
+        """The features of the level above, from the encoder, or one-hot labels."""
         if self.level.condition == FEATURES[-1]:
             return jax.nn.one_hot(batch.labels, self.config.num_classes)
         return self._features(batch, constants)[self.level.condition]
@@ -166,24 +167,24 @@ class LevelPair:
     def generate(
         self, variables: Variables, condition: Array | None, noise: Array
     ) -> tuple[Array, Variables]:
-        """See `gans.game.Pair`."""
+        """See `gans.game.NetworkPair`."""
         return _apply(self._generator, variables, condition, noise)
 
-    def judge(
+    def discriminate(
         self, key: Key[Array, ""], variables: Variables, features: Array, condition: Array | None
-    ) -> tuple[Judgement, Variables]:
-        """See `gans.game.Pair`; the condition is not looked at."""
+    ) -> tuple[DiscriminatorOutput, Variables]:
+        """See `gans.game.NetworkPair`; ignores the condition."""
         del condition
         if self.level.target == IMAGE:
             features = augment(key, features, self.augmentations)
         return _apply(self._discriminator, variables, features)
 
-    def conditional_loss(self, made: Made, constants: Variables) -> Float[Array, ""]:
-        """Mean distance of what the frozen encoder finds in the features from their condition."""
-        found = self._encode(constants, made.features, start=self.level.target)
+    def conditional_loss(self, generated: GeneratedBatch, constants: Variables) -> Float[Array, ""]:
+        """Mean distance of the encoder's features of a generated batch from their condition."""
+        found = self._encode(constants, generated.features, start=self.level.target)
         return conditional_loss(
             found[self.level.condition],
-            cast(Array, made.condition),
+            cast(Array, generated.condition),
             is_label=self.level.condition == FEATURES[-1],
         ).mean()
 
@@ -196,7 +197,7 @@ class LevelPair:
 
 
 def build_encoder(config: StackConfig, *, precision: Precision = "float32") -> Encoder:
-    """The encoder of a stack."""
+    """Builds the encoder of a stack."""
     return Encoder(config.num_classes, config.encoder_width, dtype=_dtype(precision))
 
 
@@ -209,6 +210,6 @@ def _init(network: Any, key: Key[Array, ""], *inputs: Any) -> Variables:
 
 
 def _apply(network: Any, variables: Variables, *inputs: Any) -> tuple[Any, Variables]:
-    """The result by the batch's statistics, and the variables with the new running ones."""
+    """Applies a network in training mode; also returns the variables with the new statistics."""
     result, updated = network.apply(variables, *inputs, train=True, mutable=["batch_stats"])
     return result, {**variables, **updated}

@@ -1,18 +1,20 @@
-"""A trained GAN: what it is, its generators' variables, and images from it.
+"""Sampling of images from a trained GAN.
 
-A run keeps the first in `gan.json` and the second in `generator/`; both together are all that is
-needed to sample.
+A run's directory holds the GAN's description in `gan.json` and its generators' variables in
+`generator/`. Sampling needs nothing else. Each image has its own key; as text, the key is kept with
+the image, so that the image can be generated again.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, UInt8
+from jaxtyping import Array, Bool, Int, Key, UInt8
 
 from gans import dcgan, stacked
 from gans.blocks import from_signed
@@ -27,7 +29,10 @@ from train.storage.typed_json import from_json
 
 SPEC_FILE = "gan.json"
 GENERATOR = "generator"
-"""Name of the directory in a run's that holds the variables."""
+"""Subdirectory of a run's directory that holds the variables."""
+
+KEY_WORD = np.dtype(">u4")
+"""Type of a key's words in text; big-endian, so that the text reads as a number."""
 
 Model = Literal["dcgan", "sgan"]
 CONFIGS: dict[Model, type[DcganConfig] | type[StackConfig]] = {
@@ -37,13 +42,13 @@ CONFIGS: dict[Model, type[DcganConfig] | type[StackConfig]] = {
 
 
 class GanSpec(NamedTuple):
-    """All that is needed to apply a GAN's variables.
+    """Description of a GAN, from which its networks can be built.
 
     Attributes:
-        model: its kind.
-        class_names: in the order of the labels.
-        config: sizes of a DCGAN or of a stack. A DCGAN that knows no classes is one for each class;
-            its variables have an axis of classes in front.
+        model: kind of GAN.
+        class_names: names of the classes, in the order of the labels.
+        config: sizes of a DCGAN or of a stack. A DCGAN without classes is one GAN for each class;
+            the first axis of its variables is then the class.
     """
 
     model: Model
@@ -52,12 +57,12 @@ class GanSpec(NamedTuple):
 
     @property
     def num_classes(self) -> int:
-        """Classes that it can sample."""
+        """Number of classes that it can sample."""
         return len(self.class_names)
 
     @property
     def is_per_class(self) -> bool:
-        """Whether it is a GAN for each class."""
+        """Whether each class has its own GAN."""
         return isinstance(self.config, DcganConfig) and self.config.num_classes is None
 
     @property
@@ -69,7 +74,7 @@ class GanSpec(NamedTuple):
 
 
 class Gan(NamedTuple):
-    """A spec and the generators' variables, by what they make."""
+    """A spec, and the generators' variables by the features that they generate."""
 
     spec: GanSpec
     variables: dict[str, Any]
@@ -82,8 +87,8 @@ def load_gan(run: str | Path) -> Gan:
         run: directory written by `elicit gan train`.
 
     Raises:
-        InputError: the directory is not a GAN's run, or its training isn't finished; or its files
-            are damaged, or are not what the run's result says.
+        InputError: the directory is not a GAN's run, its training is not finished, or its files
+            are damaged or differ from the run's result.
     """
     path = Path(run) / SPEC_FILE
     if not path.is_file():
@@ -98,7 +103,7 @@ def load_gan(run: str | Path) -> Gan:
             f"{run} holds no generator: its training is not finished, or the files are gone; "
             "repeat the command that made it"
         )
-    check_layout(run, checkpoint.state, lambda: _expected_variables(spec), spec_file=SPEC_FILE)
+    check_layout(run, checkpoint.state, lambda: expected_variables(spec), spec_file=SPEC_FILE)
     gan = Gan(spec, jax.tree.map(jnp.asarray, checkpoint.state))
     check_digest(Path(run), "gan_sha256", gan_digest(gan), of=GENERATOR)
     return gan
@@ -108,7 +113,7 @@ def _read_spec(path: Path) -> GanSpec:
     fields = read_sealed(path)
     try:
         return _parse_spec(fields)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{path} does not describe a GAN: {error}") from error
 
 
@@ -124,46 +129,53 @@ def _parse_spec(fields: Any) -> GanSpec:
     return GanSpec(fields["model"], tuple(names), config)
 
 
-def _expected_variables(spec: GanSpec) -> dict[str, Any]:
-    """The shapes that the generators' variables must have; nothing is computed."""
-    if not isinstance(spec.config, DcganConfig):
-        levels = stack_levels(spec.config)
-        return {level.target: _expected_of_level(spec.config, level) for level in levels}
-    noise = jax.ShapeDtypeStruct((1, spec.config.noise_dim), jnp.float32)
-    labels = None if spec.is_per_class else jax.ShapeDtypeStruct((1,), jnp.int32)
-    generator = dcgan.Generator(spec.config)
-    expected = jax.eval_shape(
-        functools.partial(generator.init, train=False), jax.random.key(0), noise, labels
-    )
-    if spec.is_per_class:
-        expected = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((spec.num_classes, *leaf.shape), leaf.dtype), expected
-        )
-    return {"image": expected}
+def generator_shapes(config: DcganConfig | StackConfig) -> dict[str, Any]:
+    """Shapes of the generators' variables by the features they generate; computes nothing."""
+    if isinstance(config, StackConfig):
+        levels = stack_levels(config)
+        return {level.target: _level_generator_shapes(config, level) for level in levels}
+    labels = None if config.num_classes is None else jax.ShapeDtypeStruct((1,), jnp.int32)
+    return {"image": _init_shapes(dcgan.Generator(config), _row(config.noise_dim), labels)}
 
 
-def _expected_of_level(config: StackConfig, level: Level) -> dict[str, Any]:
-    condition = jax.ShapeDtypeStruct((1, *level.condition_shape), jnp.float32)
-    noise = jax.ShapeDtypeStruct((1, level.noise_dim), jnp.float32)
+def _level_generator_shapes(config: StackConfig, level: Level) -> dict[str, Any]:
     generator = build_generator(level, width=config.width)
-    return jax.eval_shape(
-        functools.partial(generator.init, train=False), jax.random.key(0), condition, noise
+    return _init_shapes(generator, _row(*level.condition_shape), _row(level.noise_dim))
+
+
+def _init_shapes(generator: Any, *inputs: Any) -> dict[str, Any]:
+    init = functools.partial(generator.init, train=False)
+    return jax.eval_shape(init, jax.random.key(0), *inputs)
+
+
+def _row(*shape: int) -> jax.ShapeDtypeStruct:
+    """One example of a batch."""
+    return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+
+def expected_variables(spec: GanSpec) -> dict[str, Any]:
+    """Shapes of a saved GAN's variables; with a GAN for each class, classes come first."""
+    shapes = generator_shapes(spec.config)
+    if not spec.is_per_class:
+        return shapes
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((spec.num_classes, *leaf.shape), leaf.dtype), shapes
     )
 
 
 def gan_digest(gan: Gan) -> str:
-    """Sha256 over the spec and every variable's name, type, shape and bytes."""
+    """Computes the sha256 of the spec and of every variable's name, type, shape and bytes."""
     fields = (gan.spec.model, gan.spec.class_names, dataclasses.asdict(gan.spec.config))
     return digest_of(repr(fields), gan.variables)
 
 
 def image_keys(key: Key[Array, ""], label: int, numbers: Int[np.ndarray, " n"]) -> Key[Array, " n"]:
-    """Keys of the images with the given numbers of a class: fold_in(fold_in(key, label), number).
+    """Keys of some images of a class: fold_in(fold_in(key, label), number).
 
     Args:
-        key: of the whole set.
+        key: key of the whole set.
         label: the class.
-        numbers: of its images, at least 0.
+        numbers: numbers of its images, at least 0.
     """
     return _image_keys(key, label, jnp.asarray(numbers))
 
@@ -176,14 +188,14 @@ def _image_keys(key, label, numbers):
 def sample(
     gan: Gan, keys: Key[Array, " n"], labels: Int[np.ndarray, " n"], *, batch_size: int = 256
 ) -> UInt8[np.ndarray, "n h w c"]:
-    """Makes images, each of its own key and label alone.
+    """Generates images; each depends on its own key and label only.
 
-    The generators run in evaluation mode, in batches of one compiled size, the last one filled up.
+    The generators run in evaluation mode, in batches of one compiled size; the last one is padded.
 
     Args:
-        gan: trained.
-        keys: one an image.
-        labels: what to make, in [0, k).
+        gan: trained GAN.
+        keys: one for each image.
+        labels: classes of the images, in [0, k).
         batch_size: images in a batch, at least 1.
 
     Raises:
@@ -195,22 +207,22 @@ def sample(
             f"labels must be in [0, {gan.spec.num_classes}), got {labels.min()} to {labels.max()}"
         )
     images = np.empty((len(labels), *gan.spec.image_shape), np.uint8)
-    for rows, variables in _parts(gan, labels):
+    for rows, variables in _rows_by_gan(gan, labels):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             padded = np.pad(batch, (0, batch_size - len(batch)), mode="edge")
-            made, is_finite = _render(gan.spec, variables, keys[padded], labels[padded])
+            found, is_finite = generate(gan.spec.config, variables, keys[padded], labels[padded])
             if not is_finite:
                 raise FloatingPointError(
                     "the generator's images are not finite: its training diverged; a lower "
                     "--learning-rate may help"
                 )
-            images[batch] = np.asarray(made)[: len(batch)]
+            images[batch] = np.asarray(found)[: len(batch)]
     return images
 
 
-def _parts(gan: Gan, labels: np.ndarray) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Rows that one set of variables makes, and these; a set for each class or one for all."""
+def _rows_by_gan(gan: Gan, labels: np.ndarray) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """Splits images by the GAN that generates them: their rows, and the GAN's variables."""
     if not gan.spec.is_per_class:
         return [(np.arange(len(labels)), gan.variables)]
     return [
@@ -220,10 +232,25 @@ def _parts(gan: Gan, labels: np.ndarray) -> list[tuple[np.ndarray, dict[str, Any
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _render(spec: GanSpec, variables, keys, labels):
-    """Images as uint8, and whether all of them were finite."""
-    generate = _generate_dcgan if isinstance(spec.config, DcganConfig) else _generate_stack
-    images = from_signed(generate(spec.config, variables, keys, labels))
+def generate(
+    config: DcganConfig | StackConfig,
+    variables: dict[str, Any],
+    keys: Key[Array, " n"],
+    labels: Int[Array | np.ndarray, " n"],
+) -> tuple[UInt8[Array, "n h w c"], Bool[Array, ""]]:
+    """Generates one batch of images on the device, with one GAN.
+
+    Args:
+        config: sizes of the networks.
+        variables: the generators' variables, by the features that they generate.
+        keys: one for each image.
+        labels: classes of the images; a GAN without classes ignores them.
+
+    Returns:
+        The images, and whether all were finite before rounding.
+    """
+    of_kind = _generate_dcgan if isinstance(config, DcganConfig) else _generate_stack
+    images = from_signed(of_kind(config, variables, keys, labels))
     return to_uint8(images), jnp.isfinite(images).all()
 
 
@@ -244,5 +271,36 @@ def _generate_stack(config, variables, keys, labels) -> Any:
 
 
 def _draw(draw_noise, keys, noise_dim: int):
-    """Noise of each image by its own key."""
+    """Draws the noise of each image by its own key."""
     return jax.vmap(lambda key: draw_noise(key, 1, noise_dim=noise_dim)[0])(keys)
+
+
+def keys_to_text(keys: Key[Array, " n"]) -> list[str]:
+    """Writes the data of keys (`jax.random.key_data`) in hexadecimal, eight digits for each word.
+
+    Args:
+        keys: keys of any PRNG implementation.
+    """
+    words = np.asarray(jax.random.key_data(keys)).astype(KEY_WORD)
+    return [word.tobytes().hex() for word in words]
+
+
+def keys_from_text(texts: Sequence[str]) -> Key[Array, " n"]:
+    """Reads keys that `keys_to_text` has written.
+
+    Args:
+        texts: at least one key of JAX's default PRNG implementation.
+
+    Raises:
+        InputError: a text is not such a key.
+    """
+    digits = 2 * KEY_WORD.itemsize * jax.random.key_data(jax.random.key(0)).size
+    wrong = [text for text in texts if len(text) != digits or set(text) - set("0123456789abcdef")]
+    if wrong or not texts:
+        raise InputError(
+            f"expected keys as {digits} hexadecimal digits, at least one, got "
+            f"{repr(wrong[0]) if wrong else 'none'}"
+        )
+    words = np.frombuffer(bytes.fromhex("".join(texts)), KEY_WORD)
+    data = jnp.asarray(words.astype(np.uint32)).reshape(len(texts), -1)
+    return jax.random.wrap_key_data(data)

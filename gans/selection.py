@@ -1,8 +1,8 @@
-"""Which generated images to keep: by what a classifier says of them (B, 3.3).
+"""Selection of generated images by a classifier's predictions (B, 3.3).
 
-A generated image whose predicted class is its intended label is a true positive (TP), any other
-one a false positive (FP). Beyond the paper, an image can be refused for too little confidence, for
-too small a margin, or for lying too near to a training image, of which it may be a copy.
+A generated image is a true positive (TP) if its predicted class is its intended label, otherwise a
+false positive (FP). Beyond the paper, an image can be refused for low confidence, for a small
+margin, or for a small distance to a training image, of which it may be a copy.
 """
 
 import math
@@ -17,21 +17,21 @@ from imgopt.errors import InputError
 Keep = Literal["tp", "fp", "both"]
 
 KINDS = ("fp", "tp")
-"""Of images, by whether the predicted class is the label."""
+"""Kinds of images, indexed by whether the predicted class is the label."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What an image must reach to be kept, whichever its kind; by default everything does."""
+    """Thresholds for keeping an image of either kind; the defaults keep every image."""
 
     min_confidence: float = 0.0
-    """Least probability of the predicted class, in [0, 1]."""
+    """Smallest probability of the predicted class, in [0, 1]."""
     min_margin: float = 0.0
-    """Least difference between the two highest probabilities, in [0, 1]."""
+    """Smallest difference between the two highest probabilities, in [0, 1]."""
     min_distance: float | None = None
-    """Least distance to the nearest training image in features of the classifier, in units of the
-    median distance between nearest training images; near-copies have about 0. By default none is
-    measured."""
+    """Smallest distance to the nearest training image, in the classifier's features. The unit is
+    the median distance between nearest training images; near-copies have about 0. By default no
+    distance is measured."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a number outside its range."""
@@ -42,13 +42,13 @@ class Thresholds:
             raise InputError(f"min_distance must be at least 0 and finite, got {self.min_distance}")
 
 
-class Verdicts(NamedTuple):
-    """What a classifier says of n images.
+class Predictions(NamedTuple):
+    """A classifier's predictions for n images.
 
     Attributes:
-        predicted: the most likely class.
-        confidence: its probability.
-        margin: the same minus the second highest probability.
+        predicted: most likely class.
+        confidence: probability of that class.
+        margin: confidence minus the second highest probability.
     """
 
     predicted: Int32[np.ndarray, " n"]
@@ -60,9 +60,9 @@ class Choice(NamedTuple):
     """Which of n images are kept.
 
     Attributes:
-        rows: of the images kept, ascending.
-        needed: whether, when an image's turn came, its class still lacked something.
-        lacking: what each class still lacks of each of `KINDS`.
+        rows: indices of the kept images, ascending.
+        needed: whether an image's class still lacked images when its turn came.
+        lacking: number of images that each class still lacks of each of `KINDS`.
     """
 
     rows: Int64[np.ndarray, " kept"]
@@ -71,11 +71,11 @@ class Choice(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """How images of k classes were judged, as counts, which add up over parts.
+    """Counts of predictions for images of k classes; the counts of several parts can be added.
 
     Attributes:
-        confusion: by intended and by predicted class.
-        accepted: of each class and each of `KINDS`, those that reach the thresholds.
+        confusion: number of images by intended and by predicted class.
+        accepted: number of images that reach the thresholds, by class and by `KINDS`.
     """
 
     confusion: Int64[np.ndarray, "k k"]
@@ -83,19 +83,19 @@ class Tally(NamedTuple):
 
     @property
     def tried(self) -> Int64[np.ndarray, " k"]:
-        """Images of each class."""
+        """Number of images of each class."""
         return self.confusion.sum(axis=1)
 
 
-def judge(log_p: Float[np.ndarray, "n k"]) -> Verdicts:
-    """Reads predicted class, confidence and margin off a classifier's output.
+def read_predictions(log_p: Float[np.ndarray, "n k"]) -> Predictions:
+    """Computes predicted class, confidence and margin from a classifier's output.
 
     Args:
-        log_p: log-probabilities (see `train.evaluation.predict`), of k ≥ 2 classes. Of equal
-            classes the first one counts as predicted.
+        log_p: log-probabilities (see `train.evaluation.predict`), of k ≥ 2 classes. Of several
+            classes with the highest value, the first is predicted.
 
     Raises:
-        InputError: fewer than two classes.
+        InputError: there are fewer than two classes.
         FloatingPointError: the output for some image is not finite.
     """
     if log_p.shape[1] < 2:
@@ -107,7 +107,7 @@ def judge(log_p: Float[np.ndarray, "n k"]) -> Verdicts:
             "training or that of the GAN diverged"
         )
     highest = np.exp(np.partition(log_p.astype(np.float32), -2, axis=1)[:, -2:])
-    return Verdicts(
+    return Predictions(
         predicted=log_p.argmax(1).astype(np.int32),
         confidence=highest[:, 1],
         margin=highest[:, 1] - highest[:, 0],
@@ -115,24 +115,24 @@ def judge(log_p: Float[np.ndarray, "n k"]) -> Verdicts:
 
 
 def reaches(
-    verdicts: Verdicts,
+    predictions: Predictions,
     thresholds: Thresholds,
     *,
     distances: Float[np.ndarray, " n"] | None = None,
 ) -> Bool[np.ndarray, " n"]:
-    """Says which images reach all thresholds; to reach one exactly is enough.
+    """Tells which images reach all thresholds; a value equal to its threshold reaches it.
 
     Args:
-        verdicts: what the classifier says of the images.
-        thresholds: see there.
-        distances: to the nearest training image (see `gans.metrics.relative_distances`), needed
-            where the thresholds ask for one.
+        predictions: the classifier's predictions for the images.
+        thresholds: smallest values.
+        distances: to the nearest training image (see `gans.metrics.relative_distances`); needed
+            if there is a smallest distance.
 
     Raises:
-        InputError: the distances are needed and lacking.
+        InputError: the distances are needed and missing.
     """
-    accepted = verdicts.confidence >= thresholds.min_confidence
-    accepted &= verdicts.margin >= thresholds.min_margin
+    accepted = predictions.confidence >= thresholds.min_confidence
+    accepted &= predictions.margin >= thresholds.min_margin
     if thresholds.min_distance is None:
         return accepted
     if distances is None:
@@ -143,13 +143,13 @@ def reaches(
 def quota(
     classes: Int[np.ndarray, " m"], *, keep: Keep, count: int, num_classes: int
 ) -> Int64[np.ndarray, "k 2"]:
-    """What is wanted of each class and each of `KINDS`.
+    """Number of images wanted, by class and by `KINDS`.
 
     Args:
-        classes: those of which images are wanted, in [0, num_classes).
-        keep: the kinds wanted; "both" is `count` of each, as in B, 3.3.
-        count: images of each kind.
-        num_classes: k.
+        classes: classes of which images are wanted, in [0, num_classes).
+        keep: kind to keep; "both" takes `count` of each kind, as in B, 3.3.
+        count: images of each class and kind.
+        num_classes: number of classes, k.
     """
     wanted = np.zeros((num_classes, len(KINDS)), np.int64)
     for column in wanted_kinds(keep):
@@ -158,7 +158,7 @@ def quota(
 
 
 def wanted_kinds(keep: Keep) -> tuple[int, ...]:
-    """The kinds to keep, as numbers in `KINDS`, true positives first."""
+    """Indices in `KINDS` of the kinds to keep, true positives first."""
     return (1, 0) if keep == "both" else (KINDS.index(keep),)
 
 
@@ -169,16 +169,16 @@ def choose(
     *,
     lacking: Int[np.ndarray, "k 2"],
 ) -> Choice:
-    """Takes the first accepted images of each class and kind, until none is lacking.
+    """Chooses the first accepted images of each class and kind, until none is lacking.
 
-    So images that come in several parts are chosen as if they came in one: the next part goes on
-    with what this one leaves lacking.
+    Images may come in several parts: pass on the `lacking` of one part's choice to the next, and
+    the same images are chosen as from one part.
 
     Args:
         labels: intended classes, in [0, k).
-        predicted: the classifier's.
+        predicted: predicted classes, in [0, k).
         accepted: which images reach the thresholds.
-        lacking: how many are wanted (see `quota`).
+        lacking: number of images wanted, by class and kind (see `quota`).
     """
     lacking = lacking.astype(np.int64)
     kinds = (labels == predicted).astype(int)
@@ -198,13 +198,13 @@ def tally(
     *,
     num_classes: int,
 ) -> Tally:
-    """Counts how images were judged.
+    """Counts predictions and accepted images.
 
     Args:
         labels: intended classes, in [0, k).
-        predicted: the classifier's, in [0, k).
+        predicted: predicted classes, in [0, k).
         accepted: which images reach the thresholds.
-        num_classes: k.
+        num_classes: number of classes, k.
     """
     confusion = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(confusion, (labels, predicted), 1)

@@ -1,10 +1,10 @@
 """Networks of a Stacked GAN: for each level a generator and a discriminator with a head Q.
 
-Huang et al. 2017, "Stacked generative adversarial networks". The encoder is cut at named features;
-level i makes the features below a cut out of those above it and noise: h_i = G_i(h_{i+1}, z_i). h_0
-is the image and the topmost h the label, one-hot. Sizes follow the official code for CIFAR-10, the
-discriminators' trunks its code for MNIST; as there, batch norm stands in front of the activation.
-What Gaussian noise and dropout it has in discriminators is left out.
+After Huang et al. 2017, "Stacked generative adversarial networks". The encoder is cut at named
+features. Level i generates the features h_i from the features above, h_{i+1}, and noise z_i:
+h_i = G_i(h_{i+1}, z_i). h_0 is the image; the top h is the one-hot label. Sizes follow the official
+code for CIFAR-10; the discriminators' convolutions follow its code for MNIST. As there, batch norm
+comes before the activation. The official discriminators' Gaussian noise and dropout are left out.
 """
 
 import itertools
@@ -18,53 +18,53 @@ from jaxtyping import Array, Float, Key
 
 from gans.blocks import (
     ConvTrunk,
-    Judgement,
+    DiscriminatorOutput,
+    apply_layer,
+    batch_norm,
     convolution,
     dense,
     leaky_relu,
-    limited,
-    normalise,
     transposed_convolution,
 )
 from gans.encoder import MAPS, WIDTH, FeatureName, feature_shapes
 from imgopt.errors import InputError
-from train.models.convolution import DTypeLike
+from train.models.layers import DTypeLike
 
 CutPoint = Literal["pool1", "pool2", "fc3"]
 
 CUT_POINTS: tuple[CutPoint, ...] = ("pool1", "pool2", "fc3")
 
 PRESETS: dict[str, tuple[CutPoint, ...]] = {"paper": ("pool2",), "official": ("fc3",)}
-"""Where the encoder is cut: in paper B, 3.2.3, and in the official code for CIFAR-10."""
+"""Cut points of the encoder in paper B, 3.2.3, and in the official code for CIFAR-10."""
 
 LAYERS = 4
-"""Transposed convolutions of a generator of maps (B, 3.2.3)."""
+"""Number of convolutions of a generator of maps (B, 3.2.3)."""
 
-JUDGED_SIDE_PX = 4
-"""A discriminator halves a map until neither side is longer."""
+LAST_MAP_SIDE_PX = 4
+"""Longest side of a discriminator's last map, to which it halves its input."""
 
 
 @dataclass(frozen=True)
 class StackConfig:
-    """Sizes of a Stacked GAN and its encoder."""
+    """Sizes of a Stacked GAN and of its encoder."""
 
     image_shape: tuple[int, int, int] = (32, 32, 3)
-    """Height, width, channels; each side a multiple of 4 from 16 on."""
+    """Height, width, channels; height and width are multiples of 4, at least 16."""
     num_classes: int = 10
-    """Labels, of which the topmost generator takes one."""
+    """Number of classes."""
     cut_points: tuple[CutPoint, ...] = PRESETS["paper"]
-    """Between the levels, from the image up; one fewer than levels."""
+    """Features between the levels, the image's side first; one fewer than levels."""
     encoder_width: int = WIDTH
     """Channels of the encoder's first convolution."""
     width: int = 128
-    """Channels in the middle of a generator of maps; twice that in discriminators' dense layer."""
+    """Channels of a map generator's middle layers; a discriminator's dense layer has 2·width."""
     bottom_noise_dim: int = 16
-    """Numbers of noise for the image's level."""
+    """Length of the noise vector of the image's level."""
     top_noise_dim: int = 50
-    """Numbers of noise for every other level."""
+    """Length of the noise vector of every other level."""
 
     def __post_init__(self) -> None:
-        """Refuses stacks that cannot be.
+        """Checks the sizes and cut points.
 
         Raises:
             InputError: unknown, repeated, unordered or no cut points, or a size out of its range.
@@ -90,15 +90,15 @@ def _check_cut_points(cut_points: tuple[str, ...]) -> None:
 
 
 class Level(NamedTuple):
-    """What one level of a stack makes of what.
+    """Inputs and output of one level of a stack.
 
     Attributes:
-        target: name of the features it makes, h_i.
-        condition: name of the features it makes them of, h_{i+1}.
-        target_shape: of one example.
-        condition_shape: of one example.
+        target: name of the features that it generates, h_i.
+        condition: name of the features that it takes, h_{i+1}.
+        target_shape: shape of the target for one example.
+        condition_shape: shape of the condition for one example.
         start_size: height and width of a generator's first map; unused for vectors.
-        noise_dim: numbers of noise, z_i.
+        noise_dim: length of the noise vector z_i.
     """
 
     target: FeatureName
@@ -110,7 +110,7 @@ class Level(NamedTuple):
 
 
 def stack_levels(config: StackConfig) -> tuple[Level, ...]:
-    """The levels of a stack, from the image up."""
+    """Levels of a stack, the image's first."""
     shapes = feature_shapes(
         config.image_shape, num_classes=config.num_classes, width=config.encoder_width
     )
@@ -132,12 +132,12 @@ def stack_levels(config: StackConfig) -> tuple[Level, ...]:
 
 
 def draw_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Array, "n z"]:
-    """Uniform noise on [0, 1), as in the official code.
+    """Draws uniform noise on [0, 1), as the official code does.
 
     Args:
-        key: the randomness.
-        count: n, the examples to make of it.
-        noise_dim: z, the level's.
+        key: PRNG key.
+        count: number of noise vectors, n.
+        noise_dim: their length, z.
     """
     return jax.random.uniform(key, (count, noise_dim))
 
@@ -145,22 +145,22 @@ def draw_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Arra
 def build_generator(
     level: Level, *, width: int, dtype: DTypeLike = jnp.float32
 ) -> "MapGenerator | VectorGenerator":
-    """The generator of a level: by dense layers for vectors, transposed convolutions for maps."""
+    """Builds a level's generator: dense layers for vectors, transposed convolutions for maps."""
     kind = MapGenerator if level.target in MAPS else VectorGenerator
     return kind(level, width=width, dtype=dtype)
 
 
 class VectorGenerator(nn.Module):
-    """Dense layers, as in the official code's top level.
+    """Generator of vectors by dense layers, as in the official code's top level.
 
-    Noise and condition are embedded apart, in 2·width and 4·width numbers; two layers of 4·width
-    follow, then the target's. Batch norm and ReLU follow each layer, ReLU alone the last, since
-    features are not negative.
+    Separate layers embed the noise, in 2·width numbers, and the condition, in 4·width numbers. Two
+    layers of 4·width and one of the target's size follow. Batch norm and ReLU follow each layer;
+    ReLU alone follows the last, since features are not negative.
 
     Attributes:
-        level: what to make of what.
+        level: inputs and output.
         width: a quarter of the hidden layers' size.
-        dtype: of the computation; parameters, statistics and features are float32.
+        dtype: precision of the computation; parameters, statistics and features are float32.
     """
 
     level: Level
@@ -171,12 +171,13 @@ class VectorGenerator(nn.Module):
     def __call__(
         self, condition: Float[Array, "n k"], noise: Float[Array, "n z"], *, train: bool
     ) -> Float[Array, "n d"]:
-        """Makes features, at least 0.
+        """Generates features, which are at least 0.
 
         Args:
             condition: features of the level above, or one-hot labels.
             noise: see `draw_noise`.
-            train: batch norm uses and updates by the batch's statistics, else the running ones.
+            train: batch norm uses the batch's statistics and updates the running ones; otherwise
+                it uses the running ones.
 
         Raises:
             InputError: the shapes are not the level's.
@@ -192,24 +193,25 @@ class VectorGenerator(nn.Module):
 
     def _hidden(self, x: Array, features: int, train: bool) -> Array:
         x = dense(features, use_bias=False, dtype=self.dtype)(x)
-        return nn.relu(normalise(x, train=train, dtype=self.dtype))
+        return nn.relu(batch_norm(x, train=train, dtype=self.dtype))
 
 
 class MapGenerator(nn.Module):
-    """A dense layer and four transposed 5×5 convolutions.
+    """Generator of maps: a dense layer and four 5×5 convolutions.
 
-    The convolutions undo the encoder's poolings (stride 2, twice the size) and convolutions
-    (stride 1 without padding, 4 more) from the first map to the target; where that takes fewer than
-    four, others that keep the size come first. They have 2·width, width, width and the target's
-    channels, batch norm and ReLU between, and at the end tanh for an image and ReLU for features.
+    From the first map to the target, transposed convolutions undo the encoder's poolings (stride 2
+    doubles the size) and its convolutions (stride 1 without padding adds 4 pixels). If fewer than
+    four are needed, convolutions that keep the size come first. The four have 2·width, width, width
+    and the target's channels. Batch norm and ReLU follow each but the last; tanh follows the last
+    for images, ReLU for features.
 
-    The noise is embedded by two dense layers of `width`. A condition that is a vector joins it and
-    the dense layer makes the first map of both; one that is a map joins the map made of the noise.
+    Two dense layers of `width` embed the noise. A vector condition is appended to the embedding
+    before the dense layer that makes the first map. A map condition is appended to the first map.
 
     Attributes:
-        level: what to make of what.
+        level: inputs and output.
         width: channels of the middle layers.
-        dtype: of the computation; parameters, statistics and results are float32.
+        dtype: precision of the computation; parameters, statistics and results are float32.
     """
 
     level: Level
@@ -220,12 +222,13 @@ class MapGenerator(nn.Module):
     def __call__(
         self, condition: Float[Array, "n ..."], noise: Float[Array, "n z"], *, train: bool
     ) -> Float[Array, "n h w c"]:
-        """Makes images in [-1, 1] or features, at least 0.
+        """Generates images in [-1, 1], or features, which are at least 0.
 
         Args:
             condition: features of the level above, or one-hot labels.
             noise: see `draw_noise`.
-            train: batch norm uses and updates by the batch's statistics, else the running ones.
+            train: batch norm uses the batch's statistics and updates the running ones; otherwise
+                it uses the running ones.
 
         Raises:
             InputError: the shapes are not the level's.
@@ -236,7 +239,7 @@ class MapGenerator(nn.Module):
         *resizings, last = _resizings(self.level)
         for features, resizing in zip(widths, resizings, strict=True):
             x = self._layer(x, features, resizing, use_bias=False)
-            x = nn.relu(normalise(x, train=train, dtype=self.dtype))
+            x = nn.relu(batch_norm(x, train=train, dtype=self.dtype))
         x = self._layer(x, self.level.target_shape[-1], last, use_bias=True)
         activation = nn.tanh if self.level.target == "image" else nn.relu
         return activation(x).astype(jnp.float32)
@@ -245,14 +248,14 @@ class MapGenerator(nn.Module):
         x = noise
         for _ in range(2):
             x = dense(self.width, use_bias=False, dtype=self.dtype)(x)
-            x = nn.relu(normalise(x, train=train, dtype=self.dtype))
+            x = nn.relu(batch_norm(x, train=train, dtype=self.dtype))
         is_map = condition.ndim == 4
         if not is_map:
             x = jnp.concatenate([condition.astype(x.dtype), x], axis=-1)
         height, width = self.level.start_size
         x = dense(height * width * 2 * self.width, use_bias=False, dtype=self.dtype)(x)
         x = x.reshape(len(x), height, width, -1)
-        x = nn.relu(normalise(x, train=train, dtype=self.dtype))
+        x = nn.relu(batch_norm(x, train=train, dtype=self.dtype))
         return jnp.concatenate([condition.astype(x.dtype), x], axis=-1) if is_map else x
 
     def _layer(self, x: Array, features: int, resizing: int, *, use_bias: bool) -> Array:
@@ -266,7 +269,7 @@ class MapGenerator(nn.Module):
 
 
 KEEP, GROW, DOUBLE = range(3)
-"""What a layer does to the size of a map: nothing, 4 pixels more, twice."""
+"""Effects of a layer on the size of a map: the same, 4 pixels more, doubled."""
 
 
 def _resizings(level: Level) -> tuple[int, ...]:
@@ -277,19 +280,19 @@ def _resizings(level: Level) -> tuple[int, ...]:
 
 
 class LevelDiscriminator(nn.Module):
-    """Tells real features from made ones and, by its head Q, guesses the noise.
+    """Tells real features from generated ones; its head Q estimates the generator's noise.
 
-    Maps: 5×5 convolutions of stride 2 with width/2, width, 2·width… channels until no side is
-    longer than 4, and a dense layer of 2·width, after the official code for MNIST. Vectors: two
-    dense layers of 4·width, the second with batch norm, as for CIFAR-10's top level. Leaky ReLU
-    between; one dense layer for each head.
+    For maps: 5×5 convolutions of stride 2 with width/2, width, 2·width… channels until no side is
+    longer than 4, then a dense layer of 2·width, after the official code for MNIST. For vectors:
+    two dense layers of 4·width, the second with batch norm, after the top level for CIFAR-10. Leaky
+    ReLU follows each layer; one dense layer follows for each head.
 
     Attributes:
-        level: whose features to judge.
+        level: inputs and output of the generator.
         width: twice the first convolution's channels.
-        dtype: of the computation; parameters, statistics and results are float32.
-        spectral_norm: whether spectral norm limits all weights, in batch norm's place (see
-            `gans.blocks.limited`).
+        dtype: precision of the computation; parameters, statistics and results are float32.
+        spectral_norm: whether to use spectral norm instead of batch norm (see
+            `gans.blocks.apply_layer`).
     """
 
     level: Level
@@ -298,12 +301,14 @@ class LevelDiscriminator(nn.Module):
     spectral_norm: bool = False
 
     @nn.compact
-    def __call__(self, features: Float[Array, "n ..."], *, train: bool) -> Judgement:
-        """Judges features (images in [-1, 1]), all real or all made.
+    def __call__(self, features: Float[Array, "n ..."], *, train: bool) -> DiscriminatorOutput:
+        """Computes logits and noise estimates.
 
         Args:
-            features: the level's target.
-            train: batch norm uses and updates by the batch's statistics, else the running ones.
+            features: the level's target (images in [-1, 1]), all real or all generated, since
+                batch norm uses their statistics.
+            train: batch norm uses the batch's statistics and updates the running ones; otherwise
+                it uses the running ones.
 
         Raises:
             InputError: the shape is not the level's.
@@ -312,7 +317,7 @@ class LevelDiscriminator(nn.Module):
         x = self._shared(features, train)
         logits = self._dense(x, 1, train)[:, 0]
         guess = self._dense(x, self.level.noise_dim, train)
-        return Judgement(logits.astype(jnp.float32), guess.astype(jnp.float32))
+        return DiscriminatorOutput(logits.astype(jnp.float32), guess.astype(jnp.float32))
 
     def _shared(self, x: Array, train: bool) -> Array:
         if x.ndim == 4:
@@ -320,20 +325,20 @@ class LevelDiscriminator(nn.Module):
             x = ConvTrunk(widths, self.dtype, self.spectral_norm)(x, train=train)
             return leaky_relu(self._dense(x, 2 * self.width, train))
         x = leaky_relu(self._dense(x, 4 * self.width, train))
-        normalised = not self.spectral_norm
-        x = self._dense(x, 4 * self.width, train, use_bias=not normalised)
-        return leaky_relu(normalise(x, train=train, dtype=self.dtype) if normalised else x)
+        has_batch_norm = not self.spectral_norm
+        x = self._dense(x, 4 * self.width, train, use_bias=not has_batch_norm)
+        return leaky_relu(batch_norm(x, train=train, dtype=self.dtype) if has_batch_norm else x)
 
     def _dense(self, x: Array, features: int, train: bool, *, use_bias: bool = True) -> Array:
         layer = dense(features, use_bias=use_bias, dtype=self.dtype)
-        return limited(layer, x, spectral_norm=self.spectral_norm, train=train)
+        return apply_layer(layer, x, spectral_norm=self.spectral_norm, train=train)
 
 
 def _trunk(size: tuple[int, ...], width: int) -> tuple[int, ...]:
-    """Channels of the convolutions that bring a map down to the side that is judged."""
+    """Channels of the convolutions that halve a map down to `LAST_MAP_SIDE_PX`."""
     features: list[int] = []
     side = max(size)
-    while side > JUDGED_SIDE_PX:
+    while side > LAST_MAP_SIDE_PX:
         features.append(max(1, width * 2 ** len(features) // 2))
         side = (side + 1) // 2
     return tuple(features)
@@ -344,7 +349,7 @@ def _check_inputs(level: Level, condition: Array, noise: Array) -> None:
     _check_shape("noise", noise, (level.noise_dim,))
     if len(condition) != len(noise):
         raise InputError(
-            f"each of {len(condition)} conditions needs noise of its own, got {len(noise)}"
+            f"each of {len(condition)} conditions needs its own noise vector, got {len(noise)}"
         )
 
 

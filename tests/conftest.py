@@ -53,11 +53,11 @@ def compiled_quickly():
 @pytest.fixture(scope="module")
 def tiny_networks():
     """Two more architectures, quick to compile: "tiny" with batch norm and "plain" without."""
-    from train.models.networks import NETWORKS, _Architecture
+    from train.models.networks import NETWORKS, Architecture
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, "tiny", _Architecture((6, "M")))
-        patch.setitem(NETWORKS, "plain", _Architecture((6, "M"), hidden=(5,), batch_norm=False))
+        patch.setitem(NETWORKS, "tiny", Architecture((6, "M")))
+        patch.setitem(NETWORKS, "plain", Architecture((6, "M"), hidden=(5,), batch_norm=False))
         yield ("tiny", "plain")
 
 

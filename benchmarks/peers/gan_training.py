@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from gans import DcganPair, GanLearner, LevelPair, LossWeights
 from gans.game import BETA1
-from gans.stacked import JUDGED_SIDE_PX
+from gans.stacked import LAST_MAP_SIDE_PX
 from imgopt.pixel_maps import MAX_LEVEL
 from peers import networks
 from peers.pytorch import as_maps, autocast, begin_step, compiled, device, tensor, to_device
@@ -159,7 +159,7 @@ def sgan_step(job: Job, mode: str) -> Call:
     discriminator = inputs.variables["discriminators"]["image"]
     gan = TorchGan(
         networks.LevelGenerator(generator, start_side=level.start_size[0]),
-        networks.LevelDiscriminator(discriminator, map_size=(JUDGED_SIDE_PX,) * 2),
+        networks.LevelDiscriminator(discriminator, map_size=(LAST_MAP_SIDE_PX,) * 2),
         losses(mode),
         learning_rate=learner.learning_rate,
         draw_noise=lambda count: torch.rand((count, level.noise_dim), device=device()),

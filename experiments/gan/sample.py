@@ -37,9 +37,8 @@ from experiments.gan.selector import (
     find_selector,
 )
 from experiments.synthesis.target_options import class_number
-from gans.key_text import keys_to_text
-from gans.sampling import Gan, gan_digest, image_keys, load_gan, sample
-from gans.selection import Keep, Tally, Thresholds, Verdicts, choose, quota, tally
+from gans.sampling import Gan, gan_digest, image_keys, keys_to_text, load_gan, sample
+from gans.selection import Keep, Predictions, Tally, Thresholds, choose, quota, tally
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
 from train.storage.runs import check_key
@@ -150,7 +149,7 @@ class _Samples(NamedTuple):
     numbers: Int[np.ndarray, " n"]
     images: UInt8[np.ndarray, "n h w c"]
     keys: np.ndarray
-    verdicts: Verdicts | None
+    predictions: Predictions | None
 
     def take(self, rows: np.ndarray) -> "_Samples":
         """Takes some of the images."""
@@ -160,8 +159,8 @@ class _Samples(NamedTuple):
 def sample_gan(config: GanSampleConfig) -> None:
     """Runs the command.
 
-    The set is in the order of the images' numbers; images of one number are in the order of the
-    classes. The feature `key` is the image's own key (see `gans.key_text`), from which
+        The set is in the order of the images' numbers; images of one number are in the order of the
+    classes. The feature `key` is the image's own key (see `gans.sampling.keys_to_text`), from which
     `gans.sampling.sample` makes the image again.
 
     Args:
@@ -309,17 +308,17 @@ def _round(
     for label in np.flatnonzero(lacking.any(1)).tolist():
         samples = _draw(config, job.gan, label, np.arange(state.number, stop))
         if classify is not None:
-            verdicts, accepted = classify(samples.images)
-            choice = choose(samples.labels, verdicts.predicted, accepted, lacking=lacking)
+            predictions, accepted = classify(samples.images)
+            choice = choose(samples.labels, predictions.predicted, accepted, lacking=lacking)
             counts = tally(
                 samples.labels[choice.needed],
-                verdicts.predicted[choice.needed],
+                predictions.predicted[choice.needed],
                 accepted[choice.needed],
                 num_classes=len(lacking),
             )
             lacking = choice.lacking
             tried = Tally(*(a + b for a, b in zip(tried, counts, strict=True)))
-            samples = samples._replace(verdicts=verdicts).take(choice.rows)
+            samples = samples._replace(predictions=predictions).take(choice.rows)
         parts.append(samples)
     samples = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     after = _SamplingState(stop, state.kept + len(samples.labels), lacking, tried)
@@ -348,9 +347,9 @@ def _columns(job: _SamplingJob, samples: _Samples) -> Columns:
         "label": samples.labels,
         "key": samples.keys.tolist(),
     }
-    if samples.verdicts is not None:
-        columns["predicted"] = samples.verdicts.predicted
-        columns["confidence"] = samples.verdicts.confidence
+    if samples.predictions is not None:
+        columns["predicted"] = samples.predictions.predicted
+        columns["confidence"] = samples.predictions.confidence
     return columns
 
 

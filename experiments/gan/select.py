@@ -123,7 +123,7 @@ def _choose(
     config: SelectConfig, data: ImageReader, classified: Classified
 ) -> tuple[np.ndarray, Outcome]:
     """Gives the rows to keep, and the outcome of the selection."""
-    labels, predicted = data.labels, classified.verdicts.predicted
+    labels, predicted = data.labels, classified.predictions.predicted
     classes, num_classes = np.unique(labels), len(data.class_names)
     count = len(labels) if config.per_class is None else config.per_class
     wanted = quota(classes, keep=config.keep, count=count, num_classes=num_classes)
@@ -146,6 +146,6 @@ def _columns(data: ImageReader, classified: Classified, rows: np.ndarray) -> Col
         "image": images.images,
         "label": images.labels,
         "source_id": images.source_ids or images.ids,
-        "predicted": classified.verdicts.predicted[rows],
-        "confidence": classified.verdicts.confidence[rows],
+        "predicted": classified.predictions.predicted[rows],
+        "confidence": classified.predictions.confidence[rows],
     }

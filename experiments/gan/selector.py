@@ -9,7 +9,7 @@ from jaxtyping import Bool, UInt8
 
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
 from gans.metrics import relative_distances, usual_distance
-from gans.selection import Thresholds, Verdicts, judge, reaches
+from gans.selection import Predictions, Thresholds, reaches, read_predictions
 from imgopt.errors import InputError
 from train.data.image_data import ImageReader, iter_parts
 from train.data.load import data_digest, open_images
@@ -60,7 +60,7 @@ class Selector(NamedTuple):
 class Classified(NamedTuple):
     """The classifier's answers for n images, and which of them reach all thresholds."""
 
-    verdicts: Verdicts
+    predictions: Predictions
     accepted: Bool[np.ndarray, " n"]
 
 
@@ -132,11 +132,12 @@ def classify_by(selector: Selector) -> Callable[[UInt8[np.ndarray, "n h w c"]], 
 
     def classify(images: UInt8[np.ndarray, "n h w c"]) -> Classified:
         log_p = predict(selector.source.classify, _fill_batches(images), batch_size=BATCH_IMAGES)
-        verdicts = judge(log_p[: len(images)])
+        predictions = read_predictions(log_p[: len(images)])
         distances = None
         if references is not None:
             distances = relative_distances(_features(references, images), known, unit=unit)
-        return Classified(verdicts, reaches(verdicts, selector.thresholds, distances=distances))
+        accepted = reaches(predictions, selector.thresholds, distances=distances)
+        return Classified(predictions, accepted)
 
     return classify
 

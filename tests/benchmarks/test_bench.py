@@ -33,12 +33,13 @@ def run(tmp_path, *, peer="none", **options):
     return json.loads(out.read_text())
 
 
-# "plain": 3 → 6 channels at 32×32, then dense layers of 5 and 10; a batch of 2.
-FORWARD = 2 * 2 * (1024 * 9 * 3 * 6 + 6 * 256 * 5 + 5 * 10)
+# "plain": 3 → 6 channels at 32×32, of whose kernel's 96² taps 94² lie within; then dense layers of
+# 5 and 10; a batch of 2.
+FORWARD = 2 * 2 * (94**2 * 3 * 6 + 6 * 256 * 5 + 5 * 10)
 JOB_FLOP = {
     "synthesis-step": (2 * 3 + 1) * FORWARD,  # three updates are the fewest of a call
     "synthesis": (2 * 2 + 1) * FORWARD,
-    "training-step": 3 * 3 * FORWARD,
+    "training-step": 3 * 2 * FORWARD,  # the first layer has no gradient of its images
 }
 
 
@@ -53,7 +54,8 @@ def test_a_job_is_timed_from_end_to_end(compiled_quickly, tiny, tmp_path, capsys
     assert step["n"] == len(ours["call_seconds"]) == 7
     assert 0 < step["min"] <= step["median"] <= step["max"]
     call = statistics.median(ours["call_seconds"])
-    assert ours["flops"] * call == pytest.approx(JOB_FLOP[job])
+    # Everything between the layers is little: biases, ReLU, pooling, augmentation, optimiser.
+    assert JOB_FLOP[job] < ours["flops"] * call < 1.3 * JOB_FLOP[job]
     assert ours["images_per_second"] * step["median"] == pytest.approx(2)
     ceiling = max(found["matrix_product_flops"].values())
     assert ours["share_of_ceiling"] == pytest.approx(ours["flops"] / ceiling)

@@ -67,12 +67,12 @@ def test_dcgans_give_the_same_images_and_logits(classes):
     noise = pair.draw_noise(jax.random.key(1), 5)
     labels = None if classes is None else jnp.array([0, 3, 1, 1, 2])
     images, _ = pair.generate(made, labels, noise)
-    judgement, _ = pair.judge(jax.random.key(2), judged, images, labels)
+    output, _ = pair.discriminate(jax.random.key(2), judged, images, labels)
     condition = None if labels is None else torch.tensor(np.asarray(labels))
     peer = networks.Generator(made, image_size=16)
     assert_close(peer(condition, torch.tensor(np.asarray(noise))).permute(0, 2, 3, 1), images)
     logits, guess = networks.Discriminator(judged, image_size=16)(maps(images), condition)
-    assert_close(logits, judgement.logits)
+    assert_close(logits, output.logits)
     assert guess is None
 
 
@@ -91,11 +91,11 @@ def test_a_stack_s_level_of_images_gives_the_same():
     images, _ = pair.generate(made, condition, noise)
     peer = networks.LevelGenerator(made, start_side=level.start_size[0])
     assert_close(peer(maps(condition), torch.tensor(np.asarray(noise))).permute(0, 2, 3, 1), images)
-    judgement, _ = pair.judge(jax.random.key(2), judged, images, condition)
+    output, _ = pair.discriminate(jax.random.key(2), judged, images, condition)
     peer = networks.LevelDiscriminator(judged, map_size=(4, 4))
     logits, guess = peer(maps(images), maps(condition))
-    assert_close(logits, judgement.logits)
-    assert_close(guess, judgement.noise_guess)
+    assert_close(logits, output.logits)
+    assert_close(guess, output.noise_guess)
 
 
 @pytest.mark.parametrize("job", ["synthesis-step", "synthesis"])

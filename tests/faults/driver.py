@@ -23,7 +23,7 @@ import experiments.papers.table_a
 import experiments.synthesis.command
 import experiments.training.session
 from experiments.cli import main
-from train.models.networks import NETWORKS, _Architecture
+from train.models.networks import NETWORKS, Architecture
 
 CAPABILITIES_VERSION = 0x20080522  # this and the next two of Linux' capability.h
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
@@ -32,7 +32,7 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 def make_tiny() -> None:
     """Makes every epoch save a checkpoint, and installs a network that compiles quickly."""
     experiments.training.session.CHECKPOINT_EVERY_SECONDS = -1.0
-    NETWORKS["vgg-small"] = _Architecture((6, "M"))
+    NETWORKS["vgg-small"] = Architecture((6, "M"))
 
 
 def run(job: dict[str, Any]) -> None:

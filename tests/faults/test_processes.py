@@ -23,11 +23,11 @@ from tests.soaking import SOAK
 PROGRAM = """
 import sys
 import experiments.cli, experiments.console.distributed, experiments.training.session
-from train.models.networks import NETWORKS, _Architecture
+from train.models.networks import NETWORKS, Architecture
 
 experiments.training.session.CHECKPOINT_EVERY_SECONDS = -1.0
 experiments.console.distributed.HEARTBEAT_SECONDS = 10
-NETWORKS["vgg-small"] = _Architecture((6, "M"))  # compiles in no time
+NETWORKS["vgg-small"] = Architecture((6, "M"))  # compiles in no time
 sys.exit(experiments.cli.main(sys.argv[1:]))
 """
 

@@ -8,12 +8,12 @@ import pytest
 
 from gans.blocks import (
     ConvTrunk,
+    apply_layer,
+    batch_norm,
     convolution,
     dense,
     from_signed,
     leaky_relu,
-    limited,
-    normalise,
     to_signed,
 )
 
@@ -23,7 +23,7 @@ RANDOM = np.random.default_rng(1)
 class Norm(nn.Module):
     @nn.compact
     def __call__(self, x, *, train):
-        return normalise(x, train=train, dtype=jnp.float32)
+        return batch_norm(x, train=train, dtype=jnp.float32)
 
 
 def test_images_go_to_signed_and_back():
@@ -102,11 +102,11 @@ class Limited(nn.Module):
     def __call__(self, x, *, train):
         options = {"use_bias": False, "dtype": jnp.float32}
         layer = dense(7, **options) if self.kind == "dense" else convolution(7, stride=1, **options)
-        return limited(layer, x, spectral_norm=self.spectral_norm, train=train)
+        return apply_layer(layer, x, spectral_norm=self.spectral_norm, train=train)
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("dense", ()), ("convolution", (5, 5))])
-def test_limited_weights_are_divided_by_their_spectral_norm_as_numpy_computes_it(kind, shape):
+def test_weights_are_divided_by_their_spectral_norm_as_numpy_computes_it(kind, shape):
     """A single 1 brings the weights to light, a convolution's turned by 180°."""
     inputs = np.zeros((6, *shape, 6), np.float32)
     inputs[(range(6), *(size // 2 for size in shape), range(6))] = 1

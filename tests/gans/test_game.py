@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gans.blocks import Judgement
-from gans.dcgan import DcganConfig
+from gans.blocks import DiscriminatorOutput
 from gans.encoder_training import EncoderConfig, EncoderLearner
 from gans.game import ADAPTIVE_STEPS, GameConfig, GanData, GanLearner, _scale_gradient
 from gans.losses import LossWeights
-from gans.pairs import DcganPair, LevelPair
+from gans.pairs import LevelPair
 from gans.stacked import StackConfig, stack_levels
 from train.data.load import load_images
 from train.loop import Budget, FitOptions, TrainState, fit
@@ -46,10 +45,10 @@ class ToyPair:
         stats = {"passes": jnp.zeros(()), "mean": jnp.zeros(6)}
         draw = jax.random.normal
         generator = {"noise": draw(keys[0], (NOISE_DIM, 6)), "given": draw(keys[1], (2, 6))}
-        judge = {"logit": draw(keys[2], (6,)), "guess": draw(keys[3], (6, NOISE_DIM))}
+        discriminator = {"logit": draw(keys[2], (6,)), "guess": draw(keys[3], (6, NOISE_DIM))}
         return (
             {"params": generator, "batch_stats": stats},
-            {"params": judge, "batch_stats": stats},
+            {"params": discriminator, "batch_stats": stats},
         )
 
     def real(self, batch, constants):
@@ -68,11 +67,11 @@ class ToyPair:
         features = jnp.tanh(noise @ params["noise"] + condition[:, :2] @ params["given"])
         return features, passed(variables, features)
 
-    def judge(self, key, variables, features, condition):
+    def discriminate(self, key, variables, features, condition):
         del key, condition
         params = variables["params"]
         guess = features @ params["guess"] if self.has_encoder else None
-        return Judgement(features @ params["logit"], guess), passed(variables, features)
+        return DiscriminatorOutput(features @ params["logit"], guess), passed(variables, features)
 
     def conditional_loss(self, made, constants):
         if not self.has_encoder:
@@ -141,9 +140,9 @@ def test_real_and_made_go_by_the_discriminator_in_passes_of_their_own():
 
     @dataclass(frozen=True)
     class Recorded(ToyPair):
-        def judge(self, key, variables, features, condition):
+        def discriminate(self, key, variables, features, condition):
             batch_means.append(features)
-            return super().judge(key, variables, features, condition)
+            return super().discriminate(key, variables, features, condition)
 
     learner = make((Recorded(),))
     state = learner.initial(KEY)
@@ -211,18 +210,11 @@ def test_adaptive_steps_are_taken_and_counted():
 
 # ---- many GANs at once
 
-DCGAN = DcganPair(DcganConfig(image_size=16, channels=1, noise_dim=3, width=1))
 
-
-@pytest.mark.parametrize(
-    ("pair", "steps", "shape"),
-    [(PAIR, "1", (3, 2, 1)), (PAIR, "adaptive", (3, 2, 1)), (DCGAN, "1", (16, 16, 1))],
-    ids=["toy", "toy, adaptive", "DCGAN"],
-)
-def test_gans_of_all_classes_at_once_are_each_as_alone(pair, steps, shape):
-    learner = make((pair,), generator_steps=steps)
-    images = RANDOM.integers(0, 256, (26, *shape), np.uint8)
-    data = GanData(jnp.asarray(images), DATA.labels)
+@pytest.mark.parametrize("steps", ["1", "adaptive"])
+def test_gans_of_all_classes_at_once_are_each_as_alone(steps):
+    """The networks' own mapping is in the tests of DCGANs and of spectral norm."""
+    learner, data = make(generator_steps=steps), DATA
     groups = {"a": np.arange(0, 26, 2), "b": np.arange(1, 26, 2)}
     budget = Budget(batch_size=6, epochs=2)
     *_, together = fit(KEY, learner, data, budget, FitOptions(groups=groups))
@@ -336,16 +328,18 @@ def test_a_decay_outside_its_range_is_refused(averaging):
 
 
 def test_entropy_and_conditional_losses_fall_on_digits():
+    """With an encoder as drawn: the generator can learn to please any."""
     digits = load_images("digits", "train")
-    data = GanData(jnp.asarray(digits.images[:256]), jnp.asarray(digits.labels[:256]))
-    config = StackConfig(cut_points=("fc3",), encoder_width=4, width=16, top_noise_dim=4)
-    trained = EncoderLearner(config, EncoderConfig())
-    *_, encoded = fit(KEY, trained, data, Budget(64, 20))
+    images = digits.images[:256, ::2, ::2, :1]
+    data = GanData(jnp.asarray(images), jnp.asarray(digits.labels[:256]))
+    config = StackConfig(
+        image_shape=(16, 16, 1), cut_points=("fc3",), encoder_width=4, width=16, top_noise_dim=4
+    )
+    encoder = jax.jit(EncoderLearner(config, EncoderConfig()).initial)(KEY).variables
     top = stack_levels(config)[-1]
-    learner = GanLearner((LevelPair(config, top, LossWeights()),), GameConfig(), 2e-3)
-    options = FitOptions(constants=encoded.state.variables)
-    results = list(fit(KEY, learner, data, Budget(64, 30), options))
+    learner = GanLearner((LevelPair(config, top, LossWeights()),), GameConfig(), 4e-3)
+    options = FitOptions(constants=encoder)
+    results = list(fit(KEY, learner, data, Budget(64, 20), options))
     first, last = results[0].means, results[-1].means
-    assert encoded.means["accuracy"] > 0.8
     assert last["entropy_error"] < 1 / 12 < first["entropy_error"]
     assert last["feature_error"] < 0.5 * first["feature_error"]

@@ -7,7 +7,7 @@ import pytest
 
 from gans.dcgan import DcganConfig
 from gans.encoder import Encoder
-from gans.game import GameConfig, GanData, GanLearner, Made
+from gans.game import GameConfig, GanData, GanLearner, GeneratedBatch
 from gans.losses import LossWeights
 from gans.pairs import DcganPair, LevelPair, build_encoder
 from gans.stacked import StackConfig, stack_levels
@@ -96,24 +96,24 @@ def test_shapes(pair, encoder):
         generator, discriminator = pair.initial(key)
         condition, noise = pair.condition(data, encoder), pair.draw_noise(key, COUNT)
         made, generator_after = pair.generate(generator, condition, noise)
-        judged, discriminator_after = pair.judge(key, discriminator, made, condition)
-        loss = pair.conditional_loss(Made(made, condition, noise), encoder)
+        output, discriminator_after = pair.discriminate(key, discriminator, made, condition)
+        loss = pair.conditional_loss(GeneratedBatch(made, condition, noise), encoder)
         before, after = (generator, discriminator), (generator_after, discriminator_after)
-        return condition, noise, pair.real(data, encoder), made, judged, loss, before, after
+        return condition, noise, pair.real(data, encoder), made, output, loss, before, after
 
     found = jax.eval_shape(run, jax.random.key(0), encoder)
-    condition, noise, real, made, judged, loss, before, after = found
+    condition, noise, real, made, output, loss, before, after = found
     target = (16, 16, 2) if is_dcgan else FEATURES[pair.target]
     assert real.shape == made.shape == (COUNT, *target)
-    assert judged.logits.shape == (COUNT,)
+    assert output.logits.shape == (COUNT,)
     if is_dcgan:
         assert noise.shape == (COUNT, 6)
-        assert (judged.noise_guess, loss) == (None, None)
+        assert (output.noise_guess, loss) == (None, None)
         wanted = None if pair.config.num_classes is None else (COUNT,)
         assert (condition and condition.shape) == wanted
     else:
         assert noise.shape == (COUNT, 16 if pair.target == "image" else 50)
-        assert judged.noise_guess.shape == noise.shape
+        assert output.noise_guess.shape == noise.shape
         assert loss.shape == ()
         assert condition.shape == (COUNT, *CONDITIONS[pair.level.condition])
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
@@ -178,7 +178,7 @@ def made_of(pair, seed=7):
         condition = np.eye(3)[random.integers(0, 3, COUNT)]
     features = random.uniform(0, 1, (COUNT, *FEATURES[pair.target]))
     arrays = (features, condition, np.zeros((COUNT, pair.level.noise_dim)))
-    return Made(*(jnp.asarray(array, jnp.float32) for array in arrays))
+    return GeneratedBatch(*(jnp.asarray(array, jnp.float32) for array in arrays))
 
 
 @pytest.mark.parametrize("pair", level_pairs(STACKS[4]), ids=lambda pair: pair.target)
@@ -211,7 +211,7 @@ def test_the_conditional_loss_is_that_of_what_the_encoder_finds(pair, encoder):
 def test_nothing_is_lost_where_the_features_are_those_asked_for(encoder, features):
     (pair, *_) = level_pairs(("pool2",))
     images = 2 * np.asarray(batch().images, np.float32) / 255 - 1
-    made = Made(jnp.asarray(images), features["pool2"], jnp.zeros((COUNT, 16)))
+    made = GeneratedBatch(jnp.asarray(images), features["pool2"], jnp.zeros((COUNT, 16)))
     loss = jax.jit(lambda encoder: pair.conditional_loss(made, encoder))(encoder)
     assert loss == pytest.approx(0, abs=1e-8)
 
@@ -222,10 +222,10 @@ def test_nothing_is_lost_where_the_features_are_those_asked_for(encoder, feature
 @pytest.mark.parametrize("pair", level_pairs(STACKS[2], augmentations=("brightness",)))
 def test_only_images_are_augmented(pair):
     _, discriminator = networks(pair)
-    judge = jax.jit(pair.judge)
+    discriminate = jax.jit(pair.discriminate)
     made = made_of(pair)
     first, again, other = (
-        judge(jax.random.key(seed), discriminator, made.features, made.condition)[0].logits
+        discriminate(jax.random.key(seed), discriminator, made.features, made.condition)[0].logits
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
@@ -238,8 +238,8 @@ def test_a_dcgan_shows_its_discriminator_augmented_images_alone():
     _, discriminator = networks(pair)
     images = pair.real(batch((16, 16, 2)), None)
     by_key = [
-        judge(jax.random.key(seed), discriminator, images, None)[0].logits
-        for judge in (jax.jit(plain.judge), jax.jit(pair.judge))
+        discriminate(jax.random.key(seed), discriminator, images, None)[0].logits
+        for discriminate in (jax.jit(plain.discriminate), jax.jit(pair.discriminate))
         for seed in (0, 1)
     ]
     np.testing.assert_array_equal(by_key[0], by_key[1])
@@ -255,7 +255,7 @@ def test_running_statistics_are_those_of_the_pass():
     pair = level_pairs(("fc3",))[1]
     _, discriminator = networks(pair)
     made = made_of(pair)
-    _, updated = jax.jit(pair.judge)(jax.random.key(0), discriminator, made.features, None)
+    _, updated = jax.jit(pair.discriminate)(jax.random.key(0), discriminator, made.features, None)
     params = discriminator["params"]
     x = np.asarray(made.features) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
     x = np.where(x > 0, x, 0.2 * x) @ np.asarray(params["Dense_1"]["kernel"])
@@ -276,10 +276,10 @@ class Recorder(DcganPair):
         REAL.append(super().real(batch, constants))
         return REAL[-1]
 
-    def judge(self, key, variables, features, condition):
+    def discriminate(self, key, variables, features, condition):
         kind = "real" if features is REAL[-1] else "made"
         PASSES.append((kind, len(features), condition is not None))
-        return super().judge(key, variables, features, condition)
+        return super().discriminate(key, variables, features, condition)
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])

@@ -8,15 +8,15 @@ import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import confusion_matrix
 
-from gans.key_text import keys_from_text, keys_to_text
+from gans.sampling import keys_from_text, keys_to_text
 from gans.selection import (
     Keep,
+    Predictions,
     Thresholds,
-    Verdicts,
     choose,
-    judge,
     quota,
     reaches,
+    read_predictions,
     tally,
     wanted_kinds,
 )
@@ -35,33 +35,33 @@ def answers(count: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labels, predicted, random.random(count) < 0.7
 
 
-def test_a_judgement_is_softmax_s_two_highest():
+def test_predictions_are_softmax_s_two_highest():
     logits = outputs()
-    made = judge(log_softmax(logits, axis=1).astype(np.float32))
+    made = read_predictions(log_softmax(logits, axis=1).astype(np.float32))
     ranked = np.sort(softmax(logits, axis=1))[:, ::-1]
     np.testing.assert_array_equal(made.predicted, logits.argmax(1))
     np.testing.assert_allclose(made.confidence, ranked[:, 0], rtol=1e-5)
     np.testing.assert_allclose(made.margin, ranked[:, 0] - ranked[:, 1], atol=1e-6)
 
 
-def test_a_judgement_at_the_ends():
+def test_predictions_at_the_ends():
     with np.errstate(divide="ignore"):
-        made = judge(np.log(np.array([[0, 1, 0], [0.5, 0, 0.5]])))
+        made = read_predictions(np.log(np.array([[0, 1, 0], [0.5, 0, 0.5]])))
     np.testing.assert_array_equal(made.predicted, [1, 0])
     np.testing.assert_allclose(made.confidence, [1, 0.5])
     np.testing.assert_allclose(made.margin, [1, 0])
 
 
-def test_an_output_that_cannot_be_judged_is_refused():
+def test_an_output_without_predictions_is_refused():
     broken = outputs(5)
     broken[3, 1] = math.nan
     with pytest.raises(FloatingPointError, match="not finite for 1 of 5 images"):
-        judge(broken)
+        read_predictions(broken)
     with pytest.raises(ValueError, match="at least 2 classes, got 1"):
-        judge(np.zeros((3, 1)))
+        read_predictions(np.zeros((3, 1)))
 
 
-JUDGEMENT = Verdicts(
+JUDGEMENT = Predictions(
     predicted=np.array([0, 1, 2], np.int32),
     confidence=np.array([0.5, 0.75, 1], np.float32),
     margin=np.array([0.25, 0.5, 1], np.float32),

@@ -1,4 +1,4 @@
-"""The laws that every discriminator keeps whose weights are limited, against NumPy's SVD."""
+"""Laws of every discriminator with spectral norm, against NumPy's SVD."""
 
 import functools
 
@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from gans.dcgan import DcganConfig, Discriminator
 from gans.stacked import LevelDiscriminator, StackConfig, stack_levels
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 DCGAN = DcganConfig(image_size=16, channels=2, width=3, num_classes=3)
 _, MAPS, VECTORS = stack_levels(
     StackConfig((16, 20, 2), num_classes=3, cut_points=("pool1", "fc3"), encoder_width=2)
@@ -61,10 +62,10 @@ def drawn(name, seed=0):
 
 
 def one_pass(name, variables, given, *, train=True):
-    """The judgement, and the statistics after it."""
+    """The output, and the statistics after the pass."""
     network, _, rest = MEMBERS[name]
-    judgement, state = network.apply(variables, given, *rest, train=train, mutable=["batch_stats"])
-    return judgement, state["batch_stats"]
+    output, state = network.apply(variables, given, *rest, train=train, mutable=["batch_stats"])
+    return output, state["batch_stats"]
 
 
 @functools.cache
@@ -72,9 +73,9 @@ def compiled(name):
     return jax.jit(functools.partial(one_pass, name))
 
 
-def total(judgement):
+def total(output):
     """A number to take the gradient of."""
-    return sum(jnp.square(1 + leaf).sum() for leaf in jax.tree.leaves(judgement))
+    return sum(jnp.square(1 + leaf).sum() for leaf in jax.tree.leaves(output))
 
 
 def weights(params):
@@ -126,9 +127,9 @@ def test_real_pass_then_made_pass_in_one_step(name):
     variables, (real, made) = drawn(name), (examples(name, seed) for seed in range(2))
 
     def discriminator_loss(params):
-        real_judgement, stats = one_pass(name, {**variables, "params": params}, real)
-        judgement, stats = one_pass(name, {"params": params, "batch_stats": stats}, made)
-        return total(real_judgement) - 2 * total(judgement), stats
+        real_output, stats = one_pass(name, {**variables, "params": params}, real)
+        output, stats = one_pass(name, {"params": params, "batch_stats": stats}, made)
+        return total(real_output) - 2 * total(output), stats
 
     def generator_loss(made):
         return total(one_pass(name, variables, made)[0])
@@ -169,7 +170,7 @@ def test_it_stands_in_batch_norms_place_and_only_where_asked(name):
     limited, plain = started(name), started(name, spectral_norm=False)
     assert "BatchNorm" not in str(limited)
     assert "SpectralNorm" not in str(plain)
-    # These maps are judged after one convolution, and the first has no batch norm.
+    # These maps have only one convolution, and the first has no batch norm.
     assert ("BatchNorm" in str(plain)) == (name != "level of maps")
     shapes, plain_shapes = (
         jax.tree.map(jnp.shape, weights(each["params"])) for each in (limited, plain)

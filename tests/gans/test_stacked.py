@@ -98,14 +98,14 @@ def inputs(level, count=3):
 
 
 def start(level, width, dtype=jnp.float32):
-    """Made features and the judgement of them, with the variables of both networks."""
+    """Outputs of generator and discriminator, with the variables of both."""
 
     def run(key):
         generator = build_generator(level, width=width, dtype=dtype)
         made, variables = generator.init_with_output(key, *inputs(level), train=True)
-        judge = LevelDiscriminator(level, width=width, dtype=dtype)
-        judgement, others = judge.init_with_output(key, made, train=True)
-        return made, judgement, variables, others
+        discriminator = LevelDiscriminator(level, width=width, dtype=dtype)
+        output, others = discriminator.init_with_output(key, made, train=True)
+        return made, output, variables, others
 
     return run
 
@@ -144,13 +144,13 @@ def test_levels_fit_on_each_other(cut_points, dtype):
     assert [level.condition for level in levels] == [*cut_points, "label"]
     assert [level.noise_dim for level in levels] == [16] + [50] * len(cut_points)
     for level in levels:
-        made, judgement, *_ = jax.eval_shape(
+        made, output, *_ = jax.eval_shape(
             start(level, config.width, dtype=dtype), jax.random.key(0)
         )
         assert made.shape == (3, *level.target_shape)
-        assert judgement.logits.shape == (3,)
-        assert judgement.noise_guess.shape == (3, level.noise_dim)
-        assert {leaf.dtype for leaf in (made, *judgement)} == {np.dtype(np.float32)}
+        assert output.logits.shape == (3,)
+        assert output.noise_guess.shape == (3, level.noise_dim)
+        assert {leaf.dtype for leaf in (made, *output)} == {np.dtype(np.float32)}
 
 
 def test_encoder_is_pytorchs_layers_in_this_order(layer_vectors):
@@ -259,13 +259,13 @@ def test_stacks_that_cannot_be_are_refused(options, message):
 @pytest.mark.usefixtures("unchecked")
 def test_shapes_that_are_not_the_levels_are_refused():
     bottom, _ = stack_levels(StackConfig(cut_points=("fc3",), **SMALL))
-    generator, judge = build_generator(bottom, width=4), LevelDiscriminator(bottom, width=4)
+    generator, discriminator = build_generator(bottom, width=4), LevelDiscriminator(bottom, width=4)
     key, (condition, noise) = jax.random.key(0), inputs(bottom)
     for call, message in [
         (lambda: generator.init(key, noise, noise, train=True), r"fc3 .* \(n, 8\), got \(3, 16\)"),
         (lambda: generator.init(key, condition, condition, train=True), r"noise .* got \(3, 8\)"),
         (lambda: generator.init(key, condition, noise[:1], train=True), "each of 3 .* got 1"),
-        (lambda: judge.init(key, condition, train=True), r"\(n, 16, 20, 2\), got \(3, 8\)"),
+        (lambda: discriminator.init(key, condition, train=True), r"\(n, 16, 20, 2\), got \(3, 8\)"),
         (lambda: Encoder(3).init(key, condition, start="fc4"), "unknown feature 'fc4'"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -1,1 +1,1 @@
-"""Classifiers' networks and their layers."""
+"""Networks of classifiers and their layers."""

@@ -8,20 +8,25 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 from jaxtyping import Array, Float
 
-from train.models.convolution import DTypeLike, Padding, convolve
+from imgopt.errors import InputError
+from train.models import cpu_convolution
+from train.models.winograd import Border
+
+DTypeLike = jnp.dtype | type
+Padding = Literal["same", "valid"]
 
 
 class Conv(nn.Module):
-    """Convolution on (n, h, w, c), same-padded and with a bias unless told otherwise.
+    """Convolution on (n, h, w, c), by default same-padded and with a bias.
 
     Attributes:
         features: output channels.
         kernel_size: height and width of the kernel, odd.
-        stride: as in `convolve`.
-        padding: as in `convolve`.
-        use_bias: False in front of batch norm, which has its own.
-        kernel_init: draws the kernel.
-        dtype: of the computation; parameters are float32.
+        stride: see `convolve`.
+        padding: see `convolve`.
+        use_bias: False in front of batch norm, which has a bias of its own.
+        kernel_init: initialiser of the kernel.
+        dtype: precision of the computation; parameters are float32.
     """
 
     features: int
@@ -34,7 +39,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 d"]:
-        """Convolves."""
+        """Applies the convolution and adds the bias."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         result = convolve(
@@ -49,31 +54,104 @@ class Conv(nn.Module):
         return result
 
 
+def convolve(
+    images: Float[Array, "n h w c"],
+    kernel: Float[Array, "kh kw c d"],
+    *,
+    stride: Literal[1, 2] = 1,
+    padding: Padding = "same",
+) -> Float[Array, "n h2 w2 d"]:
+    """Convolution with an odd kernel, in a form that suits the platform.
+
+    GPUs and TPUs run `lax.conv_general_dilated`. On CPUs, XLA's convolution is slow for many
+    shapes, so they run `train.models.cpu_convolution`.
+
+    Args:
+        images: any size.
+        kernel: of odd height and width.
+        stride: 2 keeps every second row and column of the result, starting with the first.
+        padding: "same" puts half a kernel of zeros around the images, as PyTorch's padding k // 2
+            does (XLA's own "SAME" differs at stride 2); "valid" puts none, at stride 1 only.
+
+    Returns:
+        Height ceil(h / stride) if "same", h - kh + 1 if "valid"; the same holds for the width.
+
+    Raises:
+        InputError: a kernel of even size, a stride or padding that is not offered, or images
+            smaller than a kernel without padding.
+    """
+    check_kernel(kernel)
+    border = _border(images, kernel, stride=stride, padding=padding)
+    on_cpu = cpu_convolution.convolve if stride == 1 else cpu_convolution.convolve_by_two
+    return jax.lax.platform_dependent(
+        images,
+        kernel,
+        cpu=lambda images, kernel: on_cpu(images, kernel, border),
+        default=lambda images, kernel: convolve_directly(images, kernel, border, stride),
+    )
+
+
+def check_kernel(kernel: Array) -> None:
+    """Raises InputError unless a kernel has a middle, that is, odd height and width."""
+    height, width = kernel.shape[:2]
+    if not height % 2 or not width % 2:
+        raise InputError(f"a kernel needs odd height and width, got {height}×{width}")
+
+
+def _border(images: Array, kernel: Array, *, stride: int, padding: str) -> Border:
+    """Rows and columns of zeros around the images."""
+    if (stride, padding) not in {(1, "same"), (2, "same"), (1, "valid")}:
+        raise InputError(
+            'stride and padding must be 1 and "same", 2 and "same", or 1 and "valid"; '
+            f"got {stride} and {padding!r}"
+        )
+    (height, width), (rows, columns) = images.shape[1:3], kernel.shape[:2]
+    if padding == "same":
+        return rows // 2, columns // 2
+    if height < rows or width < columns:
+        raise InputError(
+            f"images of {height}×{width} are smaller than the kernel of {rows}×{columns}; "
+            'take larger images or padding "same"'
+        )
+    return 0, 0
+
+
+def convolve_directly(images: Array, kernel: Array, border: Border, stride: int) -> Array:
+    """XLA's convolution of images with a border of zeros; see `convolve`."""
+    return jax.lax.conv_general_dilated(
+        images,
+        kernel,
+        (stride, stride),
+        [(zeros, zeros) for zeros in border],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
 def max_pool_2x2(images: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:
     """Halves height and width, both even, by the maximum of 2×2 windows.
 
-    By reshaping: the gradient of the windowed form has no deterministic kernel on GPUs. Of two
-    pixels, then of two columns, that tie, both have half of the gradient.
+    It reshapes instead of sliding a window, whose gradient has no deterministic kernel on GPUs.
+    First two rows are compared, then two columns. Equal values each get half of the gradient.
     """
     count, height, width, channels = images.shape
     rows = images.reshape(count, height // 2, 2, width, channels)
-    halved = _larger(rows[:, :, 0], rows[:, :, 1])
+    halved = _maximum(rows[:, :, 0], rows[:, :, 1])
     columns = halved.reshape(count, height // 2, width // 2, 2, channels)
-    return _larger(columns[..., 0, :], columns[..., 1, :])
+    return _maximum(columns[..., 0, :], columns[..., 1, :])
 
 
 @jax.custom_jvp
-def _larger(one: Array, other: Array) -> Array:
-    """The elementwise maximum, with a gradient that cannot get lost.
+def _maximum(one: Array, other: Array) -> Array:
+    """The elementwise maximum; its gradient compares the inputs with each other.
 
-    Those of JAX's maxima ask which input equals the result. XLA may compute an input twice, in two
-    programs that round differently, and then none does: 0 / 0.
+    The gradient of `jnp.maximum` compares each input with the result. XLA may compute an input
+    twice, with different rounding; then neither equals the result, and the gradient is 0 / 0.
     """
     return jnp.maximum(one, other)
 
 
-@_larger.defjvp
-def _larger_jvp(inputs: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+@_maximum.defjvp
+def _maximum_jvp(inputs: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     one, other = inputs
     share = jnp.where(one > other, 1, jnp.where(one == other, 0.5, 0)).astype(one.dtype)
-    return _larger(one, other), share * tangents[0] + (1 - share) * tangents[1]
+    return _maximum(one, other), share * tangents[0] + (1 - share) * tangents[1]

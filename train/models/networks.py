@@ -1,4 +1,4 @@
-"""Classifiers' architectures, as Flax Linen modules from normalised images to logits."""
+"""Architectures of classifiers: Flax Linen modules from normalised images to logits."""
 
 import math
 from typing import Literal, NamedTuple
@@ -8,31 +8,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
-from train.models.convolution import DTypeLike
-from train.models.layers import Conv, max_pool_2x2
+from train.models.layers import Conv, DTypeLike, max_pool_2x2
 
 NetworkName = Literal["vgg16", "vgg-small", "kono-cnn"]
 
-# A number is a 3×3 convolution with so many output channels; "M" is a 2×2 pooling.
+# A number is a 3×3 convolution with that many output channels, "M" a 2×2 pooling.
 # Simonyan and Zisserman 2015, configuration D, with the single dense layer usual on CIFAR-10.
 VGG16 = (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,) * 3, "M")
 # After configuration A of the same paper, at half its width and without its last block.
 VGG_SMALL = (32, "M", 64, "M", 128, 128, "M", 256, 256, "M")
-KONO_CNN = (64, 64, "M", 128, 128, "M")  # Paper B, table 1
+KONO_CNN = (64, 64, "M", 128, 128, "M")  # paper B, table 1
 
 BATCH_NORM_MOMENTUM = 0.9
-"""Share of the old running average, as in PyTorch's default of 0.1 for the new."""
+"""Weight of the old running average; PyTorch's default is 0.1 for the new value."""
 
 
 class ConvNet(nn.Module):
     """Blocks of 3×3 convolutions with ReLU and 2×2 poolings, then dense layers.
 
     Attributes:
-        num_classes: k.
-        layout: output channels of each convolution, and "M" for a pooling.
+        num_classes: number of classes, k.
+        layout: output channels of each convolution, and "M" for each pooling.
         hidden: sizes of the dense layers before the last one.
         batch_norm: whether batch norm follows each convolution.
-        dtype: of the computation; parameters, statistics and results are float32.
+        dtype: precision of the computation; parameters, statistics and results are float32.
     """
 
     num_classes: int
@@ -45,12 +44,13 @@ class ConvNet(nn.Module):
     def __call__(
         self, images: Float[Array, "n h w c"], *, train: bool, features: bool = False
     ) -> Float[Array, "n k_or_d"]:
-        """Computes logits, or the features that the last dense layer takes.
+        """Computes logits, or the inputs of the last dense layer.
 
         Args:
             images: normalised; height and width divisible by 2 for each pooling.
-            train: batch norm uses and updates by the batch's statistics, else the running ones.
-            features: stop before the last dense layer. Parameters are made from logits only.
+            train: batch norm uses the batch's statistics and updates the running ones; otherwise
+                it uses the running ones.
+            features: stop before the last dense layer; not for initialisation.
 
         Returns:
             The k logits, or the d features, of every image; float32.
@@ -74,29 +74,31 @@ class ConvNet(nn.Module):
         return nn.relu(x)
 
 
-class _Architecture(NamedTuple):
+class Architecture(NamedTuple):
+    """Sizes of a `ConvNet` at full width; see there."""
+
     layout: tuple[int | str, ...]
     hidden: tuple[int, ...] = ()
     batch_norm: bool = True
 
 
-NETWORKS: dict[str, _Architecture] = {
-    "vgg16": _Architecture(VGG16),
-    "vgg-small": _Architecture(VGG_SMALL),
-    "kono-cnn": _Architecture(KONO_CNN, hidden=(1024,), batch_norm=False),
+NETWORKS: dict[str, Architecture] = {
+    "vgg16": Architecture(VGG16),
+    "vgg-small": Architecture(VGG_SMALL),
+    "kono-cnn": Architecture(KONO_CNN, hidden=(1024,), batch_norm=False),
 }
 
 
 def build_network(
     name: str, *, num_classes: int, width: float = 1.0, dtype: DTypeLike = jnp.float32
 ) -> ConvNet:
-    """Makes an architecture by name.
+    """Builds a network by name.
 
     Args:
         name: "vgg16", "vgg-small" or "kono-cnn".
-        num_classes: k, at least 2.
-        width: factor on all channel counts, above 0; they stay at least 1.
-        dtype: of the computation.
+        num_classes: number of classes, k, at least 2.
+        width: factor on all channel counts, above 0; each count stays at least 1.
+        dtype: precision of the computation.
 
     Raises:
         InputError: the name is unknown or a number is outside its range.
@@ -118,7 +120,7 @@ def build_network(
 
 
 def check_image_shape(name: str, image_shape: tuple[int, int, int]) -> None:
-    """Raises InputError unless height and width can be halved by every pooling of a network."""
+    """Raises InputError unless every pooling of a network can halve the height and width."""
     factor = 2 ** NETWORKS[name].layout.count("M")
     height, width, _ = image_shape
     if height % factor or width % factor:

@@ -1,11 +1,12 @@
 """Convolutions of stride 1 with fewer multiplications, for CPUs.
 
-A tile of a × a inputs gives m × m results of an r × r kernel, a = m + r - 1, by a² products instead
-of m² r² (Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016):
+Images are cut into tiles of a × a pixels. A tile gives m × m results of an r × r kernel, where
+a = m + r - 1, with a² instead of m² r² multiplications (Winograd 1980; Lavin and Gray, "Fast
+algorithms for convolutional neural networks", 2016):
 
     Y = Aᵀ [(G K Gᵀ) ⊙ (Bᵀ D B)] A
 
-Over all tiles and channels the products are a² matrix products, which is what CPUs are best at.
+Over all tiles and channels these are a² matrix products, which CPUs compute fastest.
 """
 
 import functools
@@ -29,7 +30,7 @@ POINTS = {
     6: (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2),
     8: (0, 1 / 2, -1 / 2, 1, -1, 2, -2),
 }
-"""By size of a tile, where its polynomials are evaluated, infinity besides.
+"""Points at which the polynomials are evaluated, besides infinity, by size of tile.
 
 They are chosen for float32. The rounding error with 6 and a 3×3 kernel is 1.6 times that of the
 plain sum (2.7 or 3.6 times with the usual 0, ±1, 1/2, -2 or 0, ±1, ±2); with a 5×5 kernel it is
@@ -37,19 +38,19 @@ plain sum (2.7 or 3.6 times with the usual 0, ±1, 1/2, -2 or 0, ±1, ±2); with
 """
 
 MOST_RESULTS = 4
-"""Down and across a tile: with more, tiles of 8 would be taken for 3×3, at such an error."""
+"""Most results of a tile in each direction; more would take tiles of 8 for 3×3 kernels too."""
 
 PART_NUMBERS = 10_000_000
-"""A part of a batch has at least so many before and behind its products: 40 MB in float32."""
+"""Fewest numbers in the transformed tiles and products of a part of a batch; 40 MB in float32."""
 
 
 class Transforms(NamedTuple):
-    """The matrices of one size of tile and of kernel.
+    """Transformation matrices for one size of tile and one size of kernel.
 
     Attributes:
-        tile: Bᵀ, of a tile of inputs.
-        kernel: G, of the kernel.
-        results: Aᵀ, back to the results.
+        tile: Bᵀ, transforms a tile of inputs.
+        kernel: G, transforms the kernel.
+        results: Aᵀ, transforms the products back to results.
     """
 
     tile: Float[np.ndarray, "a a"]
@@ -62,8 +63,8 @@ def transforms(size: int, taps: int) -> Transforms:
     """Toom and Cook's matrices: polynomials are multiplied by their values at `POINTS`.
 
     Args:
-        size: a, a key of `POINTS`.
-        taps: r, at most `size`.
+        size: size of the tile, a, a key of `POINTS`.
+        taps: size of the kernel, r, at most `size`.
     """
     points = np.array(POINTS[size])
     others = [np.delete(points, i) for i in range(size - 1)]
@@ -81,7 +82,7 @@ def transforms(size: int, taps: int) -> Transforms:
 
 
 def count_positions(images: Array, kernel_shape: KernelShape, border: Border) -> tuple[int, int]:
-    """How many positions a kernel has on images between zeros, down and across."""
+    """Counts the positions of a kernel on images with a border of zeros, down and across."""
     height, width = (
         size + 2 * zeros - taps + 1
         for size, zeros, taps in zip(images.shape[1:3], border, kernel_shape[:2], strict=True)
@@ -96,13 +97,13 @@ def cheapest_size(
     plain_positions: int,
     transform_cost: int,
 ) -> int | None:
-    """The size of tile that costs least, or None where the plain convolution does.
+    """Finds the cheapest size of tile; None where the plain convolution is cheaper.
 
     Args:
-        positions: of the kernel on the images, down and across.
-        kernel_shape: only square kernels have tiles.
-        plain_positions: as many times the plain convolution multiplies by the whole kernel.
-        transform_cost: of a channel of a tile, in and out of the products, in multiplications.
+        positions: positions of the kernel on the images, down and across.
+        kernel_shape: shape of the kernel; only square kernels have tiles.
+        plain_positions: how often the plain convolution multiplies by the whole kernel.
+        transform_cost: cost of transforming a channel of a tile, in multiplications.
     """
     taps, width, channels, features = kernel_shape
     products = channels * features
@@ -124,19 +125,18 @@ def winograd_convolve(
     turned: bool = False,
     at_once: bool = False,
 ) -> Float[Array, "n h2 w2 _"]:
-    """A convolution of stride 1 between zeros.
+    """Convolution of stride 1 of images with a border of zeros.
 
-    A batch whose tiles would be read from memory, not from the processor's cache, is taken in
-    parts.
+    A batch whose tiles exceed the processor's cache is computed in parts.
 
     Args:
         images: any size.
         kernel: square.
         border: rows and columns of zeros around the images.
-        size: of a tile, a.
-        turned: with the kernel turned by 180°, from its d channels to its c.
-        at_once: make the tiles of the whole batch, because `winograd_kernel_gradient` is to make
-            the same: XLA then makes them once.
+        size: size of a tile, a.
+        turned: use the kernel turned by 180°, from its d channels to its c.
+        at_once: compute the tiles of the whole batch together. `winograd_kernel_gradient` needs
+            the same tiles, and XLA then computes them once.
     """
     taps, _, channels, features = kernel.shape
     matrices = transforms(size, taps)
@@ -164,7 +164,7 @@ def winograd_convolve(
 def _in_parts(
     function: Callable[[Array], Array], images: Float[Array, "n *_"], parts: int
 ) -> Float[Array, "n *_"]:
-    """Applies a function to about so many even parts of a batch, one after the other."""
+    """Applies a function to about `parts` equal parts of a batch, one after the other."""
     count = len(images)
     if parts <= 1:
         return function(images)
@@ -184,14 +184,14 @@ def winograd_kernel_gradient(
     *,
     size: int,
 ) -> Float[Array, "r r c d"]:
-    """The kernel's gradient: every matrix of `winograd_convolve` transposed.
+    """The kernel's gradient: `winograd_convolve` with every matrix transposed.
 
     Args:
-        images: what was convolved.
-        gradient: of the result.
-        taps: r, the kernel's height and width.
-        border: of the convolution.
-        size: of a tile, a.
+        images: inputs of the convolution.
+        gradient: gradient of its result.
+        taps: height and width of the kernel, r.
+        border: rows and columns of zeros around the images.
+        size: size of a tile, a.
     """
     matrices = transforms(size, taps)
     step = size - taps + 1
@@ -206,16 +206,17 @@ def winograd_kernel_gradient(
 def _transform_tiles(
     matrix: np.ndarray, images: Array, border: Border, counts: tuple[int, int], step: int
 ) -> Float[Array, "p tiles c"]:
-    """A matrix (i × a) on both sides of tiles of a × a pixels, a step apart.
+    """Applies a matrix (i × a) to the rows and the columns of tiles of a × a pixels.
 
-    One side after the other: the whole tiles, which overlap, never stand in memory.
+    It transforms one direction after the other, so the overlapping tiles are never copied whole.
 
     Args:
-        matrix: whose columns are as many as a tile has rows and columns.
+        matrix: one column for each row of a tile.
         images: batch first.
-        border: zeros in front of them; behind them there are as many as the tiles need.
-        counts: tiles down and across.
-        step: between them.
+        border: rows of zeros above and columns left of them; below and right there are as many as
+            the tiles need.
+        counts: number of tiles down and across.
+        step: distance between neighbouring tiles.
     """
     size = matrix.shape[1]
     margins = [
@@ -236,12 +237,12 @@ def _transform_tiles(
 
 
 def _transform(matrix: np.ndarray, squares: Array) -> Float[Array, "p rest"]:
-    """A matrix on both sides of squares, whose pixels are the leading axis or two."""
+    """Applies a matrix to the rows and the columns of squares; pixels are the leading axes."""
     both = jnp.asarray(np.kron(matrix, matrix), squares.dtype)
     return both @ squares.reshape(both.shape[1], -1)
 
 
 def _batched_product(left: Array, right: Array, *contracted: int) -> Float[Array, "b i j"]:
-    """A product for each of the leading axis, contracting an axis of the left and of the right."""
+    """Matrix products along the leading axis, contracting one axis of each factor."""
     left_axis, right_axis = contracted
     return jax.lax.dot_general(left, right, (((left_axis,), (right_axis,)), ((0,), (0,))))

@@ -1,13 +1,14 @@
-"""What an experiment will cost: FLOP counted from the networks' layers, and an estimate of time.
+"""What an experiment will cost: FLOP as XLA counts them (see `train.flop`), and estimated time.
 
-As in `train.models.flop`, only convolutions and dense layers count. Nobody knows how many of a
-GAN's images a classifier will refuse, so one is counted for each that is wanted; nor how often a
-generator has several updates in a row, so an adaptive one has one.
+A classifier refuses an unknown number of a GAN's images, so only those wanted are counted. A
+generator with adaptive steps counts as one that has one update for each of the discriminator's.
 """
 
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,50 +24,47 @@ from experiments.papers.engine.plan import Arm, Piece, PieceConfig, Plan, needed
 from experiments.papers.engine.set_sizes import SetSize, SetSizes
 from experiments.synthesis.command import SynthesizeConfig
 from gans.dcgan import DcganConfig
-from gans.game_arithmetic import (
-    dcgan_update_flop,
-    encoder_update_flop,
-    generation_flop,
-    stack_update_flop,
-)
+from gans.encoder_training import EncoderLearner
+from gans.game import GanData, GanLearner
+from gans.pairs import DcganPair, LevelPair
+from gans.sampling import generate, generator_shapes
 from gans.stacked import StackConfig, stack_levels
 from train.classifier_training import ClassifierLearner
 from train.classifiers import ClassifierSpec
 from train.data.load import ImageData
+from train.flop import count_flop, count_update_flop
 from train.loop import STEPS_PER_CALL, Budget, FitOptions, fit
-from train.models.flop import TRAINING_UPDATE, forward_flop, synthesis_flop, total
-from train.models.networks import build_network
-from train.training_sets import original_data
+from train.training_sets import TrainData, original_data
 
 CPU_STEPS = 3
-"""Of a call of the measurement on a CPU, where they are slow; elsewhere as many as of training."""
+"""Training steps of a timed call on a CPU; elsewhere a call has as many as in training."""
 
 MEASURED_SECONDS = 2.0
-"""Once the measured calls have taken so long, no other one begins."""
+"""Timing ends with the first call after this time."""
 
 ENDLESS = 1_000_000
-"""Epochs of a training of which the first few are timed; its learning rate hardly leaves 0."""
+"""Length of the timed training, of which a few steps run; its learning rate stays near 0."""
 
 UNITS = {"days": 86_400, "h": 3_600, "min": 60, "s": 1}
-"""Seconds, by the units in which times are told."""
+"""Seconds of each unit of time that is printed."""
 
 
 def print_costs(plan: Plan, pieces: Mapping[str, Piece], chosen: Sequence[Arm]) -> None:
-    """Prints arms, what they need that is not there yet, what it costs and about how long it takes.
+    """Prints the chosen arms, the pieces that are missing, and the cost and time of making them.
 
-    The time is that of the arithmetic at the speed of the plan's most expensive training of a
-    classifier, of which a few steps are run on made-up images.
+    The times assume the speed of the plan's most expensive training of a classifier. A few of its
+    steps are timed on random images.
 
     Args:
-        plan: of the experiment.
-        pieces: by name, those of the plan.
+        plan: the experiment.
+        pieces: the plan's pieces, by name.
         chosen: the arms asked for.
 
     Raises:
         InputError: a training set is smaller than a batch.
     """
     sizes = SetSizes(pieces)
-    costs = {name: count_flop(piece.config, sizes) for name, piece in pieces.items()}
+    costs = {name: piece_flop(piece.config, sizes) for name, piece in pieces.items()}
     wanted = needed(pieces, [arm.piece for arm in chosen])
     missing = {piece.name: costs[piece.name] for piece in wanted if not is_done(piece)}
     print(f"{len(chosen)} of {len(plan.arms)} measurements (row, seed, budget):")
@@ -102,18 +100,18 @@ def _print_missing(missing: Mapping[str, int], speed: float, timed: str) -> None
 
 
 def duration(seconds: float) -> str:
-    """A time in its largest unit, such as "3.4 h"; two digits or more."""
+    """Writes a time in its largest unit with two digits or more, such as "3.4 h"."""
     unit = next((unit for unit, length in UNITS.items() if seconds >= length), "s")
     value = seconds / UNITS[unit]
     return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
 
 
-def count_flop(config: PieceConfig, sizes: SetSizes) -> int:
+def piece_flop(config: PieceConfig, sizes: SetSizes) -> int:
     """FLOP of making a piece from the beginning.
 
     Args:
-        config: of the piece.
-        sizes: of the plan's image sets.
+        config: command that makes the piece.
+        sizes: the plan's image sets.
 
     Raises:
         InputError: a training set is smaller than a batch; or data are missing or damaged.
@@ -124,104 +122,195 @@ def count_flop(config: PieceConfig, sizes: SetSizes) -> int:
         case GanTrainConfig():
             return gan_flop(config, sizes.source(config))
         case SynthesizeConfig():
-            forward = _classification_flop(config.classifier, sizes)
-            return synthesis_flop(forward, steps=config.rule.steps) * sizes.of(config.out).images
+            classifier = _classifier_at(config.classifier, sizes)
+            image = config.rule.steps * gradient_flop(classifier) + forward_flop(classifier)
+            return image * sizes.of(config.out).images
         case GanSampleConfig():
             gan = sizes.config_at(config.gan, GanTrainConfig)
-            one = generation_flop(_sizes_of(gan, sizes.source(gan)))
+            image = generation_flop(_sizes_of(gan, sizes.source(gan)))
             if config.classifier is not None:
-                one += _classification_flop(config.classifier, sizes)
-            return one * sizes.of(config.out).images
+                image += forward_flop(_classifier_at(config.classifier, sizes))
+            return image * sizes.of(config.out).images
         case AugmentConfig() | SubsetConfig():
             return 0  # copied, with a few operations a pixel
 
 
 def _classifier_flop(config: ClassifierTrainConfig, sizes: SetSizes) -> int:
-    """Of all updates, and of a pass over the test set after each epoch."""
+    """FLOP of all updates, and of a pass over the test set after each epoch."""
     real, budget = sizes.source(config), config.train.budget
     images = real.images + sum(sizes.of(extra).images for extra in config.extra)
     steps = budget.total_steps(images)
-    passes = TRAINING_UPDATE * steps * budget.batch_size
+    flop = steps * training_flop(config, real)
     if config.test_split:
         test_set = config.test_dataset or config.dataset
         test = sizes.of(test_set, config.test_split, data_dir=config.data_dir)
-        passes += -(-steps // budget.steps_per_epoch(images)) * test.images
-    return passes * forward_flop_of(config, real)
-
-
-def _classification_flop(run: str, sizes: SetSizes) -> int:
-    """Of one image, by a classifier that the plan trains."""
-    config = sizes.config_at(run, ClassifierTrainConfig)
-    return forward_flop_of(config, sizes.source(config))
-
-
-def forward_flop_of(config: ClassifierTrainConfig, data: SetSize) -> int:
-    """FLOP of a classifier's forward pass of one image.
-
-    Args:
-        config: of its training.
-        data: what it is trained on.
-    """
-    return _network_flop(config.model, data.num_classes, config.width, data.image_shape)
-
-
-@functools.cache  # many trainings are of one network
-def _network_flop(
-    model: str, num_classes: int, width: float, image_shape: tuple[int, int, int]
-) -> int:
-    network = build_network(model, num_classes=num_classes, width=width)
-    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    return total(forward_flop(network, image, train=False))
-
-
-def gan_flop(config: GanTrainConfig, data: SetSize) -> int:
-    """FLOP of training a GAN, in all its stages; with adaptive generator's steps, at least.
-
-    Args:
-        config: of the training.
-        data: its training set; with a GAN for each class, of as many images in each.
-    """
-    budget, sizes = config.budget, _sizes_of(config, data)
-    adaptive = config.game.generator_steps == "adaptive"
-    generator_steps = 1 if adaptive else int(config.game.generator_steps)
-    if isinstance(sizes, DcganConfig):
-        gans = data.num_classes if config.per_class else 1
-        update = dcgan_update_flop(sizes, generator_steps=generator_steps)
-        return gans * _images_seen(budget, data.images // gans) * update
-    levels = stack_levels(sizes)
-    encoder = Budget(budget.batch_size, config.encoder.encoder_epochs)
-    flop = _images_seen(encoder, data.images) * encoder_update_flop(sizes)
-    for level in levels:
-        update = stack_update_flop(sizes, [level], generator_steps=generator_steps)
-        flop += _images_seen(budget, data.images) * update
-    if config.joint_epochs:
-        joint = Budget(budget.batch_size, config.joint_epochs)
-        update = stack_update_flop(sizes, levels, generator_steps=generator_steps)
-        flop += _images_seen(joint, data.images) * update
+        epochs = -(-steps // budget.steps_per_epoch(images))
+        flop += epochs * test.images * forward_flop(_spec_of(config, real))
     return flop
 
 
-def _images_seen(budget: Budget, images: int) -> int:
-    """In all updates."""
-    return budget.total_steps(images) * budget.batch_size
+def _classifier_at(run: str, sizes: SetSizes) -> ClassifierSpec:
+    """A classifier that the plan trains."""
+    config = sizes.config_at(run, ClassifierTrainConfig)
+    return _spec_of(config, sizes.source(config))
+
+
+def _spec_of(config: ClassifierTrainConfig, data: SetSize) -> ClassifierSpec:
+    """A classifier to be, with a mean and a standard deviation of its images that are made up."""
+    channels = data.image_shape[-1]
+    return ClassifierSpec(
+        config.model, config.width, data.class_names, data.image_shape,
+        mean=(0.5,) * channels, std=(0.25,) * channels,
+    )  # fmt: skip
+
+
+def training_flop(config: ClassifierTrainConfig, data: SetSize) -> int:
+    """FLOP of one update of a classifier.
+
+    Args:
+        config: its training.
+        data: its training set.
+    """
+    learner = ClassifierLearner(_spec_of(config, data), config.train.step_config)
+    return _training_flop(learner, config.train.batch_size)
+
+
+@functools.cache  # many trainings are of one network
+def _training_flop(learner: ClassifierLearner, batch_size: int) -> int:
+    spec = learner.spec
+    batch = TrainData(
+        _shapes(batch_size, *spec.image_shape, dtype=jnp.uint8),
+        _shapes(batch_size, dtype=jnp.int32),
+        _shapes(batch_size, len(spec.class_names)),
+        _shapes(batch_size, dtype=jnp.bool_),
+    )
+    return count_update_flop(learner, batch, _shapes(dtype=jnp.int32))
+
+
+@functools.cache
+def forward_flop(spec: ClassifierSpec) -> int:
+    """FLOP of a classifier's output for one image."""
+    return count_flop(_output_of(spec), *_one_image(spec))
+
+
+@functools.cache
+def gradient_flop(spec: ClassifierSpec) -> int:
+    """FLOP of a classifier's output for one image and its gradient: an update in synthesis."""
+
+    def total(variables: Any, image: jax.Array) -> jax.Array:
+        return _output_of(spec)(variables, image).sum()
+
+    return count_flop(jax.grad(total, argnums=1), *_one_image(spec))
+
+
+def _output_of(spec: ClassifierSpec) -> Any:
+    return functools.partial(spec.build().apply, train=False)
+
+
+def _one_image(spec: ClassifierSpec) -> tuple[Any, jax.ShapeDtypeStruct]:
+    """Shapes of a classifier's variables and of an image."""
+    image = _shapes(1, *spec.image_shape)
+    init = functools.partial(spec.build().init, train=False)
+    return jax.eval_shape(init, jax.random.key(0), image), image
+
+
+def gan_flop(config: GanTrainConfig, data: SetSize) -> int:
+    """FLOP of training a GAN, in all its stages.
+
+    Args:
+        config: its training.
+        data: its training set; with a GAN for each class, of as many images in each.
+    """
+    sizes = _sizes_of(config, data)
+    if isinstance(sizes, StackConfig):
+        return _stack_flop(config, sizes, data.images)
+    pair = DcganPair(sizes, config.augmentations, config.spectral_norm, config.precision)
+    gans = data.num_classes if config.per_class else 1
+    update = _game_flop(config, (pair,), data.image_shape)
+    return gans * config.budget.total_steps(data.images // gans) * update
+
+
+def _stack_flop(config: GanTrainConfig, sizes: StackConfig, images: int) -> int:
+    """FLOP of training a stack: its encoder, each level apart, perhaps all levels together."""
+    pairs = tuple(
+        LevelPair(
+            sizes, level, config.weights, config.augmentations, config.spectral_norm,
+            config.precision,
+        )
+        for level in stack_levels(sizes)
+    )  # fmt: skip
+    encoder = EncoderLearner(sizes, config.encoder, config.precision)
+    batch_size, shape = config.budget.batch_size, sizes.image_shape
+
+    def steps(epochs: int) -> int:
+        return Budget(batch_size, epochs).total_steps(images)
+
+    flop = steps(config.encoder.encoder_epochs) * _update_flop(encoder, batch_size, shape)
+    for pair in pairs:
+        flop += config.budget.total_steps(images) * _game_flop(config, (pair,), shape, encoder)
+    if config.joint_epochs:
+        flop += steps(config.joint_epochs) * _game_flop(config, pairs, shape, encoder)
+    return flop
+
+
+def _game_flop(
+    config: GanTrainConfig,
+    pairs: tuple[DcganPair, ...] | tuple[LevelPair, ...],
+    image_shape: tuple[int, int, int],
+    encoder: EncoderLearner | None = None,
+) -> int:
+    """FLOP of one update of the discriminators and the updates of the generators that follow."""
+
+    def count(generator_steps: Any) -> int:
+        game = replace(config.game, generator_steps=generator_steps)
+        learner = GanLearner(pairs, game, config.rate)
+        return _update_flop(learner, config.budget.batch_size, image_shape, encoder)
+
+    once, steps = count("1"), config.game.generator_steps
+    if steps in {"1", "adaptive"}:
+        return once
+    # Further steps are a loop, whose body is counted once.
+    return once + (int(steps) - 1) * (count(steps) - once)
+
+
+@functools.cache
+def _update_flop(
+    learner: GanLearner | EncoderLearner,
+    batch_size: int,
+    image_shape: tuple[int, int, int],
+    encoder: EncoderLearner | None = None,
+) -> int:
+    images = _shapes(batch_size, *image_shape, dtype=jnp.uint8)
+    batch = GanData(images, _shapes(batch_size, dtype=jnp.int32))
+    constants = encoder and jax.eval_shape(encoder.initial, jax.random.key(0)).variables
+    return count_update_flop(learner, batch, constants)
+
+
+@functools.cache
+def generation_flop(sizes: DcganConfig | StackConfig) -> int:
+    """FLOP of drawing one image from a GAN."""
+    key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    label = _shapes(1, dtype=jnp.int32)
+    drawing = functools.partial(generate, sizes)
+    return count_flop(drawing, generator_shapes(sizes), key, label)
 
 
 def _sizes_of(config: GanTrainConfig, data: SetSize) -> DcganConfig | StackConfig:
     return gan_sizes(config, data.image_shape, num_classes=data.num_classes)
 
 
+def _shapes(*shape: int, dtype: Any = jnp.float32) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
 def measure_speed(config: ClassifierTrainConfig, data: SetSize) -> float:
     """FLOP/s of a classifier's training on this device, without compiling.
 
     Args:
-        config: of the training.
-        data: what it is trained on; the measurement uses made-up images of that shape.
+        config: the training.
+        data: its training set; the measurement uses random images of that shape.
     """
-    channels = data.image_shape[-1]
-    spec = ClassifierSpec(
-        config.model, config.width, data.class_names, data.image_shape,
-        mean=(0.5,) * channels, std=(0.25,) * channels,
-    )  # fmt: skip
+    spec = _spec_of(config, data)
     steps = CPU_STEPS if jax.default_backend() == "cpu" else STEPS_PER_CALL
     count = steps * config.train.batch_size
     images = np.random.default_rng(0).integers(0, 256, (count, *data.image_shape), np.uint8)
@@ -234,7 +323,7 @@ def measure_speed(config: ClassifierTrainConfig, data: SetSize) -> float:
         FitOptions(constants=np.int32(ENDLESS * steps), steps_per_call=steps),
     )
     jax.block_until_ready(next(calls).state)  # compiles
-    flop = count * TRAINING_UPDATE * forward_flop_of(config, data)
+    flop = steps * training_flop(config, data)
     began, seconds, done = time.perf_counter(), 0.0, 0
     while not done or seconds < MEASURED_SECONDS:
         jax.block_until_ready(next(calls).state)

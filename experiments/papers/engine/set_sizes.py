@@ -1,4 +1,4 @@
-"""How large the image sets of a plan are or, where they are not made yet, will be."""
+"""Sizes of the image sets of a plan, including those that do not exist yet."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ Config = TypeVar("Config", bound=PieceConfig)
 
 
 class SetSize(NamedTuple):
-    """What a split of an image set has, or will have."""
+    """Size of a split of an image set, existing or planned."""
 
     images: int
     class_names: tuple[str, ...]
@@ -29,27 +29,27 @@ class SetSize(NamedTuple):
 
     @property
     def num_classes(self) -> int:
-        """How many names there are."""
+        """Number of classes."""
         return len(self.class_names)
 
 
 class SetSizes:
-    """The sizes of all image sets that a plan's pieces make or use; each is looked up once."""
+    """Looks up the sizes of all image sets that a plan's pieces make or use, each only once."""
 
     def __init__(self, pieces: Mapping[str, Piece]) -> None:
-        """Begins.
+        """Creates the look-up.
 
         Args:
-            pieces: all of the plan, by name.
+            pieces: all pieces of the plan, by name.
         """
         self._pieces = {str(piece.directory): piece for piece in pieces.values()}
         self._known: dict[tuple[str, str], SetSize] = {}
 
     def config_at(self, place: str, kind: type[Config]) -> Config:
-        """The configuration of the piece in a directory.
+        """Finds the configuration of the piece in a directory.
 
         Raises:
-            InputError: there is no piece of that kind.
+            InputError: the directory is not that of a piece of that kind.
         """
         piece = self._pieces.get(place)
         if piece is None or not isinstance(piece.config, kind):
@@ -59,16 +59,16 @@ class SetSizes:
     def of(
         self, place: str | Path, split: str = "train", *, data_dir: Path | None = None
     ) -> SetSize:
-        """The size of a split.
+        """Size of a split.
 
         Args:
-            place: directory of a piece, there or not, or a data set as in
+            place: directory of a piece, whether it exists or not, or a data set as in
                 `train.data.load.load_images`.
-            split: its name, or a part of it in TFDS's notation.
-            data_dir: TFDS's data directory, for a data set named by name.
+            split: a split's name, or a part of a split in TFDS's notation.
+            data_dir: TFDS's data directory, for a data set given by name.
 
         Raises:
-            InputError: a data set that is no piece is missing or damaged, or has no such split.
+            InputError: the data set is not a piece and is missing or damaged, or has no such split.
         """
         known = (str(place), split)
         if known not in self._known:
@@ -78,20 +78,20 @@ class SetSizes:
                 size = SetSize(len(reader), reader.class_names, reader.image_shape)
             else:
                 source = self.source(piece.config)
-                made = is_done(piece)
-                splits = list_splits(place) if made else _splits_to_be(piece.config, source)
+                is_there = is_done(piece)
+                splits = list_splits(place) if is_there else _planned_splits(piece.config, source)
                 size = source._replace(images=count_images(split, splits))
             self._known[known] = size
         return self._known[known]
 
     def source(self, config: PieceConfig) -> SetSize:
-        """The size of what a piece is made from: a set's originals, a training's real images.
+        """Size of a piece's input: the originals of a set, the real images of a training.
 
         Args:
-            config: of the piece; that of a sampling from a GAN is made from the GAN's.
+            config: the piece's configuration; the input of a GAN's samples is the GAN's.
 
         Raises:
-            InputError: as `of`.
+            InputError: as for `of`.
         """
         match config:
             case AugmentConfig():
@@ -108,8 +108,8 @@ class SetSizes:
                 return self.of(config.dataset, config.split, data_dir=config.data_dir)
 
 
-def _splits_to_be(config: PieceConfig, source: SetSize) -> dict[str, int]:
-    """Numbers of images, by split, that a command is asked for."""
+def _planned_splits(config: PieceConfig, source: SetSize) -> dict[str, int]:
+    """Number of images in each split that a command will make."""
     match config:
         case AugmentConfig():
             return {"train": config.copies * source.images}
@@ -124,15 +124,15 @@ def _splits_to_be(config: PieceConfig, source: SetSize) -> dict[str, int]:
             stop = source.images if config.stop is None else config.stop
             return {"train": stop - config.start}
         case _:
-            raise InputError(f"expected an image set, got {config.out}, which will be none")
+            raise InputError(f"expected an image set, got {config.out}, which will not be one")
 
 
 def count_images(split: str, splits: Mapping[str, int]) -> int:
-    """Number of images in a split or a part of one.
+    """Counts the images in a split or in a part of one.
 
     Args:
-        split: in TFDS's notation, such as "train[:10%]".
-        splits: numbers of images by the names of whole splits.
+        split: a split in TFDS's notation, such as "train[:10%]".
+        splits: number of images of each whole split.
     """
     infos = {
         name: tfds.core.SplitInfo(name=name, shard_lengths=[count], num_bytes=0)

@@ -20,8 +20,15 @@ import experiments.data.rounds
 import experiments.gan.sample
 from experiments.pages.image_sheets import GAP_PX
 from gans.dcgan import DcganConfig, Generator
-from gans.key_text import keys_from_text
-from gans.sampling import GENERATOR, SPEC_FILE, GanSpec, image_keys, load_gan, sample
+from gans.sampling import (
+    GENERATOR,
+    SPEC_FILE,
+    GanSpec,
+    image_keys,
+    keys_from_text,
+    load_gan,
+    sample,
+)
 from train.data.load import load_images
 from train.data.verify import read_manifest, verify
 from train.data.write import read_extras

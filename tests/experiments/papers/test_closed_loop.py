@@ -51,7 +51,7 @@ def tiny_network(blank_pages):
     """In place of vgg-small; it compiles in no time. The trainings draw no reports of their own."""
     del blank_pages
     with pytest.MonkeyPatch.context() as patch:
-        network = train.models.networks._Architecture((6, "M", "M"))
+        network = train.models.networks.Architecture((6, "M", "M"))
         patch.setitem(train.models.networks.NETWORKS, "vgg-small", network)
         yield
 

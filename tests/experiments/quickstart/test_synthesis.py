@@ -34,7 +34,7 @@ def tiny(blank_pages, compiled_quickly):
         training = TrainConfig(epochs=2, batch_size=20, flip=False, pad_px=2)
         patch.setattr(train.data.load, "load_digits", few_digits)
         patch.setattr(experiments.quickstart.synthesis, "WIDTH", 1.0)
-        tiny_network = train.models.networks._Architecture((6, "M", "M", 8, "M", "M"))
+        tiny_network = train.models.networks.Architecture((6, "M", "M", 8, "M", "M"))
         patch.setitem(train.models.networks.NETWORKS, "vgg-small", tiny_network)
         patch.setattr(experiments.quickstart.synthesis, "TRAINING", training)
         patch.setattr(experiments.quickstart.synthesis, "RULE", RuleConfig(steps=3))

@@ -16,7 +16,7 @@ import tensorstore
 from experiments.cli import main
 from experiments.training.session import restore
 from gans.dcgan import DcganConfig
-from gans.sampling import GENERATOR, GanSpec, _expected_variables, load_gan
+from gans.sampling import GENERATOR, GanSpec, expected_variables, load_gan
 from train.classifiers import ClassifierSpec, load_classifier, load_spec
 from train.loop import TrainState
 from train.storage.checkpoints import (
@@ -204,7 +204,7 @@ def test_variables_of_another_gan_are_refused(tmp_path):
     config = DcganConfig(image_size=16, width=2, num_classes=2)
     spec = GanSpec("dcgan", ("a", "b"), config)
     variables = jax.tree.map(
-        lambda leaf: np.zeros(leaf.shape, leaf.dtype), _expected_variables(spec)
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype), expected_variables(spec)
     )
     save_checkpoint(tmp_path / GENERATOR, 1, variables)
     (tmp_path / "gan.json").write_text(json.dumps({**GAN, "config": as_json(config)}))

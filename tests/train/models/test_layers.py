@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from train.models import winograd
-from train.models.convolution import convolve
-from train.models.layers import Conv, max_pool_2x2
+from train.models.layers import Conv, convolve, max_pool_2x2
 
 # (n, h, w, c), (kernel height, kernel width, c, d): tiny maps and few channels go another way.
 CASES = [

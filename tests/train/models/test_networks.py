@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.models.networks import NETWORKS, _Architecture, build_network, check_image_shape
+from train.models.networks import NETWORKS, Architecture, build_network, check_image_shape
 
 # Weights of 3×3 convolutions without bias, then scale and shift of batch norm, then a dense layer.
 VGG16 = (
@@ -179,7 +179,7 @@ def test_the_images_gradient_is_finite_also_where_pooling_sees_its_input_compute
 
     The normalisation's numbers are not those of a network just made, for something to round.
     """
-    monkeypatch.setitem(NETWORKS, "tiny", _Architecture((6, "M", "M", 8, "M", "M")))
+    monkeypatch.setitem(NETWORKS, "tiny", Architecture((6, "M", "M", 8, "M", "M")))
     network, random = build_network("tiny", num_classes=3), np.random.default_rng(1)
     images = jnp.asarray(random.uniform(size=(20, 32, 32, 3)), jnp.float32)
     variables = network.init(jax.random.key(0), images, train=False)

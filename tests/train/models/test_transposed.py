@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.models.convolution import convolve
-from train.models.layers import Conv
-from train.models.transposed import TransposedConv, transposed_convolve
+from train.models.layers import Conv, convolve, convolve_directly
+from train.models.transposed import TransposedConv, transpose_directly, transposed_convolve
 
 
 def plain_convolve(images, kernel, *, stride=1, padding="same"):
@@ -126,14 +125,11 @@ def test_other_platforms_get_the_same(member):
     text = exported.mlir_module()
     assert text.count("stablehlo.convolution") == 1
     assert ("lhs_dilate = [2, 2]" in text) == (member == "transposed, stride 2")
-    from train.models import convolution as layers
-    from train.models import transposed
-
     direct = {
-        "stride 2": lambda x, k: layers._convolve_directly(x, k, (2, 2), 2),
-        "valid": lambda x, k: layers._convolve_directly(x, k, (0, 0), 1),
-        "transposed, stride 2": transposed._double_directly,
-        "transposed, stride 1": transposed._grow_directly,
+        "stride 2": lambda x, k: convolve_directly(x, k, (2, 2), 2),
+        "valid": lambda x, k: convolve_directly(x, k, (0, 0), 1),
+        "transposed, stride 2": lambda x, k: transpose_directly(x, k, 2),
+        "transposed, stride 1": lambda x, k: transpose_directly(x, k, 1),
     }[member]
     np.testing.assert_allclose(direct(images, kernel), plain(images, kernel), atol=1e-4)
 

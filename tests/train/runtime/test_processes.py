@@ -28,10 +28,10 @@ from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
 from train.data.image_data import ImageData
 from train.loop import Budget, FitOptions, fit
-from train.models.networks import NETWORKS, _Architecture
+from train.models.networks import NETWORKS, Architecture
 from train.training_sets import original_data
 
-NETWORKS["tiny"] = _Architecture((6, "M"))  # with batch norm, so the batch's statistics are shared
+NETWORKS["tiny"] = Architecture((6, "M"))  # with batch norm, so the batch's statistics are shared
 random = np.random.default_rng(0)
 images = random.integers(0, 256, (96, 8, 12, 3), np.uint8)
 labels = (np.arange(96) % 3).astype(np.int32)
