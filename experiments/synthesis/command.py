@@ -39,8 +39,8 @@ from experiments.synthesis.summary import (
     write_set_report,
 )
 from experiments.synthesis.target_options import TargetConfig, describe_targets, make_targets
+from imgopt.classifier import as_partial
 from imgopt.errors import InputError
-from imgopt.synthesis import as_partial
 from train.classifiers import Precision, check_precision
 from train.data.image_data import ImageData, ImageReader, slice_images
 from train.data.load import data_digest, open_images
