@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from imgopt.promotion import standard_promotion
 from train.models.convolution import DTypeLike
 from train.models.layers import Conv
 from train.models.networks import BATCH_NORM_MOMENTUM
@@ -58,7 +59,8 @@ def normalise(x: Float[Array, "..."], *, train: bool, dtype: DTypeLike) -> Float
     times ours, n being the numbers a channel has in a batch.
     """
     layer = nn.BatchNorm(use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
-    return layer(x)
+    with standard_promotion():
+        return layer(x)
 
 
 def dense(features: int, *, use_bias: bool = True, dtype: DTypeLike) -> nn.Dense:

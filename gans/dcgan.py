@@ -186,7 +186,8 @@ class Discriminator(nn.Module):
         classes = self.config.num_classes
         if classes is not None and labels is not None:
             embed = nn.Embed(classes, x.shape[-1], embedding_init=draw_weights)
-            logits += (self._limit(embed, labels, train) * x).sum(-1)
+            alike = self._limit(embed, labels, train) * x.astype(jnp.float32)
+            logits = logits.astype(jnp.float32) + alike.sum(-1)
         return logits.astype(jnp.float32)
 
     def _limit(self, layer: nn.Module, x: Array, train: bool) -> Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from imgopt.errors import InputError
+from imgopt.promotion import standard_promotion
 
 # Paper A, sections 2.2.1 and 2.2.2.
 LEARNING_RATE = 0.05
@@ -123,7 +124,8 @@ def _check_update(rule: optax.GradientTransformation, name: str, options: dict[s
     """Traces one update, since optax itself accepts options such as learning_rate="fast"."""
     weights = jax.ShapeDtypeStruct((2, 2, 1), jnp.float32)
     try:
-        change, _ = jax.eval_shape(lambda w: rule.update(w, rule.init(w), w), weights)
+        with standard_promotion():
+            change, _ = jax.eval_shape(lambda w: rule.update(w, rule.init(w), w), weights)
     except Exception as error:  # every transformation raises its own kind of error
         raise InputError(f"rule {name!r} cannot update with {options}: {error}") from error
     if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), change) != ((2, 2, 1), jnp.float32):

@@ -187,7 +187,7 @@ def check_inputs(
     logits = logits_shape(classify, shape)
     targets = check_targets(targets, count=shape[0], num_classes=logits[1])
     # float32, but for a caller who has enabled JAX's 64-bit types and gives float64.
-    dtype = jnp.promote_types(jnp.asarray(images).dtype, jnp.float32)
+    dtype = np.promote_types(jnp.asarray(images).dtype, np.float32)
     return jnp.asarray(images, dtype), jnp.asarray(targets, dtype)
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from imgopt.devices import on_each_device
 from imgopt.filters import ImageFilter
 from imgopt.pixel_maps import PixelMap, slope, to_float, to_uint8
+from imgopt.promotion import standard_promotion
 
 Criterion = Literal["kl", "max_error"]
 """What the tolerance is compared with: KL(q* ‖ p) in nats, or max |p - q*|."""
@@ -117,7 +118,8 @@ def begin(program: Program, shared: None, images: Float[Array, "n h w c"]) -> Ca
     """The state of a batch before the first update."""
     del shared
     weights = program.pixel_map.to_weights(images)
-    opt_state = jax.vmap(program.optimizer.init)(weights)
+    with standard_promotion():
+        opt_state = jax.vmap(program.optimizer.init)(weights)
     count = len(images)
     return Carry(weights, opt_state, jnp.zeros(count, jnp.int32), jnp.ones(count, bool))
 
@@ -135,9 +137,11 @@ def update(
 
     def update_image(target: Float[Array, " k"], carry: Carry) -> Carry:
         gradient, log_p = jax.grad(loss, has_aux=True)(carry.weights, target)
-        is_met = error(log_p, target)[program.criterion] <= shared.tolerance
+        found = error(log_p, target)[program.criterion]
+        is_met = found <= shared.tolerance.astype(found.dtype)
         active = carry.active & ~is_met
-        change, new_state = program.optimizer.update(gradient, carry.opt_state, carry.weights)
+        with standard_promotion():
+            change, new_state = program.optimizer.update(gradient, carry.opt_state, carry.weights)
         new = optax.apply_updates(carry.weights, change), new_state
         old = carry.weights, carry.opt_state
         weights, opt_state = jax.tree.map(lambda n, o: jnp.where(active, n, o), new, old)

@@ -8,6 +8,10 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
+# Before anything imports JAX, and for the processes that tests start: nothing is promoted silently.
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+
 # Before anything imports the packages: every annotation of shape and type is checked on call.
 # PEP 484's tower lets an int pass where a float is asked for, as type checkers do.
 jaxtyping.install_import_hook(

@@ -50,7 +50,7 @@ def curved(images):
 
 def mixing(images):
     """What batch norm in training mode would do: an image's logits hang on its neighbours."""
-    return linear(images - 0.5 * images.mean(0))
+    return linear(images - 0.5 * images.mean(0, keepdims=True))
 
 
 def softmax(logits):

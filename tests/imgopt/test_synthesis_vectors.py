@@ -26,9 +26,9 @@ def small_network(params, images):
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        x = jax.nn.relu(x + params[f"{layer}_bias"])
+        x = jax.nn.relu(x + params[f"{layer}_bias"][None, None, None])
         x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-    return x.reshape(len(x), -1) @ params["dense_kernel"] + params["dense_bias"]
+    return x.reshape(len(x), -1) @ params["dense_kernel"] + params["dense_bias"][None]
 
 
 def parameters(vectors, dtype):
