@@ -122,7 +122,8 @@ def cut_out(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "
     sizes = lengths // CUT_OUT_PART
     starts = jax.random.randint(key, (2,), 0, lengths + 1 - sizes % 2) - sizes // 2
     places = jnp.moveaxis(jnp.indices(image.shape[:2]), 0, -1)
-    inside = ((starts <= places) & (places < starts + sizes)).all(-1, keepdims=True)
+    starts, ends = starts[None, None], (starts + sizes)[None, None]
+    inside = ((starts <= places) & (places < ends)).all(-1, keepdims=True)
     return jnp.where(inside, 0, image)
 
 

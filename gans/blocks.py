@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from imgopt.promotion import standard_promotion
 from train.models.layers import Conv, DTypeLike
 from train.models.networks import BATCH_NORM_MOMENTUM
 from train.models.transposed import TransposedConv
@@ -57,7 +58,8 @@ def batch_norm(x: Float[Array, "..."], *, train: bool, dtype: DTypeLike) -> Floa
     n / (n - 1) times ours; n is the count of a channel's numbers in a batch.
     """
     layer = nn.BatchNorm(use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
-    return layer(x)
+    with standard_promotion():
+        return layer(x)
 
 
 def dense(features: int, *, use_bias: bool = True, dtype: DTypeLike) -> nn.Dense:

@@ -188,7 +188,8 @@ class Discriminator(nn.Module):
         classes = self.config.num_classes
         if classes is not None and labels is not None:
             embed = nn.Embed(classes, x.shape[-1], embedding_init=draw_weights)
-            logits += (self._apply(embed, labels, train) * x).sum(-1)
+            match = self._apply(embed, labels, train) * x.astype(jnp.float32)
+            logits = logits.astype(jnp.float32) + match.sum(-1)
         return logits.astype(jnp.float32)
 
     def _apply(self, layer: nn.Module, x: Array, train: bool) -> Array:

@@ -15,6 +15,7 @@ from gans.pairs import build_encoder
 from gans.stacked import StackConfig
 from imgopt import to_float
 from imgopt.errors import InputError
+from imgopt.promotion import standard_promotion
 from train.augmentation import flip_and_crop
 from train.classifiers import Precision
 from train.loop import TrainState
@@ -91,5 +92,6 @@ class EncoderLearner:
 
         params = state.variables["params"]
         gradients, means = jax.grad(loss, has_aux=True)(params)
-        change, opt_state = self._optimizer.update(gradients, state.opt_state, params)
+        with standard_promotion():
+            change, opt_state = self._optimizer.update(gradients, state.opt_state, params)
         return TrainState({"params": optax.apply_updates(params, change)}, opt_state), means

@@ -24,6 +24,7 @@ from gans.losses import (
     weighted_sum,
 )
 from imgopt.errors import InputError
+from imgopt.promotion import standard_promotion
 from train.loop import TrainState
 
 ADAPTIVE_STEPS = ((0.65, 1), (0.5, 3), (0.3, 5), (0.0, 7))
@@ -292,7 +293,8 @@ class GanLearner:
         variables = state.variables[side]
         params = _params(variables)
         gradients, (updated, metrics) = jax.grad(losses, has_aux=True)(params, variables)
-        change, opt_state = self._optimizer.update(gradients, state.opt_state[side], params)
+        with standard_promotion():
+            change, opt_state = self._optimizer.update(gradients, state.opt_state[side], params)
         moved: Any = optax.apply_updates(params, change)
         variables = {name: {**updated[name], "params": moved[name]} for name in variables}
         return TrainState(
@@ -308,9 +310,10 @@ class GanLearner:
     def _average(self, state: TrainState) -> TrainState:
         if not self.config.averaging:
             return state
-        average, opt_state = optax.ema(self.config.averaging).update(
-            state.variables["generators"], state.opt_state["average"]
-        )
+        with standard_promotion():
+            average, opt_state = optax.ema(self.config.averaging).update(
+                state.variables["generators"], state.opt_state["average"]
+            )
         return TrainState(
             {**state.variables, "average": average}, {**state.opt_state, "average": opt_state}
         )

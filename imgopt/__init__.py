@@ -1,16 +1,18 @@
 """Synthesis by pixel optimisation: images that elicit a chosen output from a frozen classifier.
 
-The classifier stays fixed and the image moves: its pixels become unconstrained weights (a pixel
-map), an update rule descends the cross entropy between the classifier's whole softmax and the
-distribution asked for (a target), and the weights become an image again. This package knows no
-network: a classifier is any callable, traceable by JAX, from float32 images (n, h, w, c) in
-[0, 1] to logits (n, k).
+The classifier stays fixed and the image moves. A pixel map turns the pixels into unconstrained
+weights. An update rule descends the cross entropy between the classifier's whole softmax and the
+target, the distribution that was asked for. Then the weights become an image again. This package
+knows no network: a classifier is any callable, traceable by JAX, from float32 images (n, h, w, c)
+in [0, 1] to logits (n, k).
 
 Method: Hirano, Iwamura, Kise, "Image generation that elicits an arbitrary output from a trained
 model, and training with it" (paper A; equations are quoted as "A, eq. 2").
 """
 
+from imgopt.classifier import Classify, as_partial, logits_shape
 from imgopt.devices import check_device_count
+from imgopt.errors import InputError
 from imgopt.filters import ImageFilter, gaussian_low_pass, low_pass
 from imgopt.jobs import synthesize_in_batches
 from imgopt.measures import (
@@ -19,23 +21,36 @@ from imgopt.measures import (
     ranking_as_asked,
     saturation,
 )
-from imgopt.pixel_maps import PixelMap, arctan_map, sigmoid_map, tanh_map, to_float, to_uint8
+from imgopt.pixel_maps import (
+    PixelMap,
+    arctan_map,
+    sigmoid_map,
+    slope,
+    tanh_map,
+    to_float,
+    to_uint8,
+)
 from imgopt.rules import momentum_sgd, rule_by_name, sgd
-from imgopt.synthesis import Classify, Synthesis, check_inputs, compile_updates, synthesize
+from imgopt.synthesis import check_inputs, compile_updates, synthesize
 from imgopt.targets import check_targets, ranked_targets, two_class_targets, uniform_targets
+from imgopt.updates import FROZEN_SLOPE, Synthesis
 
 __all__ = [
+    "FROZEN_SLOPE",
     "Classify",
     "ImageFilter",
+    "InputError",
     "PixelMap",
     "Synthesis",
     "arctan_map",
+    "as_partial",
     "check_device_count",
     "check_inputs",
     "check_targets",
     "compile_updates",
     "gaussian_low_pass",
     "high_frequency_energy",
+    "logits_shape",
     "low_pass",
     "mean_absolute_change",
     "momentum_sgd",
@@ -45,6 +60,7 @@ __all__ = [
     "saturation",
     "sgd",
     "sigmoid_map",
+    "slope",
     "synthesize",
     "synthesize_in_batches",
     "tanh_map",

@@ -1,8 +1,8 @@
-"""Several devices share a batch: each runs the same program on rows of its own.
+"""Sharing a batch between several devices: each runs the same program on its own rows.
 
-They have nothing to say to each other, so no communication is compiled in, whatever the program
-holds. Left to itself, XLA would gather all images for a filter's FFT, and let every update wait for
-all devices to learn whether an image anywhere still moves.
+No communication between devices is compiled in, whatever operations the program has. By itself,
+XLA would gather all images for a filter's FFT, and every update would wait until all devices know
+whether any image still moves.
 """
 
 from collections.abc import Callable
@@ -20,21 +20,21 @@ Tree = TypeVar("Tree")
 
 
 def check_device_count(devices: int) -> None:
-    """Raises InputError unless this process has so many devices."""
-    there = jax.local_devices()
-    if not 1 <= devices <= len(there):
+    """Raises InputError unless this process has that many devices."""
+    found = jax.local_devices()
+    if not 1 <= devices <= len(found):
         raise InputError(
-            f"devices must be at least 1 and at most {len(there)}, as many as this process has "
-            f"({there[0].device_kind}); got {devices}"
+            f"devices must be at least 1 and at most {len(found)}, the number that this process "
+            f"has ({found[0].device_kind}); got {devices}"
         )
 
 
 def check_devices(devices: int, *, batch_size: int) -> None:
-    """Raises InputError unless this process has so many devices, and a batch is dealt out evenly.
+    """Raises InputError unless the process has that many devices and a batch divides by them.
 
     Args:
-        devices: how many share a batch.
-        batch_size: images in it, at least 1.
+        devices: number of devices that share a batch.
+        batch_size: number of images in a batch, at least 1.
     """
     check_device_count(devices)
     if batch_size % devices:
@@ -46,7 +46,7 @@ def check_devices(devices: int, *, batch_size: int) -> None:
 
 
 def make_mesh(devices: int) -> Mesh | None:
-    """The first `devices` of this process's, in a row; None for one, which needs no mesh."""
+    """A one-axis mesh of this process's first `devices` devices; None for a single device."""
     if devices == 1:
         return None
     chosen = jax.local_devices()[:devices]
@@ -54,24 +54,24 @@ def make_mesh(devices: int) -> Mesh | None:
 
 
 def sharding(mesh: Mesh | None, *, by_row: bool) -> NamedSharding | None:
-    """How arrays lie on a mesh: each device its rows, or the whole on every device."""
+    """The layout of arrays on a mesh: split by row (`by_row`), or whole on every device."""
     if mesh is None:
         return None
     return NamedSharding(mesh, PartitionSpec(IMAGES_AXIS) if by_row else PartitionSpec())
 
 
 def place(tree: Tree, mesh: Mesh | None, *, by_row: bool) -> Tree:
-    """Puts arrays on a mesh as `sharding` says; what lies there already is left as it is."""
+    """Puts arrays on a mesh, laid out as `sharding` says; without a mesh they stay in place."""
     return tree if mesh is None else jax.device_put(tree, sharding(mesh, by_row=by_row))
 
 
 def on_each_device(function: Callable[..., Tree], mesh: Mesh | None) -> Callable[..., Tree]:
-    """Makes function(shared, *rows), whose results have rows too, run on each device's rows.
+    """Makes function(shared, *rows) run on every device of a mesh, each with its own rows.
 
     Args:
-        function: of arrays that all rows have in common, and of trees of arrays with a row an
-            image. Traced by JAX.
-        mesh: the devices; None leaves the function as it is.
+        function: takes arrays that all rows share, then pytrees of arrays with one row an image,
+            and returns arrays with one row an image. Traced by JAX.
+        mesh: the devices; None returns the function as it is.
     """
     if mesh is None:
         return function
@@ -79,8 +79,7 @@ def on_each_device(function: Callable[..., Tree], mesh: Mesh | None) -> Callable
 
     def run(shared: Any, *rows: Any) -> Tree:
         in_specs = (whole, *[by_row for _ in rows])
-        # Whether values differ between devices is not followed: a user's classifier may hold
-        # operations that JAX has no rule for.
+        # check_vma would refuse operations of a user's classifier for which JAX has no rule.
         mapped = jax.shard_map(
             function, mesh=mesh, in_specs=in_specs, out_specs=by_row, check_vma=False
         )

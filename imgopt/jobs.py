@@ -1,4 +1,4 @@
-"""The batch job: any number of images through one compiled program of one fixed batch size."""
+"""The batch job: synthesises any number of images with one compiled program of one batch size."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,11 +7,13 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from imgopt.classifier import Classify
 from imgopt.devices import check_device_count
 from imgopt.errors import InputError
 from imgopt.pixel_maps import to_float
-from imgopt.synthesis import Classify, Synthesis, loops_on_host, synthesize
+from imgopt.synthesis import synthesize
 from imgopt.targets import check_targets
+from imgopt.updates import Synthesis, loops_on_host
 
 
 def synthesize_in_batches(
@@ -23,31 +25,31 @@ def synthesize_in_batches(
     devices: int = 1,
     **options: Any,
 ) -> Iterator[Synthesis]:
-    """Synthesises images batch by batch; each batch is computed while the last one is used.
+    """Synthesises images batch by batch; a batch is computed while the caller uses the last one.
 
-    But where the host itself calls every update, as on CPUs, a batch is given before the next one
-    begins: nothing is won by holding it back, and it would be lost with an interrupted one.
+    On CPUs a batch is given before the next one begins. There Python calls every update, so
+    holding a batch back gains nothing, and an interruption would lose it.
 
-    Each device computes `batch_size` images at a time, however many devices there are. What is left
-    at the end is filled up with copies of the last image, which are dropped. So there is one
-    compilation, and every image's bits are the same whichever images share its batch, and on any
+    Each device computes `batch_size` images at a time, however many devices there are. The last
+    batch is filled up with copies of the last image, which are dropped. So there is one
+    compilation, and an image's bits do not depend on the images that share its batch, nor on the
     number of devices of one kind.
 
     Args:
-        classify: as for `imgopt.synthesize`.
+        classify: the classifier, as in `imgopt.synthesize`.
         images: 8-bit originals.
-        targets: as for `imgopt.synthesize`.
+        targets: the targets, as in `imgopt.synthesize`.
         batch_size: images that a device computes at a time, at least 1.
-        devices: how many of this process's devices work side by side.
+        devices: number of this process's devices that work side by side.
         **options: passed on to `imgopt.synthesize`.
 
     Returns:
-        An iterator that gives a `Synthesis` of NumPy arrays for each batch, in order.
+        An iterator over the batches in order, each a `Synthesis` of NumPy arrays.
 
     Raises:
         InputError: `batch_size` is below 1, there are fewer devices, the images are not uint8, or
-            some targets are wrong: at once. What else `imgopt.synthesize` refuses, it refuses at
-            the first batch.
+            some targets are wrong. These are raised at once; the other errors of
+            `imgopt.synthesize` are raised at the first batch.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
@@ -82,7 +84,7 @@ def _run(
 
 
 def _fetch(result: Synthesis, count: int, batch_size: int) -> Iterator[Synthesis]:
-    """The first `count` images' results, a batch at a time."""
+    """The results of the first `count` images, batch by batch, as NumPy arrays."""
     fetched = jax.device_get(result)
     for start in range(0, count, batch_size):
         rows = slice(start, min(start + batch_size, count))

@@ -1,13 +1,13 @@
-"""What a synthesised image is like: how far it moved, how noisy and how colourful it is.
+"""Measures of synthesised images: how far they moved, how noisy and how colourful they are.
 
-Images are float32 (n, h, w, c) in [0, 1]; every measure has one value an image.
+Images are float32 (n, h, w, c) in [0, 1]; every measure gives one value an image.
 """
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from imgopt.filters import _distance_from_dc
+from imgopt.filters import distance_from_dc
 from imgopt.pixel_maps import MAX_LEVEL
 
 
@@ -16,12 +16,12 @@ def ranking_as_asked(
 ) -> Bool[Array, " n"]:
     """Whether the output ranks the classes as the target does.
 
-    Wherever the target sets one class above another, the output must too. Classes that the target
-    ties (the zeros of a two-class target) may stand in any order among themselves.
+    Wherever the target has one class above another, the output must too. Classes with equal
+    target probabilities (the zeros of a two-class target) may come in any order.
 
     Args:
-        outputs: probabilities.
-        targets: probabilities.
+        outputs: the classifier's probabilities.
+        targets: the probabilities asked for.
     """
     asked = targets[:, :, None] > targets[:, None, :]
     given = outputs[:, :, None] > outputs[:, None, :]
@@ -38,22 +38,22 @@ def mean_absolute_change(
 def high_frequency_energy(
     images: Float[Array | np.ndarray, "n h w c"], *, radius: float = 10
 ) -> Float[Array, " n"]:
-    """Mean square of what an image holds beyond a radius from DC, in squared grey levels.
+    """Mean square of an image's Fourier components beyond a radius, in squared grey levels.
 
-    By Parseval's theorem, the energy that `imgopt.low_pass(radius)` removes (before it clips):
-    noise raises it.
+    By Parseval's theorem this is the energy that `imgopt.low_pass(radius)` removes before it
+    clips. Noise raises it.
 
     Args:
-        images: in [0, 1].
-        radius: in cycles an image.
+        images: images in [0, 1].
+        radius: distance from DC in cycles an image.
     """
     height, width, channels = images.shape[1:]
     power = jnp.abs(jnp.fft.rfft2(images * MAX_LEVEL, axes=(1, 2))) ** 2
-    beyond = _distance_from_dc(height, width) >= radius
+    beyond = distance_from_dc(height, width) >= radius
     # A real transform stores one of each pair of conjugate columns; DC and Nyquist have no twin.
-    columns = jnp.arange(beyond.shape[1])
-    twins = jnp.where((columns == 0) | (2 * columns == width), 1, 2)
-    kept = power * (beyond * twins)[None, :, :, None]
+    columns = np.arange(beyond.shape[1])
+    twins = np.where((columns == 0) | (2 * columns == width), 1, 2)
+    kept = power * jnp.asarray((beyond * twins)[None, :, :, None], power.dtype)
     return kept.sum((1, 2, 3)) / (channels * (height * width) ** 2)
 
 

@@ -1,9 +1,9 @@
-"""Pixel maps: between an image in [0, 1] and the unconstrained weights that an optimiser moves.
+"""Pixel maps: from an image in [0, 1] to the unconstrained weights of an optimiser, and back.
 
-Every map clips to [margin, 1 - margin] on the way in, for two reasons. The ends have no finite
-weight; worse, float32 `tan` wraps there: black comes back as white, without a word. And any margin
-below half a grey level keeps the uint8 round trip exact. The price is that pixels at the ends lie
-where the map is nearly flat, so they hardly move (see `imgopt.Synthesis.frozen`).
+Every map first clips the image to [margin, 1 - margin], because 0 and 1 have no finite weight, and
+float32 `tan` wraps there: black would silently come back as white. A margin below half a grey
+level keeps the uint8 round trip exact. The price: near 0 and 1 the map is almost flat, so pixels
+there hardly move (see `imgopt.Synthesis.frozen`).
 """
 
 import functools
@@ -21,10 +21,10 @@ MAX_LEVEL = 255
 """The largest grey level of an 8-bit image."""
 
 DEFAULT_MARGIN = 1e-3
-"""Distance kept from 0 and 1; below half a grey level, 0.00196."""
+"""Distance kept from 0 and 1. It is below half a grey level, 0.00196."""
 
 MIN_MARGIN = 1e-7
-"""Next to 1, float32 numbers are 6e-8 apart: 1 minus a smaller margin may be 1 itself."""
+"""Smallest margin. Float32 numbers just below 1 are 6e-8 apart: 1 - margin must not be 1."""
 
 
 class PixelMap(NamedTuple):
@@ -51,6 +51,13 @@ def arctan_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
 
     Raises:
         InputError: the margin is outside its range.
+
+    Example:
+        >>> weights = arctan_map().to_weights(jnp.array([0.25, 0.5, 0.75]))
+        >>> [round(float(weight), 3) for weight in weights]
+        [-1.0, 0.0, 1.0]
+        >>> to_uint8(arctan_map().to_image(weights)).tolist()
+        [64, 128, 191]
     """
     return _clipped_map(
         to_weights=lambda x: jnp.tan((x - 0.5) * jnp.pi),
@@ -68,6 +75,10 @@ def tanh_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
 
     Raises:
         InputError: the margin is outside its range.
+
+    Example:
+        >>> tanh_map().to_image(jnp.array([0.0])).tolist()
+        [0.5]
     """
     return _clipped_map(
         to_weights=lambda x: jnp.arctanh(2 * x - 1),
@@ -85,6 +96,10 @@ def sigmoid_map(*, margin: float = DEFAULT_MARGIN) -> PixelMap:
 
     Raises:
         InputError: the margin is outside its range.
+
+    Example:
+        >>> sigmoid_map().to_image(jnp.array([0.0])).tolist()
+        [0.5]
     """
     return _clipped_map(to_weights=jax.scipy.special.logit, to_image=jax.nn.sigmoid, margin=margin)
 
@@ -103,12 +118,22 @@ def slope(pixel_map: PixelMap, weights: Float[Array, "..."]) -> Float[Array, "..
 
 
 def to_float(images: UInt8[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
-    """uint8 grey levels 0 to 255 → float32 in [0, 1]."""
+    """Converts uint8 grey levels 0 to 255 to float32 in [0, 1].
+
+    Example:
+        >>> to_float(np.array([0, 255], np.uint8)).tolist()
+        [0.0, 1.0]
+    """
     return jnp.asarray(images, jnp.float32) / MAX_LEVEL
 
 
 def to_uint8(images: Float[Array | np.ndarray, "..."]) -> UInt8[Array, "..."]:
-    """Float images in [0, 1] → the nearest uint8 grey level, as files hold it."""
+    """Rounds float images in [0, 1] to the nearest uint8 grey levels, as files hold them.
+
+    Example:
+        >>> to_uint8(np.array([0, 0.5, 1])).tolist()
+        [0, 128, 255]
+    """
     return jnp.round(jnp.asarray(images) * MAX_LEVEL).astype(jnp.uint8)
 
 
@@ -121,6 +146,6 @@ def _clipped_map(
     if not MIN_MARGIN <= margin < 0.5 / MAX_LEVEL:
         raise InputError(
             f"margin must be at least {MIN_MARGIN} and below 0.5/255 = {0.5 / MAX_LEVEL:.5f}, so "
-            f"that black and white survive the way there and back; got {margin}"
+            f"that black and white come back as black and white; got {margin}"
         )
     return PixelMap(lambda x: to_weights(jnp.clip(x, margin, 1 - margin)), to_image)

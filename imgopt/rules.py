@@ -1,7 +1,7 @@
-"""Update rules for the pixel weights: optax transformations, per image.
+"""Update rules for the weights of one image, as optax transformations.
 
-The factories remember what they returned: equal options give the identical object, so that a
-compiled synthesis is found again.
+Equal options give the identical object, so that a synthesis with an equal rule is not compiled
+again.
 """
 
 import functools
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from imgopt.errors import InputError
+from imgopt.promotion import standard_promotion
 
 # Paper A, sections 2.2.1 and 2.2.2.
 LEARNING_RATE = 0.05
@@ -29,6 +30,13 @@ def sgd(
     Args:
         learning_rate: γ.
         weight_decay: λ; it pulls every pixel towards mid-grey.
+
+    Example:
+        >>> rule = sgd(learning_rate=0.5, weight_decay=0.0)
+        >>> weights, gradient = jnp.array([1.0]), jnp.array([0.5])
+        >>> change, _ = rule.update(gradient, rule.init(weights), weights)
+        >>> change.tolist()
+        [-0.25]
     """
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate))
 
@@ -45,16 +53,24 @@ def momentum_sgd(
 
     The two forms:
         pytorch: v ← μv + ∇L + λw;  w ← w - γv.
-        printed: v ← μv + γ∇L + γλw;  w ← w - γv, to the letter; its effective rate is γ².
+        printed: v ← μv + γ∇L + γλw;  w ← w - γv, as the paper prints it; its effective rate is γ².
 
     Args:
         learning_rate: γ.
         momentum: μ in [0, 1).
         weight_decay: λ, added before the momentum.
-        form: which of the two.
+        form: "pytorch" or "printed".
 
     Raises:
         InputError: the form is neither of the two.
+
+    Example:
+        >>> rule = momentum_sgd(learning_rate=0.5, momentum=0.5, weight_decay=0.0)
+        >>> weights, gradient = jnp.array([1.0]), jnp.array([0.5])
+        >>> change, state = rule.update(gradient, rule.init(weights), weights)
+        >>> change, state = rule.update(gradient, state, weights)
+        >>> change.tolist()
+        [-0.375]
     """
     if form not in ("pytorch", "printed"):
         raise InputError(f'form must be "pytorch" or "printed", got {form!r}')
@@ -67,21 +83,25 @@ def momentum_sgd(
 
 
 OWN_RULES = {"sgd": sgd, "momentum": momentum_sgd}
-"""The paper's rules by name; every other name is looked up in optax."""
+"""The paper's rules by name. Every other name is looked up in optax."""
 
 
 def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
     """Makes a rule from its name: "sgd", "momentum", or any optimiser of optax such as "adam".
 
     Args:
-        name: the rule.
-        **options: passed on, such as `learning_rate=0.1`.
+        name: the rule's name.
+        **options: options of the rule, such as `learning_rate=0.1`.
 
     Returns:
         The rule.
 
     Raises:
         InputError: there is no such rule, or it does not take these options or values.
+
+    Example:
+        >>> rule_by_name("sgd", learning_rate=0.5) is sgd(learning_rate=0.5)
+        True
     """
     factory = OWN_RULES.get(name) or getattr(optax, name, None)
     if not callable(factory):
@@ -101,11 +121,12 @@ def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
 
 
 def _check_update(rule: optax.GradientTransformation, name: str, options: dict[str, Any]) -> None:
-    """Traces one update, since optax takes options such as learning_rate="fast" without a word."""
+    """Traces one update, since optax itself accepts options such as learning_rate="fast"."""
     weights = jax.ShapeDtypeStruct((2, 2, 1), jnp.float32)
     try:
-        change, _ = jax.eval_shape(lambda w: rule.update(w, rule.init(w), w), weights)
-    except Exception as error:  # every transformation has errors of its own
+        with standard_promotion():
+            change, _ = jax.eval_shape(lambda w: rule.update(w, rule.init(w), w), weights)
+    except Exception as error:  # every transformation raises its own kind of error
         raise InputError(f"rule {name!r} cannot update with {options}: {error}") from error
     if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), change) != ((2, 2, 1), jnp.float32):
         raise InputError(f"rule {name!r} with {options} does not give real updates of float32")

@@ -1,7 +1,7 @@
-"""Targets: the distributions over classes that images are asked to elicit, float32 (n, k).
+"""Targets: the distributions over classes that images are to elicit, float32 (n, k).
 
-Each row is at least 0 and sums to 1. What is drawn for image i depends on `fold_in(key, i)` alone,
-so a job may be split, reordered or resumed.
+Every row is at least 0 and sums to 1. Random draws for image i depend on `fold_in(key, i)` alone,
+so a job can be split, reordered or resumed.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from imgopt.errors import InputError
 
 SUM_TOLERANCE = 1e-4
-"""How far a row's sum may be from 1: float32 rounding over thousands of classes stays below."""
+"""Largest distance of a row's sum from 1. Float32 rounding over thousands of classes is smaller."""
 
 
 def two_class_targets(
@@ -26,35 +26,44 @@ def two_class_targets(
     own: float = 0.9,
     indices: Int[Any, " n"] | None = None,
 ) -> Float[Array, "n k"]:
-    """The paper's targets: `own` for the label, the rest for one other class at random (A, 3.1).
+    """The paper's targets: `own` for the label, the rest for one other, random class (A, 3.1).
 
     Args:
-        key: image i's other class is drawn, uniformly, with `fold_in(key, indices[i])`.
+        key: image i's other class is drawn uniformly with `fold_in(key, indices[i])`.
         labels: integers in [0, num_classes).
         num_classes: k, at least 2.
-        own: mass of the label, in [0, 1].
-        indices: the images' numbers in the whole data set; 0 to n - 1 by default.
+        own: probability of the label, in [0, 1].
+        indices: indices of the images in the whole data set; 0 to n - 1 by default.
 
     Raises:
         InputError: a label, `own` or `num_classes` is outside its range, or shapes differ.
+
+    Example:
+        >>> labels = np.array([0, 2])
+        >>> targets = two_class_targets(jax.random.key(0), labels, num_classes=3, own=0.75)
+        >>> targets[0, 0].item(), targets[1, 2].item(), targets.sum(1).tolist()
+        (0.75, 0.75, [1.0, 1.0])
     """
     labels = np.asarray(labels)
     indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
     _check_two_class(labels, num_classes=num_classes, own=own, indices=indices)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
     drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, num_classes - 1))(keys)
-    other = drawn + (drawn >= labels)  # skips the label
-    return own * jax.nn.one_hot(labels, num_classes) + (1 - own) * jax.nn.one_hot(
-        other, num_classes
-    )
+    other = drawn + (drawn >= labels).astype(drawn.dtype)  # skips the label
+    own_class, other_class = (jax.nn.one_hot(each, num_classes) for each in (labels, other))
+    return own * own_class + (1 - own) * other_class
 
 
 def uniform_targets(count: int, *, num_classes: int) -> Float[Array, "n k"]:
-    """1/k for every class: images of which the classifier can say nothing.
+    """Targets with 1/k for every class: images that the classifier cannot tell apart.
 
     Args:
-        count: n.
+        count: n, the number of images.
         num_classes: k.
+
+    Example:
+        >>> uniform_targets(1, num_classes=4).tolist()
+        [[0.25, 0.25, 0.25, 0.25]]
     """
     return jnp.full((count, num_classes), 1 / num_classes)
 
@@ -62,17 +71,21 @@ def uniform_targets(count: int, *, num_classes: int) -> Float[Array, "n k"]:
 def ranked_targets(
     count: int, *, ranking: Sequence[int], masses: Sequence[float], num_classes: int
 ) -> Float[Array, "n k"]:
-    """One ranked list for all images, such as "first ship, second dog, third frog".
+    """Targets with one ranking for all images, such as "first ship, second dog, third frog".
 
     Args:
-        count: n.
+        count: n, the number of images.
         ranking: class indices, the most likely first, each at most once.
-        masses: the probability of each, descending, at least 0, together at most 1. What is left
-            is spread evenly over the classes that are not listed.
+        masses: probabilities of these classes, descending, at least 0, with a sum of at most 1.
+            The rest is spread evenly over the classes that are not listed.
         num_classes: k.
 
     Raises:
         InputError: a class is unknown or listed twice, or the masses are not as described.
+
+    Example:
+        >>> ranked_targets(1, ranking=[2, 0], masses=[0.5, 0.25], num_classes=4).tolist()
+        [[0.25, 0.125, 0.5, 0.125]]
     """
     ranking, masses = list(ranking), [float(mass) for mass in masses]
     _check_ranking(ranking, masses, num_classes)
@@ -88,14 +101,18 @@ def check_targets(targets: Any, *, count: int, num_classes: int | None = None) -
     Args:
         targets: array-like (n, k).
         count: n, the number of images.
-        num_classes: k, where it is known.
+        num_classes: k; None if it is unknown.
 
     Returns:
         The targets, float32 (n, k).
 
     Raises:
         InputError: wrong shape, a negative or non-finite value, or a row that does not sum to 1;
-            the message names the first such row.
+            the message shows the first such row.
+
+    Example:
+        >>> check_targets([[0.5, 0.5]], count=1).dtype
+        dtype('float32')
     """
     targets = np.asarray(targets)
     expected = f"({count}, {num_classes if num_classes is not None else 'number of classes'})"

@@ -1,4 +1,4 @@
-"""What all tests share: checked annotations, and answers from outside the repository."""
+"""Fixtures for all tests: checked annotations, PyTorch's reference vectors, CIFAR-10."""
 
 import contextlib
 import os
@@ -7,6 +7,10 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+
+# Before anything imports JAX, and for the processes that tests start: nothing is promoted silently.
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 
 # Before anything imports the packages: every annotation of shape and type is checked on call.
 # PEP 484's tower lets an int pass where a float is asked for, as type checkers do.
@@ -61,29 +65,17 @@ def tiny_networks():
         yield ("tiny", "plain")
 
 
-def outside(variable: str, name: str) -> Path:
-    """A file or directory in the place that an environment variable names, else a skip."""
-    place = os.environ.get(variable)
-    if not place or not (Path(place) / name).exists():
-        pytest.skip(f"{variable} names no directory with {name} in it")
-    return Path(place) / name
-
-
 @pytest.fixture(scope="session")
 def vectors():
-    """Synthesis, low-pass and loss as PyTorch computes them in float64."""
-    with np.load(outside("ELICIT_TEST_VECTORS", "pytorch_vectors.npz")) as arrays:
-        return dict(arrays)
-
-
-@pytest.fixture(scope="session")
-def layer_vectors():
-    """Convolutions and batch norm as PyTorch computes them in float64."""
-    with np.load(outside("ELICIT_TEST_VECTORS", "pytorch_layers.npz")) as arrays:
+    """Synthesis, losses and layers as PyTorch computes them in float64."""
+    with np.load(Path(__file__).parent / "references" / "pytorch.npz") as arrays:
         return dict(arrays)
 
 
 @pytest.fixture(scope="session")
 def cifar10_dir():
-    """A TFDS data directory that holds cifar10."""
-    return outside("ELICIT_TEST_DATA", "cifar10").parent
+    """The TFDS data directory in ELICIT_TEST_DATA; without it the test is skipped."""
+    place = os.environ.get("ELICIT_TEST_DATA")
+    if not place or not (Path(place) / "cifar10").exists():
+        pytest.skip("ELICIT_TEST_DATA names no directory with cifar10 in it")
+    return Path(place)

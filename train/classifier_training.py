@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Key
 
 from imgopt import to_float
 from imgopt.errors import InputError
+from imgopt.promotion import standard_promotion
 from train.augmentation import flip_and_crop
 from train.classifiers import ClassifierSpec, Precision, normalise
 from train.loop import Budget, TrainState
@@ -86,8 +87,9 @@ def make_optimizer(
 
     # Optax's own schedule needs its lengths while tracing; here they are arguments of the program.
     def rate(step: ArrayLike) -> Array:
-        rise = jnp.round(config.warmup_fraction * total_steps)
-        fallen = (step - rise) / (total_steps - rise)
+        step, total = jnp.asarray(step, float), jnp.asarray(total_steps, float)
+        rise = jnp.round(config.warmup_fraction * total)
+        fallen = (step - rise) / (total - rise)
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * fallen))
         return config.learning_rate * jnp.where(step < rise, step / jnp.maximum(rise, 1), cosine)
 
@@ -132,7 +134,8 @@ class ClassifierLearner:
             params, batch_stats, images, batch
         )
         optimizer = make_optimizer(self.config, constants)
-        change, opt_state = optimizer.update(gradients, state.opt_state, params)
+        with standard_promotion():
+            change, opt_state = optimizer.update(gradients, state.opt_state, params)
         variables = {"params": optax.apply_updates(params, change), **updated}
         return TrainState(variables, opt_state), means
 

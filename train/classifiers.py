@@ -137,7 +137,8 @@ def feature_function(
 
 def normalise(images: Float[Array, "n h w c"], spec: ClassifierSpec) -> Float[Array, "n h w c"]:
     """Subtracts the spec's mean from images in [0, 1] and divides by its std, for each channel."""
-    return (images - jnp.array(spec.mean)) / jnp.array(spec.std)
+    mean, std = (jnp.broadcast_to(jnp.array(v), images.shape) for v in (spec.mean, spec.std))
+    return (images - mean) / std
 
 
 def channel_statistics(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from imgopt import Classify, to_float
-from imgopt.synthesis import as_partial
+from imgopt.classifier import as_partial
 
 CALIBRATION_BINS = 15
 

@@ -70,8 +70,9 @@ def mixed_soft_label_loss(
             f"got {teacher_outputs.shape}"
         )
     one_hot = jax.nn.one_hot(labels, logits.shape[1])
+    teacher_outputs = jnp.asarray(teacher_outputs, one_hot.dtype)
     target = jnp.where(is_generated[:, None], teacher_outputs, one_hot)
-    log_p = jax.nn.log_softmax(logits)
+    log_p = jax.nn.log_softmax(logits).astype(one_hot.dtype)
     divergence = _divergence(log_p, target, kl=kl, smoothing=smoothing)
     return 0.5 * divergence - 0.5 * (one_hot * log_p).sum(1)
 

@@ -8,8 +8,8 @@ from typing import NamedTuple, cast
 import jax
 
 from imgopt import Classify
+from imgopt.classifier import logits_shape
 from imgopt.errors import InputError
-from imgopt.synthesis import logits_shape
 from train.classifiers import (
     ClassifierSpec,
     Precision,

@@ -41,8 +41,8 @@ from experiments.synthesis.summary import (
     write_set_report,
 )
 from experiments.synthesis.target_options import TargetConfig, describe_targets, make_targets
+from imgopt.classifier import as_partial
 from imgopt.errors import InputError
-from imgopt.synthesis import as_partial
 from train.classifiers import Precision, check_precision
 from train.data.access import decode_once
 from train.data.image_data import slice_images

@@ -14,8 +14,8 @@ import imgopt
 from experiments.pages.charts import histogram
 from experiments.pages.html import Picture, Section, write_report
 from experiments.pages.image_sheets import image_pairs
+from imgopt import FROZEN_SLOPE, slope
 from imgopt.errors import InputError
-from imgopt.synthesis import FROZEN_SLOPE, slope
 from train.data.image_data import ImageData, ImageReader, iter_parts, slice_images, take_images
 
 SHOWN_IMAGES = 8

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-import imgopt.synthesis
+import imgopt.updates
 import train.evaluation
 import train.loop
 
@@ -382,8 +382,8 @@ def nothing_runs(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("something was compiled")
 
-    monkeypatch.setattr(imgopt.synthesis, "_begin", refuse)
-    monkeypatch.setattr(imgopt.synthesis, "_update", refuse)
+    monkeypatch.setattr(imgopt.updates, "begin", refuse)
+    monkeypatch.setattr(imgopt.updates, "update", refuse)
     monkeypatch.setattr(train.loop, "_make_run_steps", refuse)
     monkeypatch.setattr(train.loop, "_make_initial", refuse)
     monkeypatch.setattr(train.evaluation, "_log_probabilities", refuse)

@@ -36,8 +36,8 @@ def test_leaky_relu_leaks_a_fifth():
     np.testing.assert_allclose(leaky_relu(jnp.array([-2.0, 0.0, 3.0])), [-0.4, 0, 3], rtol=1e-6)
 
 
-def test_batch_norm_agrees_with_pytorch(layer_vectors):
-    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in layer_vectors.items()}
+def test_batch_norm_agrees_with_pytorch(vectors):
+    arrays = {name: jnp.asarray(array, jnp.float32) for name, array in vectors.items()}
     images = arrays["batch_norm_input"]
     params = {"scale": arrays["batch_norm_scale"], "bias": arrays["batch_norm_bias"]}
     fresh = Norm().init(jax.random.key(0), images, train=True)["batch_stats"]

@@ -53,7 +53,7 @@ class ToyPair:
 
     def real(self, batch, constants):
         del constants
-        return batch.images.reshape(len(batch.labels), -1) / 127.5 - 1
+        return batch.images.reshape(len(batch.labels), -1).astype(jnp.float32) / 127.5 - 1
 
     def condition(self, batch, constants):
         del constants

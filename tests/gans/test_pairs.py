@@ -256,7 +256,7 @@ def test_running_statistics_are_those_of_the_pass():
     _, discriminator = networks(pair)
     made = made_of(pair)
     _, updated = jax.jit(pair.discriminate)(jax.random.key(0), discriminator, made.features, None)
-    params = discriminator["params"]
+    params = jax.tree.map(np.asarray, discriminator["params"])
     x = np.asarray(made.features) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
     x = np.where(x > 0, x, 0.2 * x) @ np.asarray(params["Dense_1"]["kernel"])
     before = discriminator["batch_stats"]["BatchNorm_0"]

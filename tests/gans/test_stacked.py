@@ -153,17 +153,17 @@ def test_levels_fit_on_each_other(cut_points, dtype):
         assert {leaf.dtype for leaf in (made, *output)} == {np.dtype(np.float32)}
 
 
-def test_encoder_is_pytorchs_layers_in_this_order(layer_vectors):
-    images = jnp.asarray(layer_vectors["conv_k5_valid_input"], jnp.float32)
+def test_encoder_is_pytorchs_layers_in_this_order(vectors):
+    images = jnp.asarray(vectors["conv_k5_valid_input"], jnp.float32)
     encoder = Encoder(num_classes=10)
     shapes = jax.eval_shape(encoder.init, jax.random.key(0), images)
     assert count(shapes) == ENCODER
-    kernel = jnp.asarray(layer_vectors["conv_k5_valid_kernel"], jnp.float32)
+    kernel = jnp.asarray(vectors["conv_k5_valid_kernel"], jnp.float32)
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes["params"])
     padded = params["conv1"]["kernel"].at[..., : kernel.shape[-1]].set(kernel)
     params = {**params, "conv1": {**params["conv1"], "kernel": padded}}
     found = jax.jit(encoder.apply)({"params": params}, images)
-    output = layer_vectors["conv_k5_valid_output"]
+    output = vectors["conv_k5_valid_output"]
     expected = np.maximum(output.reshape(2, 14, 2, 14, 2, -1).max((2, 4)), 0)
     np.testing.assert_allclose(
         found["pool1"][..., : kernel.shape[-1]], expected, rtol=1e-6, atol=1e-5

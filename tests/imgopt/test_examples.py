@@ -1,11 +1,20 @@
 """The examples in docstrings run."""
 
 import doctest
+import importlib
+import pkgutil
 
-from imgopt import synthesis
+import pytest
+
+PACKAGES = ("imgopt", "train", "gans")
+MODULES = [
+    module.name
+    for package in PACKAGES
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
+]
 
 
-def test_the_example_of_synthesize_runs():
-    failed, attempted = doctest.testmod(synthesis)
-    assert attempted >= 4
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
     assert failed == 0

@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from imgopt import momentum_sgd, rule_by_name, sgd
+from imgopt.promotion import standard_promotion
 
 SHAPE = (3, 5, 2)
 
@@ -73,7 +74,8 @@ def run(rule, weights, gradients):
     weights = jax.numpy.asarray(weights, np.float32)
     state = rule.init(weights)
     for gradient in gradients.astype(np.float32):
-        change, state = rule.update(gradient, state, weights)
+        with standard_promotion():
+            change, state = rule.update(gradient, state, weights)
         weights = optax.apply_updates(weights, change)
     return weights
 

@@ -50,7 +50,7 @@ def curved(images):
 
 def mixing(images):
     """What batch norm in training mode would do: an image's logits hang on its neighbours."""
-    return linear(images - 0.5 * images.mean(0))
+    return linear(images - 0.5 * images.mean(0, keepdims=True))
 
 
 def softmax(logits):
@@ -207,7 +207,7 @@ def test_looping_on_the_device_is_looping_from_the_host(monkeypatch, options):
     """On CPUs the host calls every update, elsewhere the device loops; here it does both."""
     options = {**options, **FAST}
     from_host = synthesize(linear, IMAGES, TARGETS, **options)
-    monkeypatch.setattr("imgopt.synthesis.loops_on_host", lambda: False)
+    monkeypatch.setattr("imgopt.updates.loops_on_host", lambda: False)
     on_device = synthesize(linear, IMAGES, TARGETS, **options)
     np.testing.assert_array_equal(on_device.steps, from_host.steps)
     for field in ("images", "outputs", "kl", "max_error", "frozen"):
@@ -291,12 +291,12 @@ def test_equal_options_compile_once(compilations):
 
     with compilations() as names:
         first = run(classify, IMAGES, steps=2)
-    assert names.count("_update") == 1
+    assert names.count("update") == 1
     with compilations() as names:
         run(classify, IMAGES[::-1], steps=3)
         run(classify, IMAGES, steps=3, tolerance=0.5)
         other = run(retrained, IMAGES, steps=2)
-    assert not {"_begin", "_update", "_finish"} & set(names)
+    assert not {"begin", "update", "finish"} & set(names)
     assert (first.outputs != other.outputs).any()
 
 
@@ -411,4 +411,4 @@ def test_wrong_input_is_refused_before_anything_is_compiled(compilations, change
             arguments.pop("targets"),
             **arguments,
         )
-    assert not {"_begin", "_update", "_finish"} & set(names)
+    assert not {"begin", "update", "finish"} & set(names)

@@ -1,4 +1,4 @@
-"""`synthesize` against PyTorch in float64: 100 updates of 8 CIFAR-10 images (see conftest)."""
+"""`synthesize` against PyTorch in float64: 100 updates of 6 images (tests/references)."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ CASES = {
     "sgd": {"optimizer": sgd()},
     "momentum_pytorch": {"optimizer": momentum_sgd()},
     "momentum_printed": {"optimizer": momentum_sgd(form="printed")},
-    "momentum_low_pass": {"optimizer": momentum_sgd(), "image_filter": low_pass(10)},
+    "momentum_low_pass": {"optimizer": momentum_sgd(), "image_filter": low_pass(5)},
 }
 
 
@@ -26,9 +26,9 @@ def small_network(params, images):
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        x = jax.nn.relu(x + params[f"{layer}_bias"])
+        x = jax.nn.relu(x + params[f"{layer}_bias"][None, None, None])
         x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-    return x.reshape(len(x), -1) @ params["dense_kernel"] + params["dense_bias"]
+    return x.reshape(len(x), -1) @ params["dense_kernel"] + params["dense_bias"][None]
 
 
 def parameters(vectors, dtype):
@@ -57,12 +57,11 @@ def test_weights_of_the_originals(vectors):
 
 @pytest.mark.parametrize("case", CASES)
 def test_after_100_updates(vectors, classify, case):
-    """Images within 2e-3 and outputs within 5e-3, but for one image of the eight.
+    """Images agree within 2e-3 and outputs within 5e-3, except for one image of the six.
 
-    ReLU and max-pooling have kinks. An image that comes upon one may, in float32, take its other
-    side, and which image does depends on how the classifier's sums are rounded. So it is with
-    "sgd" (one pixel, 3.5e-3) and "momentum_low_pass" (up to 1.3e-2); in float64 it is not, as the
-    next test shows.
+    ReLU and max-pooling have kinks. In float32 an image near one may take its other side; which
+    image does depends on how the classifier's sums are rounded. Here one image does with
+    "momentum_pytorch" (up to 1.3e-2). In float64 none does, as the next test shows.
     """
     found = synthesize(
         classify,
@@ -74,7 +73,7 @@ def test_after_100_updates(vectors, classify, case):
     np.testing.assert_allclose(found.outputs, vectors[f"{case}_outputs_uint8"], atol=5e-3)
     np.testing.assert_array_equal(found.steps, 100)
     off = np.abs(found.images - vectors[f"{case}_images"])
-    assert (off.max((1, 2, 3)) < 2e-3).sum() >= 7
+    assert (off.max((1, 2, 3)) < 2e-3).sum() >= 5
     assert (off < 2e-3).mean((1, 2, 3)).min() >= 0.9
     assert off.max() < 2e-2
 
@@ -92,3 +91,4 @@ def test_after_100_updates_in_float64(vectors, case):
     assert found.images.dtype == jnp.float64
     np.testing.assert_allclose(found.images, vectors[f"{case}_images"], atol=1e-6)
     np.testing.assert_allclose(found.outputs, vectors[f"{case}_outputs_uint8"], atol=1e-5)
+    np.testing.assert_allclose(found.kl, vectors[f"{case}_kl_uint8"], atol=1e-5)

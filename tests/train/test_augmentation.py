@@ -81,9 +81,9 @@ def zooms(image, crop_px):
     }
 
 
-def test_bilinear_as_pytorch(layer_vectors):
-    images = np.float32(layer_vectors["resize_24_to_32_input"])
-    for image, expected in zip(images, layer_vectors["resize_24_to_32_bilinear"], strict=True):
+def test_bilinear_as_pytorch(vectors):
+    images = np.float32(vectors["resize_24_to_32_input"])
+    for image, expected in zip(images, vectors["resize_24_to_32_bilinear"], strict=True):
         found = resize_bilinear(image, height=32, width=32)
         np.testing.assert_allclose(found, expected, atol=1e-5)
 

@@ -69,7 +69,7 @@ def test_features_lead_to_the_logits(classifier):
     last = classifier.variables["params"]["Dense_1"]
     assert features.shape == (5, 5)
     assert (np.asarray(features) >= 0).all()  # behind the last ReLU
-    np.testing.assert_allclose(features @ last["kernel"] + last["bias"], logits, atol=1e-5)
+    np.testing.assert_allclose(features @ last["kernel"] + last["bias"][None], logits, atol=1e-5)
 
 
 def test_half_precision_still_gives_float32_features(classifier):

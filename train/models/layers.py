@@ -50,7 +50,7 @@ class Conv(nn.Module):
         )
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-            result += bias.astype(self.dtype)
+            result += jnp.broadcast_to(bias.astype(self.dtype), result.shape)
         return result
 
 

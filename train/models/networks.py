@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
+from imgopt.promotion import standard_promotion
 from train.models.layers import Conv, DTypeLike, max_pool_2x2
 
 NetworkName = Literal["vgg16", "vgg-small", "kono-cnn"]
@@ -68,9 +69,10 @@ class ConvNet(nn.Module):
     def _convolution(self, x: Array, features: int, train: bool) -> Array:
         x = Conv(features, use_bias=not self.batch_norm, dtype=self.dtype)(x)
         if self.batch_norm:
-            x = nn.BatchNorm(
-                use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=self.dtype
-            )(x)
+            with standard_promotion():
+                x = nn.BatchNorm(
+                    use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=self.dtype
+                )(x)
         return nn.relu(x)
 
 

@@ -55,9 +55,9 @@ def test_value_and_gradients_are_lax_convs(shape, kernel_shape):
     assert_agree(jax.jit(lambda *a: value_and_gradients(convolve, *a))(*given), expected)
 
 
-def test_value_agrees_with_pytorch(layer_vectors):
+def test_value_agrees_with_pytorch(vectors):
     images, kernel, expected = (
-        layer_vectors[f"conv_k3_s1_same_{name}"].astype(np.float32)
+        vectors[f"conv_k3_s1_same_{name}"].astype(np.float32)
         for name in ("input", "kernel", "output")
     )
     np.testing.assert_allclose(

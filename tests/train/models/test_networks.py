@@ -125,7 +125,7 @@ def test_features_are_what_the_last_dense_layer_takes(name, size):
     params, features, logits = run()
     assert features.shape == (2, size)
     last = params["Dense_1" if name == "plain" else "Dense_0"]
-    np.testing.assert_allclose(features @ last["kernel"] + last["bias"], logits, atol=1e-5)
+    np.testing.assert_allclose(features @ last["kernel"] + last["bias"][None], logits, atol=1e-5)
 
 
 @every_network

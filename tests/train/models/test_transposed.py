@@ -108,9 +108,9 @@ def test_value_and_gradients_are_lax_convs(member, shape, kernel_shape):
         ("transpose_k5_s1_valid", "transposed, stride 1"),
     ],
 )
-def test_value_agrees_with_pytorch(name, member, layer_vectors):
+def test_value_agrees_with_pytorch(name, member, vectors):
     images, kernel, expected = (
-        layer_vectors[f"{name}_{part}"].astype(np.float32) for part in ("input", "kernel", "output")
+        vectors[f"{name}_{part}"].astype(np.float32) for part in ("input", "kernel", "output")
     )
     found = functions(member)[0](jnp.asarray(images), jnp.asarray(kernel))
     np.testing.assert_allclose(found, expected, atol=1e-5)
