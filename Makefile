@@ -7,7 +7,7 @@ PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-che
 OUT ?= runs/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint bench format clean
+.PHONY: help demo test test-all soak lint bench format clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,8 +15,11 @@ help: ## Lists the targets.
 demo: .venv/.installed ## Runs the quickstart: images from handwritten digits, with a report. Two minutes.
 	.venv/bin/elicit quickstart --out $(OUT)
 
-test: .venv/.installed-dev ## Runs the tests.
-	.venv/bin/python -m pytest -n 2 --dist worksteal
+test: .venv/.installed-dev ## Runs the quick tests. Five minutes on two cores; the first time ten.
+	.venv/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: .venv/.installed-dev ## Runs all tests, with annotations of shapes and types checked.
+	ELICIT_CHECK_ANNOTATIONS=1 .venv/bin/python -m pytest -n 2 --dist worksteal
 
 # Every crash point, 21 kills of each command instead of 3, every kind of damage, 50 times the fuzzing.
 soak: .venv/.installed-dev ## Runs the long form of the reliability tests. Half an hour.
@@ -36,8 +39,8 @@ format: .venv/.installed-dev ## Fixes lint and format where that can be done aut
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-clean: ## Removes .venv, build files and runs/.
-	rm -rf .venv build *.egg-info runs
+clean: ## Removes .venv, caches, build files and runs/.
+	rm -rf .venv build *.egg-info runs .pytest_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -12,15 +12,29 @@ import pytest
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 
-# Before anything imports the packages: every annotation of shape and type is checked on call.
+# `make test-all` checks every annotation of shape and type on call. The hook must stand before
+# anything imports the packages, and makes importing them slow.
 # PEP 484's tower lets an int pass where a float is asked for, as type checkers do.
-jaxtyping.install_import_hook(
-    ["imgopt", "train", "gans"],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+if os.environ.get("ELICIT_CHECK_ANNOTATIONS") == "1":
+    jaxtyping.install_import_hook(
+        ["imgopt", "train", "gans"],
+        "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+    )
 
-import jax  # noqa: E402 - the hook comes first
-import numpy as np  # noqa: E402 - the hook comes first
+import jax
+import numpy as np
+
+from experiments.console.compilation import keep_compiled
+
+COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+"""Compiled programs of this and earlier test runs: with them a run takes about half the time."""
+
+
+def pytest_configure():
+    """Keeps compiled programs, of this process only: a process that is killed may leave half one."""
+    keep_compiled(COMPILED)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from job_table import JOBS
 
 from imgopt.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(bench.__file__)
 PEER_MODULES = ["peers", *(f"peers.{path.stem}" for path in (SCRIPT.parent / "peers").glob("*.py"))]
 

@@ -6,6 +6,8 @@ from dataclasses import asdict
 import growth
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def found(point, version="1"):
     """A made-up measurement: time grows as the square of the place, memory in proportion to it."""

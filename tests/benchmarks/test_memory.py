@@ -4,6 +4,8 @@ import memory
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 if not memory.STATUS.is_file():
     pytest.skip("this system does not tell a process's memory", allow_module_level=True)
 

@@ -10,6 +10,8 @@ import experiments.synthesis.command
 from train.data.load import load_images
 from train.data.verify import verify
 
+pytestmark = pytest.mark.slow
+
 
 class Answer:
     """The end of a pipe that a job's result goes into."""

@@ -5,6 +5,8 @@ import json
 import overhead
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("aim", "status"), [(1e9, 0), (0.0, 1)])
 @pytest.mark.usefixtures("tiny_networks")

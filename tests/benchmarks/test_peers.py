@@ -22,7 +22,7 @@ from train.classifier_training import TrainConfig  # noqa: E402
 from train.models.networks import NETWORKS, build_network  # noqa: E402
 
 # PyTorch's own code raises it.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
 
 
 def perturbed(variables):

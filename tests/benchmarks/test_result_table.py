@@ -1,6 +1,9 @@
 """The table of a made-up run."""
 
+import pytest
 from result_table import MARKDOWN_COLUMNS, as_markdown
+
+pytestmark = pytest.mark.slow
 
 SPREAD = {"n": 7, "median": 0.25, "min": 0.2, "max": 0.5}
 SIDE = {

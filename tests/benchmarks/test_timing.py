@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import timing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8])
 def test_a_spread_agrees_with_numpy(count):

@@ -27,6 +27,7 @@ from train.models.networks import NETWORKS
 from train.storage.checkpoints import damaged_checkpoints
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("default"),
     pytest.mark.usefixtures("compiled_quickly", "tiny_files"),
 ]

@@ -8,6 +8,8 @@ from harness import LOG, OUT, Job, content, differences
 
 from tests.soaking import SOAK
 
+pytestmark = pytest.mark.slow
+
 STEPS_OF_NORMAL_TESTS = 3
 
 

@@ -6,6 +6,8 @@ from harness import COMMANDS, OUT, content, differences, kill_on_the_way
 
 from tests.soaking import SOAK
 
+pytestmark = pytest.mark.slow
+
 KILLS_OF_A_RUN = 3
 RUNS = 7 if SOAK else 1
 

@@ -17,6 +17,8 @@ from experiments.cli import main
 from experiments.commands import COMMANDS
 from train.storage.locks import exclusive
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys

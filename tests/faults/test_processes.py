@@ -20,6 +20,8 @@ from experiments.console.distributed import DistributedConfig
 from tests.experiments.conftest import OWN_CLASSIFIERS
 from tests.soaking import SOAK
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys
 import experiments.cli, experiments.console.distributed, experiments.training.session

@@ -5,6 +5,8 @@ import subprocess
 import pytest
 from harness import LOG, OUT, Job, content, differences
 
+pytestmark = pytest.mark.slow
+
 # The largest file that can be written, and the first that is larger.
 LIMITS = {
     "synthesize": {300: "out/config.json", 20_000: "out/synthesised-train.array_record-0000"},
