@@ -28,17 +28,13 @@ KernelShape = tuple[int, ...]
 POINTS = {
     4: (0, 1, -1),
     6: (0, 2 / 3, -2 / 3, 3 / 2, -3 / 2),
-    8: (0, 1 / 2, -1 / 2, 1, -1, 2, -2),
 }
 """Points at which the polynomials are evaluated, besides infinity, by size of tile.
 
-They are chosen for float32. The rounding error with 6 and a 3×3 kernel is 1.6 times that of the
-plain sum (2.7 or 3.6 times with the usual 0, ±1, 1/2, -2 or 0, ±1, ±2); with a 5×5 kernel it is
-1.7 times, and 6 times with 8.
+They are chosen for float32. With tiles of 6 the rounding error is 1.6 times that of the plain sum
+for a 3×3 kernel (2.7 or 3.6 times with the usual 0, ±1, 1/2, -2 or 0, ±1, ±2), and 1.7 times for a
+5×5 kernel. Tiles of 8 would have 6 times its error.
 """
-
-MOST_RESULTS = 4
-"""Most results of a tile in each direction; more would take tiles of 8 for 3×3 kernels too."""
 
 PART_NUMBERS = 10_000_000
 """Fewest numbers in the transformed tiles and products of a part of a batch; 40 MB in float32."""
@@ -109,7 +105,7 @@ def cheapest_size(
     products = channels * features
     costs: dict[int | None, int] = {None: plain_positions * taps * width * products}
     for size in POINTS:
-        if taps == width and size - MOST_RESULTS < taps < size:
+        if taps == width and taps < size:
             step = size - taps + 1
             tiles = math.prod(-(-length // step) for length in positions)
             costs[size] = tiles * size**2 * (products + transform_cost * (channels + features))

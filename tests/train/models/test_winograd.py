@@ -27,8 +27,7 @@ CASES = {
     "5×5, same": (6, 5, (2, 2), (7, 9)),
     "5×5, full": (6, 5, (4, 4), (6, 5)),
     "5×5, uneven zeros": (6, 5, (1, 3), (10, 5)),
-    "5×5, large tiles": (8, 5, (4, 4), (6, 9)),
-    "5×5, valid": (8, 5, (0, 0), (5, 10)),
+    "5×5, valid": (6, 5, (0, 0), (5, 10)),
 }
 
 _tiled = jax.jit(winograd_convolve, static_argnames=("border", "size", "turned"))
@@ -93,7 +92,7 @@ def test_in_parts_it_is_the_same(monkeypatch, count, least, sizes, turned):
     assert f"f32[36,{tiles * count},5]" not in program or sizes == count
 
 
-@pytest.mark.parametrize(("size", "taps"), [(4, 3), (6, 3), (6, 5), (8, 5)])
+@pytest.mark.parametrize(("size", "taps"), [(4, 3), (6, 3), (6, 5)])
 def test_transforms_multiply_polynomials_exactly_in_rational_numbers(size, taps):
     """One dimension: the results are the sliding sums that the definition of a convolution has."""
     tile, kernel, results = transforms(size, taps)
@@ -102,14 +101,14 @@ def test_transforms_multiply_polynomials_exactly_in_rational_numbers(size, taps)
     np.testing.assert_allclose(found, np.correlate(inputs, weights, "valid"), atol=1e-12)
 
 
-@pytest.mark.parametrize(("size", "taps", "most"), [(6, 3, 2e-6), (6, 5, 2e-6), (8, 5, 5e-6)])
-def test_rounding_error_stays_near_that_of_the_plain_sum(size, taps, most):
+@pytest.mark.parametrize("taps", [3, 5])
+def test_rounding_error_stays_near_that_of_the_plain_sum(taps):
     images = jax.random.normal(jax.random.key(0), (4, 16, 16, 64))
     kernel = jax.random.normal(jax.random.key(1), (taps, taps, 64, 32)) / (8 * taps)
     border = (taps // 2, taps // 2)
     plain = np.asarray(_convolve(images, kernel, border))
-    tiled = np.asarray(_tiled(images, kernel, border, size=size))
-    assert np.sqrt(((tiled - plain) ** 2).mean()) < most * plain.std()
+    tiled = np.asarray(_tiled(images, kernel, border, size=6))
+    assert np.sqrt(((tiled - plain) ** 2).mean()) < 2e-6 * plain.std()
 
 
 @pytest.mark.parametrize(
@@ -119,12 +118,12 @@ def test_rounding_error_stays_near_that_of_the_plain_sum(size, taps, most):
         ((32, 32), (3, 3, 64, 64), 6),
         ((2, 2), (3, 3, 512, 512), 4),
         ((4, 4), (3, 3, 512, 512), 6),
-        ((28, 28), (3, 3, 64, 64), 6),  # tiles of 8 would multiply less, but round worse
-        ((10, 10), (5, 5, 128, 256), 8),
+        ((10, 10), (5, 5, 128, 256), 6),
         ((2, 2), (5, 5, 256, 256), 6),
         ((8, 8), (3, 5, 512, 512), None),  # only square kernels have tiles
         ((8, 8), (9, 9, 512, 512), None),  # no tile is larger
         ((8, 8), (1, 1, 512, 512), None),  # nothing to save
+        ((1, 1), (1, 1, 512, 512), None),
     ],
 )
 def test_cheapest_size(positions, kernel_shape, expected):
