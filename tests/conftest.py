@@ -31,7 +31,7 @@ COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 
 
 def pytest_configure():
-    """Keeps compiled programs, of this process only: a process that is killed may leave half one."""
+    """Keeps compiled programs of test processes alone: one that is killed could leave a part."""
     keep_compiled(COMPILED)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
