@@ -6,6 +6,7 @@ import pytest
 import experiments.classifier.train
 import experiments.gan.train
 import experiments.synthesis.command
+from imgopt.errors import InputError
 from train.runtime import memory
 from train.runtime.memory import Footprint
 
@@ -85,7 +86,7 @@ def test_a_precision_that_the_device_lacks_is_refused(
     name, commands, elicit, tmp_path, monkeypatch, capsys
 ):
     def refuse(precision):
-        raise ValueError(f"no {precision} here")
+        raise InputError(f"no {precision} here")
 
     module, words = commands[name]
     monkeypatch.setattr(module, "check_precision", refuse)
