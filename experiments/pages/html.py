@@ -176,7 +176,7 @@ def render_report(
         The page. Equal input gives an equal page; it holds no date.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("experiments"),
+        loader=jinja2.PackageLoader("experiments.pages"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
