@@ -1,16 +1,20 @@
-"""The command line `elicit`: a table of commands, each a configuration and a function.
+"""The command line `elicit`: reads the options of a command and calls its function.
 
-A command's options are generated from its frozen dataclass, so help, types and the saved
-configuration cannot drift apart. Its module is imported only when the command is called, which
-keeps `elicit --help` quick.
+The options are generated from the command's frozen dataclass, so help, types and the saved
+configuration always agree. The command's module is imported only when the command is called, so
+`elicit --help` is quick.
 
-Exit status: 0 done; 1 what is computed is no longer finite, or another process of the job is lost;
-2 wrong input, or a file that cannot be read or written; 130 or 143 stopped by SIGINT (Ctrl-C) or
-SIGTERM. On the first such signal training finishes the steps at hand and saves a checkpoint,
-anything else ends where it is, and the same command goes on from there. A second signal ends the
-process at once, which loses no more than a kill does.
+Exit status:
+    0: done.
+    1: a result is no longer finite, another process of the job is lost, or Elicit has a bug.
+    2: wrong input, or a file that cannot be read or written.
+    130, 143: stopped by SIGINT (Ctrl-C) or SIGTERM.
 
-Two processes never write one directory: the second is refused, and told of the first.
+At the first such signal a training finishes the steps that the device is computing and saves a
+checkpoint; other commands end at once. The same command then goes on from there. A second signal
+ends the process at once and loses no more than SIGKILL does.
+
+Two processes never write to one directory: the second is refused, with the first one's id.
 """
 
 import contextlib
@@ -32,7 +36,7 @@ from experiments.commands import COMMANDS, Command
 from experiments.console.signals import Stopped, stopping_on_signals
 
 CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
-"""Names the directory that keeps compiled programs; none are kept where it is not set."""
+"""Environment variable that names the directory for compiled programs; unset: none are kept."""
 
 
 ADVICE = {
@@ -45,14 +49,14 @@ ADVICE = {
         "allow it and repeat the command, or choose another place",
     ),
 }
-"""What to do about an error of the system, by its number."""
+"""Advice to the user by the number of the operating system's error."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status.
 
     Args:
-        argv: the words after `elicit`; those of the process by default.
+        argv: the words after `elicit`; by default those that the process was started with.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words == ["--version"]:
@@ -98,36 +102,39 @@ def _run(name: str, words: list[str]) -> int:
             _call(name, words)
     except KeyboardInterrupt as error:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
-        said = f"elicit {name}: {stopped}; the same command goes on from there"
-        return _end(said, 128 + stopped.signum, stopped)
+        message = f"elicit {name}: {stopped}; the same command goes on from there"
+        return _end(message, 128 + stopped.signum, stopped)
     except Exception as error:
         status = _status_of(error)
         if status is None or os.environ.get("ELICIT_TRACEBACK"):
             traceback.print_exc()
         if status is None:
-            return _end(f"elicit {name}: this is a fault of Elicit's own", 1, error)
-        return _end(f"elicit {name}: error: {_words_of(error)}", status, error)
+            return _end(f"elicit {name}: this is a bug in Elicit", 1, error)
+        return _end(f"elicit {name}: error: {_message(error)}", status, error)
     return 0
 
 
 def _status_of(error: Exception) -> int | None:
-    """Exit status of an error that users are meant to read; None for a fault of our own."""
-    from imgopt.errors import InputError  # here, since it brings JAX, for a quick --help
+    """Exit status of an error that users can mend; None for a bug of our own."""
+    from imgopt.errors import InputError  # here, since importing JAX would slow down --help
 
     if isinstance(error, FloatingPointError | ChildProcessError):
         return 1
     return 2 if isinstance(error, InputError | OSError) else None
 
 
-def _words_of(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.errno in ADVICE:
         return f"{error.filename}: {error.strerror}; {ADVICE[error.errno]}"
     return str(error)
 
 
-def _end(said: str, status: int, error: BaseException) -> int:
-    """Says why a command ended early, and gives the status; one process of several ends here."""
-    print(said, file=sys.stderr)
+def _end(message: str, status: int, error: BaseException) -> int:
+    """Prints why a command ended early and returns the status.
+
+    One of several processes ends here, without waiting for the others.
+    """
+    print(message, file=sys.stderr)
     if "experiments.console.distributed" in sys.modules:
         from experiments.console.distributed import leave_at_once
 
@@ -154,11 +161,11 @@ def _call(name: str, words: list[str]) -> None:
 def parse(
     name: str, config_type: Any, words: list[str]
 ) -> tuple[Any, contextlib.AbstractContextManager[None]]:
-    """A command's options, and what connects it with other processes that do the same job."""
-    import tyro  # after the command is known, for a quick --help
+    """A command's options, and the context that connects the processes of one job."""
+    import tyro  # only once the command is known, since it would slow down --help
 
     options = {"prog": f"elicit {name}", "args": words, "config": (tyro.conf.OmitArgPrefixes,)}
-    if not COMMANDS[name].takes_hosts:
+    if not COMMANDS[name].is_distributed:
         return tyro.cli(config_type, **options), contextlib.nullcontext()
     from experiments.console.distributed import DistributedConfig, connected
 
@@ -169,11 +176,11 @@ def parse(
 
 
 def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[None]:
-    """Keeps other processes from what a command writes, but for those that do the same job."""
+    """Locks the directory that a command writes to; the processes of one job share the lock."""
     from train.runtime.processes import is_first_process
     from train.storage.locks import exclusive
 
-    is_ours = not command.takes_hosts or is_first_process()
+    is_ours = not command.is_distributed or is_first_process()
     if command.writes is None or getattr(config, "dry_run", False) or not is_ours:
         return contextlib.nullcontext()
     return exclusive(getattr(config, command.writes))
@@ -181,7 +188,7 @@ def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[No
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Shows warnings as one line each, and afterwards as before."""
+    """Shows each warning as one line; restores `warnings.showwarning` at the end."""
 
     def show(message: Warning | str, *_: object) -> None:
         print(f"elicit: warning: {message}", file=sys.stderr)

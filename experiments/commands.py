@@ -1,19 +1,19 @@
-"""The table of commands: where each lives, its options and its line of help."""
+"""The table of commands: module, options, function and help line of each."""
 
 from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """Where a command lives, and a line of help.
+    """A command of `elicit`.
 
     Attributes:
-        module: in which it lives.
-        config: its dataclass of options.
-        function: what runs it.
-        help: the line.
-        writes: config attribute that names the directory to lock while the command runs;
-            None where it only reads, or writes single files at once.
-        takes_hosts: whether several processes can do it together.
+        module: module with the command's code.
+        config: name of its dataclass of options.
+        function: name of the function that runs it.
+        help: one line for `elicit --help`.
+        writes: config attribute that names the directory to lock while the command runs; None for
+            commands that only read, or that write single files at once.
+        is_distributed: whether several processes can run it together.
     """
 
     module: str
@@ -21,7 +21,7 @@ class Command(NamedTuple):
     function: str
     help: str
     writes: str | None = "out"
-    takes_hosts: bool = False
+    is_distributed: bool = False
 
 
 COMMANDS: dict[str, Command] = {
@@ -46,16 +46,16 @@ COMMANDS: dict[str, Command] = {
     ),
     "data subset": Command(
         "experiments.data.subset", "SubsetConfig", "make_subset",
-        "so many images of each class, drawn by key → a small data set",
+        "a number of images of each class, drawn by key → a small data set",
     ),
     "augment": Command(
         "experiments.data.augment", "AugmentConfig", "augment",
-        "random squares of a set's images, enlarged → an image set",
+        "random square crops of a set's images, enlarged → an image set",
     ),
     "classifier train": Command(
         "experiments.classifier.train", "ClassifierTrainConfig", "train_classifier",
         "train a classifier, also with images replaced by synthesised ones, or with extra sets",
-        takes_hosts=True,
+        is_distributed=True,
     ),
     "classifier evaluate": Command(
         "experiments.classifier.evaluate", "ClassifierEvaluateConfig", "evaluate_classifier",
@@ -65,38 +65,38 @@ COMMANDS: dict[str, Command] = {
     "gan train": Command(
         "experiments.gan.train", "GanTrainConfig", "train_gan",
         "train a DCGAN or a Stacked GAN on a small data set",
-        takes_hosts=True,
+        is_distributed=True,
     ),
     "gan sample": Command(
         "experiments.gan.sample", "GanSampleConfig", "sample_gan",
-        "images of chosen classes from a GAN, sorted by a classifier if asked → an image set",
+        "images of chosen classes from a GAN, optionally sorted by a classifier → an image set",
     ),
     "select": Command(
         "experiments.gan.select", "SelectConfig", "select",
-        "keep the images of a set whose predicted class is the one intended → an image set",
+        "keep the images of a set that are classified as intended → an image set",
     ),
     "synthesize": Command(
         "experiments.synthesis.command", "SynthesizeConfig", "synthesize_set",
         "make images that elicit chosen outputs from a classifier",
-        takes_hosts=True,
+        is_distributed=True,
     ),
     "gan evaluate": Command(
         "experiments.gan.evaluate", "GanEvaluateConfig", "evaluate_gan",
-        "how good generated images are, beside real ones",
+        "quality of generated images, compared with real ones",
     ),
     "verify": Command(
         "experiments.verify.command", "VerifyConfig", "verify",
-        "check every digest below a directory, and repeat some of an experiment by its keys",
+        "check every digest below a directory, and compute parts of an experiment again",
         writes=None,
     ),
     "report": Command(
         "experiments.papers.report", "ReportConfig", "report",
-        "an experiment's table and report again from its files; or two of its results compared",
+        "write an experiment's table and report again, or compare two of its results",
         writes=None,
     ),
     "experiment list": Command(
         "experiments.papers.list_experiments", "ListConfig", "list_experiments",
-        "the experiments there are, and what their presets measure",
+        "all experiments, and what their presets measure",
         writes=None,
     ),
     "experiment table-a": Command(

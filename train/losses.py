@@ -23,6 +23,10 @@ def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> Floa
 
     Raises:
         InputError: The shapes do not match.
+
+    Example:
+        >>> cross_entropy(jnp.zeros((1, 2)), jnp.array([1])).tolist() == [float(jnp.log(2.0))]
+        True
     """
     _check_shapes(logits, labels=labels)
     log_p = jax.nn.log_softmax(logits)
@@ -62,6 +66,12 @@ def mixed_soft_label_loss(
 
     Raises:
         InputError: The shapes do not match, or the direction is unknown.
+
+    Example:
+        >>> logits, teacher = jnp.log(jnp.array([[0.75, 0.25]])), jnp.array([[0.75, 0.25]])
+        >>> loss = mixed_soft_label_loss(logits, jnp.array([0]), teacher, jnp.array([True]))
+        >>> bool(jnp.allclose(loss, -0.5 * jnp.log(0.75)))
+        True
     """
     _check_shapes(logits, labels=labels, is_generated=is_generated)
     if teacher_outputs.shape != logits.shape:

@@ -43,7 +43,7 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
     name, commands, elicit, tmp_path, monkeypatch, capsys
 ):
     module, words = commands[name]
-    monkeypatch.setattr(memory, "room_bytes", lambda: 2 * GIB)
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 2 * GIB)
     monkeypatch.setattr(module, FOOTPRINT[name], lambda *_: Footprint(4 * GIB, 0, 8))
     assert elicit(*words, "--out", tmp_path / "above" / "run") == 2
     assert capsys.readouterr().err == (

@@ -60,8 +60,8 @@ def test_after_100_updates(vectors, classify, case):
     """Images agree within 2e-3 and outputs within 5e-3, except for one image of the six.
 
     ReLU and max-pooling have kinks. In float32 an image near one may take its other side; which
-    image does depends on how the classifier's sums are rounded. Here one image does with
-    "momentum_pytorch" (up to 1.3e-2). In float64 none does, as the next test shows.
+    image does depends on how the classifier's sums are rounded. In float64 none does, as the next
+    test shows.
     """
     found = synthesize(
         classify,

@@ -23,6 +23,9 @@ NUM_CLASSES = 10
 CHANNELS = (12, 16)
 """Output channels of the small classifier's two convolutions."""
 
+SEED = 3
+"""With this seed no image of the synthesis comes near a kink of ReLU or pooling in float32."""
+
 MARGIN = 1e-3
 RADIUS = 5
 """Radius of the low-pass filter, in cycles an image; it removes 123 of 192 coefficients."""
@@ -268,7 +271,7 @@ def layers(random: np.random.Generator) -> Arrays:
 
 def main() -> None:
     """Writes the file."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(SEED)
     np.savez_compressed(OUT, **synthesis(random), **losses(random), **layers(random))
     print(f"{OUT}: {OUT.stat().st_size / 1024:.0f} KiB")
 

@@ -286,7 +286,7 @@ def test_an_output_that_is_not_finite_is_no_accuracy():
     images[1] = 0
 
     def classify(images):
-        return jnp.log(images.mean((1, 2, 3)))[:, None] * jnp.array([1.0, -1.0])
+        return jnp.log(images.mean((1, 2, 3)))[:, None] * jnp.array([[1.0, -1.0]])
 
     with pytest.raises(FloatingPointError, match="not finite for 1 of 3 images"):
         evaluate(classify, images, np.zeros(3, np.int32))

@@ -1,0 +1,80 @@
+"""Wrong input of `synthesize`: refused with a clear message before anything is compiled."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imgopt import InputError, synthesize
+
+SHAPE = (6, 5, 7, 3)
+NUM_CLASSES = 4
+RANDOM = np.random.default_rng(7)
+IMAGES = RANDOM.uniform(size=SHAPE).astype(np.float32)
+IMAGES[0, 0, 0] = [0, 1, 0]
+KERNEL = RANDOM.normal(size=(5 * 7 * 3, NUM_CLASSES)).astype(np.float32)
+TARGETS = np.eye(NUM_CLASSES, dtype=np.float32)[np.arange(6) % 4]
+
+
+def linear(images):
+    return images.reshape(len(images), -1) @ jnp.asarray(KERNEL)
+
+
+def flat(images):
+    return images.mean((1, 2, 3))
+
+
+def one_more_row(images):
+    return jnp.zeros((len(images) + 1, NUM_CLASSES))
+
+
+def of_another_size(images):
+    return images.reshape(len(images), -1) @ jnp.zeros((99, NUM_CLASSES))
+
+
+def flax_of_another_size(images):
+    dense = nn.Dense(NUM_CLASSES)
+    variables = dense.init(jax.random.key(0), jnp.zeros((1, 99)))
+    return dense.apply(variables, images.reshape(len(images), -1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": IMAGES[0]}, r"shape \(n, h, w, c\), none of them 0; got \(5, 7, 3\)"),
+        ({"images": IMAGES[:0], "targets": TARGETS[:0]}, r"none of them 0; got \(0, 5, 7, 3\)"),
+        ({"images": np.zeros(SHAPE, np.uint8)}, "floating point .* got uint8; divide .* by 255"),
+        ({"images": IMAGES * 255}, r"in \[0, 1\], got values from 0 to 255; divide grey levels"),
+        ({"images": IMAGES + 0.02}, r"in \[0, 1\], got values from 0.02 to 1.02"),
+        ({"images": IMAGES - 0.02}, r"in \[0, 1\], got values from -0.02 to 0.98"),
+        ({"images": np.full(SHAPE, np.nan)}, r"in \[0, 1\], got values from nan to nan"),
+        ({"classify": of_another_size}, r"cannot take images of shape \(6, 5, 7, 3\)"),
+        ({"classify": flax_of_another_size}, r"cannot take images of shape \(6, 5, 7, 3\)"),
+        ({"classify": flat}, r"logits of shape \(6, number of classes\) .* got \(6,\)"),
+        ({"classify": one_more_row}, r"logits of shape \(6, number of classes\) .* got \(7, 4\)"),
+        ({"classify": lambda x: (linear(x),)}, "must return logits .* got tuple"),
+        ({"targets": TARGETS[:5]}, r"targets must have shape \(6, 4\), got \(5, 4\)"),
+        ({"targets": TARGETS[:, :3]}, r"targets must have shape \(6, 4\), got \(6, 3\)"),
+        ({"targets": TARGETS * 2}, "must sum to 1; row 0"),
+        ({"targets": 1 - 2 * TARGETS}, "must not be negative; row 0"),
+        ({"targets": TARGETS * np.nan}, "must be finite; row 0"),
+        ({"targets": (TARGETS > 0.5).astype(int)}, "floating-point probabilities, got int64"),
+        ({"steps": -1}, "steps must be at least 0, got -1"),
+        ({"tolerance": -0.1}, "tolerance must be None or at least 0, got -0.1"),
+        ({"tolerance": float("nan")}, "tolerance must be None or at least 0, got nan"),
+        ({"tolerance": float("inf")}, "tolerance must be None or at least 0, got inf"),
+        ({"criterion": "l2"}, '"kl" or "max_error", got \'l2\''),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_input_is_refused_before_anything_is_compiled(compilations, changes, message):
+    arguments = {"classify": linear, "images": IMAGES, "targets": TARGETS, **changes}
+    with compilations() as names, pytest.raises(InputError, match=message):
+        synthesize(
+            arguments.pop("classify"),
+            arguments.pop("images"),
+            arguments.pop("targets"),
+            **arguments,
+        )
+    assert not {"begin", "update", "finish"} & set(names)
