@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-import train.data.access
+import train.data.image_data
 from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet
 from experiments.gan.sample import GanSampleConfig, sample_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
@@ -88,7 +88,7 @@ def write(directory: Path, images: int) -> None:
 
 def synthesize(directory: Path, images: int) -> None:
     """`elicit synthesize` with one update an image; the originals are not held in memory."""
-    train.data.access.MEMORY_SHARE = 0.0
+    train.data.image_data.MEMORY_SHARE = 0.0
     config = SynthesizeConfig(
         classifier=f"{Path(__file__).stem}:classify",
         dataset=str(directory.with_name("write")),

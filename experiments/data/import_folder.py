@@ -79,7 +79,7 @@ def import_folder(config: ImportConfig) -> None:
     print(f"{config.out}: {counts}, {found}")
 
 
-class Picture(NamedTuple):
+class SquarePicture(NamedTuple):
     """A user's picture, made square.
 
     Attributes:
@@ -129,9 +129,9 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(path.name for path in _visible(folder) if path.is_dir())
 
 
-def _read_folder(folder: Path, size: int) -> tuple[list[Picture], list[Unreadable]]:
+def _read_folder(folder: Path, size: int) -> tuple[list[SquarePicture], list[Unreadable]]:
     """Reads every picture, in the order of classes and names."""
-    pictures: list[Picture] = []
+    pictures: list[SquarePicture] = []
     unreadable: list[Unreadable] = []
     for path in _visible(folder):
         if not path.is_dir():
@@ -140,7 +140,7 @@ def _read_folder(folder: Path, size: int) -> tuple[list[Picture], list[Unreadabl
         before = len(pictures)
         for inner in _visible(path):
             read = _read_picture(inner, f"{path.name}/{inner.name}", size)
-            if isinstance(read, Picture):
+            if isinstance(read, SquarePicture):
                 pictures.append(read)
             else:
                 unreadable.append(read)
@@ -152,7 +152,7 @@ def _read_folder(folder: Path, size: int) -> tuple[list[Picture], list[Unreadabl
     return pictures, unreadable
 
 
-def _read_picture(path: Path, file: str, size: int) -> Picture | Unreadable:
+def _read_picture(path: Path, file: str, size: int) -> SquarePicture | Unreadable:
     if path.is_dir():
         return Unreadable(file, "a folder in the folder of a class")
     try:
@@ -161,7 +161,7 @@ def _read_picture(path: Path, file: str, size: int) -> Picture | Unreadable:
             # Between its limit and twice that Pillow only warns of a decompression bomb.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as image:
-                return Picture(file, square(image, size))
+                return SquarePicture(file, square(image, size))
     except UnicodeEncodeError:
         return Unreadable(ascii(file), "its name is not valid text")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -204,7 +204,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _as_data(pictures: Sequence[Picture], class_names: tuple[str, ...]) -> ImageData:
+def _as_data(pictures: Sequence[SquarePicture], class_names: tuple[str, ...]) -> ImageData:
     number = {name: label for label, name in enumerate(class_names)}
     labels = [number[picture.file.partition("/")[0]] for picture in pictures]
     return ImageData(

@@ -19,8 +19,7 @@ from experiments.gan.select_report import (
 from experiments.gan.selector import Classified, check_references, classify_by, find_selector
 from gans.selection import Keep, Thresholds, choose, quota, tally
 from imgopt.errors import InputError
-from train.data.access import read_rows
-from train.data.image_data import ImageReader, iter_parts
+from train.data.image_data import ImageReader, iter_parts, read_rows
 from train.data.load import data_digest, open_images
 from train.data.spec import ImageSetSpec
 

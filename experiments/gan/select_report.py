@@ -13,8 +13,7 @@ from experiments.pages.html import Picture, Section, Table, write_report
 from experiments.pages.image_sheets import sample_grid
 from gans.selection import KINDS, Keep, Tally, wanted_kinds
 from imgopt.errors import InputError
-from train.data.access import read_rows
-from train.data.image_data import ImageData, ImageReader
+from train.data.image_data import ImageData, ImageReader, read_rows
 from train.data.load import open_images
 from train.storage.files import atomic_write
 from train.storage.strict_json import write_sealed

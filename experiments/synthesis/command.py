@@ -6,8 +6,8 @@ the bytes are always those of one undisturbed run. Several processes share the s
 and the first process commits the set. An image that does not stay finite is left out of the set
 and disturbs no other.
 
-The originals are decoded once if they fit in memory (see `train.data.access`), else a few shards
-at a time. The set is summarised a few shards at a time.
+The originals are decoded once if they fit in memory (see `train.data.image_data`). Otherwise they
+are read a few shards at a time. The set is summarised a few shards at a time.
 """
 
 import functools
@@ -44,8 +44,7 @@ from experiments.synthesis.target_options import TargetConfig, describe_targets,
 from imgopt.classifier import as_partial
 from imgopt.errors import InputError
 from train.classifiers import Precision, check_precision
-from train.data.access import decode_once
-from train.data.image_data import slice_images
+from train.data.image_data import decode_once, slice_images
 from train.data.load import data_digest, open_images
 from train.data.spec import ImageSetSpec
 from train.data.write import read_extras

@@ -23,7 +23,7 @@ class Answer:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(million, "SHARD_IMAGES", 16)
-    monkeypatch.setattr("train.data.access.MEMORY_SHARE", 0.25)  # restored afterwards
+    monkeypatch.setattr("train.data.image_data.MEMORY_SHARE", 0.25)  # restored afterwards
     monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
 
     def run_job(job):

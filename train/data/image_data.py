@@ -1,5 +1,8 @@
 """Image data: a split in memory, or a split on disk that is read range by range."""
 
+import dataclasses
+import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -7,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
+
+from train.runtime.memory import machine_memory_bytes
 
 PART_IMAGES = 1024
 """Images read at once by default: 3 MiB of CIFAR-10, 150 MiB at 224×224."""
@@ -140,3 +145,45 @@ def iter_parts(
     end, step = len(reader) if stop is None else stop, size or PART_IMAGES
     for first in range(start, end, step):
         yield reader.read(first, min(first + step, end))
+
+
+MEMORY_SHARE = 0.25
+"""Largest share of the machine's free memory that the decoded images of a split may take."""
+
+
+def decode_once(reader: ImageReader) -> ImageReader:
+    """Gives a reader that decodes every image once, if the decoded split fits in memory.
+
+    The first call of `read` then decodes the whole split, and all others take slices of it.
+
+    Args:
+        reader: the split.
+
+    Returns:
+        The new reader; `reader` itself if the images would take more than `MEMORY_SHARE` of the
+        free memory.
+    """
+    size = len(reader) * math.prod(reader.image_shape)
+    if size > MEMORY_SHARE * machine_memory_bytes():
+        return reader
+
+    @functools.cache
+    def whole() -> ImageData:
+        return reader.read(0, len(reader))
+
+    return dataclasses.replace(reader, read=lambda start, stop: slice_images(whole(), start, stop))
+
+
+def read_rows(reader: ImageReader, rows: Int[np.ndarray, " m"]) -> ImageData:
+    """Reads some images of a split, a part of at most `PART_IMAGES` neighbours at a time.
+
+    Args:
+        reader: the split.
+        rows: numbers of the images, at least one, ascending.
+    """
+    chosen = []
+    for part in np.unique(rows // PART_IMAGES):
+        own = rows[rows // PART_IMAGES == part]
+        neighbours = reader.read(int(own[0]), int(own[-1]) + 1)
+        chosen.append(take_images(neighbours, own - own[0]))
+    return join_images(chosen)

@@ -138,7 +138,7 @@ def test_what_it_came_to_is_written_beside_the_set(select, mixed, said, capsys):
 def test_a_large_set_is_read_and_written_in_parts(select, mixed, monkeypatch):
     at_once = select("--keep", "both", images=mixed, name="at-once")
     monkeypatch.setattr("experiments.gan.select.SHARD_IMAGES", 7)
-    for place in ("train.data.image_data", "train.data.access"):
+    for place in ("train.data.image_data",):
         monkeypatch.setattr(f"{place}.PART_IMAGES", 5)
     in_parts = select("--keep", "both", images=mixed, name="in-parts")
     assert [shard["num_examples"] for shard in read_manifest(in_parts)["shards"]] == [7] * 6 + [6]

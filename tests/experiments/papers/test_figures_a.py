@@ -75,7 +75,7 @@ def _smaller_than_smoke(finished_data, tiny_networks):
         patch.setattr(experiments.papers.figures_a, "SHOWN_IMAGES", SHOWN)
         patch.setattr(experiments.synthesis.command, "find_classifier", linear_teacher)
         for module in (experiments.training.run, experiments.synthesis.command):
-            patch.setattr(module, "check_fits", lambda _: None)
+            patch.setattr(module, "check_batch_fits", lambda _: None)
         # A set's own report is the last file of it, and not of interest here.
         patch.setattr(
             experiments.synthesis.command, "write_set_report", lambda path, *_: path.write_text("")

@@ -24,7 +24,6 @@ import experiments.data.resumable_set
 import experiments.synthesis.command
 import experiments.synthesis.summary
 import imgopt
-import train.data.access
 import train.data.array_records
 import train.data.image_data
 from train.classifiers import classify_function, digest, load_classifier
@@ -276,7 +275,7 @@ MEANS = "classify = lambda images: 9 * images.mean((1, 2))\n"
 @pytest.mark.usefixtures("no_report")
 def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypatch):
     """Originals that are too large to be held in memory are read a few shards of 8 at a time."""
-    monkeypatch.setattr(train.data.access, "MEMORY_SHARE", 0)
+    monkeypatch.setattr(train.data.image_data, "MEMORY_SHARE", 0)
     (tmp_path / "means.py").write_text(MEANS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
@@ -318,7 +317,7 @@ def test_originals_that_fit_in_memory_are_decoded_once(
         return dataclasses.replace(reader, read=read)
 
     monkeypatch.setattr(experiments.synthesis.command, "open_images", open_counting)
-    monkeypatch.setattr(train.data.access, "MEMORY_SHARE", share)
+    monkeypatch.setattr(train.data.image_data, "MEMORY_SHARE", share)
     out = tmp_path / "set"
     assert elicit(*synthesis, "--out", out) == 0
     checked = 1 - share  # the classifier is first tried on one image

@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-import train.data.access
-from train.data.access import decode_once, read_rows
-from train.data.image_data import ImageData, reader_of, take_images
+import train.data.image_data
+from train.data.image_data import ImageData, decode_once, read_rows, reader_of, take_images
 
 COUNT = 23
 
@@ -53,14 +52,14 @@ def test_what_fits_in_memory_is_read_once(reader, data):
 
 @pytest.mark.parametrize(("room", "fits"), [(4 * 23 * 105, True), (4 * 23 * 105 - 1, False)])
 def test_a_quarter_of_the_free_memory_is_the_limit(room, fits, reader, monkeypatch):
-    monkeypatch.setattr(train.data.access, "machine_memory_bytes", lambda: room)
+    monkeypatch.setattr(train.data.image_data, "machine_memory_bytes", lambda: room)
     plain, _ = reader
     assert (decode_once(plain) is not plain) == fits
 
 
 @pytest.mark.parametrize("rows", [[0], [22], [3, 4, 9, 10, 11, 22], range(COUNT)])
 def test_rows_are_read_by_parts(rows, reader, data, monkeypatch):
-    monkeypatch.setattr(train.data.access, "PART_IMAGES", 5)
+    monkeypatch.setattr(train.data.image_data, "PART_IMAGES", 5)
     plain, ranges = reader
     assert_equal(read_rows(plain, np.array(rows)), take_images(data, np.array(rows)))
     assert all(0 < stop - start <= 5 for start, stop in ranges)
