@@ -251,7 +251,7 @@ def _identity(
     return {
         "name": spec.name,
         "source": str(config.folder),
-        "sha256": data_digest(data),
+        "images_sha256": data_digest(data),
         "size": config.size,
         "test_fraction": config.test_fraction,
         "key": config.key,

@@ -285,7 +285,8 @@ class ResumableSet:
         differing = differences(found, self.identity)
         if differing:
             raise InputError(
-                f"{self.directory} holds a set of another configuration: {'; '.join(differing)}. "
+                f"{self.directory} holds a run or set of another configuration: "
+                f"{'; '.join(differing)}. "
                 "Choose another --out, or repeat the command that made it; if this is that "
                 f"command, {config} is damaged: restore it, or remove the directory"
             )

@@ -278,16 +278,19 @@ CASES = {
     "square of nothing": Case(f"{AUGMENT} --crop-px 0", r"crop_px must be in \[1, 16\].*got 0"),
     "no copies": Case(f"{AUGMENT} --crop-px 8 --copies 0", "copies must be at least 1, got 0"),
     "augmentation over a run": Case(
-        f"{AUGMENT} --crop-px 8 --out run", "run is there.*no manifest"
+        f"{AUGMENT} --crop-px 8 --out run", "run holds a run or set of another"
     ),
     # existing outputs
     "set of another configuration": Case(
-        f"{SYNTHESIZE} --out made --steps 9", "made holds a run of another.*steps was 5, now 9"
+        f"{SYNTHESIZE} --out made --steps 9",
+        "made holds a run or set of another.*steps was 5, now 9",
     ),
     "run of another configuration": Case(
         f"{TRAIN} --out run", "run holds a run of another.*epochs was 6, now 1.*another --out"
     ),
-    "run where a set is wanted": Case(f"{SYNTHESIZE} --out run", "run holds a run of another"),
+    "run where a set is wanted": Case(
+        f"{SYNTHESIZE} --out run", "run holds a run or set of another"
+    ),
     "directory of the user's own": Case(
         f"{SYNTHESIZE} --out plain", "plain is there.*another --out"
     ),

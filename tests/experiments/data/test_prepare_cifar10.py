@@ -70,8 +70,8 @@ def test_all_forms_become_the_same_set(source, tmp_path, cifar10):
         prepare(PrepareConfig("cifar10", tmp_path / name, cifar10[name]))
         (directory,) = tmp_path.glob(f"{name}/cifar10/3.0.2")
         contents.append({p.name: p.read_bytes() for p in directory.iterdir()})
-        for name in ("manifest.json", "config.json"):  # they name the source
-            assert b"sha256" in contents[-1].pop(name)
+        for file in ("config.json", "manifest.json"):  # they name the source
+            assert b"sha256" in contents[-1].pop(file)
     assert contents[0] == contents[1]
 
 

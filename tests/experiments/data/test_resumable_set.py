@@ -166,7 +166,7 @@ def test_a_complete_set_of_an_older_version_has_no_config(tmp_path, contents, ca
     assert "nothing to do" in capsys.readouterr().out
     assert contents(out) == contents(by_shards(tmp_path / "new"))
     (out / "config.json").unlink()
-    with pytest.raises(InputError, match="a set of another configuration: key was 7, now 8"):
+    with pytest.raises(InputError, match="set of another configuration: key was 7, now 8"):
         by_shards(out, identity={**IDENTITY, "key": 8})
     (out / "manifest.json").rename(tmp_path / "kept")
     with pytest.raises(InputError, match="is there already and is not an image set"):

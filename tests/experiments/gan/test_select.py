@@ -264,7 +264,7 @@ BAD_INPUT = {
         "features, which the callable own_classifiers:linear does not give; give a run of elicit"
     ),
     "--keep most": "most",
-    "--out DATA": "holds a set of another configuration",
+    "--out DATA": "holds a run or set of another configuration",
 }
 
 
