@@ -42,7 +42,7 @@ class TransposedConv(nn.Module):
         )
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-            result += jnp.broadcast_to(bias.astype(self.dtype), result.shape)
+            result += jnp.expand_dims(bias.astype(self.dtype), (0, 1, 2))
         return result
 
 
