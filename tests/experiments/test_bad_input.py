@@ -267,7 +267,7 @@ CASES = {
     "subset of a split twice": Case(f"{SUBSET} --splits train train", "splits.*train, train"),
     "subset by a key beyond 32 bits": Case(f"{SUBSET} --key {2**32}", f"key must be.*{2**32}"),
     "subset over another's set": Case(
-        f"{SUBSET} --per-class 2 --test-per-class 1 --out data", "data holds a set of another conf"
+        f"{SUBSET} --per-class 2 --test-per-class 1 --out data", "data holds .* of another conf"
     ),
     "subset over a directory": Case(
         f"{SUBSET} --per-class 2 --test-per-class 1 --out plain", "plain is there.*another --out"
