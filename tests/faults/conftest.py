@@ -1,5 +1,6 @@
 """The commands that are killed, and their results without faults, made when first needed."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -41,12 +42,9 @@ def commands(tmp_path_factory) -> Mapping[str, list[str]]:
 @pytest.fixture(scope="session")
 def undisturbed(driver, commands, tmp_path_factory) -> Callable[[str], Undisturbed]:
     """Gives the results of a command without faults."""
-    made: dict[str, Undisturbed] = {}
 
+    @functools.cache
     def run(name: str) -> Undisturbed:
-        if name not in made:
-            directory = tmp_path_factory.mktemp(f"undisturbed-{name}")
-            made[name] = run_undisturbed(driver, commands[name], directory)
-        return made[name]
+        return run_undisturbed(driver, commands[name], tmp_path_factory.mktemp("undisturbed"))
 
     return run

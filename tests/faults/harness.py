@@ -120,6 +120,12 @@ class Driver:
         child = self.start(Job(words, directory, **faults))
         return child.wait(), (directory / LOG).read_text()
 
+    def complete(self, whole: "Undisturbed", directory: Path, **faults: Any) -> None:
+        """Runs a command, which must end with the undisturbed files."""
+        status, printed = self.run(whole.words, directory, **faults)
+        assert status == 0, printed
+        assert differences(content(directory / OUT), whole.content) == []
+
     def stop(self) -> None:
         """Ends it; an unfinished job's process ends by itself."""
         self._process.communicate(timeout=AT_MOST_SECONDS)
@@ -216,7 +222,7 @@ def kill_on_the_way(
     *,
     kills: int,
 ) -> int:
-    """Runs a command, kills it several times at random moments, and then lets it end.
+    """Kills a command at random moments, then lets it end; it gives the undisturbed files.
 
     Args:
         driver: runs the command.
@@ -231,8 +237,7 @@ def kill_on_the_way(
     for _ in range(AT_MOST_DRAWS):
         moments = random.integers(0, whole.changes // kills, kills, endpoint=True)
         if all(_kill_once(driver, whole, directory, random, int(after)) for after in moments):
-            status, printed = driver.run(whole.words, directory)
-            assert status == 0, printed
+            driver.complete(whole, directory)
             return kills
         shutil.rmtree(directory)  # it ended before a kill: start again
     raise AssertionError(f"{AT_MOST_DRAWS} times in a row the command ended before it was killed")

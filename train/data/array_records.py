@@ -1,7 +1,7 @@
-"""Reads records of ArrayRecord files, a few at a time."""
+"""Writes ArrayRecord files, and reads their records a few at a time."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,20 @@ from imgopt.errors import InputError
 
 RECORDS_AT_ONCE = 256
 """Records in memory at once, which bounds the memory that reading a large file takes."""
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Writes an ArrayRecord file. Its readers reach any record without reading the neighbours.
+
+    Args:
+        path: the file.
+        records: its records, in order.
+    """
+    with contextlib.closing(
+        array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    ) as writer:
+        for record in records:
+            writer.write(record)
 
 
 def count_records(path: Path) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Int64, Key, Shaped
 
 from imgopt.errors import InputError
-from train.data.image_data import ImageData
+from train.data.image_data import ImageData, take_images
 
 
 class Subset(NamedTuple):
@@ -88,13 +88,4 @@ def draw_subset(
     # Column by column, so that the first tenth of a part is a tenth of every class.
     drawn = np.stack([own[:wanted] for own in places])
     train, test = (part.T.ravel() for part in (drawn[:, :per_class], drawn[:, per_class:]))
-    return Subset(_take(data, train), _take(data, test) if test_per_class else None)
-
-
-def _take(data: ImageData, rows: Int64[np.ndarray, " m"]) -> ImageData:
-    return ImageData(
-        images=data.images[rows],
-        labels=data.labels[rows],
-        ids=tuple(data.ids[row] for row in rows),
-        class_names=data.class_names,
-    )
+    return Subset(take_images(data, train), take_images(data, test) if test_per_class else None)

@@ -18,9 +18,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python import (
-    array_record_module,  # pyright: ignore[reportAttributeAccessIssue] -- a compiled module
-)
 from etils import epath
 from jaxtyping import UInt8
 from PIL import Image
@@ -39,6 +36,7 @@ from train.storage.strict_json import SEAL, read_json, write_json, write_sealed
 GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 RECORDED_PACKAGES = ("elicit", "jax", "flax", "optax", "numpy", "tensorflow-datasets")
+"""Packages that can change a set's bytes."""
 PNG_LEVEL = 6  # 1,000 CIFAR-10 images: 124 us and 2,264 bytes each; level 1: 112 us, 2,300 bytes
 ENCODING_THREADS = 4  # zlib releases Python's lock; this helps with images larger than CIFAR's
 
@@ -75,11 +73,7 @@ def write_shard(
         pngs = list(pool.map(_encode_png, checked["image"]))
     directory.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        # With one record in a group, a reader reaches any image without reading its neighbours.
-        writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
-        for record in _serialized(spec, {**checked, "image": pngs}):
-            writer.write(record)
-        writer.close()
+        array_records.write_records(partial, _serialized(spec, {**checked, "image": pngs}))
     return ShardRecord(path.name, len(pngs), path.stat().st_size, sha256_of(path))
 
 
@@ -154,7 +148,8 @@ def commit(
         for path in staged.glob("*.json"):
             write_json(path, read_json(path))  # the same bytes every time
         files = {name: sha256_of(staged / name) for name in DESCRIPTION_FILES}
-        added = {"shards": records, "files": files, "versions": _versions()}
+        versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+        added = {"shards": records, "files": files, "versions": versions}
         write_sealed(staged / MANIFEST_FILE, {**manifest, **added})
         for name in METADATA_FILES:
             atomic_write(directory / name, (staged / name).read_bytes())
@@ -325,15 +320,3 @@ def _split_info(
             filetype_suffix="array_record",
         ),
     )
-
-
-def _versions() -> dict[str, str]:
-    """Versions of the packages that can change a set's bytes."""
-    return {name: _version(name) for name in RECORDED_PACKAGES}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 import train.data.array_records
 import train.data.image_data
+from tests.train.data.small_sets import random_columns, write_small_set
 from train.data.image_data import ImageData, iter_parts, join_images, reader_of, slice_images
 from train.data.load import data_digest, load_images, open_images
 from train.data.spec import ImageSetSpec
@@ -21,32 +22,10 @@ CLASSES = ("cat", "dog's")
 RANGES = [(0, 11), (0, 1), (10, 11), (4, 6), (3, 9), (5, 7), (6, 6 + 5)]
 
 
-def columns(size: int, *, start: int, shape: tuple[int, int, int]) -> dict[str, Any]:
-    random = np.random.default_rng(start)
-    output = random.random((size, 2), np.float32)
-    return {
-        "id": [f"image_{'é' * (i % 3)}{i}" for i in range(start, start + size)],
-        "image": random.integers(0, 256, (size, *shape), np.uint8),
-        "label": (np.arange(size) + start) % 2,
-        "target": np.tile(np.array([0.9, 0.1], np.float32), (size, 1)),
-        "output": output,
-        "source_id": [f"train_{i:05d}" for i in range(start, start + size)],
-        "kl": output[:, 0],
-    }
-
-
 def write_set(directory, *, sizes=SIZES, shape=(5, 7, 3), extras=EXTRAS):
     """Writes a set whose shards differ in size from the parts that are read."""
     spec = ImageSetSpec("tiny", CLASSES, shape, extras=extras, splits=tuple(sizes))
-    shards = {split: [] for split in sizes}
-    for split, each in sizes.items():
-        starts = np.cumsum((0, *each)).tolist()
-        for index, size in enumerate(each):
-            part = columns(size, start=starts[index], shape=shape)
-            part = {name: part[name] for name in ("id", "image", "label", *extras)}
-            record = write_shard(directory, spec, split=split, index=index, columns=part)
-            shards[split].append(record)
-    commit(directory, spec, shards, manifest={})
+    write_small_set(directory, spec, sizes)
     return directory
 
 
@@ -84,8 +63,10 @@ def test_ranges_are_what_tfds_reads(tmp_path):
     rows = list(builder.as_data_source("train"))
     for start, stop in RANGES:
         part, wanted = reader.read(start, stop), rows[start:stop]
+        assert (part.images.dtype, part.labels.dtype) == (np.uint8, np.int32)
         np.testing.assert_array_equal(part.images, [row["image"] for row in wanted])
         np.testing.assert_array_equal(part.labels, [row["label"] for row in wanted])
+        np.testing.assert_array_equal(part.targets, [row["target"] for row in wanted])
         np.testing.assert_array_equal(part.outputs, [row["output"] for row in wanted])
         assert part.ids == tuple(row["id"].decode() for row in wanted)
         assert part.source_ids == tuple(row["source_id"].decode() for row in wanted)
@@ -142,8 +123,7 @@ def test_an_odd_image_is_found_when_it_is_read(tmp_path):
     shards = []
     specs = [ImageSetSpec("tiny", CLASSES, (5, width, 3)) for width in (7, 8)]
     for index, spec in enumerate(specs):
-        part = {n: columns(2, start=2 * index, shape=spec.image_shape)[n] for n in ("id", "image")}
-        part["label"] = [0, 1]
+        part = random_columns(spec, 2, start=2 * index)
         shards.append(write_shard(tmp_path, spec, split="train", index=index, columns=part))
     commit(tmp_path, specs[0], {"train": shards}, manifest={})
     reader = open_images(tmp_path)
