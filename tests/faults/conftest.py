@@ -1,15 +1,9 @@
 """The commands that are killed, and their results without faults, made when first needed."""
 
 import functools
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # so that `harness` can be imported
-
-from harness import COMMANDS, OUT, Driver, Undisturbed, run_undisturbed
 
 from tests.experiments.conftest import (
     OWN_CLASSIFIERS,
@@ -17,6 +11,7 @@ from tests.experiments.conftest import (
     data,  # noqa: F401 - a fixture
     write_set,
 )
+from tests.faults.harness import COMMANDS, OUT, Driver, Undisturbed, run_undisturbed
 
 COUNTS = {"train": 24, "test": 6}
 

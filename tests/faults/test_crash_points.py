@@ -4,8 +4,8 @@ import signal
 
 import numpy as np
 import pytest
-from harness import LOG, OUT, Job, content, differences
 
+from tests.faults.harness import LOG, OUT, Job, content, differences
 from tests.soaking import SOAK
 
 pytestmark = pytest.mark.slow

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from harness import COMMANDS, kill_on_the_way
 
+from tests.faults.harness import COMMANDS, kill_on_the_way
 from tests.soaking import SOAK
 
 pytestmark = pytest.mark.slow

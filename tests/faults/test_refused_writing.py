@@ -3,7 +3,8 @@
 import subprocess
 
 import pytest
-from harness import LOG, OUT, Job, content
+
+from tests.faults.harness import LOG, OUT, Job, content
 
 pytestmark = pytest.mark.slow
 

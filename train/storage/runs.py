@@ -49,11 +49,9 @@ def as_json(value: Any) -> Any:
 
 
 def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
-    if not field.metadata.keys() & ADDED_LATER.keys():
-        return False
-    if field.default_factory is dataclasses.MISSING:
-        return value == field.default
-    return value == field.default_factory()
+    is_made = field.default_factory is not dataclasses.MISSING
+    default = field.default_factory() if is_made else field.default
+    return ADDED_LATER.items() <= field.metadata.items() and value == default
 
 
 def open_run(
@@ -193,9 +191,8 @@ def _read_result(directory: Path) -> dict[str, Any]:
 
 
 def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        return [below for below in path.rglob("*") if below.is_file()]
-    return [path] if path.is_file() else []
+    """Gives a file, or all files below a directory; none if there is neither."""
+    return [each for each in (path, *path.rglob("*")) if each.is_file()]
 
 
 def _begin(directory: Path, check: Callable[[], object]) -> None:
@@ -250,9 +247,7 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
         InputError: a line is no JSON object; the message names the file and the line.
     """
     path = directory / METRICS_FILE
-    if not path.is_file():
-        return []
-    *whole, _ = path.read_bytes().split(b"\n")
+    *whole, _ = metrics_bytes(directory).split(b"\n")
     return [_parse_line(path, number, line) for number, line in enumerate(whole, 1)]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from train.data.array_records import iter_records, write_records
+from train.data.image_data import ImageData
 from train.data.spec import ImageSetSpec, ShardRecord
 from train.data.tfds_parts import Example
 from train.data.write import commit, write_shard
@@ -52,6 +53,28 @@ def write_small_set(
     }  # fmt: skip
     commit(directory, spec, shards, manifest=manifest)
     return shards
+
+
+def random_images(
+    count: int,
+    *,
+    seed: int = 0,
+    prefix: str = "image",
+    shape: tuple[int, int, int] = (3, 5, 1),
+    class_names: tuple[str, ...] = ("cat", "dog"),
+    has_outputs: bool = False,
+) -> ImageData:
+    """Gives images in memory, whose ids are in a random order."""
+    random, num_classes = np.random.default_rng(seed), len(class_names)
+    return ImageData(
+        images=random.integers(0, 256, (count, *shape), np.uint8),
+        labels=random.integers(0, 2, count).astype(np.int32),
+        ids=tuple(f"{prefix}_{i}" for i in random.permutation(count)),
+        class_names=class_names,
+        outputs=random.dirichlet(np.ones(num_classes), count).astype(np.float32)
+        if has_outputs
+        else None,
+    )
 
 
 def change_second_example(shard: Path, changed: Path, change: Callable[[Any], None]) -> None:

@@ -4,35 +4,24 @@ import jax
 import numpy as np
 import pytest
 
-from train.data.combine import pool_by_id
 from train.data.load import ImageData
 from train.data.subsets import draw_subset, shuffled_classes
 
 KEY = jax.random.key(3)
-NAMES = ("cat", "dog", "ship")
 LABELS = np.repeat(np.int32([0, 1, 2]), (9, 7, 12))
 COUNT = len(LABELS)
 
 
-def data(rows):
-    """Images whose grey level is their number."""
-    rows = np.asarray(rows)
-    return ImageData(
-        images=np.broadcast_to(rows[:, None, None, None], (len(rows), 2, 3, 1)).astype(np.uint8),
-        labels=LABELS[rows],
-        ids=tuple(f"image_{row:02d}" for row in rows),
-        class_names=NAMES,
-    )
+IMAGES = ImageData(  # whose grey level is their number
+    images=np.broadcast_to(np.arange(COUNT, dtype=np.uint8)[:, None, None, None], (COUNT, 2, 3, 1)),
+    labels=LABELS,
+    ids=tuple(f"image_{row:02d}" for row in range(COUNT)),
+    class_names=("cat", "dog", "ship"),
+)
 
 
-def draw(rows=range(COUNT), *, key=KEY, per_class=3, test_per_class=2, skip_per_class=0):
-    return draw_subset(
-        key,
-        data(rows),
-        per_class=per_class,
-        test_per_class=test_per_class,
-        skip_per_class=skip_per_class,
-    )
+def draw(*, key=KEY, **counts):
+    return draw_subset(key, IMAGES, **{"per_class": 3, "test_per_class": 2, **counts})
 
 
 def test_every_class_has_its_numbers_and_no_image_occurs_twice():
@@ -85,21 +74,6 @@ def test_a_class_is_drawn_whatever_the_others_are():
     together = shuffled_classes(KEY, LABELS, num_classes=3)
     assert len(alone[0]) == 0
     np.testing.assert_array_equal(alone[1] + 9, together[1])
-
-
-def test_the_order_on_disk_does_not_matter():
-    def from_disk(order, middle):
-        splits = {"train": data(order[:middle]), "test": data(order[middle:])}
-        pool = pool_by_id(splits)
-        return draw_subset(KEY, pool, per_class=3, test_per_class=2)
-
-    random = np.random.default_rng(0)
-    first = from_disk(random.permutation(COUNT), 20)
-    second = from_disk(random.permutation(COUNT), 9)
-    for one, other, plain in zip(first, second, draw(), strict=True):
-        assert one.ids == other.ids == plain.ids
-        np.testing.assert_array_equal(one.images, plain.images)
-        np.testing.assert_array_equal(one.labels, plain.labels)
 
 
 @pytest.mark.parametrize(
