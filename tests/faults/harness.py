@@ -221,7 +221,7 @@ def kill_on_the_way(
     random: np.random.Generator,
     *,
     kills: int,
-) -> int:
+) -> None:
     """Kills a command at random moments, then lets it end; it gives the undisturbed files.
 
     Args:
@@ -229,16 +229,12 @@ def kill_on_the_way(
         whole: the command.
         directory: a new working directory.
         random: draws the moments.
-        kills: number of kills.
-
-    Returns:
-        Number of kills that hit the process while it ran: all of them, or this raises.
+        kills: number of kills, all of which hit the process while it runs.
     """
     for _ in range(AT_MOST_DRAWS):
         moments = random.integers(0, whole.changes // kills, kills, endpoint=True)
         if all(_kill_once(driver, whole, directory, random, int(after)) for after in moments):
-            driver.complete(whole, directory)
-            return kills
+            return driver.complete(whole, directory)
         shutil.rmtree(directory)  # it ended before a kill: start again
     raise AssertionError(f"{AT_MOST_DRAWS} times in a row the command ended before it was killed")
 

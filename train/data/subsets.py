@@ -62,14 +62,9 @@ def draw_subset(
             the same key, none of its images is drawn again.
 
     Raises:
-        InputError: a number is outside its range, or a class has too few images; the message names
-            every such class and its number of images.
+        InputError: a class has too few images; the message names every such class and its number
+            of images.
     """
-    if per_class < 1 or test_per_class < 0 or skip_per_class < 0:
-        raise InputError(
-            "expected at least 1 training image of each class and 0 test images and skipped ones, "
-            f"got {per_class}, {test_per_class} and {skip_per_class}"
-        )
     places = [
         own[skip_per_class:]
         for own in shuffled_classes(key, data.labels, num_classes=len(data.class_names))

@@ -27,9 +27,9 @@ from train.data import array_records
 from train.data.open_tfds import open_builder
 from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, require, shard_path
 from train.data.tfds_parts import ExampleSerializer
-from train.data.verify import ADDED_FIELDS, DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
+from train.data.verify import DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
 from train.storage.files import atomic_write, naming, replacing, sha256_of
-from train.storage.strict_json import SEAL, read_json, write_json, write_sealed
+from train.storage.strict_json import read_json, write_json, write_sealed
 
 # TFDS usually puts the number of shards into every name, so to extend a set means to rename all its
 # shards.
@@ -124,17 +124,12 @@ def commit(
         spec: the set.
         shards: for every split, its shards in the order of their indices.
         manifest: how the set was made (configuration, key, ...), as JSON types. Digests of all
-            files and the versions of the packages are added.
+            files and the versions of the packages are added (`ADDED_FIELDS`).
 
     Raises:
-        InputError: there are no shards; a shard has an unexpected name or is not on disk; or the
-            manifest has a field that is added (`ADDED_FIELDS`) or a value that JSON lacks.
+        InputError: there are no shards, or a shard has an unexpected name or is not on disk.
+        ValueError: the manifest has a value that JSON lacks.
     """
-    require(
-        {*ADDED_FIELDS, SEAL}.isdisjoint(manifest),
-        f"a manifest without the fields {', '.join(ADDED_FIELDS)} and {SEAL}, which are added",
-        sorted(manifest),
-    )
     require(
         bool(shards) and all(shards.values()), "at least one shard in every split", dict(shards)
     )

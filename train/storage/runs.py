@@ -49,9 +49,11 @@ def as_json(value: Any) -> Any:
 
 
 def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
-    is_made = field.default_factory is not dataclasses.MISSING
-    default = field.default_factory() if is_made else field.default
-    return ADDED_LATER.items() <= field.metadata.items() and value == default
+    if not field.metadata.keys() & ADDED_LATER.keys():
+        return False
+    if field.default_factory is dataclasses.MISSING:
+        return value == field.default
+    return value == field.default_factory()
 
 
 def open_run(

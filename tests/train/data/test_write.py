@@ -183,13 +183,11 @@ def test_shard_path_refuses_what_is_not_in_the_set(tmp_path):
         shard_path(tmp_path, SPEC, split="train", index=2, num_shards=2)
 
 
-def test_commit_refuses_gaps_absent_shards_and_reserved_fields(tmp_path):
+def test_commit_refuses_gaps_and_absent_shards(tmp_path):
     first, second = make_set(tmp_path)
     uncommit(tmp_path)
     with pytest.raises(ValueError, match="without gaps"):
         commit(tmp_path, SPEC, {"train": [second]}, manifest={})
-    with pytest.raises(ValueError, match="versions"):
-        commit(tmp_path, SPEC, {"train": [first]}, manifest={"versions": 1})
     with pytest.raises(ValueError, match="at least one shard"):
         commit(tmp_path, SPEC, {"train": []}, manifest={})
     (tmp_path / second.file).unlink()
