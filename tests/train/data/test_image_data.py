@@ -29,7 +29,7 @@ def write_set(directory, *, sizes=SIZES, shape=(5, 7, 3), extras=EXTRAS):
     return directory
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def few_at_once(monkeypatch):
     """Reads files and splits in parts of sizes without a common factor."""
     monkeypatch.setattr(train.data.array_records, "RECORDS_AT_ONCE", 3)
@@ -42,7 +42,6 @@ def assert_same(found: ImageData, wanted: ImageData):
         assert getattr(left, "dtype", type(left)) == getattr(right, "dtype", type(right))
 
 
-@pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("extras", [EXTRAS, (), ("output",)])
 def test_any_range_is_that_of_the_whole(tmp_path, extras):
     reader = open_images(write_set(tmp_path, extras=extras))
@@ -56,7 +55,6 @@ def test_any_range_is_that_of_the_whole(tmp_path, extras):
         assert_same(reader_of(whole).read(start, stop), slice_images(whole, start, stop))
 
 
-@pytest.mark.usefixtures("few_at_once")
 def test_ranges_are_what_tfds_reads(tmp_path):
     reader = open_images(write_set(tmp_path))
     builder: Any = tfds.builder_from_directory(tmp_path)
@@ -74,7 +72,6 @@ def test_ranges_are_what_tfds_reads(tmp_path):
     np.testing.assert_array_equal(kl, [row["kl"] for row in rows])
 
 
-@pytest.mark.usefixtures("few_at_once")
 def test_a_part_of_a_split_is_read_by_ranges_too(tmp_path):
     reader, whole = open_images(write_set(tmp_path), "train[3:9]"), load_images(tmp_path)
     assert len(reader) == 6
@@ -83,7 +80,6 @@ def test_a_part_of_a_split_is_read_by_ranges_too(tmp_path):
     assert tuple(reader.iter_ids()) == whole.ids[3:9]
 
 
-@pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("size", [1, 4, 11, 50])
 def test_parts_follow_each_other(tmp_path, size):
     reader = open_images(write_set(tmp_path))
@@ -102,7 +98,6 @@ def digest_of_all(data: ImageData) -> str:
     return hashlib.sha256(head.encode() + b"".join(a.tobytes() for a in arrays)).hexdigest()
 
 
-@pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("extras", [EXTRAS, ()])
 @pytest.mark.parametrize("split", ["train", "test", "train[:1]", "train[2:7]"])
 def test_the_digest_is_that_of_all_at_once(tmp_path, split, extras):

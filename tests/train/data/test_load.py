@@ -31,16 +31,11 @@ def directory(tmp_path):
     return place
 
 
-def edit_json(path: Path, change) -> None:
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
-
-
 def without_feature(directory: Path, name: str) -> None:
-    edit_json(
-        directory / "features.json", lambda value: value["featuresDict"]["features"].pop(name)
-    )
+    path = directory / "features.json"
+    value = json.loads(path.read_text())
+    value["featuresDict"]["features"].pop(name)
+    path.write_text(json.dumps(value))
 
 
 def test_a_name_is_found_in_the_data_directory(directory):
