@@ -9,7 +9,7 @@ from array_record.python import (
     array_record_module,  # pyright: ignore[reportAttributeAccessIssue] -- a compiled module
 )
 
-from imgopt.errors import InputError
+from train.storage.listed_files import broken_set
 
 RECORDS_AT_ONCE = 256
 """Records in memory at once, which bounds the memory that reading a large file takes."""
@@ -66,12 +66,10 @@ def iter_records(path: Path, start: int = 0, stop: int | None = None) -> Iterato
 def _opened(path: Path) -> Iterator[Any]:
     """Opens an ArrayRecord file, and turns the reader's errors of many kinds into InputError."""
     if not path.is_file():
-        raise InputError(f"expected a shard at {path}, got no file; make the set again")
+        raise broken_set(f"a shard at {path}", "no file")
     try:
         with contextlib.closing(array_record_module.ArrayRecordReader(str(path))) as reader:
             yield reader
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"expected a whole shard, got the damaged {path} ({reason}); make the set again"
-        ) from error
+        raise broken_set("a whole shard", f"the damaged {path} ({reason})") from error

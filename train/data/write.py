@@ -29,6 +29,7 @@ from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, require, s
 from train.data.tfds_parts import ExampleSerializer
 from train.data.verify import DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
 from train.storage.files import atomic_write, naming, replacing, sha256_of
+from train.storage.listed_files import broken_set
 from train.storage.strict_json import read_json, write_json, write_sealed
 
 # TFDS usually puts the number of shards into every name, so to extend a set means to rename all its
@@ -104,9 +105,9 @@ def read_extras(
                 column.append(np.stack([row[name] for row in rows]))
         return {name: np.concatenate(column) for name, column in parts.items()}
     except Exception as error:  # TFDS reports damage in exceptions of many kinds
-        raise InputError(
-            f"expected {', '.join(names)} of every image in {split!r} of {directory}, got "
-            f"{type(error).__name__}: {error}; make the set again"
+        raise broken_set(
+            f"{', '.join(names)} of every image in {split!r} of {directory}",
+            f"{type(error).__name__}: {error}",
         ) from error
 
 
