@@ -254,15 +254,18 @@ def test_where_there_is_no_cluster_auto_is_one_process_and_on_is_refused(
     assert contents(out) == contents(by_one)
 
 
+ALL_THREE = {"coordinator": "host:1", "processes": 2, "process": 0}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"coordinator": "host:1"}, "--processes and --process must be given too"),
         ({"processes": 2, "process": 0}, "--coordinator must be given too"),
-        ({"coordinator": "host", "processes": 2, "process": 0}, "such as host:1234, got 'host'"),
-        ({"coordinator": "host:1", "processes": 2, "process": 2}, "below the 2 processes, got 2"),
-        ({"coordinator": "host:1", "processes": 2, "process": -1}, "at least 0 and .* got -1"),
-        ({"coordinator": "host:1", "distributed": "off"}, "need --distributed on"),
+        ({**ALL_THREE, "coordinator": "host"}, "such as host:1234, got 'host'"),
+        ({**ALL_THREE, "process": 2}, "below the 2 processes, got 2"),
+        ({**ALL_THREE, "process": -1}, "at least 0 and .* got -1"),
+        ({**ALL_THREE, "distributed": "off"}, "need --distributed on"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, message):
