@@ -1,14 +1,9 @@
 """The commands that are killed, and their results without faults, made when first needed."""
 
-import sys
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # so that `harness` can be imported
-
-from harness import COMMANDS, OUT, Driver, Undisturbed, run_undisturbed
 
 from tests.experiments.conftest import (
     OWN_CLASSIFIERS,
@@ -16,6 +11,7 @@ from tests.experiments.conftest import (
     data,  # noqa: F401 - a fixture
     write_set,
 )
+from tests.faults.harness import COMMANDS, OUT, Driver, Undisturbed, run_undisturbed
 
 COUNTS = {"train": 24, "test": 6}
 
@@ -41,12 +37,9 @@ def commands(tmp_path_factory) -> Mapping[str, list[str]]:
 @pytest.fixture(scope="session")
 def undisturbed(driver, commands, tmp_path_factory) -> Callable[[str], Undisturbed]:
     """Gives the results of a command without faults."""
-    made: dict[str, Undisturbed] = {}
 
+    @functools.cache
     def run(name: str) -> Undisturbed:
-        if name not in made:
-            directory = tmp_path_factory.mktemp(f"undisturbed-{name}")
-            made[name] = run_undisturbed(driver, commands[name], directory)
-        return made[name]
+        return run_undisturbed(driver, commands[name], tmp_path_factory.mktemp("undisturbed"))
 
     return run

@@ -120,6 +120,12 @@ class Driver:
         child = self.start(Job(words, directory, **faults))
         return child.wait(), (directory / LOG).read_text()
 
+    def complete(self, whole: "Undisturbed", directory: Path, **faults: Any) -> None:
+        """Runs a command, which must end with the undisturbed files."""
+        status, printed = self.run(whole.words, directory, **faults)
+        assert status == 0, printed
+        assert differences(content(directory / OUT), whole.content) == []
+
     def stop(self) -> None:
         """Ends it; an unfinished job's process ends by itself."""
         self._process.communicate(timeout=AT_MOST_SECONDS)
@@ -215,25 +221,20 @@ def kill_on_the_way(
     random: np.random.Generator,
     *,
     kills: int,
-) -> int:
-    """Runs a command, kills it several times at random moments, and then lets it end.
+) -> None:
+    """Kills a command at random moments, then lets it end; it gives the undisturbed files.
 
     Args:
         driver: runs the command.
         whole: the command.
         directory: a new working directory.
         random: draws the moments.
-        kills: number of kills.
-
-    Returns:
-        Number of kills that hit the process while it ran: all of them, or this raises.
+        kills: number of kills, all of which hit the process while it runs.
     """
     for _ in range(AT_MOST_DRAWS):
         moments = random.integers(0, whole.changes // kills, kills, endpoint=True)
         if all(_kill_once(driver, whole, directory, random, int(after)) for after in moments):
-            status, printed = driver.run(whole.words, directory)
-            assert status == 0, printed
-            return kills
+            return driver.complete(whole, directory)
         shutil.rmtree(directory)  # it ended before a kill: start again
     raise AssertionError(f"{AT_MOST_DRAWS} times in a row the command ended before it was killed")
 

@@ -30,13 +30,17 @@ with exclusive(Path(sys.argv[1])):
 """
 
 
+def start_holder(directory: Path, script: str = HOLDER, **options) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(directory)], cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
 def held_by_another(directory: Path):
     """A process that holds a directory's lock until its standard input ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(directory)], cwd=ROOT,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start_holder(directory)
     try:
         assert process.stdout.readline() == "held\n"
         yield process
@@ -80,10 +84,7 @@ def test_what_a_killed_process_leaves_is_taken_over_without_a_word(tmp_path, cap
 def test_one_who_waits_goes_on_when_the_first_ends(tmp_path):
     with held_by_another(tmp_path / "piece") as first:
         script = HOLDER.replace("sys.argv[1])", "sys.argv[1]), wait=True")
-        second = subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path / "piece")], cwd=ROOT,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        second = start_holder(tmp_path / "piece", script, stderr=subprocess.PIPE)
         said = second.stderr.readline()
         assert said.startswith(f"waiting for {tmp_path / 'piece'}, written by process {first.pid} ")
     # The first process has removed the lock's file, so the second has made a new one.

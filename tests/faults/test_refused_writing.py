@@ -3,7 +3,8 @@
 import subprocess
 
 import pytest
-from harness import LOG, OUT, Job, content, differences
+
+from tests.faults.harness import LOG, OUT, Job, content
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +46,7 @@ def test_a_file_that_cannot_be_written_whole(name, driver, undisturbed, tmp_path
         status, printed = driver.run(whole.words, directory, file_bytes=limit)
         assert_one_line(status, printed, naming=file, because="File too large")
         assert_nothing_half_made(directory / OUT, whole)
-    status, printed = driver.run(whole.words, directory)
-    assert status == 0, printed
-    assert differences(content(directory / OUT), whole.content) == []
+    driver.complete(whole, directory)
 
 
 @pytest.fixture
@@ -69,9 +68,7 @@ def test_a_full_disk(driver, undisturbed, small_disk):
     assert_one_line(status, printed, naming="out/", because="No space left on device")
     assert_nothing_half_made(directory / OUT, whole)
     enlarge()
-    status, printed = driver.run(whole.words, directory)
-    assert status == 0, printed
-    assert differences(content(directory / OUT), whole.content) == []
+    driver.complete(whole, directory)
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -93,6 +90,4 @@ def test_an_output_that_may_no_longer_be_written_to(driver, undisturbed, tmp_pat
     assert_one_line(status, printed, naming="out", because="Permission denied")
     assert under_final_names(out) == before
     out.chmod(0o755)
-    status, printed = driver.run(whole.words, directory)
-    assert status == 0, printed
-    assert differences(content(out), whole.content) == []
+    driver.complete(whole, directory)

@@ -14,12 +14,12 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ELICIT = (sys.executable, "-m", "experiments.cli")
 TRAIN = (
-    *("classifier", "train", "--dataset", "digits", "--model", "kono-cnn", "--width", 0.02),
-    *("--batch-size", 16, "--steps", 6, "--no-flip", "--test-split", ""),
+    "classifier train --dataset digits --model kono-cnn --width 0.02 --batch-size 16 --steps 6 "
+    "--no-flip --test-split="
 )
 SYNTHESIZE = (
-    *("synthesize", "--classifier", "pixels:classify", "--dataset", "digits", "--stop", 24),
-    *("--batch-size", 4, "--batches-per-shard", 3, "--steps", 3000),
+    "synthesize --classifier pixels:classify --dataset digits --stop 24 --batch-size 4 "
+    "--batches-per-shard 3 --steps 3000"
 )
 TEN_PIXELS = "classify = lambda images: 9 * images.reshape(len(images), -1)[:, 300:310]\n"
 AT_MOST_SECONDS = 300
@@ -67,18 +67,23 @@ SLEEP = "print('ready', flush=True); time.sleep(60)"
 DEFERRED = f"with deferred():\n            {SLEEP}"
 
 
+def start_sleeping(body: str, directory: Path) -> subprocess.Popen[str]:
+    """Starts a process, and waits until it sleeps."""
+    process = start(sys.executable, "-c", SCRIPT.format(body=body), directory=directory)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_stops_at_once_what_does_not_defer_it(number, tmp_path):
-    process = start(sys.executable, "-c", SCRIPT.format(body=SLEEP), directory=tmp_path)
-    assert process.stdout.readline() == "ready\n"
+    process = start_sleeping(SLEEP, tmp_path)
     process.send_signal(number)
     assert finish(process) == (f"stopped by {number.name}\n", "")
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT,) * 2])
 def test_a_deferred_signal_is_noted_and_a_second_one_ends_the_process(numbers, tmp_path):
-    process = start(sys.executable, "-c", SCRIPT.format(body=DEFERRED), directory=tmp_path)
-    assert process.stdout.readline() == "ready\n"
+    process = start_sleeping(DEFERRED, tmp_path)
     process.send_signal(numbers[0])
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
@@ -88,9 +93,7 @@ def test_a_deferred_signal_is_noted_and_a_second_one_ends_the_process(numbers, t
 
 
 def test_a_deferred_signal_that_nobody_asked_for_stops_at_the_end(tmp_path):
-    body = DEFERRED.replace("60", "1")
-    process = start(sys.executable, "-c", SCRIPT.format(body=body), directory=tmp_path)
-    assert process.stdout.readline() == "ready\n"
+    process = start_sleeping(DEFERRED.replace("60", "1"), tmp_path)
     process.send_signal(signal.SIGTERM)
     assert finish(process) == ("stopped by SIGTERM\n", "")
 
@@ -117,7 +120,7 @@ def compiled_once(tmp_path_factory):
 def test_a_training_stops_after_the_steps_at_hand(tmp_path):
     """Other tests resume such a training from every step."""
     out = tmp_path / "run"
-    process = start(*ELICIT, *TRAIN, "--out", out, directory=tmp_path)
+    process = start(*ELICIT, *TRAIN.split(), "--out", out, directory=tmp_path)
     wait_for(process, out, "metrics.jsonl")  # training begins
     process.send_signal(signal.SIGTERM)
     _, complaint = finish(process)
@@ -137,7 +140,7 @@ def test_a_synthesis_stops_at_once_and_keeps_its_finished_batches(tmp_path):
     """Other tests resume such a synthesis from every batch."""
     (tmp_path / "pixels.py").write_text(TEN_PIXELS)
     out = tmp_path / "set"
-    process = start(*ELICIT, *SYNTHESIZE, "--out", out, directory=tmp_path)
+    process = start(*ELICIT, *SYNTHESIZE.split(), "--out", out, directory=tmp_path)
     wait_for(process, out, ".*.batch-*1")  # of the first shard's three the second
     process.send_signal(signal.SIGINT)
     _, complaint = finish(process)

@@ -1,7 +1,7 @@
-"""Reads records of ArrayRecord files, a few at a time."""
+"""Writes ArrayRecord files, and reads their records a few at a time."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,24 @@ from array_record.python import (
     array_record_module,  # pyright: ignore[reportAttributeAccessIssue] -- a compiled module
 )
 
-from imgopt.errors import InputError
+from train.storage.listed_files import broken_set
 
 RECORDS_AT_ONCE = 256
 """Records in memory at once, which bounds the memory that reading a large file takes."""
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Writes an ArrayRecord file. Its readers reach any record without reading the neighbours.
+
+    Args:
+        path: the file.
+        records: its records, in order.
+    """
+    with contextlib.closing(
+        array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    ) as writer:
+        for record in records:
+            writer.write(record)
 
 
 def count_records(path: Path) -> int:
@@ -52,12 +66,10 @@ def iter_records(path: Path, start: int = 0, stop: int | None = None) -> Iterato
 def _opened(path: Path) -> Iterator[Any]:
     """Opens an ArrayRecord file, and turns the reader's errors of many kinds into InputError."""
     if not path.is_file():
-        raise InputError(f"expected a shard at {path}, got no file; make the set again")
+        raise broken_set(f"a shard at {path}", "no file")
     try:
         with contextlib.closing(array_record_module.ArrayRecordReader(str(path))) as reader:
             yield reader
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"expected a whole shard, got the damaged {path} ({reason}); make the set again"
-        ) from error
+        raise broken_set("a whole shard", f"the damaged {path} ({reason})") from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from imgopt.errors import InputError
-from train.data.image_data import ImageData
+from train.data.image_data import ImageData, join_images, take_images
 
 
 def check_alike(
@@ -52,20 +52,20 @@ def pool_by_id(splits: Mapping[str, ImageData]) -> ImageData:
     (first_name, first), *others = splits.items()
     named = {f"split {name}": data for name, data in others}
     check_alike(first, named, name=f"split {first_name}")
-    ids = [name for data in splits.values() for name in data.ids]
-    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
+    pool = join_images(
+        [
+            ImageData(each.images, each.labels, each.ids, each.class_names)
+            for each in splits.values()
+        ]
+    )
+    twice = sorted(name for name, count in Counter(pool.ids).items() if count > 1)
     if twice:
         raise InputError(
             f"expected distinct ids in the splits {', '.join(splits)}, got {len(twice)} that occur "
             f"more than once, such as {twice[0]}; choose splits without a common image"
         )
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    return ImageData(
-        images=np.concatenate([data.images for data in splits.values()])[order],
-        labels=np.concatenate([data.labels for data in splits.values()])[order],
-        ids=tuple(ids[row] for row in order),
-        class_names=first.class_names,
-    )
+    order = sorted(range(len(pool.ids)), key=pool.ids.__getitem__)
+    return take_images(pool, np.array(order))
 
 
 def count_sources(extra: ImageData, held_out: ImageData) -> int:

@@ -86,9 +86,8 @@ def slice_images(data: ImageData, start: int, stop: int) -> ImageData:
         start: number of the first one.
         stop: number after the last one.
     """
-    names = data.class_names
     part = {name: column[start:stop] for name, column in _columns(data).items()}
-    return ImageData(class_names=names, **part)
+    return data._replace(**part)
 
 
 def take_images(data: ImageData, rows: Int[np.ndarray, " m"]) -> ImageData:
@@ -102,7 +101,7 @@ def take_images(data: ImageData, rows: Int[np.ndarray, " m"]) -> ImageData:
         name: column[rows] if isinstance(column, np.ndarray) else tuple(column[r] for r in rows)
         for name, column in _columns(data).items()
     }
-    return ImageData(class_names=data.class_names, **taken)
+    return data._replace(**taken)
 
 
 def join_images(parts: Sequence[ImageData]) -> ImageData:
@@ -116,7 +115,7 @@ def join_images(parts: Sequence[ImageData]) -> ImageData:
         column = [getattr(part, name) for part in parts]
         is_array = isinstance(first, np.ndarray)
         joined[name] = np.concatenate(column) if is_array else tuple(chain(*column))
-    return ImageData(class_names=parts[0].class_names, **joined)
+    return parts[0]._replace(**joined)
 
 
 def _columns(data: ImageData) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from train.data.open_tfds import INFO_FILE, check_class_names, open_builder
 from train.data.read_split import PILLOW_MODES, open_split
 from train.data.tfds_parts import FileInstruction
 from train.data.verify import description_problems, read_manifest, shard_problem
+from train.storage.listed_files import broken_set
 
 HINT = "elicit data prepare cifar10 --data-dir DIR"
 
@@ -181,10 +182,7 @@ def _builder(directory: Path) -> Any:
     """Compares a set's metadata with its manifest, if it has one, and opens it with TFDS."""
     problems = description_problems(directory, read_manifest(directory) or {})
     if problems:
-        raise InputError(
-            f"expected a whole data set, got in {directory} {'; '.join(problems)}; make the set "
-            "again"
-        )
+        raise broken_set("a whole data set", f"in {directory} {'; '.join(problems)}")
     return open_builder(directory)
 
 
@@ -235,12 +233,9 @@ def _check_digests(directory: Path, instructions: Iterable[FileInstruction]) -> 
     entries = {shard["file"]: shard for shard in manifest["shards"]}
     for name in sorted({Path(instruction.filename).name for instruction in instructions}):
         if name not in entries:
-            raise InputError(
-                f"expected {name} among the shards in {directory}/manifest.json, got no such "
-                "entry; make the set again"
+            raise broken_set(
+                f"{name} among the shards in {directory}/manifest.json", "no such entry"
             )
         problem = shard_problem(directory, entries[name])
         if problem is not None:
-            raise InputError(
-                f"expected a whole data set, got in {directory} {problem}; make the set again"
-            )
+            raise broken_set("a whole data set", f"in {directory} {problem}")

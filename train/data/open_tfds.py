@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from imgopt.errors import InputError
-from train.storage.listed_files import PLAIN_NAME, check_inside
+from train.storage.listed_files import PLAIN_NAME, broken_set, check_inside
 from train.storage.strict_json import parse_json, read_json
 
 INFO_FILE = "dataset_info.json"
@@ -53,10 +53,10 @@ def open_builder(directory: Path) -> Any:
         builder: Any = tfds.builder_from_directory(directory)
         suffix = builder.info.file_format.file_suffix
     except Exception as error:  # TFDS reports damage in exceptions of many kinds
-        reason = str(error).strip().splitlines()
-        raise InputError(
-            f"expected a TFDS data set, got {directory}, which TFDS cannot read "
-            f"({type(error).__name__}: {reason[0] if reason else ''}); make the set again"
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise broken_set(
+            "a TFDS data set",
+            f"{directory}, which TFDS cannot read ({type(error).__name__}: {reason})",
         ) from error
     if suffix != "array_record":
         raise InputError(
@@ -79,9 +79,9 @@ def check_class_names(builder: Any) -> None:
     path = Path(builder.data_dir) / "label.labels.txt"
     label = builder.info.features["label"]
     if not 0 < (label.num_classes or 0) <= CLASS_LIMIT:
-        raise InputError(
-            f"expected 1 to {CLASS_LIMIT:,} classes, got {label.num_classes} in "
-            f"{path.with_name(FEATURES_FILE)}; make the set again"
+        raise broken_set(
+            f"1 to {CLASS_LIMIT:,} classes",
+            f"{label.num_classes} in {path.with_name(FEATURES_FILE)}",
         )
     if not path.exists():
         return
@@ -89,12 +89,12 @@ def check_class_names(builder: Any) -> None:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except ValueError as error:
-        raise InputError(f"expected UTF-8 in {path}, got {error}; make the set again") from error
+        raise broken_set(f"UTF-8 in {path}", error) from error
     names = [line.strip() for line in lines if line.strip()]
     if not label.num_classes == len(names) == len(set(names)) or label.names != names:
-        raise InputError(
-            f"expected {label.num_classes} distinct names of classes in {path}, got {len(names)}, "
-            f"such as {names[:3]!r}; make the set again"
+        raise broken_set(
+            f"{label.num_classes} distinct names of classes in {path}",
+            f"{len(names)}, such as {names[:3]!r}",
         )
 
 
@@ -105,10 +105,7 @@ def _read_object(path: Path) -> dict[str, Any]:
         )
     value = read_json(path)
     if not isinstance(value, dict):
-        raise InputError(
-            f"expected a JSON object of TFDS's in {path}, got {type(value).__name__}; "
-            "make the set again"
-        )
+        raise broken_set(f"a JSON object of TFDS's in {path}", type(value).__name__)
     return value
 
 
@@ -116,22 +113,18 @@ def _check_names(path: Path, info: dict[str, Any]) -> None:
     """Checks the fields from which TFDS makes names of files."""
     splits = info.get("splits", [])
     if not isinstance(splits, list) or not all(isinstance(split, dict) for split in splits):
-        raise InputError(
-            f"expected a list of splits in {path}, got something else; make the set again"
-        )
+        raise broken_set(f"a list of splits in {path}", "something else")
     for name in (info.get("name"), *(split.get("name") for split in splits)):
         if not (isinstance(name, str) and PLAIN_NAME.fullmatch(name)):
-            raise InputError(
-                f"expected a plain name of the set and of each split in {path}, got {name!r:.60}; "
-                "make the set again"
+            raise broken_set(
+                f"a plain name of the set and of each split in {path}", repr(name)[:60]
             )
     for split in splits:
         for field in ("filepathTemplate", "filepath_template"):
             template = split.get(field, "")
             if not (isinstance(template, str) and _TEMPLATE.fullmatch(template)):
-                raise InputError(
-                    f"expected a template of plain names of files in {path}, got "
-                    f"{template!r:.60}; make the set again"
+                raise broken_set(
+                    f"a template of plain names of files in {path}", repr(template)[:60]
                 )
 
 
@@ -163,9 +156,9 @@ def _check_shards(directory: Path, builder: Any) -> None:
     """Checks the numbers of examples and the paths of the shards."""
     for split in builder.info.splits.values():
         if min(split.shard_lengths, default=0) < 0:
-            raise InputError(
-                f"expected numbers of examples of at least 0 in {directory / INFO_FILE}, got "
-                f"{min(split.shard_lengths)} in {split.name}; make the set again"
+            raise broken_set(
+                f"numbers of examples of at least 0 in {directory / INFO_FILE}",
+                f"{min(split.shard_lengths)} in {split.name}",
             )
         for path in split.filepaths:
             check_inside(directory, Path(path))

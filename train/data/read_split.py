@@ -22,6 +22,7 @@ from train.data.array_records import count_records, iter_records
 from train.data.image_data import ImageData, ImageReader, join_images
 from train.data.tfds_parts import Example, FileInstruction
 from train.runtime.memory import check_machine_memory
+from train.storage.listed_files import broken_set
 
 DECODING_THREADS = 4
 PIXELS_LIMIT = 2**26
@@ -131,10 +132,7 @@ def _file_ranges(builder: Any, instructions: Sequence[FileInstruction]) -> Itera
         path, first = Path(instruction.filename), instruction.skip
         found = count_records(path)
         if found != instruction.examples_in_shard:
-            raise InputError(
-                f"expected {instruction.examples_in_shard} examples in {path}, got {found}; "
-                "make the set again"
-            )
+            raise broken_set(f"{instruction.examples_in_shard} examples in {path}", found)
         split, place = places[path.name]
         stop = start + instruction.take
         yield _FileRange(path, first, start, stop, split, place + first)
@@ -159,9 +157,7 @@ def _parse(path: Path, records: Sequence[bytes]) -> list[Any]:
     try:
         return [Example.FromString(record).features.feature for record in records]
     except DecodeError as error:
-        raise InputError(
-            f"expected tf.train.Example records, got others in {path}; make the set again"
-        ) from error
+        raise broken_set("tf.train.Example records", f"others in {path}") from error
 
 
 def _read(split: _Split, start: int, stop: int) -> ImageData:
@@ -251,16 +247,10 @@ def _distributions(part: _Examples, split: _Split, name: str) -> Float32[np.ndar
         rows = [np.array(_values(feature[name]), np.float32) for feature in part.features]
     count, lengths = len(split.class_names), {row.shape for row in rows}
     if lengths != {(count,)}:
-        raise InputError(
-            f"expected {count} numbers as {name}, got {sorted(lengths)} {split.where}; "
-            "make the set again"
-        )
+        raise broken_set(f"{count} numbers as {name}", f"{sorted(lengths)} {split.where}")
     numbers = np.stack(rows)
     if not np.isfinite(numbers).all():
-        raise InputError(
-            f"expected finite numbers as {name}, got others {split.where}, in {part.path.name}; "
-            "make the set again"
-        )
+        raise broken_set(f"finite numbers as {name}", f"others {split.where}, in {part.path.name}")
     return numbers
 
 
@@ -275,7 +265,6 @@ def _broken_examples_named(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # damaged bytes raise errors of many kinds in Pillow
-        raise InputError(
-            f"expected an image and a label in every example, got a broken one in {path} "
-            f"({error}); make the set again"
+        raise broken_set(
+            "an image and a label in every example", f"a broken one in {path} ({error})"
         ) from error

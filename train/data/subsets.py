@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Int64, Key, Shaped
 
 from imgopt.errors import InputError
-from train.data.image_data import ImageData
+from train.data.image_data import ImageData, take_images
 
 
 class Subset(NamedTuple):
@@ -62,14 +62,9 @@ def draw_subset(
             the same key, none of its images is drawn again.
 
     Raises:
-        InputError: a number is outside its range, or a class has too few images; the message names
-            every such class and its number of images.
+        InputError: a class has too few images; the message names every such class and its number
+            of images.
     """
-    if per_class < 1 or test_per_class < 0 or skip_per_class < 0:
-        raise InputError(
-            "expected at least 1 training image of each class and 0 test images and skipped ones, "
-            f"got {per_class}, {test_per_class} and {skip_per_class}"
-        )
     places = [
         own[skip_per_class:]
         for own in shuffled_classes(key, data.labels, num_classes=len(data.class_names))
@@ -88,13 +83,4 @@ def draw_subset(
     # Column by column, so that the first tenth of a part is a tenth of every class.
     drawn = np.stack([own[:wanted] for own in places])
     train, test = (part.T.ravel() for part in (drawn[:, :per_class], drawn[:, per_class:]))
-    return Subset(_take(data, train), _take(data, test) if test_per_class else None)
-
-
-def _take(data: ImageData, rows: Int64[np.ndarray, " m"]) -> ImageData:
-    return ImageData(
-        images=data.images[rows],
-        labels=data.labels[rows],
-        ids=tuple(data.ids[row] for row in rows),
-        class_names=data.class_names,
-    )
+    return Subset(take_images(data, train), take_images(data, test) if test_per_class else None)

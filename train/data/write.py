@@ -18,9 +18,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python import (
-    array_record_module,  # pyright: ignore[reportAttributeAccessIssue] -- a compiled module
-)
 from etils import epath
 from jaxtyping import UInt8
 from PIL import Image
@@ -30,15 +27,17 @@ from train.data import array_records
 from train.data.open_tfds import open_builder
 from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, require, shard_path
 from train.data.tfds_parts import ExampleSerializer
-from train.data.verify import ADDED_FIELDS, DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
+from train.data.verify import DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
 from train.storage.files import atomic_write, naming, replacing, sha256_of
-from train.storage.strict_json import SEAL, read_json, write_json, write_sealed
+from train.storage.listed_files import broken_set
+from train.storage.strict_json import read_json, write_json, write_sealed
 
 # TFDS usually puts the number of shards into every name, so to extend a set means to rename all its
 # shards.
 GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 RECORDED_PACKAGES = ("elicit", "jax", "flax", "optax", "numpy", "tensorflow-datasets")
+"""Packages that can change a set's bytes."""
 PNG_LEVEL = 6  # 1,000 CIFAR-10 images: 124 us and 2,264 bytes each; level 1: 112 us, 2,300 bytes
 ENCODING_THREADS = 4  # zlib releases Python's lock; this helps with images larger than CIFAR's
 
@@ -75,11 +74,7 @@ def write_shard(
         pngs = list(pool.map(_encode_png, checked["image"]))
     directory.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        # With one record in a group, a reader reaches any image without reading its neighbours.
-        writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
-        for record in _serialized(spec, {**checked, "image": pngs}):
-            writer.write(record)
-        writer.close()
+        array_records.write_records(partial, _serialized(spec, {**checked, "image": pngs}))
     return ShardRecord(path.name, len(pngs), path.stat().st_size, sha256_of(path))
 
 
@@ -110,9 +105,9 @@ def read_extras(
                 column.append(np.stack([row[name] for row in rows]))
         return {name: np.concatenate(column) for name, column in parts.items()}
     except Exception as error:  # TFDS reports damage in exceptions of many kinds
-        raise InputError(
-            f"expected {', '.join(names)} of every image in {split!r} of {directory}, got "
-            f"{type(error).__name__}: {error}; make the set again"
+        raise broken_set(
+            f"{', '.join(names)} of every image in {split!r} of {directory}",
+            f"{type(error).__name__}: {error}",
         ) from error
 
 
@@ -130,17 +125,12 @@ def commit(
         spec: the set.
         shards: for every split, its shards in the order of their indices.
         manifest: how the set was made (configuration, key, ...), as JSON types. Digests of all
-            files and the versions of the packages are added.
+            files and the versions of the packages are added (`ADDED_FIELDS`).
 
     Raises:
-        InputError: there are no shards; a shard has an unexpected name or is not on disk; or the
-            manifest has a field that is added (`ADDED_FIELDS`) or a value that JSON lacks.
+        InputError: there are no shards, or a shard has an unexpected name or is not on disk.
+        ValueError: the manifest has a value that JSON lacks.
     """
-    require(
-        {*ADDED_FIELDS, SEAL}.isdisjoint(manifest),
-        f"a manifest without the fields {', '.join(ADDED_FIELDS)} and {SEAL}, which are added",
-        sorted(manifest),
-    )
     require(
         bool(shards) and all(shards.values()), "at least one shard in every split", dict(shards)
     )
@@ -154,7 +144,8 @@ def commit(
         for path in staged.glob("*.json"):
             write_json(path, read_json(path))  # the same bytes every time
         files = {name: sha256_of(staged / name) for name in DESCRIPTION_FILES}
-        added = {"shards": records, "files": files, "versions": _versions()}
+        versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+        added = {"shards": records, "files": files, "versions": versions}
         write_sealed(staged / MANIFEST_FILE, {**manifest, **added})
         for name in METADATA_FILES:
             atomic_write(directory / name, (staged / name).read_bytes())
@@ -325,15 +316,3 @@ def _split_info(
             filetype_suffix="array_record",
         ),
     )
-
-
-def _versions() -> dict[str, str]:
-    """Versions of the packages that can change a set's bytes."""
-    return {name: _version(name) for name in RECORDED_PACKAGES}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

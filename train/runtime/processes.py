@@ -52,16 +52,9 @@ def make_training_mesh(devices: int, *, batch_size: int) -> Mesh | None:
         )
     if count == 1:
         return None
-    chosen = [device for process in _devices_by_process() for device in process[:devices]]
+    every = map(jax.local_devices, range(jax.process_count()))
+    chosen = [device for own in every for device in own[:devices]]
     return jax.make_mesh((count,), (EXAMPLES_AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
-
-
-def _devices_by_process() -> list[list[Any]]:
-    every: list[Any] = jax.devices()
-    return [
-        [device for device in every if device.process_index == process]
-        for process in range(jax.process_count())
-    ]
 
 
 def devices_field(devices: int) -> dict[str, int]:

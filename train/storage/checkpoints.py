@@ -9,7 +9,7 @@ import hashlib
 import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,11 +74,9 @@ def remove_damaged(directory: Path) -> None:
             file's name; `latest_checkpoint` warns about the newer ones.
     """
     whole: list[int] = []
-    for step in _steps(directory):
-        path = directory / str(step)
-        damaged = _first_damaged(path)
+    for path, damaged in _checked(directory):
         if damaged is None:
-            whole.append(step)
+            whole.append(int(path.name))
         elif whole:
             warnings.warn(f"checkpoint {path} is damaged ({damaged}); it is removed", stacklevel=2)
     _remove_all_but(directory, whole[:KEPT])
@@ -96,11 +94,9 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
     Warns:
         UserWarning: for every newer checkpoint, which is damaged, with the file's name.
     """
-    for step in _steps(directory):
-        path = directory / str(step)
-        damaged = _first_damaged(path)
+    for path, damaged in _checked(directory):
         if damaged is None:
-            return Checkpoint(step, _restore(path))
+            return _restore(path)
         warnings.warn(
             f"checkpoint {path} is damaged ({damaged}); trying the one before", stacklevel=2
         )
@@ -117,15 +113,13 @@ def newest_checkpoint(directory: Path) -> Checkpoint | None:
         InputError: it is damaged; the message names the file. An older checkpoint is never used
             instead, since it holds another network.
     """
-    for step in _steps(directory)[:1]:
-        path = directory / str(step)
-        damaged = _first_damaged(path)
+    for path, damaged in _checked(directory):
         if damaged is not None:
             raise InputError(
                 f"checkpoint {path} is damaged ({damaged}); repeat the command that made it, which "
                 "makes again what is lost"
             )
-        return Checkpoint(step, _restore(path))
+        return _restore(path)
     return None
 
 
@@ -135,8 +129,7 @@ def damaged_checkpoints(directory: Path) -> list[str]:
     Args:
         directory: the run's directory of checkpoints.
     """
-    damaged = ((path := directory / str(step), _first_damaged(path)) for step in _steps(directory))
-    return [f"{path}: {name} is damaged" for path, name in damaged if name is not None]
+    return [f"{path}: {name} is damaged" for path, name in _checked(directory) if name is not None]
 
 
 def digest_of(description: str, variables: Any) -> str:
@@ -179,7 +172,7 @@ def _layout(variables: Any) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {jax.tree_util.keystr(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
 
 
-def _restore(path: Path) -> dict[str, Any]:
+def _restore(path: Path) -> Checkpoint:
     """Reads a checkpoint, which anyone may have written, if memory is enough for what it claims."""
     try:
         check_machine_memory(claimed_bytes(path), of="it", remedy="its run has to be made again")
@@ -192,13 +185,19 @@ def _restore(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict):
         raise InputError(f"expected names of arrays in the checkpoint {path}, got {type(state)}")
-    return state
+    return Checkpoint(int(path.name), state)
 
 
 def _steps(directory: Path) -> list[int]:
     """Gives the steps of all committed checkpoints, the newest first."""
     stems = (path.stem for path in directory.glob("[0-9]*.json"))
     return sorted((int(stem) for stem in stems if STEP.fullmatch(stem)), reverse=True)
+
+
+def _checked(directory: Path) -> Iterator[tuple[Path, str | None]]:
+    """Gives every committed checkpoint, the newest first, and its first damaged file, if any."""
+    paths = (directory / str(step) for step in _steps(directory))
+    return ((path, _first_damaged(path)) for path in paths)
 
 
 def _remove_all_but(directory: Path, steps: list[int]) -> None:

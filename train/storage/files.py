@@ -39,11 +39,6 @@ def _system_error_in(text: str) -> int | None:
     return next((number for number in errno.errorcode if os.strerror(number) in text), None)
 
 
-def partial_name(path: Path) -> Path:
-    """Gives the temporary name of a file while it is written; a killed writer leaves it behind."""
-    return path.with_name(f".{path.name}.partial")
-
-
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name for a file, which gets its final name at the end.
@@ -61,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written; the error names it.
     """
-    partial = partial_name(path)
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with naming(path):
             yield partial

@@ -12,6 +12,16 @@ PLAIN_NAME = re.compile(r"[\w+-][\w.+-]*")
 """Name of a file that cannot lead out of its directory."""
 
 
+def broken_set(expected: str, received: object) -> InputError:
+    """Makes the error for a damaged image set.
+
+    Args:
+        expected: what was expected, in words.
+        received: what came.
+    """
+    return InputError(f"expected {expected}, got {received}; make the set again")
+
+
 def check_shards(path: Path, manifest: Any) -> Sequence[Mapping[str, Any]]:
     """Gives the list of shards in a manifest, after a check of each entry.
 
@@ -25,17 +35,16 @@ def check_shards(path: Path, manifest: Any) -> Sequence[Mapping[str, Any]]:
     """
     shards = manifest.get("shards") if isinstance(manifest, dict) else None
     if not isinstance(shards, list):
-        raise InputError(f"expected a list of shards in {path}, got none; make the set again")
+        raise broken_set(f"a list of shards in {path}", "none")
     for number, shard in enumerate(shards):
         problem = _problem(shard)
         if problem is not None:
-            raise InputError(
-                f"expected {problem} in entry {number} of the shards in {path}, got "
-                f"{repr(shard)[:300]}; make the set again"
+            raise broken_set(
+                f"{problem} in entry {number} of the shards in {path}", repr(shard)[:300]
             )
         check_inside(path.parent, path.parent / shard["file"])
     if len({shard["file"] for shard in shards}) < len(shards):
-        raise InputError(f"expected each shard once in {path}, got one twice; make the set again")
+        raise broken_set(f"each shard once in {path}", "one twice")
     return shards
 
 

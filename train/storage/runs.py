@@ -193,9 +193,8 @@ def _read_result(directory: Path) -> dict[str, Any]:
 
 
 def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        return [below for below in path.rglob("*") if below.is_file()]
-    return [path] if path.is_file() else []
+    """Gives a file, or all files below a directory; none if there is neither."""
+    return [each for each in (path, *path.rglob("*")) if each.is_file()]
 
 
 def _begin(directory: Path, check: Callable[[], object]) -> None:
@@ -250,9 +249,7 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
         InputError: a line is no JSON object; the message names the file and the line.
     """
     path = directory / METRICS_FILE
-    if not path.is_file():
-        return []
-    *whole, _ = path.read_bytes().split(b"\n")
+    *whole, _ = metrics_bytes(directory).split(b"\n")
     return [_parse_line(path, number, line) for number, line in enumerate(whole, 1)]
 
 

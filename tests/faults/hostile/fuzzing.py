@@ -4,6 +4,7 @@ The law: a clear message that names the file, or a right answer. With ELICIT_SOA
 times as many inputs, from a seed that is printed; ELICIT_SOAK_SEED repeats one.
 """
 
+import contextlib
 import copy
 import json
 import math
@@ -11,12 +12,12 @@ import os
 import random
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.soaking import SOAK
@@ -28,7 +29,8 @@ LIMIT_BYTES = 2**29
 
 
 def fuzzed(test: Callable[..., None]) -> Callable[..., None]:
-    """Runs a test on examples: always the same ones, or new ones in the soak."""
+    """Runs a test on examples that it draws from `data`: the same ones, or new in the soak."""
+    drawn = given(data=st.data())(test)
     options = settings(
         max_examples=EXAMPLES,
         derandomize=not SOAK,
@@ -36,7 +38,7 @@ def fuzzed(test: Callable[..., None]) -> Callable[..., None]:
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    return options(seed(SEED)(test) if SOAK else test)
+    return options(seed(SEED)(drawn) if SOAK else drawn)
 
 
 def outcome(load: Callable[[], Any], path: Path) -> Any:
@@ -52,6 +54,17 @@ def outcome(load: Callable[[], Any], path: Path) -> Any:
         assert time.monotonic() - start < LIMIT_SECONDS
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert grown * 1024 < LIMIT_BYTES
+
+
+@contextlib.contextmanager
+def replaced(path: Path, content: bytes) -> Iterator[None]:
+    """Changes a file for a moment."""
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(whole)
 
 
 # --- what is done to a file -----------------------------------------------------------------------

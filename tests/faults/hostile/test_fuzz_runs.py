@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.papers.report import ReportConfig, report
-from gans.dcgan import DcganConfig
 from gans.sampling import _read_spec
-from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome
-from train.classifiers import ClassifierSpec, load_spec
+from tests.faults.hostile.descriptions import GAN, RESULT, SPEC
+from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome, replaced
+from train.classifiers import load_spec
 from train.storage.checkpoints import file_digests, latest_checkpoint, save_checkpoint
-from train.storage.runs import as_json, read_metrics
+from train.storage.runs import read_metrics
 from train.storage.strict_json import read_json, write_json
 
 STATE = {"variables": {"w": np.arange(12, dtype=np.float32).reshape(3, 4)}, "step": np.int32(4)}
@@ -32,17 +31,15 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("is_digested", [False, True], ids=["damaged", "of others"])
 @fuzzed
-@given(data=st.data())
 def test_checkpoints(checkpoint, is_digested, data):
     digests = checkpoint / "4.json"
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.stat().st_size)
     path = data.draw(
         st.sampled_from([path for path in files if path != digests or not is_digested])
     )
-    whole, digests_before = path.read_bytes(), digests.read_bytes()
     is_json = path.suffix == ".json" or path.name.endswith("METADATA")
-    path.write_bytes(data.draw(json_like(whole) if is_json else damaged(whole)))
-    try:
+    content = data.draw((json_like if is_json else damaged)(path.read_bytes()))
+    with replaced(digests, digests.read_bytes()), replaced(path, content):
         if is_digested:
             write_json(digests, file_digests(checkpoint / "4"))
         with warnings.catch_warnings():
@@ -50,24 +47,13 @@ def test_checkpoints(checkpoint, is_digested, data):
             found = outcome(lambda: latest_checkpoint(checkpoint), checkpoint)
         if found is not None and not is_digested:
             np.testing.assert_array_equal(found.state["variables"]["w"], STATE["variables"]["w"])
-    finally:
-        path.write_bytes(whole)
-        digests.write_bytes(digests_before)
 
 
-SPECS = {
-    "classifier.json": ClassifierSpec(
-        "vgg-small", 0.5, ("a", "b"), (32, 32, 3), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
-    )._asdict(),
-    "gan.json": {
-        "model": "dcgan", "class_names": ["a", "b"], "config": as_json(DcganConfig(num_classes=2))
-    },
-}  # fmt: skip
+SPECS = {"classifier.json": SPEC._asdict(), "gan.json": GAN}
 
 
 @pytest.mark.parametrize("name", SPECS)
 @fuzzed
-@given(data=st.data())
 def test_specs(tmp_path_factory, name, data):
     path = tmp_path_factory.mktemp("specs") / name
     path.write_bytes(data.draw(json_like(json.dumps(SPECS[name]).encode())))
@@ -77,25 +63,7 @@ def test_specs(tmp_path_factory, name, data):
         outcome(lambda: hash(load_spec(path.parent)), path)
 
 
-RESULT = {
-    "experiment": "table-a", "preset": "smoke", "key": 0, "missing": [], "pieces": {},
-    "rows": [{"slug": "0", "name": "0% replaced", "paper": 92.476, "is_control": False}],
-    "arms": [
-        {
-            "row": "0", "seed": 1, "budget": "epochs", "piece": "p", "classifier_sha256": "0",
-            "device": "cpu", "epoch": 2, "step": 20, "test_accuracy": 0.5, "test_images": 360,
-            "train_images": 1437,
-            "timing": {"seconds_of_last_session": 1.0, "peak_memory_mib": 100.0},
-        }
-    ],
-    "settings": {"model": "vgg-small", "width": 0.25, "train": {"epochs": 2}},
-    "data": {"name": "digits", "sha256": {"train": "1", "test": "2"}},
-    "device": "1 × cpu", "device_kind": "cpu", "versions": {"jax": "0.10.2"}, "command": "elicit",
-}  # fmt: skip
-
-
 @fuzzed
-@given(data=st.data())
 def test_results(tmp_path_factory, data):
     out = tmp_path_factory.mktemp("results")
     (out / "result.json").write_text(json.dumps(RESULT))
@@ -105,7 +73,6 @@ def test_results(tmp_path_factory, data):
 
 
 @fuzzed
-@given(data=st.data())
 def test_json(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("json") / "any.json"
     path.write_bytes(data.draw(json_like(json.dumps(RESULT).encode())))
@@ -114,7 +81,6 @@ def test_json(tmp_path_factory, data):
 
 
 @fuzzed
-@given(data=st.data())
 def test_metrics(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("metrics") / "metrics.jsonl"
     whole = b'{"epoch": 1, "train_loss": 2.5}\n' * 3

@@ -1,27 +1,22 @@
 """Changed image sets, matrices of targets and files of CIFAR-10."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
-from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data.cifar10_files import BINARY, read_cifar10
 from experiments.synthesis.target_options import TargetConfig, make_targets
 from tests.experiments.data.small_cifar10 import PER_BATCH, binary_files, trust, write_folder
-from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome
-from train.data.array_records import iter_records
+from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome, replaced
+from tests.train.data.small_sets import change_second_example, write_small_set
 from train.data.image_data import ImageData, reader_of
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
-from train.data.tfds_parts import Example
 from train.data.verify import read_manifest, verify
-from train.data.write import commit, write_shard
 from train.storage.strict_json import read_sealed, write_json
 
 SHAPE = (7, 5, 3)
@@ -30,16 +25,7 @@ SHARD = "tiny-train.array_record-00000"
 
 def write_tiny(directory: Path) -> Path:
     spec = ImageSetSpec("tiny", ("ant", "bee", "cow"), SHAPE, extras=("target", "source_id"))
-    rng = np.random.default_rng(0)
-    columns = {
-        "id": [f"i{i}" for i in range(4)],
-        "image": rng.integers(0, 256, (4, *SHAPE), np.uint8),
-        "label": np.array([0, 1, 2, 1]),
-        "target": np.full((4, 3), 1 / 3, np.float32),
-        "source_id": ["a", "b", "c", "d"],
-    }
-    shard = write_shard(directory, spec, split="train", index=0, columns=columns)
-    commit(directory, spec, {"train": [shard]}, manifest={"note": 1})
+    write_small_set(directory, spec, {"train": (4,)}, note=1)
     manifest = directory / "manifest.json"  # without its digest, which would hide other checks
     write_json(manifest, read_sealed(manifest))
     return directory
@@ -61,13 +47,8 @@ def bare(tiny, tmp_path_factory) -> Path:
 
 def loaded_with(directory: Path, name: str, content: bytes) -> ImageData | None:
     """Loads a set with a changed file, which is restored afterwards."""
-    path = directory / name
-    whole = path.read_bytes()
-    path.write_bytes(content)
-    try:
+    with replaced(directory / name, content):
         return outcome(lambda: load_images(directory), directory)
-    finally:
-        path.write_bytes(whole)
 
 
 def assert_same_images(found: ImageData | None, wanted: ImageData) -> None:
@@ -77,22 +58,16 @@ def assert_same_images(found: ImageData | None, wanted: ImageData) -> None:
 
 
 @fuzzed
-@given(data=st.data())
 def test_manifests(tiny, data):
     path, wanted = tiny / "manifest.json", load_images(tiny)
-    whole = path.read_bytes()
-    content = data.draw(json_like(whole))
+    content = data.draw(json_like(path.read_bytes()))
     assert_same_images(loaded_with(tiny, path.name, content), wanted)
-    path.write_bytes(content)
-    try:
+    with replaced(path, content):
         outcome(lambda: (read_manifest(tiny), verify(tiny)), tiny)
-    finally:
-        path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "label.labels.txt"])
 @fuzzed
-@given(data=st.data())
 def test_metadata(bare, name, data):
     content = (bare / name).read_bytes()
     change = damaged(content) if name.endswith(".txt") else json_like(content)
@@ -105,7 +80,6 @@ def test_metadata(bare, name, data):
 
 
 @fuzzed
-@given(data=st.data())
 def test_shards_with_a_digest(tiny, data):
     content = (tiny / SHARD).read_bytes()
     other = data.draw(damaged(content))
@@ -114,25 +88,12 @@ def test_shards_with_a_digest(tiny, data):
 
 
 @fuzzed
-@given(data=st.data())
 def test_shards_of_others(bare, data):
     found = loaded_with(bare, SHARD, data.draw(damaged((bare / SHARD).read_bytes())))
     assert_same_images(found, load_images(bare))
 
 
-def with_example(directory: Path, path: Path, change: Callable[[Any], None]) -> None:
-    """Writes a shard with a changed second example."""
-    (records,) = iter_records(directory / SHARD)
-    example = Example.FromString(records[1])
-    change(example.features.feature)
-    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
-    for record in (records[0], example.SerializeToString(), *records[2:]):
-        writer.write(record)
-    writer.close()
-
-
 @fuzzed
-@given(data=st.data())
 def test_pngs(bare, tmp_path_factory, data):
     wanted = load_images(bare)
 
@@ -141,7 +102,7 @@ def test_pngs(bare, tmp_path_factory, data):
         value[0] = data.draw(damaged(value[0]))
 
     path = tmp_path_factory.mktemp("png") / SHARD
-    with_example(bare, path, change)
+    change_second_example(bare / SHARD, path, change)
     found = loaded_with(bare, SHARD, path.read_bytes())
     if found is not None:  # a PNG's checksums do not cover all of its bytes
         assert found.images.shape == wanted.images.shape
@@ -149,7 +110,6 @@ def test_pngs(bare, tmp_path_factory, data):
 
 
 @fuzzed
-@given(data=st.data())
 def test_examples(bare, tmp_path_factory, data):
     wanted = load_images(bare)
     kind = data.draw(st.sampled_from(["bytes_list", "float_list", "int64_list"]))
@@ -162,7 +122,7 @@ def test_examples(bare, tmp_path_factory, data):
         getattr(features[name], kind).value.extend(data.draw(st.lists(values, max_size=4)))
 
     path = tmp_path_factory.mktemp("example") / SHARD
-    with_example(bare, path, change)
+    change_second_example(bare / SHARD, path, change)
     found = loaded_with(bare, SHARD, path.read_bytes())
     if found is not None:
         assert found.targets is not None
@@ -171,7 +131,6 @@ def test_examples(bare, tmp_path_factory, data):
 
 
 @fuzzed
-@given(data=st.data())
 def test_targets(bare, tmp_path_factory, data):
     images = reader_of(load_images(bare))
     path = tmp_path_factory.mktemp("targets") / "targets.npy"
@@ -191,18 +150,13 @@ def binary_folder(tmp_path_factory) -> Path:
 
 
 @fuzzed
-@given(data=st.data())
 def test_binary_files_of_cifar10(binary_folder, data):
     """The python archive needs no such test, since only its official bytes are read."""
     path = binary_folder / data.draw(st.sampled_from(sorted(binary_files())))
-    whole = path.read_bytes()
-    path.write_bytes(data.draw(damaged(whole)))
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            trust(patch, files={}, archives={})
-            found = outcome(lambda: read_cifar10(binary_folder), binary_folder)
-    finally:
-        path.write_bytes(whole)
+    content = data.draw(damaged(path.read_bytes()))
+    with replaced(path, content), pytest.MonkeyPatch.context() as patch:
+        trust(patch, files={}, archives={})
+        found = outcome(lambda: read_cifar10(binary_folder), binary_folder)
     if found is not None:
         for split, count in (("train", 5), ("test", 1)):
             pixels, labels = found.splits[split]

@@ -5,16 +5,12 @@ import struct
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
-from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 from PIL import Image
 
-from train.data.array_records import iter_records
+from tests.train.data.small_sets import change_second_example, write_small_set
 from train.data.load import load_images, open_images
 from train.data.spec import ImageSetSpec
-from train.data.tfds_parts import Example
-from train.data.write import commit, write_shard
 
 SHAPE = (7, 5, 3)
 SHARD = "tiny-train.array_record-00000"
@@ -22,19 +18,13 @@ SHARD = "tiny-train.array_record-00000"
 
 def write_with(directory: Path, *, second: bytes, states_size: bool = True) -> Path:
     """Writes a set of three images without a manifest; the second image is given."""
-    spec = ImageSetSpec("tiny", ("ant", "bee"), SHAPE)
-    images = np.arange(3 * 105, dtype=np.uint8).reshape(3, *SHAPE)
-    columns = {"id": ["a", "b", "c"], "image": images, "label": np.array([0, 1, 0])}
-    shard = write_shard(directory, spec, split="train", index=0, columns=columns)
-    commit(directory, spec, {"train": [shard]}, manifest={})
+    write_small_set(directory, ImageSetSpec("tiny", ("ant", "bee"), SHAPE), {"train": (3,)})
     (directory / "manifest.json").unlink()
-    (records,) = iter_records(directory / SHARD)
-    example = Example.FromString(records[1])
-    example.features.feature["image"].bytes_list.value[0] = second
-    writer = array_record_module.ArrayRecordWriter(str(directory / SHARD), "group_size:1")
-    for record in (records[0], example.SerializeToString(), records[2]):
-        writer.write(record)
-    writer.close()
+
+    def change(features):
+        features["image"].bytes_list.value[0] = second
+
+    change_second_example(directory / SHARD, directory / SHARD, change)
     if not states_size:
         path = directory / "features.json"
         text = path.read_text()

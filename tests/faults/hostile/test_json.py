@@ -49,9 +49,10 @@ def test_a_line_of_metrics_that_is_no_object_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n[2]\n')
     with pytest.raises(ValueError, match=r"object in line 2 of .*metrics\.jsonl, got \[2\]"):
         read_metrics(tmp_path)
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": NaN}\n')
-    with pytest.raises(ValueError, match=r"JSON in line 1 of .*metrics\.jsonl"):
-        read_metrics(tmp_path)
+    for line in ('{"epoch": NaN}\n', '{"epoch"; 1}\n'):
+        (tmp_path / "metrics.jsonl").write_text(line)
+        with pytest.raises(ValueError, match=r"JSON in line 1 of .*metrics\.jsonl"):
+            read_metrics(tmp_path)
 
 
 def test_the_limit_has_room_for_as_many_shards_as_names_can_number():

@@ -17,6 +17,7 @@ from experiments.cli import main
 from experiments.training.session import restore
 from gans.dcgan import DcganConfig
 from gans.sampling import GENERATOR, GanSpec, expected_variables, load_gan
+from tests.faults.hostile.descriptions import GAN, SPEC
 from train.classifiers import ClassifierSpec, load_classifier, load_spec
 from train.loop import TrainState
 from train.storage.checkpoints import (
@@ -151,9 +152,6 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(tmp_path):
 
 
 # --- descriptions ---------------------------------------------------------------------------------
-
-SPEC = ClassifierSpec("vgg-small", 0.5, ("a", "b"), (32, 32, 3), (0.5,) * 3, (0.2,) * 3)
-GAN = {"model": "dcgan", "class_names": ["a", "b"], "config": as_json(DcganConfig(num_classes=2))}
 
 
 @pytest.mark.parametrize(

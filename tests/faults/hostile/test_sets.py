@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 import train.runtime.memory
+from tests.train.data.small_sets import write_small_set
 from train.data.load import list_splits, load_images
 from train.data.spec import ImageSetSpec
 from train.data.verify import verify
-from train.data.write import commit, read_extras, write_shard
+from train.data.write import read_extras
 from train.storage.runs import read_result, result_problems
 from train.storage.strict_json import write_sealed
 
@@ -27,14 +27,7 @@ SHARD = "tiny-train.array_record-00000"
 def tiny(tmp_path) -> Path:
     directory = tmp_path / "tiny"
     spec = ImageSetSpec("tiny", ("ant", "bee", "cow"), SHAPE, extras=("kl",))
-    columns = {
-        "id": ["a", "b", "c"],
-        "image": np.arange(3 * 105, dtype=np.uint8).reshape(3, *SHAPE),
-        "label": np.arange(3),
-        "kl": np.ones(3, np.float32),
-    }
-    shard = write_shard(directory, spec, split="train", index=0, columns=columns)
-    commit(directory, spec, {"train": [shard]}, manifest={})
+    write_small_set(directory, spec, {"train": (3,)})
     # Without digests of the other files, which would hide the checks that are tested here.
     rewrite(directory / "manifest.json", lambda manifest: manifest.pop("files"))
     return directory

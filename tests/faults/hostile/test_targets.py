@@ -15,6 +15,11 @@ IMAGES = ImageData(
 )
 
 
+def targets_of(path):
+    config = TargetConfig("file", targets_file=path)
+    return make_targets(config, reader_of(IMAGES), start=0, stop=4, key=0)
+
+
 @pytest.fixture
 def measured():
     """Fails a test that takes long or much memory."""
@@ -46,9 +51,7 @@ def test_a_matrix_that_claims_more_than_it_holds_is_refused(content, message, tm
     path = tmp_path / "targets.npy"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"targets\.npy (is|holds).*{message}"):
-        make_targets(
-            TargetConfig("file", targets_file=path), reader_of(IMAGES), start=0, stop=4, key=0
-        )
+        targets_of(path)
 
 
 def test_several_arrays_are_refused_whatever_they_unpack_to(tmp_path):
@@ -56,15 +59,11 @@ def test_several_arrays_are_refused_whatever_they_unpack_to(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", bytes(2**20))
     with pytest.raises(ValueError, match=r"targets\.npy holds several arrays"):
-        make_targets(
-            TargetConfig("file", targets_file=path), reader_of(IMAGES), start=0, stop=4, key=0
-        )
+        targets_of(path)
 
 
 def test_rows_that_are_no_distributions_are_named_with_their_file(tmp_path):
     path = tmp_path / "targets.npy"
     np.save(path, np.full((4, 3), 0.5))
     with pytest.raises(ValueError, match=r"targets\.npy: targets must sum to 1; row 0"):
-        make_targets(
-            TargetConfig("file", targets_file=path), reader_of(IMAGES), start=0, stop=4, key=0
-        )
+        targets_of(path)

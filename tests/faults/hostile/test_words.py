@@ -5,7 +5,6 @@ import re
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from experiments.pages.html import Picture, Table, provenance
 from experiments.pages.image_sheets import sample_grid
 from experiments.pages.markdown import as_code, as_words
 from experiments.synthesis.summary import SetSummary, write_set_report
+from tests.faults.hostile import descriptions
 from train.data.image_data import ImageData
 from train.evaluation import Evaluation
 
@@ -106,18 +106,16 @@ def test_a_gan_s_report(tmp_path):
     check_page(tmp_path)
 
 
-ARM = {
-    "row": "0", "seed": 1, "budget": "epochs", "piece": "p", "classifier_sha256": WORDS,
-    "device": WORDS, "epoch": 2, "step": 20, "test_accuracy": 0.5, "test_images": 360,
-    "train_images": 1437, "timing": {"seconds_of_last_session": 1.0, "peak_memory_mib": 100.0},
-}  # fmt: skip
-TABLE: dict[str, Any] = {
-    "experiment": "table-a", "preset": "smoke", "key": WORDS, "missing": [WORDS], "pieces": {},
-    "rows": [{"slug": "0", "name": WORDS, "paper": None, "is_control": False}], "arms": [ARM],
+TABLE = {
+    **descriptions.RESULT,
+    "missing": [WORDS],
+    "rows": [{"slug": "0", "name": WORDS, "paper": None, "is_control": False}],
+    "arms": [{**descriptions.RESULT["arms"][0], "classifier_sha256": WORDS, "device": WORDS}],
     "settings": {"model": WORDS, "width": 0.25, "train": {"epochs": 2}},
     "data": {"name": WORDS, "sha256": {"train": "1", "test": "2"}},
-    "device": WORDS, "device_kind": WORDS, "versions": {WORDS: WORDS}, "command": WORDS,
-}  # fmt: skip
+    "device_kind": WORDS,
+    **RESULT,
+}
 
 
 def test_a_table_of_others(tmp_path):

@@ -3,26 +3,16 @@
 import numpy as np
 import pytest
 
+from tests.train.data.small_sets import random_images
 from train.data.combine import check_alike, count_sources, pool_by_id
-from train.data.load import ImageData
 from train.training_sets import add_images, original_data
 
-NAMES = ("cat", "dog")
-
-
-def data(count, *, seed=0, prefix="image", shape=(3, 5, 1), outputs=False, names=NAMES):
-    random = np.random.default_rng(seed)
-    return ImageData(
-        images=random.integers(0, 256, (count, *shape), np.uint8),
-        labels=random.integers(0, 2, count).astype(np.int32),
-        ids=tuple(f"{prefix}_{i}" for i in random.permutation(count)),
-        class_names=names,
-        outputs=random.dirichlet(np.ones(2), count).astype(np.float32) if outputs else None,
-    )
-
-
-REAL = data(6)
-EXTRAS = {"b": data(4, seed=1), "c": data(1, seed=2, outputs=True), "d": data(3, seed=3)}
+REAL = random_images(6)
+EXTRAS = {
+    "b": random_images(4, seed=1),
+    "c": random_images(1, seed=2, has_outputs=True),
+    "d": random_images(3, seed=3),
+}
 
 
 def test_extra_images_come_after_the_real_ones():
@@ -49,8 +39,8 @@ def test_nothing_extra_is_the_real_set():
 def test_every_difference_is_named():
     wrong = {
         "b": EXTRAS["b"],
-        "c": data(1, names=("cat", "cow")),
-        "d": data(1, shape=(5, 3, 1), names=("cat", "dog", "cow"), seed=4),
+        "c": random_images(1, class_names=("cat", "cow")),
+        "d": random_images(1, shape=(5, 3, 1), class_names=("cat", "dog", "cow"), seed=4),
     }
     with pytest.raises(ValueError, match="expected sets of the same classes") as caught:
         add_images(original_data(REAL), REAL, wrong)
@@ -64,15 +54,18 @@ def test_every_difference_is_named():
 
 
 def test_images_made_of_held_out_ones_are_counted():
-    test = data(3, prefix="test")
-    made = data(4)._replace(source_ids=("test_1", "train_1", "test_2", "test_1"))
+    test = random_images(3, prefix="test")
+    made = random_images(4)._replace(source_ids=("test_1", "train_1", "test_2", "test_1"))
     assert count_sources(made, test) == 3
     assert count_sources(made._replace(source_ids=None), test) == 0
     assert count_sources(test, test) == 3
 
 
 def test_a_pool_lies_in_the_order_of_its_ids():
-    parts = {"train": data(11, outputs=True), "test": data(4, seed=5, prefix="a")}
+    parts = {
+        "train": random_images(11, has_outputs=True),
+        "test": random_images(4, seed=5, prefix="a"),
+    }
     pool = pool_by_id(parts)
     assert pool.ids == tuple(sorted(parts["train"].ids + parts["test"].ids))
     for part in parts.values():
@@ -87,10 +80,10 @@ def test_a_pool_lies_in_the_order_of_its_ids():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (data(2), "distinct ids in the splits train, test, got 2 that occur.* such as image_0"),
-        (data(2, prefix="b", shape=(4, 5, 1)), r"\(3, 5, 1\) in split train, \(4, 5, 1\) in split"),
+        ({}, "distinct ids in the splits train, test, got 2 that occur.* such as image_0"),
+        ({"prefix": "b", "shape": (4, 5, 1)}, r"\(3, 5, 1\) in split train, \(4, 5, 1\) in spl"),
     ],
 )
 def test_splits_that_make_no_pool_are_refused(other, message):
     with pytest.raises(ValueError, match=message):
-        pool_by_id({"train": REAL, "test": other})
+        pool_by_id({"train": REAL, "test": random_images(2, **other)})

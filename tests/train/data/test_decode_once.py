@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import train.data.image_data
+from tests.train.data.small_sets import random_images
 from train.data.image_data import ImageData, decode_once, read_rows, reader_of, take_images
 
 COUNT = 23
@@ -13,14 +14,7 @@ COUNT = 23
 
 @pytest.fixture
 def data() -> ImageData:
-    random = np.random.default_rng(0)
-    return ImageData(
-        images=random.integers(0, 256, (COUNT, 5, 7, 3), np.uint8),
-        labels=random.integers(0, 3, COUNT).astype(np.int32),
-        ids=tuple(f"train_{i}" for i in range(COUNT)),
-        class_names=("ant", "bee", "cow"),
-        targets=random.random((COUNT, 3), np.float32),
-    )
+    return random_images(COUNT, shape=(5, 7, 3), has_outputs=True)
 
 
 @pytest.fixture

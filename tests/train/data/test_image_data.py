@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 import train.data.array_records
 import train.data.image_data
+from tests.train.data.small_sets import random_columns, write_small_set
 from train.data.image_data import ImageData, iter_parts, join_images, reader_of, slice_images
 from train.data.load import data_digest, load_images, open_images
 from train.data.spec import ImageSetSpec
@@ -21,36 +22,14 @@ CLASSES = ("cat", "dog's")
 RANGES = [(0, 11), (0, 1), (10, 11), (4, 6), (3, 9), (5, 7), (6, 6 + 5)]
 
 
-def columns(size: int, *, start: int, shape: tuple[int, int, int]) -> dict[str, Any]:
-    random = np.random.default_rng(start)
-    output = random.random((size, 2), np.float32)
-    return {
-        "id": [f"image_{'é' * (i % 3)}{i}" for i in range(start, start + size)],
-        "image": random.integers(0, 256, (size, *shape), np.uint8),
-        "label": (np.arange(size) + start) % 2,
-        "target": np.tile(np.array([0.9, 0.1], np.float32), (size, 1)),
-        "output": output,
-        "source_id": [f"train_{i:05d}" for i in range(start, start + size)],
-        "kl": output[:, 0],
-    }
-
-
 def write_set(directory, *, sizes=SIZES, shape=(5, 7, 3), extras=EXTRAS):
     """Writes a set whose shards differ in size from the parts that are read."""
     spec = ImageSetSpec("tiny", CLASSES, shape, extras=extras, splits=tuple(sizes))
-    shards = {split: [] for split in sizes}
-    for split, each in sizes.items():
-        starts = np.cumsum((0, *each)).tolist()
-        for index, size in enumerate(each):
-            part = columns(size, start=starts[index], shape=shape)
-            part = {name: part[name] for name in ("id", "image", "label", *extras)}
-            record = write_shard(directory, spec, split=split, index=index, columns=part)
-            shards[split].append(record)
-    commit(directory, spec, shards, manifest={})
+    write_small_set(directory, spec, sizes)
     return directory
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def few_at_once(monkeypatch):
     """Reads files and splits in parts of sizes without a common factor."""
     monkeypatch.setattr(train.data.array_records, "RECORDS_AT_ONCE", 3)
@@ -63,7 +42,6 @@ def assert_same(found: ImageData, wanted: ImageData):
         assert getattr(left, "dtype", type(left)) == getattr(right, "dtype", type(right))
 
 
-@pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("extras", [EXTRAS, (), ("output",)])
 def test_any_range_is_that_of_the_whole(tmp_path, extras):
     reader = open_images(write_set(tmp_path, extras=extras))
@@ -77,15 +55,16 @@ def test_any_range_is_that_of_the_whole(tmp_path, extras):
         assert_same(reader_of(whole).read(start, stop), slice_images(whole, start, stop))
 
 
-@pytest.mark.usefixtures("few_at_once")
 def test_ranges_are_what_tfds_reads(tmp_path):
     reader = open_images(write_set(tmp_path))
     builder: Any = tfds.builder_from_directory(tmp_path)
     rows = list(builder.as_data_source("train"))
     for start, stop in RANGES:
         part, wanted = reader.read(start, stop), rows[start:stop]
+        assert (part.images.dtype, part.labels.dtype) == (np.uint8, np.int32)
         np.testing.assert_array_equal(part.images, [row["image"] for row in wanted])
         np.testing.assert_array_equal(part.labels, [row["label"] for row in wanted])
+        np.testing.assert_array_equal(part.targets, [row["target"] for row in wanted])
         np.testing.assert_array_equal(part.outputs, [row["output"] for row in wanted])
         assert part.ids == tuple(row["id"].decode() for row in wanted)
         assert part.source_ids == tuple(row["source_id"].decode() for row in wanted)
@@ -93,7 +72,6 @@ def test_ranges_are_what_tfds_reads(tmp_path):
     np.testing.assert_array_equal(kl, [row["kl"] for row in rows])
 
 
-@pytest.mark.usefixtures("few_at_once")
 def test_a_part_of_a_split_is_read_by_ranges_too(tmp_path):
     reader, whole = open_images(write_set(tmp_path), "train[3:9]"), load_images(tmp_path)
     assert len(reader) == 6
@@ -102,7 +80,6 @@ def test_a_part_of_a_split_is_read_by_ranges_too(tmp_path):
     assert tuple(reader.iter_ids()) == whole.ids[3:9]
 
 
-@pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("size", [1, 4, 11, 50])
 def test_parts_follow_each_other(tmp_path, size):
     reader = open_images(write_set(tmp_path))
@@ -121,7 +98,6 @@ def digest_of_all(data: ImageData) -> str:
     return hashlib.sha256(head.encode() + b"".join(a.tobytes() for a in arrays)).hexdigest()
 
 
-@pytest.mark.usefixtures("few_at_once")
 @pytest.mark.parametrize("extras", [EXTRAS, ()])
 @pytest.mark.parametrize("split", ["train", "test", "train[:1]", "train[2:7]"])
 def test_the_digest_is_that_of_all_at_once(tmp_path, split, extras):
@@ -142,8 +118,7 @@ def test_an_odd_image_is_found_when_it_is_read(tmp_path):
     shards = []
     specs = [ImageSetSpec("tiny", CLASSES, (5, width, 3)) for width in (7, 8)]
     for index, spec in enumerate(specs):
-        part = {n: columns(2, start=2 * index, shape=spec.image_shape)[n] for n in ("id", "image")}
-        part["label"] = [0, 1]
+        part = random_columns(spec, 2, start=2 * index)
         shards.append(write_shard(tmp_path, spec, split="train", index=index, columns=part))
     commit(tmp_path, specs[0], {"train": shards}, manifest={})
     reader = open_images(tmp_path)

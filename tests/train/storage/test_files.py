@@ -2,14 +2,12 @@
 
 import errno
 import os
-import resource
 
-import numpy as np
 import pytest
 
+from tests.train.data.small_sets import random_columns
 from train.data.spec import ImageSetSpec
 from train.data.write import write_shard
-from train.storage.checkpoints import latest_checkpoint, save_checkpoint
 from train.storage.files import atomic_write, naming
 from train.storage.runs import append_metrics
 from train.storage.strict_json import read_sealed, write_json, write_sealed
@@ -18,12 +16,8 @@ LIMIT_BYTES = 2_000
 
 
 @pytest.fixture
-def limited():
-    """Limits files to `LIMIT_BYTES`, like a full disk."""
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, usual[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+def limited(limit_files):
+    limit_files(LIMIT_BYTES)
 
 
 @pytest.mark.usefixtures("limited")
@@ -45,27 +39,12 @@ def test_a_line_of_metrics_that_cannot_be_written_names_its_file(tmp_path):
 
 @pytest.mark.usefixtures("limited")
 def test_a_shard_that_cannot_be_written_is_named_and_not_there(tmp_path):
-    images = np.zeros((3, 5, 7, 3), np.uint8)
-    columns = {"id": ["a", "b", "c"], "image": images, "label": np.zeros(3, np.int64)}
+    spec = ImageSetSpec("tiny", ("x",), (5, 7, 3))
+    columns = random_columns(spec, 3)
     with pytest.raises(OSError, match="File too large") as raised:
-        write_shard(
-            tmp_path, ImageSetSpec("made", ("x",), (5, 7, 3)), split="train", index=0,
-            columns=columns,
-        )  # fmt: skip
-    assert raised.value.filename == str(tmp_path / "made-train.array_record-00000")
+        write_shard(tmp_path, spec, split="train", index=0, columns=columns)
+    assert raised.value.filename == str(tmp_path / "tiny-train.array_record-00000")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("limited")
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, capfd):
-    save_checkpoint(tmp_path, 1, {"step": np.int64(1)})
-    with pytest.raises(OSError, match="File too large") as raised:
-        save_checkpoint(tmp_path, 2, {"much": np.random.default_rng(0).random(LIMIT_BYTES)})
-    assert raised.value.filename == str(tmp_path / "2")
-    last = latest_checkpoint(tmp_path)
-    assert last is not None
-    assert last.step == 1
-    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, ValueError])
