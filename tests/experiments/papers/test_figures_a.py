@@ -1,15 +1,12 @@
 """`elicit experiment figures-a` with a teacher that compiles in no time, on images of 24×20."""
 
-import io
-import json
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 import pytest
 import scipy.stats
 
@@ -30,6 +27,8 @@ from experiments.papers.figures_a import (
     make_plan,
 )
 from experiments.papers.registry import read_results
+from tests.experiments.pages.pictures import decoded
+from tests.experiments.papers.written_results import piece, table
 from train.classifier_training import TrainConfig
 from train.classifiers import Precision
 from train.data.image_data import ImageData
@@ -106,24 +105,8 @@ def out(finished, tmp_path) -> Path:
     return tmp_path / "out"
 
 
-def arms(out: Path) -> dict[str, dict[str, Any]]:
-    return {arm["row"]: arm for arm in json.loads((out / "result.json").read_text())["arms"]}
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(PIL.Image.open(io.BytesIO(path.read_bytes())).convert("RGB"))
-
-
-def table(out: Path) -> dict[str, list[str]]:
-    """The rows of the table in Markdown by their first cell."""
-    lines = (out / "figures.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
-    return {row[0]: row[1:] for row in rows}
-
-
 def made_by(out: Path, slug: str) -> ImageData:
-    (directory,) = (out / "pieces").glob(f"{slug}-????????????")
-    return load_images(directory)
+    return load_images(piece(out, slug))
 
 
 def beyond_ten_cycles(images: np.ndarray) -> float:
@@ -142,7 +125,7 @@ def saturation(images: np.ndarray) -> float:
 def test_every_rule_starts_from_the_same_images_and_targets(finished):
     expected = load_images(finished.data, "test")
     sets = {slug: made_by(finished.out, slug) for slug in RULES}
-    assert list(arms(finished.out)) == list(RULES)
+    assert list(read_results(finished.out)[1].by_row) == list(RULES)
     for made in sets.values():
         assert made.source_ids == expected.ids[:IMAGES]
         np.testing.assert_array_equal(made.targets, sets["sgd"].targets)
@@ -151,7 +134,7 @@ def test_every_rule_starts_from_the_same_images_and_targets(finished):
 
 @pytest.mark.parametrize("slug", RULES)
 def test_numbers_agree_with_numpy_s_and_scipy_s(finished, slug):
-    made, record = made_by(finished.out, slug), arms(finished.out)[slug]
+    made, record = made_by(finished.out, slug), read_results(finished.out)[1].by_row[slug]
     originals = load_images(finished.data, "test").images[:IMAGES].astype(float)
     assert made.targets is not None
     assert made.outputs is not None
@@ -173,8 +156,8 @@ def test_numbers_agree_with_numpy_s_and_scipy_s(finished, slug):
 
 
 def test_the_table_holds_every_rule_s_numbers(finished):
-    rows, found = table(finished.out), arms(finished.out)
-    assert list(rows) == ["rule", "---", "originals", *(rule.name for rule in RULES.values())]
+    rows, found = table(finished.out / "figures.md"), read_results(finished.out)[1].by_row
+    assert list(rows) == ["rule", "originals", *(rule.name for rule in RULES.values())]
     assert {len(row) for row in rows.values()} == {len(COLUMNS)}
     for slug, rule in RULES.items():
         assert rows[rule.name][0] == f"{found[slug]['kl_mean']:.4f}"
@@ -186,7 +169,7 @@ def test_the_table_holds_every_rule_s_numbers(finished):
 
 def test_pictures_show_the_first_images_of_the_sets(finished):
     originals = load_images(finished.data, "test").images[:SHOWN]
-    found = arms(finished.out)
+    found = read_results(finished.out)[1].by_row
     by_rule = {
         rule.name: made_by(finished.out, slug).images[:SHOWN] for slug, rule in RULES.items()
     }
@@ -199,7 +182,7 @@ def test_pictures_show_the_first_images_of_the_sets(finished):
     figures = finished.out / "figures"
     assert (figures / "rules.png").read_bytes() == grid
     for slug in RULES:
-        sheet = pixels(figures / f"pairs-{slug}.png")
+        sheet = decoded((figures / f"pairs-{slug}.png").read_bytes())
         # Twice the CSS pixels: room for names, and columns of images at most 160 wide.
         assert sheet.shape[1] == 2 * (86 + SHOWN * (160 + 8) - 8 + 6)
         first = sheet[12 : 12 + 16 * SHAPE[0] : 16, 2 * 86 : 2 * 86 + 16 * SHAPE[1] : 16]
@@ -208,8 +191,8 @@ def test_pictures_show_the_first_images_of_the_sets(finished):
 
 def test_one_rule_alone_has_pages_that_name_the_others_as_missing(finished):
     only = finished.only
-    assert list(arms(only)) == ["momentum"]
-    assert list(table(only)) == ["rule", "---", "originals", "momentum"]
+    assert list(read_results(only)[1].by_row) == ["momentum"]
+    assert list(table(only / "figures.md")) == ["rule", "originals", "momentum"]
     assert sorted(path.name for path in (only / "figures").iterdir()) == [
         "pairs-momentum.png",
         "rules.png",

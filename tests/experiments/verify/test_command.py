@@ -1,6 +1,6 @@
 """`elicit verify`: whatever byte is damaged, it is found and its file named."""
 
-import dataclasses
+import functools
 import json
 import re
 import shutil
@@ -15,8 +15,9 @@ import pytest
 from experiments.papers import registry
 from experiments.papers.engine.experiment import Experiment
 from experiments.papers.engine.results import training_record
-from gans.dcgan import DcganConfig, Generator
-from gans.sampling import GENERATOR, Gan, GanSpec, gan_digest
+from gans.dcgan import DcganConfig
+from gans.sampling import gan_digest
+from tests.experiments.made_up_gans import write_gan
 from train.classifiers import Classifier, ClassifierSpec, digest
 from train.storage.checkpoints import CHECKPOINTS, save_checkpoint
 from train.storage.runs import append_metrics, as_json, write_result
@@ -58,21 +59,13 @@ def write_classifier(run: Path) -> None:
     write_result(run, {**line, **result}, of=PARTS)
 
 
-def write_gan(run: Path) -> None:
+def write_gan_run(run: Path) -> None:
     """A finished run of a DCGAN for all classes that nobody trained."""
     config = DcganConfig(image_size=16, noise_dim=5, width=2, num_classes=3)
-    shapes = jax.eval_shape(
-        lambda z, c: Generator(config).init(jax.random.key(0), z, c, train=False),
-        jax.ShapeDtypeStruct((1, 5), jnp.float32),
-        jax.ShapeDtypeStruct((1,), jnp.int32),
-    )
-    gan = Gan(GanSpec("dcgan", CLASSES, config), {"image": fill(shapes, seed=1)})
-    run.mkdir(parents=True)
+    gan = write_gan(run, config, CLASSES, functools.partial(fill, seed=1))
     write_json(run / "config.json", {"model": "dcgan"})
-    write_json(run / "gan.json", {**gan.spec._asdict(), "config": dataclasses.asdict(config)})
     line = {"epoch": 1, "step": 7, "stage": "gan", "generator_loss": 0.75}
     append_metrics(run, line)
-    save_checkpoint(run / GENERATOR, 7, gan.variables)
     save_checkpoint(run / CHECKPOINTS / "gan", 1, gan.variables)
     fields = {"gan_sha256": gan_digest(gan), "parameters_of_generators": 5}
     write_result(run, {**fields, "last": {"gan": line}}, of=PARTS)
@@ -96,7 +89,7 @@ def whole(tmp_path_factory, make_set, tiny_networks) -> Path:
     folder = tmp_path_factory.mktemp("verify") / "folder"
     write_classifier(folder / TEACHER)
     make_set(folder / SET, shards=2)
-    write_gan(folder / "gan")
+    write_gan_run(folder / "gan")
     write_results(folder / "results", folder / TEACHER)
     return folder
 
