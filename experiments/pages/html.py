@@ -37,7 +37,6 @@ class Table:
     Attributes:
         header: names of the columns.
         rows: cells by rows, in each as many as in the header.
-        caption: what the table shows; may be empty.
 
     Raises:
         InputError: a row is shorter or longer than the header.
@@ -45,7 +44,6 @@ class Table:
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    caption: str = ""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -57,7 +55,7 @@ class Table:
 
     @property
     def markdown(self) -> str:
-        """The table in Markdown, without its caption and a final newline."""
+        """The table in Markdown, without a final newline."""
         rule = ["---"] * len(self.header)
         rows = (self.header, rule, *self.rows)
         return "\n".join(f"| {' | '.join(map(as_words, row))} |" for row in rows)
@@ -76,7 +74,6 @@ class Picture:
     Attributes:
         data: bytes of a PNG or SVG file.
         caption: what the picture shows; may be empty.
-        alt: alternative text; the caption if empty.
         name: name, without ending, of a copy that `write_report` writes to ``figures/``; if empty,
             there is no copy.
 
@@ -86,7 +83,6 @@ class Picture:
 
     data: bytes
     caption: str
-    alt: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:

@@ -30,6 +30,9 @@ from experiments.pages.style import (
 GAP_PX = 2
 """White between two images of a grid, in their own pixels."""
 
+GRID_SCALE = 2
+"""Factor by which the images of a grid without words are enlarged."""
+
 MARGIN_PX = 6
 """White around a sheet, in CSS pixels."""
 
@@ -39,17 +42,16 @@ CLASS_NAMES_PX, SET_NAMES_PX, SET_GAP_PX = 98, 26, 14
 """Room for the names of classes and of sets, and between two sets, in CSS pixels."""
 
 
-def sample_grid(images: UInt8[np.ndarray, "rows columns h w c"], *, scale: int = 2) -> bytes:
+def sample_grid(images: UInt8[np.ndarray, "rows columns h w c"]) -> bytes:
     """Lays images out in rows and columns, without any words; every pixel becomes a square.
 
     Args:
         images: grey levels; c is 1 (grey), 3 (colour) or 4 (colour and opacity).
-        scale: whole factor by which images are enlarged, at least 1.
 
     Returns:
         The bytes of a PNG; equal images give equal bytes.
     """
-    pixels = _tiled(images.repeat(scale, axis=2).repeat(scale, axis=3))
+    pixels = _tiled(images.repeat(GRID_SCALE, axis=2).repeat(GRID_SCALE, axis=3))
     buffer = io.BytesIO()
     picture = PIL.Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)
     picture.save(buffer, "PNG", optimize=True)
@@ -69,7 +71,7 @@ def class_sheet(
     sets: Mapping[str, Sequence[UInt8[np.ndarray, "_ h w c"]]],
     class_names: Sequence[str],
     *,
-    columns: int = 3,
+    columns: int,
 ) -> bytes:
     """Shows the first images of each class in several sets, as in paper B's figure 3.
 

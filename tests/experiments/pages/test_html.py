@@ -24,8 +24,8 @@ def report(words: str = "words", sections: int = 1) -> dict[str, Any]:
     section = Section(
         words,
         f"{words}\n\n{words}",
-        [Picture(png(), words, words), Picture(SVG, words)],
-        [Table([words, "n"], [[words, "3"]], words)],
+        [Picture(png(), words), Picture(SVG, words)],
+        [Table([words, "n"], [[words, "3"]])],
     )
     return {
         "title": words,
@@ -97,12 +97,6 @@ def test_a_picture_s_size_follows_its_resolution() -> None:
     assert Picture(SVG, "").size_px is None
 
 
-def test_a_caption_stands_in_for_a_missing_alternative_text() -> None:
-    section = Section("s", pictures=[Picture(SVG, "caption"), Picture(SVG, "caption", "words")])
-    page = Page(render_report(**{**report(), "sections": [section]}))
-    assert [attrs["alt"] for tag, attrs in page.tags if tag == "img"] == ["caption", "words"]
-
-
 @pytest.mark.parametrize(("sections", "links"), [(4, 0), (5, 5)])
 def test_contents_are_listed_only_where_there_are_many(sections: int, links: int) -> None:
     page = Page(render_report(**report(sections=sections)))
@@ -127,7 +121,7 @@ def test_a_row_of_other_length_is_refused() -> None:
 
 
 def test_a_table_in_markdown():
-    table = Table(["name", "n"], [["a", "1"], ["b", "2"]], "not in it")
+    table = Table(["name", "n"], [["a", "1"], ["b", "2"]])
     assert table.markdown == "| name | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"
 
 

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from experiments.pages import image_sheets
-from experiments.pages.image_sheets import GAP_PX, class_sheet, sample_grid
+from experiments.pages.image_sheets import GAP_PX, GRID_SCALE, class_sheet, sample_grid
 from imgopt.errors import InputError
 from tests.experiments.pages.pictures import (
     HOSTILE,
@@ -27,10 +27,9 @@ def grid_images(channels: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("scale", [1, 2, 3])
-def test_every_image_lies_in_its_place_on_white(channels, scale):
-    images = grid_images(channels)
-    with PIL.Image.open(io.BytesIO(sample_grid(images, scale=scale))) as image:
+def test_every_image_lies_in_its_place_on_white(channels):
+    images, scale = grid_images(channels), GRID_SCALE
+    with PIL.Image.open(io.BytesIO(sample_grid(images))) as image:
         assert image.format == "PNG"
         sheet = np.array(image).reshape(image.height, image.width, channels)
     height, width = GRID_HEIGHT * scale + GAP_PX, GRID_WIDTH * scale + GAP_PX
@@ -38,7 +37,6 @@ def test_every_image_lies_in_its_place_on_white(channels, scale):
     for row in range(ROWS):
         for column in range(COLUMNS):
             place = sheet[row * height :, column * width :][: height - GAP_PX, : width - GAP_PX]
-            np.testing.assert_array_equal(place[::scale, ::scale], images[row, column])
             np.testing.assert_array_equal(
                 place, np.kron(images[row, column], np.ones((scale, scale, 1), np.uint8))
             )

@@ -4,8 +4,6 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -13,7 +11,6 @@ import scipy.stats
 import experiments.papers.figures_a
 import experiments.synthesis.command
 import experiments.training.run
-from experiments.classifier.source import ClassifierSource, find_classifier
 from experiments.pages.image_sheets import rules_grid
 from experiments.papers import table_a
 from experiments.papers.engine.experiment import Source
@@ -30,7 +27,6 @@ from experiments.papers.registry import read_results
 from tests.experiments.pages.pictures import decoded
 from tests.experiments.papers.written_results import piece, table
 from train.classifier_training import TrainConfig
-from train.classifiers import Precision
 from train.data.image_data import ImageData
 from train.data.load import load_images
 
@@ -48,12 +44,6 @@ class Finished(NamedTuple):
     data: Path
 
 
-def linear(images: jax.Array) -> jax.Array:
-    """Logits of a classifier that compiles quicker than any network."""
-    weights = np.random.default_rng(0).normal(size=(np.prod(SHAPE), 3)).astype(np.float32) / 9
-    return (images.reshape(len(images), -1) - 0.5) @ jnp.asarray(weights)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _smaller_than_smoke(finished_data, tiny_networks):
     tiny = FiguresASettings(
@@ -65,14 +55,9 @@ def _smaller_than_smoke(finished_data, tiny_networks):
         batch_size=8,
     )
 
-    def linear_teacher(name: str, *, precision: Precision) -> ClassifierSource:
-        teacher = find_classifier(name, precision=precision)
-        return teacher._replace(classify=linear, measure=linear)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "smoke", tiny)
         patch.setattr(experiments.papers.figures_a, "SHOWN_IMAGES", SHOWN)
-        patch.setattr(experiments.synthesis.command, "find_classifier", linear_teacher)
         for module in (experiments.training.run, experiments.synthesis.command):
             patch.setattr(module, "check_batch_fits", lambda _: None)
         # A set's own report is the last file of it, and not of interest here.

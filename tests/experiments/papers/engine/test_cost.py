@@ -116,16 +116,6 @@ def test_a_training_is_all_its_updates_and_tests(name, pieces):
     assert found == updates * update + tested * forward
 
 
-def test_an_update_is_about_three_passes_of_each_image(pieces):
-    update, forward = update_and_forward(pieces, "selector")
-    # "plain": 3 → 6 channels, whose kernel leaves 46² of 48² taps within 16×16; pooled to 8×8,
-    # then dense layers of 5 and 3.
-    by_hand = 2 * (46**2 * 3 * 6 + 64 * 6 * 5 + 5 * 3)
-    assert by_hand < forward < 1.2 * by_hand
-    # No gradient of the images, but of what stands between the layers.
-    assert 2 * 7 * forward < update < 4 * 7 * forward
-
-
 def test_synthesis_is_a_gradient_an_update_and_a_last_look(pieces):
     data = SetSizes(pieces).source(pieces["teacher"].config)
     spec = cost._spec_of(pieces["teacher"].config, data)
