@@ -151,43 +151,6 @@ class Section:
         return [part.strip() for part in re.split(r"\n\s*\n", self.text) if part.strip()]
 
 
-def render_report(
-    *,
-    title: str,
-    lead: str,
-    facts: Mapping[str, str],
-    sections: Sequence[Section],
-    footer: Mapping[str, str],
-) -> str:
-    """Renders a report as one self-contained HTML page.
-
-    Args:
-        title: heading of the page.
-        lead: one or two sentences below it: what was done, and the result.
-        facts: key figures, shown large: values ("97.8 ± 0.2 %") by labels ("test accuracy").
-        sections: sections, in order.
-        footer: what is needed to repeat it: values of "command", "versions", "device", "key".
-
-    Returns:
-        The page. Equal input gives an equal page: it holds no date.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("experiments.pages"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        lead=lead,
-        facts=facts,
-        sections=sections,
-        footer=footer,
-        with_contents=len(sections) > SECTIONS_WITHOUT_CONTENTS,
-    )
-
-
 def write_report(
     path: Path,
     *,
@@ -197,17 +160,33 @@ def write_report(
     sections: Sequence[Section],
     footer: Mapping[str, str],
 ) -> None:
-    """Writes the page of `render_report`, and its named pictures to ``figures/`` beside it.
+    """Writes a report as one self-contained HTML page, and its named pictures to ``figures/``.
+
+    Equal input gives an equal page: it holds no date.
 
     Args:
-        path: file to write or replace; its folder exists.
+        path: file to write or replace; its folder exists, and ``figures/`` is made beside it.
         title: heading of the page.
-        lead: one or two sentences below it.
-        facts: key figures by their labels.
+        lead: one or two sentences below it: what was done, and the result.
+        facts: key figures, shown large: values ("97.8 ± 0.2 %") by labels ("test accuracy").
         sections: sections, in order.
-        footer: what is needed to repeat it.
+        footer: what is needed to repeat it: values of "command", "versions", "device", "key".
     """
-    page = render_report(title=title, lead=lead, facts=facts, sections=sections, footer=footer)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("experiments.pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        lead=lead,
+        facts=facts,
+        sections=sections,
+        footer=footer,
+        with_contents=len(sections) > SECTIONS_WITHOUT_CONTENTS,
+    )
     for picture in (picture for section in sections for picture in section.pictures):
         if picture.name:
             figures = path.parent / "figures"

@@ -294,15 +294,6 @@ def test_damage_of_its_pieces_is_named_or_undone(
     assert failures == []
 
 
-def test_experiments_share_pieces(finished, tmp_path, elicit, monkeypatch):
-    monkeypatch.delattr("experiments.training.session.fit")
-    out = tmp_path / "another"
-    words = ("--only", "50,1", "--pieces", finished / "pieces", "--out", out)
-    assert elicit(*COMMAND, *words) == 0
-    assert not (out / "pieces").exists()
-    assert timeless(out) == timeless(finished)
-
-
 def test_a_precision_reaches_every_network():
     config = PresetConfig(out=Path(), preset="reduced", precision="bfloat16")
     for experiment in (TABLE_A, TABLE_B):
