@@ -37,21 +37,10 @@ class Table:
     Attributes:
         header: names of the columns.
         rows: cells by rows, in each as many as in the header.
-
-    Raises:
-        InputError: a row is shorter or longer than the header.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.header):
-                raise InputError(
-                    f"expected rows of {len(self.header)} cells, as in the header "
-                    f"{list(self.header)}; received {list(row)}"
-                )
 
     @property
     def markdown(self) -> str:

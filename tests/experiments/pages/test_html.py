@@ -123,11 +123,6 @@ def test_columns_of_numbers_are_told_from_words() -> None:
     assert Table(["a", "b", "c", "d"], rows).numeric == (False, True, True, True)
 
 
-def test_a_row_of_other_length_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected rows of 2 cells.*received \['1'\]"):
-        Table(["a", "b"], [["1"]])
-
-
 def test_a_table_in_markdown():
     table = Table(["name", "n"], [["a", "1"], ["b", "2"]])
     assert table.markdown == "| name | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"

@@ -204,11 +204,6 @@ def test_parts_of_splits_are_counted_as_tfds_does(split, count):
     assert count_images(split, {"train": 41, "test": 7}) == count
 
 
-def test_what_is_no_set_has_no_size(pieces):
-    with pytest.raises(ValueError, match=r"expected an image set, got .*gan-"):
-        SetSizes(pieces).of(pieces["gan"].directory)
-
-
 def test_a_set_smaller_than_a_batch_is_found(pieces):
     small = pieces["untested"].config
     config = ClassifierTrainConfig(
