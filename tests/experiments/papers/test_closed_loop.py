@@ -24,7 +24,10 @@ from train.storage.runs import read_metrics, read_result
 from train.storage.strict_json import read_sealed, write_json, write_sealed
 
 CLASSES = ("ant", "bee", "cow")
-WORDS = "--model vgg-small --seeds 2 --steps 12 --batch-size 12 --learning-rate 0.02 --key 5"
+WORDS = (
+    "--model vgg-small --seeds 2 --steps 12 --batch-size 12 --learning-rate 0.02 --key 5 "
+    "--per-class 6 --crop-px 12"
+)
 SEEDS = (6, 7)
 BASELINES = ("real", "real + geometric")
 
@@ -74,14 +77,9 @@ def gan(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(data, gan) -> list[Any]:
-    """The words of a command, but for --out, the number of images and the squares."""
+def whole(data, gan) -> list[Any]:
+    """The words of a command, but for --out."""
     return ["experiment", "closed-loop", "--data", data, "--gan", gan, *WORDS.split()]
-
-
-@pytest.fixture(scope="module")
-def whole(command) -> list[Any]:
-    return [*command, "--per-class", 6, "--crop-px", 12]
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +243,7 @@ def training_is_made_up(monkeypatch):
 @pytest.mark.usefixtures("training_is_made_up")
 @pytest.mark.filterwarnings("default:fewer images")
 def test_a_given_selector_sorts_and_a_class_may_run_dry(
-    command, tmp_path, elicit, capsys, monkeypatch
+    whole, tmp_path, elicit, capsys, monkeypatch
 ):
     # The colour tells the class.
     (tmp_path / "colours.py").write_text("judge = lambda images: 99 * images.mean((1, 2))")
@@ -253,7 +251,7 @@ def test_a_given_selector_sorts_and_a_class_may_run_dry(
     monkeypatch.setattr("sys.dont_write_bytecode", True)
     words = ("--selector", "colours:judge", "--per-class", 20, "--max-tries-per-class", 30)
     out = tmp_path / "loop"
-    assert elicit(*command, *words, "--crop-px", 12, "--out", out) == 0
+    assert elicit(*whole, *words, "--out", out) == 0
     assert "warning: fewer images than asked for: " in capsys.readouterr().err
     result = read_sealed(out / "result.json")
     assert result["selector"] is None
