@@ -124,11 +124,6 @@ def test_synthesis_is_a_gradient_an_update_and_a_last_look(pieces):
     assert 2 * forward_flop(spec) < gradient_flop(spec) < 3 * forward_flop(spec)
 
 
-@pytest.mark.parametrize("name", ["real", "cropped"])
-def test_copying_costs_nothing(name, pieces):
-    assert piece_flop(pieces[name].config, SetSizes(pieces)) == 0
-
-
 def test_a_sample_is_a_pass_of_the_generator_and_of_the_classifier(pieces):
     _, forward = update_and_forward(pieces, "selector")
     draw = generation_flop(DCGAN)
