@@ -30,8 +30,6 @@ from experiments.pages.style import (
     PALETTE,
     RULE,
     SHADES,
-    expect,
-    expect_lines,
     legend_label,
     make_figure,
     short,
@@ -63,16 +61,8 @@ def curves(
 
     Returns:
         The bytes of an SVG, 640 by 340 CSS pixels.
-
-    Raises:
-        InputError: nothing to draw, or a spread without a line of the same length.
     """
-    expect_lines("series", series)
     spread = spread or {}
-    lengths = {name: len(values) for name, values in series.items()}
-    for name, half in spread.items():
-        expected = f"spread[{name!r}] for a line, and as long; the lines' lengths are {lengths}"
-        expect(lengths.get(name) == len(half), expected, f"{len(half)} values")
     with style():
         figure = make_figure(640, 340)
         axes = figure.add_subplot()
@@ -111,11 +101,7 @@ def comparison(arms: Mapping[str, Sequence[float]], *, y_label: str) -> bytes:
 
     Returns:
         The bytes of an SVG, 640 CSS pixels wide.
-
-    Raises:
-        InputError: no arm, or an arm without a run.
     """
-    expect_lines("arms", arms)
     with style():
         figure = make_figure(640, 62 + 46 * len(arms))
         axes = figure.add_subplot()
@@ -171,14 +157,8 @@ def confusion(
 
     Returns:
         The bytes of an SVG.
-
-    Raises:
-        InputError: the matrix is not square, has another size than the names, or a negative count.
     """
     size = len(class_names)
-    is_square = matrix.shape == (size, size) and size > 0
-    expect(is_square, f"a matrix of shape {(size, size)}", matrix.shape)
-    expect(bool(np.all(matrix >= 0)), "counts of 0 and more", matrix.min())
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     with style():
         side = int(np.clip(165 + 32 * size, 280, 600))
@@ -230,15 +210,7 @@ def class_shares(
 
     Returns:
         The bytes of an SVG, 640 CSS pixels wide.
-
-    Raises:
-        InputError: no kind, a share outside its range, or numbers of shares and names that differ.
     """
-    expect_lines("shares", shares)
-    for kind, values in shares.items():
-        expected = f"shares[{kind!r}] as {len(class_names)} numbers within [0, 1]"
-        fits = len(values) == len(class_names) and bool(np.all((values >= 0) & (values <= 1)))
-        expect(fits, expected, values)
     is_named = len(class_names) <= MAX_NAMED_CLASSES
     row_px = 10 + 12 * len(shares) if is_named else 4
     with style():
@@ -282,17 +254,9 @@ def reliability(
 
     Returns:
         The bytes of an SVG.
-
-    Raises:
-        InputError: the three differ in length, or values lie outside their range.
     """
-    shapes = [confidence_bins.shape, accuracy_bins.shape, counts.shape]
-    expect(len(set(shapes)) == 1 and counts.ndim == 1, "three arrays of one length", shapes)
     full = counts > 0
-    expect(bool(full.any() and (counts >= 0).all()), "counts of which one is above 0", counts)
     confidence, accuracy, weights = confidence_bins[full], accuracy_bins[full], counts[full]
-    for name, values in (("confidence", confidence), ("accuracy", accuracy)):
-        expect(bool(np.all((values >= 0) & (values <= 1))), f"{name} within [0, 1]", values)
     with style():
         figure = make_figure(380, 420)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -329,14 +293,7 @@ def histogram(values: Mapping[str, Float[np.ndarray, " _"]], *, x_label: str) ->
 
     Returns:
         The bytes of an SVG, 640 by 300 CSS pixels.
-
-    Raises:
-        InputError: nothing to draw, or a value that is negative or not finite.
     """
-    expect_lines("values", values)
-    for name, array in values.items():
-        wrong = array[~(np.isfinite(array) & (array >= 0))]
-        expect(wrong.size == 0, f"values[{name!r}] finite and ≥ 0", wrong[:3])
     floored = {name: np.maximum(array, KL_FLOOR) for name, array in values.items()}
     low = min(array.min() for array in floored.values()) / 1.1
     high = max(array.max() for array in floored.values()) * 1.1

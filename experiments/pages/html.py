@@ -37,27 +37,14 @@ class Table:
     Attributes:
         header: names of the columns.
         rows: cells by rows, in each as many as in the header.
-        caption: what the table shows; may be empty.
-
-    Raises:
-        InputError: a row is shorter or longer than the header.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    caption: str = ""
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.header):
-                raise InputError(
-                    f"expected rows of {len(self.header)} cells, as in the header "
-                    f"{list(self.header)}; received {list(row)}"
-                )
 
     @property
     def markdown(self) -> str:
-        """The table in Markdown, without its caption and a final newline."""
+        """The table in Markdown, without a final newline."""
         rule = ["---"] * len(self.header)
         rows = (self.header, rule, *self.rows)
         return "\n".join(f"| {' | '.join(map(as_words, row))} |" for row in rows)
@@ -76,7 +63,6 @@ class Picture:
     Attributes:
         data: bytes of a PNG or SVG file.
         caption: what the picture shows; may be empty.
-        alt: alternative text; the caption if empty.
         name: name, without ending, of a copy that `write_report` writes to ``figures/``; if empty,
             there is no copy.
 
@@ -86,7 +72,6 @@ class Picture:
 
     data: bytes
     caption: str
-    alt: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -155,43 +140,6 @@ class Section:
         return [part.strip() for part in re.split(r"\n\s*\n", self.text) if part.strip()]
 
 
-def render_report(
-    *,
-    title: str,
-    lead: str,
-    facts: Mapping[str, str],
-    sections: Sequence[Section],
-    footer: Mapping[str, str],
-) -> str:
-    """Renders a report as one self-contained HTML page.
-
-    Args:
-        title: heading of the page.
-        lead: one or two sentences below it: what was done, and the result.
-        facts: key figures, shown large: values ("97.8 ± 0.2 %") by labels ("test accuracy").
-        sections: sections, in order.
-        footer: what is needed to repeat it: values of "command", "versions", "device", "key".
-
-    Returns:
-        The page. Equal input gives an equal page: it holds no date.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("experiments.pages"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        lead=lead,
-        facts=facts,
-        sections=sections,
-        footer=footer,
-        with_contents=len(sections) > SECTIONS_WITHOUT_CONTENTS,
-    )
-
-
 def write_report(
     path: Path,
     *,
@@ -201,17 +149,33 @@ def write_report(
     sections: Sequence[Section],
     footer: Mapping[str, str],
 ) -> None:
-    """Writes the page of `render_report`, and its named pictures to ``figures/`` beside it.
+    """Writes a report as one self-contained HTML page, and its named pictures to ``figures/``.
+
+    Equal input gives an equal page: it holds no date.
 
     Args:
-        path: file to write or replace; its folder exists.
+        path: file to write or replace; its folder exists, and ``figures/`` is made beside it.
         title: heading of the page.
-        lead: one or two sentences below it.
-        facts: key figures by their labels.
+        lead: one or two sentences below it: what was done, and the result.
+        facts: key figures, shown large: values ("97.8 ± 0.2 %") by labels ("test accuracy").
         sections: sections, in order.
-        footer: what is needed to repeat it.
+        footer: what is needed to repeat it: values of "command", "versions", "device", "key".
     """
-    page = render_report(title=title, lead=lead, facts=facts, sections=sections, footer=footer)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("experiments.pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        lead=lead,
+        facts=facts,
+        sections=sections,
+        footer=footer,
+        with_contents=len(sections) > SECTIONS_WITHOUT_CONTENTS,
+    )
     for picture in (picture for section in sections for picture in section.pictures):
         if picture.name:
             figures = path.parent / "figures"

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
-from imgopt.errors import InputError
-
 
 class PairedDifference(NamedTuple):
     """Differences within pairs: mean, sample standard deviation, n, and the mean's 95% interval."""
@@ -54,16 +52,10 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Pai
     Args:
         values: at least 2 values.
         baseline: the other value of each pair.
-
-    Raises:
-        InputError: the numbers of values differ, or there are fewer than 2.
     """
-    count = len(values)
-    if count != len(baseline) or count < 2:
-        raise InputError(f"expected 2 pairs or more, got {count} values and {len(baseline)}")
     mean, deviation = mean_and_deviation(np.subtract(values, baseline).tolist())
     low, high = _interval(lambda: scipy.stats.ttest_rel(values, baseline))
-    return PairedDifference(mean, deviation, count, low, high)
+    return PairedDifference(mean, deviation, len(values), low, high)
 
 
 def welch_difference(values: Sequence[float], baseline: Sequence[float]) -> WelchDifference:
@@ -72,12 +64,7 @@ def welch_difference(values: Sequence[float], baseline: Sequence[float]) -> Welc
     Args:
         values: at least 2 values.
         baseline: at least 2 values, with any standard deviation.
-
-    Raises:
-        InputError: there are fewer values.
     """
-    if min(len(values), len(baseline)) < 2:
-        raise InputError(f"expected 2 values or more of each, got {len(values)}, {len(baseline)}")
     difference = mean_and_deviation(values)[0] - mean_and_deviation(baseline)[0]
     low, high = _interval(lambda: scipy.stats.ttest_ind(values, baseline, equal_var=False))
     return WelchDifference(difference, low, high)

@@ -8,7 +8,7 @@ since it keeps figures in a global list.
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,27 +103,12 @@ def legend_label(name: str) -> str:
     return f" {label}" if label[:1] in ("", "_") else label
 
 
-def expect(condition: bool, expected: str, received: object) -> None:
-    """Raises InputError with what was expected and received, unless the condition holds."""
-    if not condition:
-        raise InputError(f"expected {expected}; received {received}")
-
-
-def expect_images(name: str, images: np.ndarray, shape: tuple[int, ...] | None = None) -> None:
-    """Raises InputError unless images are a uint8 batch, grey or in colour, of the given shape."""
-    received = f"{images.dtype} {images.shape}"
-    is_batch = images.ndim == 4 and images.shape[-1] in (1, 3) and images.size > 0
-    is_batch = is_batch and images.dtype == np.uint8
-    expect(is_batch, f"{name} as uint8 (n, h, w, 1 or 3), n ≥ 1", received)
-    expect(shape is None or images.shape == shape, f"{name} of shape {shape}", received)
-
-
-def expect_lines(name: str, lines: Mapping[str, Any]) -> None:
-    """Raises InputError unless there is a line, and every line has a number."""
-    expect(bool(lines), f"{name} with at least one entry", "none")
-    for key, values in lines.items():
-        expected = f"{name}[{key!r}] as a line of one number or more"
-        expect(np.ndim(values) == 1 and len(values) > 0, expected, f"shape {np.shape(values)}")
+def expect_opaque(images: np.ndarray) -> None:
+    """Raises InputError unless images are grey or in colour: a sheet cannot show opacity."""
+    if images.shape[-1] not in (1, 3):
+        raise InputError(
+            f"expected images as uint8 (n, h, w, 1 or 3); received {images.dtype} {images.shape}"
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from experiments.pages.charts import class_shares
 from experiments.pages.html import Picture, Section, Table
 from experiments.papers.engine.accuracy_table import (
     CAUTION,
-    Baseline,
     TableWords,
     table_facts,
     table_sections,
@@ -110,7 +109,7 @@ def _words(result: ExperimentResult) -> TableWords:
         "GAN whose predicted class is the intended one, FP are the others, and random ones are "
         "not sorted. Geometric are enlarged squares of the real images.",
         row_heading="trained on",
-        baselines=(Baseline("real", "real"), Baseline("geometric", "real + geometric")),
+        baselines={"real": "real", "geometric": "real + geometric"},
     )
 
 

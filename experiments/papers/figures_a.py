@@ -30,7 +30,6 @@ from experiments.papers.engine.result_pages import (
     saved_sheet,
     write_pages,
 )
-from experiments.papers.engine.results import synthesis_record
 from experiments.papers.engine.run import run_preset
 from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
@@ -39,6 +38,7 @@ from experiments.synthesis.rule_options import RuleConfig
 from experiments.synthesis.summary import Pair, pairs_in_parts, synthesis_pairs
 from train.classifiers import Precision
 from train.data.load import open_images
+from train.storage.strict_json import read_sealed
 
 
 class _Rule(NamedTuple):
@@ -155,7 +155,7 @@ def make_plan(settings: FiguresASettings, source: Source, key: int) -> Plan:
 
 def _record(directory: Path) -> dict[str, Any]:
     """Measurements of a set, and its rise in saturation."""
-    measures = synthesis_record(directory)
+    measures = read_sealed(directory / "summary.json")
     shift = measures["saturation"] - measures["saturation_of_originals"]
     return {**measures, "saturation_shift": shift}
 
@@ -169,7 +169,7 @@ def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
     for slug, (made, originals) in found.items():
         rows = np.flatnonzero(np.isin(originals.ids, list(common)))[:SHOWN_IMAGES]
         save_sheet(out, _pairs_name(slug), synthesis_pairs(made, originals.images, rows))
-        record, name = synthesis_record(sets[slug].out), RULES[slug].name
+        record, name = read_sealed(sets[slug].out / "summary.json"), RULES[slug].name
         by_rule[name], shown = made.images[rows], originals.images[rows]
         captions[name] = f"KL {record['kl_mean']:.3f}, change {record['mean_change_levels']:.1f}"
     if shown is not None:

@@ -197,13 +197,10 @@ def _images_section(images: Path) -> Section:
 def _outputs_section(images: Path, synthesis: dict[str, Any]) -> Section:
     kl = read_extras(images, ("kl",))["kl"]
     spread = histogram({"images": kl}, x_label="KL(target ‖ output), nats")
+    measures = {"KL(target ‖ output), nats": "kl", "largest error of a class": "max_error"}
     rows = [
-        ("KL(target ‖ output), nats", f"{synthesis['kl_mean']:.4f}", f"{synthesis['kl_p95']:.4f}"),
-        (
-            "largest error of a class",
-            f"{synthesis['max_error_mean']:.4f}",
-            f"{synthesis['max_error_p95']:.4f}",
-        ),
+        (words, *(f"{synthesis[f'{field}_{statistic}']:.4f}" for statistic in ("mean", "p95")))
+        for words, field in measures.items()
     ]
     return Section(
         title="All synthesised images",

@@ -32,18 +32,6 @@ CAUTION = (
 )
 
 
-class Baseline(NamedTuple):
-    """A row that the others are compared with.
-
-    Attributes:
-        slug: slug of the row.
-        name: name of the row in the heading of the differences.
-    """
-
-    slug: str
-    name: str
-
-
 class TableWords(NamedTuple):
     """Words and baselines of a table.
 
@@ -52,14 +40,14 @@ class TableWords(NamedTuple):
         lead: one or two sentences below the title.
         explanation: what was trained, and what the column "paper" holds.
         row_heading: heading of the first column.
-        baselines: rows that the others are compared with.
+        baselines: rows that the others are compared with: names in the heading by slug.
     """
 
     title: str
     lead: str
     explanation: str
     row_heading: str
-    baselines: tuple[Baseline, ...]
+    baselines: Mapping[str, str]
 
 
 class RowResult(NamedTuple):
@@ -167,8 +155,9 @@ def table_facts(result: ExperimentResult, words: TableWords) -> dict[str, str]:
     if not tables:
         return {}
     rows = list(tables.values())[-1]
+    first = next(iter(words.baselines))
     best = max(rows, key=lambda row: mean_and_deviation(row.values)[0])
-    shown = [row for row in rows if row is best or row.slug == words.baselines[0].slug]
+    shown = [row for row in rows if row is best or row.slug == first]
     return {f"{row.name}, n = {len(row.values)}": f"{mean_words(row.values)} %" for row in shown}
 
 
@@ -200,15 +189,15 @@ def _budget_section(
 
 def _table(rows: Sequence[RowResult], words: TableWords, *, with_paper: bool) -> Table:
     by_slug = {row.slug: row for row in rows}
-    baselines = [baseline for baseline in words.baselines if baseline.slug in by_slug]
+    baselines = {slug: name for slug, name in words.baselines.items() if slug in by_slug}
     header = [words.row_heading, "images", "n", "accuracy, %", *["paper, %"] * with_paper]
-    header += [f"difference to {baseline.name}" for baseline in baselines]
+    header += [f"difference to {name}" for name in baselines.values()]
     cells = []
     for row in rows:
         measured = [f"{row.images:,}", str(len(row.values)), mean_words(row.values)]
         if with_paper:
             measured.append("–" if row.paper is None else f"{row.paper:g}")
-        differences = [row.difference_to(by_slug[baseline.slug]) for baseline in baselines]
+        differences = [row.difference_to(by_slug[slug]) for slug in baselines]
         cells.append([row.name, *measured, *map(difference_words, differences)])
     return Table(header, cells)
 

@@ -129,15 +129,6 @@ class Source(NamedTuple):
     splits: tuple[str, ...]
 
 
-def _draw_nothing(out: Path, pieces: Mapping[str, Piece]) -> None:
-    del out, pieces
-
-
-def _no_fields(directories: Mapping[str, Path]) -> dict[str, Any]:
-    del directories
-    return {}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What is special to one experiment.
@@ -157,8 +148,8 @@ class Experiment:
     about: str
     record: Callable[[Path], dict[str, Any]]
     write_pages: Callable[[Path, ExperimentResult], None]
-    describe: Callable[[Mapping[str, Path]], dict[str, Any]] = _no_fields
-    draw: Callable[[Path, Mapping[str, Piece]], None] = _draw_nothing
+    describe: Callable[[Mapping[str, Path]], dict[str, Any]] = lambda _: {}
+    draw: Callable[[Path, Mapping[str, Piece]], None] = lambda *_: None
 
 
 @dataclass(frozen=True, kw_only=True)

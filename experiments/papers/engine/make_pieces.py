@@ -79,7 +79,7 @@ def make_pieces(
     Warns:
         UserWarning: a piece is damaged; the message names the file.
     """
-    damaged = [piece for piece in needed(pieces, wanted) if _damage(piece)]
+    damaged = [piece for piece in needed(pieces, wanted) if _damage(piece, piece.directory)]
     for piece in damaged:
         _discard_damage(piece)
     names = dict.fromkeys([*(piece.name for piece in damaged), *wanted])
@@ -131,22 +131,19 @@ def _discard_damage(piece: Piece) -> None:
     Does nothing if another process has done so already.
     """
     with exclusive(piece.directory, wait=True):
-        problems = _damage(piece)
+        problems = _damage(piece, piece.directory)
         if not problems:
             return
         warnings.warn(
             f"{piece.directory} is damaged ({'; '.join(problems)}); it is made again", stacklevel=3
         )
-        (piece.directory / MAKERS[type(piece.config)].last_files[-1]).unlink()
+        _last_file(piece, piece.directory).unlink()
 
 
-def _damage(piece: Piece) -> list[str]:
-    """Lists the problems of a piece that is finished, or was; none for an unfinished piece."""
-    return _problems(piece, piece.directory) if _was_finished(piece) else []
-
-
-def _problems(piece: Piece, at: Path) -> list[str]:
-    """Lists the problems of a piece in its own directory, or of a copy elsewhere."""
+def _damage(piece: Piece, at: Path) -> list[str]:
+    """Lists the problems of a piece, or of a copy elsewhere, if it is finished or was once."""
+    if not _last_file(piece, at).is_file():
+        return []
     return find_damage(at) + [f"{name}: missing" for name in _missing_files(piece, at)]
 
 
@@ -156,9 +153,9 @@ def _missing_files(piece: Piece, directory: Path) -> list[str]:
     return [name for name in last_files if not (directory / name).is_file()]
 
 
-def _was_finished(piece: Piece) -> bool:
-    """Whether a piece was finished once, even if other files are missing now."""
-    return (piece.directory / MAKERS[type(piece.config)].last_files[-1]).is_file()
+def _last_file(piece: Piece, directory: Path) -> Path:
+    """The file that says that a piece was finished once, even if other files are missing now."""
+    return directory / MAKERS[type(piece.config)].last_files[-1]
 
 
 def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
@@ -175,13 +172,11 @@ def collect_pieces(pieces: Iterable[Piece], places: Sequence[Path]) -> None:
         if is_done(piece):
             continue
         copies = [place / piece.directory.name for place in places]
-        last_file = MAKERS[type(piece.config)].last_files[-1]
-        found = [copy for copy in copies if (copy / last_file).is_file()]
-        damage = {at: _problems(piece, at) for at in found}
-        whole = next((at for at in found if not damage[at]), None)
+        damage = {at: _damage(piece, at) for at in copies if _last_file(piece, at).is_file()}
+        whole = next((at for at, problems in damage.items() if not problems), None)
         if whole is not None:
             with building_directory(piece.directory) as partial:
                 shutil.copytree(whole, partial, dirs_exist_ok=True)
-        elif found:
-            problems = "; ".join(f"{at}: {', '.join(damage[at])}" for at in found)
+        elif damage:
+            problems = "; ".join(f"{at}: {', '.join(found)}" for at, found in damage.items())
             raise InputError(f"expected a whole {piece.name} to merge, got {problems}")

@@ -104,6 +104,4 @@ def _markdown_parts(section: Section) -> Iterator[str]:
     for picture in section.pictures:
         yield f"![{as_words(picture.caption)}]({FIGURES}/{picture.name}{picture.suffix})"
     for table in section.tables:
-        if table.caption:
-            yield as_words(table.caption)
         yield table.markdown

