@@ -169,7 +169,10 @@ def gan_digest(gan: Gan) -> str:
     return digest_of(repr(fields), gan.variables)
 
 
-def image_keys(key: Key[Array, ""], label: int, numbers: Int[np.ndarray, " n"]) -> Key[Array, " n"]:
+@jax.jit
+def image_keys(
+    key: Key[Array, ""], label: int | Int[Array, ""], numbers: Int[Array | np.ndarray, " n"]
+) -> Key[Array, " n"]:
     """Keys of some images of a class: fold_in(fold_in(key, label), number).
 
     Args:
@@ -177,11 +180,6 @@ def image_keys(key: Key[Array, ""], label: int, numbers: Int[np.ndarray, " n"]) 
         label: the class.
         numbers: numbers of its images, at least 0.
     """
-    return _image_keys(key, label, jnp.asarray(numbers))
-
-
-@jax.jit
-def _image_keys(key, label, numbers):
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, label), numbers)
 
 

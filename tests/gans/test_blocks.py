@@ -61,22 +61,6 @@ def test_batch_norm_agrees_with_pytorch(vectors):
     np.testing.assert_allclose(found, arrays["batch_norm_eval_output"], atol=1e-5)
 
 
-def test_one_pass_for_both_kinds_is_another_thing():
-    """A test of training can tell by this whether real and made examples shared a pass."""
-    real, made = jnp.asarray(RANDOM.normal(size=(2, 6, 5, 4, 3)), jnp.float32)
-    made = 2 * made + 1
-    variables = Norm().init(jax.random.key(0), real, train=True)
-
-    def run(images):
-        return Norm().apply(variables, images, train=True, mutable=["batch_stats"])
-
-    (apart, stats), (together, joint) = run(real), run(jnp.concatenate([real, made]))
-    assert np.abs(apart - together[: len(real)]).max() > 0.1
-    mean, joint_mean = (each["batch_stats"]["BatchNorm_0"]["mean"] for each in (stats, joint))
-    np.testing.assert_allclose(mean, 0.1 * real.mean((0, 1, 2)), atol=1e-6)
-    assert np.abs(mean - joint_mean).min() > 0.01
-
-
 @pytest.mark.parametrize(("size", "expected"), [((8, 5), 2 * 2 * 4), ((3, 1), 1 * 1 * 4)])
 def test_a_trunk_halves_upwards_and_normalises_from_the_second_on(size, expected):
     trunk = ConvTrunk((6, 4))

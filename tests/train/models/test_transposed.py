@@ -213,8 +213,8 @@ def test_the_modules_pass_their_options_on():
     for layer, size in [
         (Conv(4, 5, stride=2, kernel_init=initial), (3, 5)),
         (Conv(4, 5, padding="valid", kernel_init=initial), (2, 5)),
-        (TransposedConv(4, 2, kernel_init=initial), (12, 18)),
-        (TransposedConv(4, 1, kernel_size=3, use_bias=False, kernel_init=initial), (8, 11)),
+        (TransposedConv(4, stride=2, kernel_init=initial), (12, 18)),
+        (TransposedConv(4, stride=1, kernel_size=3, use_bias=False, kernel_init=initial), (8, 11)),
     ]:
         result, variables = jax.jit(layer.init_with_output)(jax.random.key(0), images)
         assert result.shape == (2, *size, 4)
