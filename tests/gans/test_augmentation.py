@@ -148,21 +148,6 @@ def test_contrast_scales_what_is_not_the_mean():
     assert_scaled(many_of("contrast", IMAGES[0]), np.asarray(IMAGES[0]).mean(), 0.5, 1.5)
 
 
-@pytest.mark.parametrize(
-    ("name", "image"),
-    [
-        ("saturation", image_of(5, 4, 1)),
-        ("saturation", image_of(5, 4, 1).repeat(3, axis=2)),
-        ("contrast", np.full((5, 4, 3), 0.25, np.float32)),
-        ("translation", image_of(7, 5, 3)),
-    ],
-    ids=["one channel", "grey", "one colour", "too small to move"],
-)
-def test_what_has_nothing_to_change_stays(name, image):
-    found = COMPILED[name](jax.random.key(1), jnp.asarray(image))
-    np.testing.assert_allclose(found, image, atol=1e-6)
-
-
 def moved(image, down, right):
     """By `numpy.roll` with what comes round again put out."""
     result = np.roll(image, (down, right), (0, 1))

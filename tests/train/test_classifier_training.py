@@ -85,23 +85,17 @@ def test_resumed_after_an_epoch_it_ends_with_the_same_bits(undisturbed):
     assert_same_bits(resumed, undisturbed[1:])
 
 
-def test_trainings_of_all_lengths_share_the_compiled_steps(compilations):
+def test_trainings_of_all_lengths_and_keys_share_the_compiled_steps(compilations):
     config = dataclasses.replace(CONFIG, learning_rate=0.0321)
     with compilations() as names:
         for count, changes in ((28, {}), (20, {"epochs": 1}), (12, {"steps": 2})):
-            train(config=dataclasses.replace(config, **changes), data=separable(count))
-    assert names.count("run_steps") == 1
+            config = dataclasses.replace(config, **changes)
+            train(jax.random.key(count), config, data=separable(count))
+    assert (names.count("run_steps"), names.count("initial")) == (1, 1)
 
 
 def test_same_key_same_bits_however_many_steps_a_call(undisturbed):
     assert_same_bits(train(steps_per_call=2), undisturbed)
-
-
-def test_several_seeds_compile_once(compilations, undisturbed):
-    assert undisturbed
-    with compilations() as names:
-        train(jax.random.key(10))
-    assert not {"run_steps", "initial"} & set(names)
 
 
 def test_mixed_loss_without_generated_images_is_cross_entropy(undisturbed):

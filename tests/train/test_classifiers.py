@@ -31,18 +31,12 @@ pytestmark = pytest.mark.usefixtures("tiny_networks")
 IMAGES = np.random.default_rng(2).random((5, 4, 8, 3)).astype(np.float32)
 
 
-def trained():
-    network = build_network(SPEC.network, num_classes=3)
-    variables = jax.jit(lambda key: network.init(key, jnp.zeros((1, 4, 8, 3)), train=False))(
-        jax.random.key(0)
-    )
-    return Classifier(SPEC, jax.device_get(variables))
-
-
 @pytest.fixture(scope="module")
 def classifier(tiny_networks):
     assert SPEC.network in tiny_networks
-    return trained()
+    images = jnp.zeros((1, *SPEC.image_shape))
+    start = jax.jit(lambda key: SPEC.build().init(key, images, train=False))
+    return Classifier(SPEC, jax.device_get(start(jax.random.key(0))))
 
 
 @pytest.fixture
