@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-import tyro
 from tensorflow_datasets.core import hashing
 
 from experiments.data.prepare_cifar10 import PrepareConfig, prepare, tfds_order
 from tests.experiments.data.small_cifar10 import NAMES, PER_BATCH, batch
 from train.data.load import load_images
-from train.data.verify import read_manifest, verify
+from train.data.verify import verify
 
 
 def config(tmp_path: Path, archive: Path | None) -> PrepareConfig:
@@ -75,14 +74,6 @@ def test_all_forms_become_the_same_set(source, tmp_path, cifar10):
     assert contents[0] == contents[1]
 
 
-def test_the_manifest_tells_the_source(tmp_path, cifar10):
-    prepare(config(tmp_path, cifar10["binary folder"]))
-    manifest = read_manifest(tmp_path / "data" / "cifar10" / "3.0.2")
-    assert manifest is not None
-    assert manifest["source"].endswith("cifar-10-binary.tar.gz")
-    assert "test_batch.bin" in manifest["file_sha256"]
-
-
 def test_a_refusal_leaves_nothing(tmp_path, cifar10):
     (cifar10["python folder"] / "test_batch").write_bytes(b"")
     cifar10["binary archive"].write_text("not an archive")
@@ -123,8 +114,3 @@ def test_a_download_shows_its_progress_and_is_verified(tmp_path, monkeypatch, ca
         "downloaded 10 of 25 MB",
         "downloaded 20 of 25 MB",
     ]
-
-
-def test_the_command_line_is_made_of_the_config():
-    made = tyro.cli(PrepareConfig, args=["cifar10", "--data-dir", "d", "--archive", "a"])
-    assert made == PrepareConfig("cifar10", Path("d"), Path("a"))

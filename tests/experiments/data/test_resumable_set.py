@@ -3,7 +3,6 @@
 The images are made up. Round number n has n % 4 images, which depend on n alone.
 """
 
-import tracemalloc
 from functools import partial
 from typing import Any
 
@@ -310,27 +309,3 @@ def test_leftovers_of_a_complete_set_are_removed(tmp_path, contents):
     with pytest.warns(UserWarning, match=r"made again: the shard of .*x\.note\.json"):
         by_shards(out)
     assert contents(out) == before
-
-
-def test_memory_does_not_grow_with_the_set(tmp_path):
-    shape = (64, 96, 3)
-    spec = ImageSetSpec("grown", ("ant", "bee"), shape, extras=("key",))
-
-    def peak(total: int) -> int:
-        def large_rounds(state):
-            for number in range(state or 0, total):
-                yield Round(number, columns(number, 2, shape), number + 1, number + 1 == total)
-
-        tracemalloc.start()
-        image_set = ResumableSet(tmp_path / str(total), spec, IDENTITY)
-        with image_set.open_for_writing():
-            shards, _ = write_rounds(image_set, "train", large_rounds)
-            image_set.commit({"train": shards})
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
-
-    peak(3)  # what is imported and cached
-    few, many = peak(8), peak(64)
-    assert many - few < 0.1 * (128 - 16) * np.prod(shape)
-    assert many < 40 * np.prod(shape)

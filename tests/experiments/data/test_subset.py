@@ -101,18 +101,6 @@ def test_the_same_command_again_does_nothing(subset, data, elicit, contents, cap
     assert contents(subset) == before
 
 
-@pytest.mark.filterwarnings("default:.* is damaged; made again", "default:made again")
-def test_a_damaged_set_is_made_again(data, tmp_path, elicit, contents, capsys):
-    out = tmp_path / "small"
-    assert elicit("data", "subset", "--dataset", data, "--out", out, *COUNTS) == 0
-    before = contents(out)
-    (out / "subset-test.array_record-00000-of-00001").unlink()
-    assert elicit("data", "subset", "--dataset", data, "--out", out, *COUNTS) == 0
-    said = capsys.readouterr().err
-    assert "is damaged; made again: subset-test.array_record-00000-of-00001: missing" in said
-    assert contents(out) == before
-
-
 def test_digits_by_name(tmp_path, elicit):
     out = tmp_path / "digits"
     words = ("--per-class", 2, "--test-per-class", 1)

@@ -178,31 +178,6 @@ def write_train(out, data):
     return out
 
 
-@pytest.mark.filterwarnings("default:fewer images")
-def test_a_class_that_runs_dry_is_warned_of(select, mixed, said, capfd):
-    labels = load_images(mixed).labels
-    right = np.bincount(labels[said.argmax(1) == labels], minlength=3)
-    out = select("--keep", "tp", "--per-class", int(right.max()), images=mixed)
-    complaint = capfd.readouterr().err
-    assert complaint.startswith("elicit: warning: fewer images than asked for: ")
-    for name, count, tried in zip(CLASSES, right, np.bincount(labels), strict=True):
-        words = (
-            f"{name} has {count} of {right.max()} true positives ({count / tried:.2%} of {tried}"
-        )
-        assert (words in complaint) == (count < right.max())
-    np.testing.assert_array_equal(np.bincount(load_images(out).labels), right)
-
-
-def test_a_class_without_any_stops_it_and_nothing_is_left(
-    select, mixed, tmp_path, capsys, contents
-):
-    before = contents(tmp_path)
-    select("--keep", "fp", "--min-confidence", 0.9999999, images=mixed, status=2)
-    complaint = capsys.readouterr().err
-    assert "at least one accepted image of every class, got none of ant (of " in complaint
-    assert contents(tmp_path) == before
-
-
 def test_a_set_of_some_classes_is_selected_from_these(select, data, tmp_path):
     source = load_images(data)
     rows = source.labels != 1

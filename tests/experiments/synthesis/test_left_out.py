@@ -173,20 +173,6 @@ def test_without_its_note_a_shard_is_made_again(damage, make, contents):
     assert contents(make("set")) == before
 
 
-def test_interrupted_between_shard_and_note_it_goes_on(make, contents, monkeypatch):
-    whole = make("whole")
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiments.data.resumable_set.ResumableSet, "_write_note", interrupt)
-        out = make("set", status=130)
-    assert (out / SHARDS[0]).exists()
-    assert not list(out.glob("*.note.json"))
-    assert contents(make("set")) == contents(whole)
-
-
 # ---- none left
 
 
