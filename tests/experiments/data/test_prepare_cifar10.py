@@ -1,7 +1,6 @@
 """The command `elicit data prepare`, with TFDS as the reader."""
 
 import io
-import os
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -45,13 +44,6 @@ def test_tfds_reads_the_prepared_cifar10(tmp_path, cifar10, capsys):
         "cifar10-test.array_record-00000-of-00001",
         "cifar10-train.array_record-00000-of-00001",
     ]
-    assert directory.stat().st_mode & 0o055 == 0o055 & ~umask()
-
-
-def umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def test_the_order_is_that_of_tfds():

@@ -239,47 +239,6 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(tmp_path, contents, monkey
     assert names(tmp_path) == ["set", "whole"]
 
 
-@pytest.mark.parametrize(
-    ("name", "start"), [("grown-train-00001.note.json", 3), (SHARD, 3), ("removed", 3)]
-)
-@pytest.mark.filterwarnings("default:made again")
-def test_damage_of_an_unfinished_set_is_named_and_made_again(tmp_path, contents, name, start):
-    asked = []
-
-    def stop_after_three(state):
-        asked.append(state)
-        for each in rounds_from(state):
-            if each.before == 12 and len(asked) == 1:
-                raise KeyboardInterrupt
-            yield each
-
-    by_rounds(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        by_rounds(tmp_path / "set", rounds_from=stop_after_three)
-    if name == "removed":  # a note: as after a kill between shard and note
-        (tmp_path / "set" / "grown-train-00001.note.json").unlink()
-        by_rounds(tmp_path / "set", rounds_from=stop_after_three)
-    else:
-        path = tmp_path / "set" / name
-        path.write_bytes(path.read_bytes()[:-9])
-        with pytest.warns(UserWarning, match=f"made again: .*{path.name}"):
-            by_rounds(tmp_path / "set", rounds_from=stop_after_three)
-    assert asked == [None, start]
-    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
-
-
-def test_another_configuration_does_not_go_on_with_it(tmp_path, contents):
-    def interrupt(_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        by_rounds(tmp_path / "set", rounds_from=interrupt)
-    before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"set holds .* key was 7, now 8"):
-        by_rounds(tmp_path / "set", identity={**IDENTITY, "key": 8})
-    assert contents(tmp_path) == before
-
-
 @pytest.mark.parametrize("error", [InputError("no image"), FloatingPointError("not finite")])
 def test_an_error_that_would_come_again_leaves_nothing(tmp_path, error):
     def fail_after_two(state):
