@@ -282,9 +282,15 @@ def own_classifier(tmp_path, monkeypatch) -> str:
 
 
 @pytest.fixture
-def by_own(data, own_classifier, tmp_path, monkeypatch) -> Callable[..., Path]:
-    """Synthesises 8 images with the user's callable, without a report, and gives the set."""
+def no_report(monkeypatch) -> None:
+    """Leaves the report of a synthesised set out, which takes longer than all else."""
     monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
+
+
+@pytest.fixture
+def by_own(data, own_classifier, no_report, tmp_path) -> Callable[..., Path]:
+    """Synthesises 8 images with the user's callable, without a report, and gives the set."""
+    del no_report
 
     def synthesize(*words: Any, status: int = 0) -> Path:
         out = tmp_path / f"set-{len(list(tmp_path.iterdir()))}"

@@ -399,14 +399,6 @@ def test_wrong_input_is_refused_before_anything(words, gan, check_wrong_input):
     check_wrong_input(f"gan sample {given} {words}", re.escape(BAD_INPUT[words]))
 
 
-def test_a_classifier_of_another_size_is_refused(tmp_path, run, elicit, capsys):
-    large = write_gan(tmp_path / "large", ("ant", "bee", "cow"), image_size=32)
-    words = ("--gan", large, "--classifier", run, "--out", tmp_path / "made")
-    assert elicit("gan", "sample", *words) == 2
-    assert "images of shape (16, 16, 3), the GAN has (32, 32, 3)" in capsys.readouterr().err
-    assert not (tmp_path / "made").exists()
-
-
 @pytest.mark.filterwarnings("default:fewer images")  # one kind may be rare
 def test_samples_keep_their_distance_from_training_images(tmp_path, run, data, elicit, capsys):
     gan = write_gan(tmp_path / "gan", ("ant", "bee", "cow"))

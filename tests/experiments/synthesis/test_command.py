@@ -28,12 +28,6 @@ from train.data.load import load_images
 SHARDS = [f"synthesised-train.array_record-{i:05d}" for i in range(3)]
 
 
-@pytest.fixture
-def no_report(monkeypatch):
-    """Leaves the report out, which takes longer than all else."""
-    monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
-
-
 def read(directory: Path) -> dict[str, np.ndarray]:
     """A set's columns, by TFDS alone."""
     source: Any = tfds.builder_from_directory(directory).as_data_source("train")
@@ -54,17 +48,6 @@ def test_a_set_that_grows_is_the_set_of_one_run(stops, synthesis, made, tmp_path
         assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", stop) == 0
         assert len(read(tmp_path / "set")["id"]) == stop
     assert contents(tmp_path / "set") == contents(made)
-
-
-def test_half_a_note_that_a_killed_process_left_goes(synthesis, made, tmp_path, elicit, contents):
-    """Killed after the last shard, within its note, and before the set was committed."""
-    out = tmp_path / "set"
-    shutil.copytree(made, out)
-    (out / "manifest.json").unlink()
-    name = SHARDS[-1].replace(".array_record", "")
-    (out / f".{name}.note.json.partial").write_bytes(b'{"shard"')
-    assert elicit(*synthesis, "--out", out, "--stop", 10) == 0
-    assert contents(out) == contents(made)
 
 
 def test_a_later_range_holds_the_same_images(synthesis, made, tmp_path, elicit):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import experiments.synthesis.command
 import experiments.synthesis.make_shards
 from experiments.data.saved_batches import load_batch, remove_batches, save_batch
 
@@ -69,9 +68,9 @@ def test_a_damaged_batch_or_another_one_is_removed_with_a_warning(
 
 
 @pytest.fixture
-def words(data, own_classifier, monkeypatch):
+def words(data, own_classifier, no_report):
     """A synthesis of 22 images in shards of 12 and 10, which are three batches of 4 each."""
-    monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
+    del no_report
     sizes = "--batch-size 4 --batches-per-shard 3 --stop 22 --steps 4"
     return ["synthesize", "--classifier", own_classifier, "--dataset", data, *sizes.split()]
 
@@ -129,10 +128,3 @@ def test_an_interrupted_shard_goes_on_at_the_batch(
     assert elicit(*words, "--out", out) == 0
     assert made_images == to_make
     assert contents(out) == contents(whole)
-
-
-def test_batches_left_beside_their_shard_are_removed(words, whole, elicit, contents):
-    before = contents(whole)
-    save_batch(whole / SHARDS[0], 0, BATCH, IDENTITY)  # killed between writing and removing
-    assert elicit(*words, "--out", whole) == 0
-    assert contents(whole) == before
