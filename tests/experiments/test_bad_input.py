@@ -237,7 +237,7 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     "subset by a key beyond 32 bits": (f"{SUBSET} --key {2**32}", f"key must be.*{2**32}"),
     "subset over another's set": (
         f"{SUBSET} --per-class 2 --test-per-class 1 --out data",
-        "data holds a set of another conf",
+        "data holds a run or set of another",
     ),
     "subset over a directory": (
         f"{SUBSET} --per-class 2 --test-per-class 1 --out plain",
