@@ -20,13 +20,13 @@ AUGMENT = "augment --data data --out new"
 EVALUATE = "classifier evaluate"
 FIGURES = "experiment figures-a --preset smoke --out new"
 
-CASES = {  # by name: words of a command in the directory `root`, and a pattern of its message
+# By name: words of a command in the directory `root`, and a pattern of its message.
+CASES = {
     # commands and options
     "group alone": ("classifier", "elicit COMMAND.*classifier train.*classifier evaluate"),
     "unknown option": (f"{SYNTHESIZE} --stepz 3", "Unrecognized.*--stepz.*--steps"),
     "missing option": (
-        "synthesize --classifier run --out new",
-        "Required options.*--dataset.*data set",
+        "synthesize --classifier run --out new", "Required options.*--dataset.*data set"
     ),
     "word for a number": (f"{SYNTHESIZE} --steps many", "steps.*'?many"),
     "word outside a choice": (f"{SYNTHESIZE} --pixel-map cubic", "cubic.*arctan.*tanh.*sigmo"),
@@ -37,34 +37,27 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     "no optimiser": (f"{SYNTHESIZE} --rule l2_loss", "'?l2_loss'?.*(optimiser|takes)"),
     "module for a rule": (f"{SYNTHESIZE} --rule contrib", "unknown update rule 'contrib'"),
     "unknown option of a rule": (
-        f"{SYNTHESIZE} --rule-options speed=3",
-        "rule 'sgd'.*speed.*takes learning_rate",
+        f"{SYNTHESIZE} --rule-options speed=3", "rule 'sgd'.*speed.*takes learning_rate"
     ),
     "missing option of a rule": (f"{SYNTHESIZE} --rule adam", "'adam'.*missing.*learning_rate"),
     "misformed option of a rule": (
-        f"{SYNTHESIZE} --rule-options 0.1",
-        "must be name=value, got '0.1'",
+        f"{SYNTHESIZE} --rule-options 0.1", "must be name=value, got '0.1'"
     ),
     "word for a rate": (
-        f"{SYNTHESIZE} --rule-options learning_rate=fast",
-        "rule 'sgd'.*learning_rate.*fast",
+        f"{SYNTHESIZE} --rule-options learning_rate=fast", "rule 'sgd'.*learning_rate.*fast"
     ),
     "rate that is no number": (
-        f"{SYNTHESIZE} --rule adam --rule-options learning_rate=nan",
-        "rule 'adam'.*nan",
+        f"{SYNTHESIZE} --rule adam --rule-options learning_rate=nan", "rule 'adam'.*nan"
     ),
     "list for a rate": (
-        f"{SYNTHESIZE} --rule-options learning_rate=[1,2]",
-        "finite number.*got '.1,2.'",
+        f"{SYNTHESIZE} --rule-options learning_rate=[1,2]", "finite number.*got '.1,2.'"
     ),
     "complex rate": (f"{SYNTHESIZE} --rule-options learning_rate=1j", "finite number.*got '1j'"),
     "endless rate": (
-        f"{SYNTHESIZE} --rule-options learning_rate=1e999",
-        "finite number.*got '1e999'",
+        f"{SYNTHESIZE} --rule-options learning_rate=1e999", "finite number.*got '1e999'"
     ),
     "unknown form of momentum": (
-        f"{SYNTHESIZE} --rule momentum --rule-options form=nesterov",
-        "pytorch.*printed.*'nesterov'",
+        f"{SYNTHESIZE} --rule momentum --rule-options form=nesterov", "pytorch.*printed.*'nesterov'"
     ),
     "margin of half a level": (f"{SYNTHESIZE} --margin 0.5", "margin.*below 0.5/255.*got 0.5"),
     "margin of nothing": (f"{SYNTHESIZE} --margin 0", "margin must be at least.*got 0.0"),
@@ -89,22 +82,18 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     "share above 1": (f"{SYNTHESIZE} --own 1.5", r"own must be a probability in \[0, 1\].*1.5"),
     "share that is no number": (f"{SYNTHESIZE} --own nan", "own must be a probability.*nan"),
     "ranking of an unknown class": (
-        f"{RANKED} --ranking ant dog --masses 0.6 0.3",
-        "unknown class 'dog'.*one of ant, bee, cow",
+        f"{RANKED} --ranking ant dog --masses 0.6 0.3", "unknown class 'dog'.*one of ant, bee, cow"
     ),
     "ranking of a class number too large": (
-        f"{RANKED} --ranking 3 --masses 0.6",
-        "unknown class '3'.*ant, bee, cow",
+        f"{RANKED} --ranking 3 --masses 0.6", "unknown class '3'.*ant, bee, cow"
     ),
     "ranking of a class twice": (
-        f"{RANKED} --ranking ant 0 --masses 0.6 0.3",
-        "different classes.*0, 0",
+        f"{RANKED} --ranking ant 0 --masses 0.6 0.3", "different classes.*0, 0"
     ),
     "ascending masses": (f"{RANKED} --ranking ant bee --masses 0.3 0.6", "descend.*0.3, 0.6"),
     "masses above 1": (f"{RANKED} --ranking ant bee --masses 0.9 0.3", "at most 1.*0.9, 0.3"),
     "fewer masses than classes": (
-        f"{RANKED} --ranking ant bee --masses 0.9",
-        "one length.*2 classes and 1 masses",
+        f"{RANKED} --ranking ant bee --masses 0.9", "one length.*2 classes and 1 masses"
     ),
     "ranking of nothing": (RANKED, "ranking and masses.*at least 1.*0 classes"),
     "no file of targets": (f"{SYNTHESIZE} --targets file", "needs --targets-file"),
@@ -130,16 +119,13 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
         r"damaged_run/checkpoints/24 is damaged .*repeat the command",
     ),
     "run without a description": (
-        f"{SYNTHESIZE_BY} specless_run",
-        "specless_run/classifier.json does not describe",
+        f"{SYNTHESIZE_BY} specless_run", "specless_run/classifier.json does not describe"
     ),
     "run of more classes": (
-        "synthesize --classifier run --dataset four --out new",
-        "has 3 classes.*data set 4 .*'dog'",
+        "synthesize --classifier run --dataset four --out new", "has 3 classes.*data set 4 .*'dog'"
     ),
     "run of other classes": (
-        "synthesize --classifier run --dataset other --out new",
-        "'cow'.*the data set 3 .*'dog'",
+        "synthesize --classifier run --dataset other --out new", "'cow'.*the data set 3 .*'dog'"
     ),
     "run of another size": (
         "synthesize --classifier run --dataset large --out new",
@@ -151,20 +137,16 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     "module with a mistake": (f"{SYNTHESIZE_BY} misspelt:classify", "cannot import.*SyntaxErr"),
     "module that fails": (f"{SYNTHESIZE_BY} failing:classify", "cannot import.*no licence"),
     "callable without classes": (
-        f"{SYNTHESIZE_BY} callables:flat",
-        r"logits of shape \(1, number of classes\).*got \(1,\)",
+        f"{SYNTHESIZE_BY} callables:flat", r"logits of shape \(1, number of classes\).*got \(1,\)"
     ),
     "callable without images": (
-        f"{SYNTHESIZE_BY} callables:batchless",
-        r"logits of shape \(1, .*got \(7, 3\)",
+        f"{SYNTHESIZE_BY} callables:batchless", r"logits of shape \(1, .*got \(7, 3\)"
     ),
     "callable of other classes": (
-        f"{SYNTHESIZE_BY} callables:four",
-        "callables:four.*4 classes.*data set.* 3",
+        f"{SYNTHESIZE_BY} callables:four", "callables:four.*4 classes.*data set.* 3"
     ),
     "callable of other images": (
-        f"{SYNTHESIZE_BY} callables:crashing",
-        r"cannot take images of shape \(1, 16, 16, 3\)",
+        f"{SYNTHESIZE_BY} callables:crashing", r"cannot take images of shape \(1, 16, 16, 3\)"
     ),
     # data
     "absent data": (
@@ -182,8 +164,7 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     "size that cannot be halved": (f"{TRAIN_ON} odd", "vgg-small.*multiples of 16.*20×16"),
     "one class": (f"{TRAIN_ON} one", "at least 2 classes, got 1"),
     "batch above the training set": (
-        f"{TRAIN} --batch-size 64",
-        "48 images, less than one batch of 64; lower --batch-size",
+        f"{TRAIN} --batch-size 64", "48 images, less than one batch of 64; lower --batch-size"
     ),
     "no epochs": (f"{TRAIN} --epochs 0", "epochs must be at least 1, got 0"),
     "no width": (f"{TRAIN} --width 0", "width must be above 0.*got 0.0"),
@@ -200,35 +181,28 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     "fraction that is no number": (f"{TRAIN} --fraction nan", "fraction must be.*got nan"),
     "absent replacements": (f"{MIXED} --replace absent", "data set's directory.*'absent'"),
     "replacements without outputs": (
-        f"{MIXED} --replace data",
-        "no source_id and output.*elicit synthesize",
+        f"{MIXED} --replace data", "no source_id and output.*elicit synthesize"
     ),
     "too few replacements": (
-        f"{MIXED} --replace made --fraction 0.5",
-        "needs 24 replacements.*covers 10.*lower the frac",
+        f"{MIXED} --replace made --fraction 0.5", "needs 24 replacements.*covers 10.*lower the frac"
     ),
     "replacements of other classes": (
-        f"{MIXED} --dataset other --replace made",
-        "classes differ.*'dog'.*'cow'",
+        f"{MIXED} --dataset other --replace made", "classes differ.*'dog'.*'cow'"
     ),
     "replacements of another size": (
-        f"{MIXED} --dataset large --replace made",
-        r"shapes differ.*\(32, 32, 3\).*\(16, 16, 3\)",
+        f"{MIXED} --dataset large --replace made", r"shapes differ.*\(32, 32, 3\).*\(16, 16, 3\)"
     ),
     "extra set of other classes": (
-        f"{TRAIN} --extra data --extra four",
-        r"'cow'\) in the training set.*'dog'\) in .* 2 \(four",
+        f"{TRAIN} --extra data --extra four", r"'cow'\) in the training set.*'dog'\) in .* 2 \(four"
     ),
     "extra sets with all differences": (
-        f"{TRAIN} --extra other --extra large",
-        r"classes differ.*other\).*shapes differ.*large\)",
+        f"{TRAIN} --extra other --extra large", r"classes differ.*other\).*shapes differ.*large\)"
     ),
     "absent extra set": (f"{TRAIN} --extra absent", "data set's directory.*'absent'"),
     "extra sets after one word": (f"{TRAIN} --extra data four", "[Uu]nrecogni.*four"),
     # subsets and augmentation
     "subset of too few images": (
-        f"{SUBSET} --per-class 16 --test-per-class 8",
-        "16 . 8 images .* got 23 of ant, 23 of bee",
+        f"{SUBSET} --per-class 16 --test-per-class 8", "16 . 8 images .* got 23 of ant, 23 of bee"
     ),
     "subset of nothing": (f"{SUBSET} --per-class 0", "per_class must be at least 1, got 0"),
     "subset of negative tests": (f"{SUBSET} --test-per-class=-1", "at least 0, got -1"),
@@ -240,8 +214,7 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
         "data holds a run or set of another",
     ),
     "subset over a directory": (
-        f"{SUBSET} --per-class 2 --test-per-class 1 --out plain",
-        "plain is there.*another --out",
+        f"{SUBSET} --per-class 2 --test-per-class 1 --out plain", "plain is there.*another --out"
     ),
     "augmentation of nothing": (f"{AUGMENT} --data absent", "data set's directory.*'absent'"),
     "unknown augmentation": (f"{AUGMENT} --method mixup", "mixup.*crop-zoom"),
@@ -249,8 +222,7 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     "square of nothing": (f"{AUGMENT} --crop-px 0", r"crop_px must be in \[1, 16\].*got 0"),
     "no copies": (f"{AUGMENT} --crop-px 8 --copies 0", "copies must be at least 1, got 0"),
     "augmentation over a run": (
-        f"{AUGMENT} --crop-px 8 --out run",
-        "run holds a run or set of another",
+        f"{AUGMENT} --crop-px 8 --out run", "run holds a run or set of another"
     ),
     # existing outputs
     "set of another configuration": (
@@ -258,8 +230,7 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
         "made holds a run or set of another.*steps was 5, now 9",
     ),
     "run of another configuration": (
-        f"{TRAIN} --out run",
-        "run holds a run of another.*epochs was 6, now 1.*another --out",
+        f"{TRAIN} --out run", "run holds a run of another.*epochs was 6, now 1.*another --out"
     ),
     "run where a set is wanted": (f"{SYNTHESIZE} --out run", "run holds a run or set of another"),
     "directory of the user's own": (f"{SYNTHESIZE} --out plain", "plain is there.*another --out"),
@@ -268,16 +239,13 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     # the other commands
     "evaluation of nothing": (f"{EVALUATE} plain", "plain is not a classifier's run.*make one"),
     "evaluation of a damaged run": (
-        f"{EVALUATE} damaged_run",
-        "damaged_run/checkpoints/24 is damaged",
+        f"{EVALUATE} damaged_run", "damaged_run/checkpoints/24 is damaged"
     ),
     "evaluation without a data set": (
-        f"{EVALUATE} misnamed_run",
-        "misnamed_run/config.json.*--dataset",
+        f"{EVALUATE} misnamed_run", "misnamed_run/config.json.*--dataset"
     ),
     "evaluation on another size": (
-        f"{EVALUATE} run --dataset large",
-        r"\(16, 16, 3\), the data set has \(32, 32, 3\)",
+        f"{EVALUATE} run --dataset large", r"\(16, 16, 3\), the data set has \(32, 32, 3\)"
     ),
     "evaluation on other classes": (f"{EVALUATE} run --dataset four", "3 classes.*data set 4"),
     "evaluation of no batch": (f"{EVALUATE} run --batch-size 0", "batch_size.*least 1.*got 0"),
@@ -291,7 +259,7 @@ CASES = {  # by name: words of a command in the directory `root`, and a pattern 
     "quickstart elsewhere": ("quickstart --out plain", "plain is there.*another --out"),
     "nothing to show": ("data show absent --out new.png", "data set's directory.*'absent'"),
     "nothing to import": ("data import absent --out new", "absent"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("default:checkpoint .* is damaged")
