@@ -55,11 +55,8 @@ class DistributedConfig:
             raise InputError("--coordinator, --processes and --process need --distributed on")
         if self.coordinator is not None and not self.coordinator.rpartition(":")[2].isdecimal():
             raise InputError(f"coordinator must be such as host:1234, got {self.coordinator!r}")
-        if self.processes is not None and self.process is not None:
-            self._check_number(self.processes, self.process)
-
-    def _check_number(self, processes: int, process: int) -> None:
-        if not 0 <= process < processes:
+        processes, process = self.processes, self.process
+        if processes is not None and process is not None and not 0 <= process < processes:
             raise InputError(
                 f"process must be at least 0 and below the {processes} processes, got {process}"
             )

@@ -8,10 +8,10 @@ from typing import Literal
 import jax
 import numpy as np
 
-from experiments.data.resumable_set import SPLIT, Columns, ResumableSet
+from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, dataset_identity
 from imgopt.errors import InputError
 from train.augmentation import check_crop, crop_and_zoom
-from train.data.load import ImageData, data_digest, load_images
+from train.data.load import ImageData, load_images
 from train.data.spec import ImageSetSpec
 from train.storage.runs import check_key
 
@@ -59,11 +59,7 @@ def augment(config: AugmentConfig) -> None:
     data = load_images(config.data, config.split)
     check_crop(config.crop_px, data.images.shape[1:3])
     identity = {
-        "dataset": {
-            "name": Path(config.data).name,
-            "split": config.split,
-            "sha256": data_digest(data),
-        },
+        "dataset": dataset_identity(config.data, config.split, data),
         "method": config.method,
         "copies": config.copies,
         "key": config.key,

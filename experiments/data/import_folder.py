@@ -4,7 +4,7 @@ import re
 import sys
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,16 +79,8 @@ def import_folder(config: ImportConfig) -> None:
     print(f"{config.out}: {counts}, {found}")
 
 
-class SquarePicture(NamedTuple):
-    """A user's picture, made square.
-
-    Attributes:
-        file: path below the folder, the class first.
-        image: pixels, 0 to 255.
-    """
-
-    file: str
-    image: UInt8[np.ndarray, "size size 3"]
+Picture = UInt8[np.ndarray, "size size 3"]
+"""A user's picture, made square: pixels, 0 to 255."""
 
 
 class Unreadable(NamedTuple):
@@ -129,9 +121,13 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(path.name for path in _visible(folder) if path.is_dir())
 
 
-def _read_folder(folder: Path, size: int) -> tuple[list[SquarePicture], list[Unreadable]]:
-    """Reads every picture, in the order of classes and names."""
-    pictures: list[SquarePicture] = []
+def _read_folder(folder: Path, size: int) -> tuple[dict[str, Picture], list[Unreadable]]:
+    """Reads every picture, in the order of classes and names.
+
+    Returns:
+        The pictures by their paths below the folder, the class first, and all other files.
+    """
+    pictures: dict[str, Picture] = {}
     unreadable: list[Unreadable] = []
     for path in _visible(folder):
         if not path.is_dir():
@@ -139,11 +135,12 @@ def _read_folder(folder: Path, size: int) -> tuple[list[SquarePicture], list[Unr
             continue
         before = len(pictures)
         for inner in _visible(path):
-            read = _read_picture(inner, f"{path.name}/{inner.name}", size)
-            if isinstance(read, SquarePicture):
-                pictures.append(read)
-            else:
+            file = f"{path.name}/{inner.name}"
+            read = _read_picture(inner, file, size)
+            if isinstance(read, Unreadable):
                 unreadable.append(read)
+            else:
+                pictures[file] = read
         if len(pictures) == before:
             raise InputError(
                 f"expected at least one PNG or JPEG in every class, got none that can be read in "
@@ -152,7 +149,7 @@ def _read_folder(folder: Path, size: int) -> tuple[list[SquarePicture], list[Unr
     return pictures, unreadable
 
 
-def _read_picture(path: Path, file: str, size: int) -> SquarePicture | Unreadable:
+def _read_picture(path: Path, file: str, size: int) -> Picture | Unreadable:
     if path.is_dir():
         return Unreadable(file, "a folder in the folder of a class")
     try:
@@ -161,23 +158,19 @@ def _read_picture(path: Path, file: str, size: int) -> SquarePicture | Unreadabl
             # Between its limit and twice that Pillow only warns of a decompression bomb.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as image:
-                return SquarePicture(file, square(image, size))
+                return square(image, size)
     except UnicodeEncodeError:
         return Unreadable(ascii(file), "its name is not valid text")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return Unreadable(file, f"more than {Image.MAX_IMAGE_PIXELS:,} pixels")
     except Image.UnidentifiedImageError:
         return Unreadable(file, "neither a PNG nor a JPEG")
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        zlib.error,
-    ) as error:  # Pillow has no class of its own
+    # Pillow has no class of its own.
+    except (OSError, SyntaxError, ValueError, zlib.error) as error:
         return Unreadable(file, f"damaged ({error})")
 
 
-def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
+def square(image: Image.Image, size: int) -> Picture:
     """Turns a picture upright and into RGB, scales its shorter side, and cuts out the middle.
 
     Args:
@@ -187,10 +180,8 @@ def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
     Returns:
         The pixels, 0 to 255.
     """
-    upright = ImageOps.exif_transpose(image)
-    rgb = _rgb(upright)
-    scaled = ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(scaled)
+    rgb = _rgb(ImageOps.exif_transpose(image))
+    return np.asarray(ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -204,13 +195,12 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _as_data(pictures: Sequence[SquarePicture], class_names: tuple[str, ...]) -> ImageData:
-    number = {name: label for label, name in enumerate(class_names)}
-    labels = [number[picture.file.partition("/")[0]] for picture in pictures]
+def _as_data(pictures: Mapping[str, Picture], class_names: tuple[str, ...]) -> ImageData:
+    labels = [class_names.index(file.partition("/")[0]) for file in pictures]
     return ImageData(
-        images=np.stack([picture.image for picture in pictures]),
+        images=np.stack(list(pictures.values())),
         labels=np.array(labels, np.int32),
-        ids=tuple(picture.file for picture in pictures),
+        ids=tuple(pictures),
         class_names=class_names,
     )
 

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 from experiments.data.saved_batches import remove_batches
 from imgopt.errors import InputError
+from train.data.image_data import ImageData, ImageReader
+from train.data.load import data_digest
 from train.data.spec import ImageSetSpec, ShardRecord, shard_path
 from train.data.verify import (
     ADDED_FIELDS,
@@ -44,6 +46,11 @@ SPLIT = "train"
 NOTES = "*.note.json"
 TEMPORARY = (".*.partial", ".*.batch-*")
 """Files that a killed command may leave in the set's directory."""
+
+
+def dataset_identity(place: str, split: str, data: ImageData | ImageReader) -> dict[str, str]:
+    """Identity of the split that a set is made from: its name and content, wherever it lies."""
+    return {"name": Path(place).name, "split": split, "sha256": data_digest(data)}
 
 
 class Shard(NamedTuple):
@@ -184,7 +191,7 @@ class ResumableSet:
             UserWarning: the shard or its note is damaged.
         """
         file = self.shard_path(split, index, num_shards=num_shards).name
-        shard = self._read_note(file) or self._committed.get(file)
+        shard = self._parse_note(self._note(file)) or self._committed.get(file)
         if shard is None:
             return None
         problem = shard_problem(self.directory, shard.record._asdict())
@@ -321,16 +328,15 @@ class ResumableSet:
         note = {"shard": shard.record._asdict(), **shard.made_from}
         write_sealed(self._note(shard.record.file), note)
 
-    def _read_note(self, file: str) -> Shard | None:
-        path = self._note(file)
-        return self._parse_note(path) if path.is_file() else None
-
     def _parse_note(self, path: Path) -> Shard | None:
+        """Reads a note; None if it is missing or damaged."""
+        if not path.is_file():
+            return None
         try:
             note = read_sealed(path)
             return Shard(_record(note.pop("shard")), note)
         except (InputError, KeyError, TypeError, AttributeError) as error:
-            warnings.warn(f"made again: the shard of {path} ({error})", stacklevel=4)
+            warnings.warn(f"made again: the shard of {path} ({error})", stacklevel=3)
             return None
 
 

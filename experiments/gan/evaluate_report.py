@@ -122,7 +122,7 @@ def _facts(quality: GanQuality) -> dict[str, str]:
 
 def _acceptance_section(quality: GanQuality) -> Section:
     sets = (quality.generated, quality.real_test)
-    matrix = quality.generated.confusion_matrix()
+    matrix = np.array(quality.generated.confusion)
     rows = [
         (name, f"{count:,}", *(_percent(found.acceptance_by_class[name]) for found in sets))
         for name, count in zip(quality.class_names, matrix.sum(1), strict=True)

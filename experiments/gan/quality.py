@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int
-
 
 @dataclass(frozen=True)
 class SetQuality:
@@ -25,10 +22,6 @@ class SetQuality:
     measures: dict[str, float]
     acceptance_by_class: dict[str, float | None]
     confusion: list[list[int]]
-
-    def confusion_matrix(self) -> Int[np.ndarray, "k k"]:
-        """The confusion as an array."""
-        return np.array(self.confusion)
 
 
 @dataclass(frozen=True)

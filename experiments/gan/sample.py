@@ -220,21 +220,18 @@ def _check(config: GanSampleConfig) -> _SamplingJob:
 
 def _identity(config: GanSampleConfig, job: _SamplingJob) -> dict[str, Any]:
     """Everything that the set's bytes depend on."""
-    selector = {} if job.selector is None else job.selector.identity
-    selected = {}
-    if config.select is not None:
-        selected = {
-            "max_tries_per_class": config.tries,
-            "skip_dry_classes": config.skip_dry_classes,
-        }
+    limits = {
+        "max_tries_per_class": config.tries,
+        "skip_dry_classes": config.skip_dry_classes,
+    }
     return {
         "gan": {"sha256": gan_digest(job.gan)},
         "classes": [job.gan.spec.class_names[label] for label in job.classes],
         "per_class": config.per_class,
         "key": config.key,
         "select": config.select,
-        **selected,
-        **selector,
+        **(limits if config.select else {}),
+        **(job.selector.identity if job.selector else {}),
         "batch_size": config.batch_size,
         "device_kind": jax.devices()[0].device_kind,
         "jax": jax.__version__,

@@ -7,7 +7,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet
+from experiments.data.resumable_set import (
+    SHARD_IMAGES,
+    SPLIT,
+    Columns,
+    ResumableSet,
+    dataset_identity,
+)
 from experiments.gan.select_report import (
     SELECTION_FILE,
     Outcome,
@@ -20,7 +26,7 @@ from experiments.gan.selector import Classified, check_references, classify_by, 
 from gans.selection import Keep, Thresholds, choose, quota, tally
 from imgopt.errors import InputError
 from train.data.image_data import ImageReader, iter_parts, read_rows
-from train.data.load import data_digest, open_images
+from train.data.load import open_images
 from train.data.spec import ImageSetSpec
 
 
@@ -77,11 +83,7 @@ def select(config: SelectConfig) -> None:
         of="data set",
     )
     identity = {
-        "dataset": {
-            "name": Path(config.images).name,
-            "split": config.split,
-            "sha256": data_digest(data),
-        },
+        "dataset": dataset_identity(config.images, config.split, data),
         "keep": config.keep,
         "per_class": config.per_class,
         **selector.identity,

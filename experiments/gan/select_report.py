@@ -1,7 +1,6 @@
 """The outcome of a selection of generated images: in words, as JSON, and as a page."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,14 +143,18 @@ def write_pages(directory: Path, *, title: str, lead: str, outcome: Outcome | No
             pictures=(Picture(grid, "The first images of each class"),),
         )
     ]
+    facts = {"images": f"{len(reader):,}"}
     if outcome is not None:
+        tried = int(outcome.tally.tried.sum())
+        agreed = int(np.trace(outcome.tally.confusion))
+        facts |= {"tried": f"{tried:,}", "predicted as intended": f"{agreed / tried:.1%}"}
         write_sealed(directory / SELECTION_FILE, describe_outcome(outcome))
         sections.append(_selection_section(outcome))
     write_report(
         directory / "report.html",
         title=title,
         lead=lead,
-        facts=dict(_facts(len(reader), outcome)),
+        facts=facts,
         sections=sections,
         footer={"digests and configuration": "manifest.json"},
     )
@@ -176,16 +179,6 @@ def _first_images(reader: ImageReader) -> ImageData:
     classes = np.unique(reader.labels)
     firsts = [np.flatnonzero(reader.labels == label)[:GRID_COLUMNS] for label in classes]
     return read_rows(reader, np.sort(np.concatenate(firsts)))
-
-
-def _facts(count: int, outcome: Outcome | None) -> Iterator[tuple[str, str]]:
-    yield "images", f"{count:,}"
-    if outcome is None:
-        return
-    tried = int(outcome.tally.tried.sum())
-    agreed = int(np.trace(outcome.tally.confusion))
-    yield "tried", f"{tried:,}"
-    yield "predicted as intended", f"{agreed / tried:.1%}"
 
 
 def _selection_section(outcome: Outcome) -> Section:

@@ -20,7 +20,8 @@ CURVES = {
     "error of the features": ("feature_error",),
     "generator's updates a step": ("generator_steps",),
 }
-"""Metrics that are drawn in one picture, by the label of its axis; a stage may lack some."""
+"""Metrics that are drawn in one picture, by the label of its axis; a stage may lack some.
+A metric of a single level has the level's name after it."""
 
 
 def write_gan_report(
@@ -115,7 +116,8 @@ def _stage_section(stage: str, lines: Sequence[dict[str, Any]]) -> Section:
         names = [
             name
             for name in lines[0]
-            if any(_is_of(name, prefix) for prefix in prefixes) and _varies(name, lines)
+            if f"{name}_".startswith(tuple(f"{prefix}_" for prefix in prefixes))
+            and _varies(name, lines)
         ]
         if names:
             series = {name.replace("_", " "): [line[name] for line in lines] for name in names}
@@ -128,8 +130,3 @@ def _stage_section(stage: str, lines: Sequence[dict[str, Any]]) -> Section:
 def _varies(name: str, lines: Sequence[dict[str, Any]]) -> bool:
     """Whether a curve would show something; a fixed number of updates is left out."""
     return name != "generator_steps" or len({line[name] for line in lines}) > 1
-
-
-def _is_of(name: str, prefix: str) -> bool:
-    """Whether a metric is this one, or this one of a single level."""
-    return name == prefix or name.startswith(f"{prefix}_")

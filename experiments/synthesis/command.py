@@ -24,7 +24,7 @@ import jax
 import imgopt
 from experiments.classifier.source import check_takes, find_classifier
 from experiments.console.compilation import counted_compilations
-from experiments.data.resumable_set import SPLIT, ResumableSet
+from experiments.data.resumable_set import SPLIT, ResumableSet, dataset_identity
 from experiments.synthesis.make_shards import (
     SynthesisJob,
     find_shards,
@@ -45,7 +45,7 @@ from imgopt.classifier import as_partial
 from imgopt.errors import InputError
 from train.classifiers import Precision, check_precision
 from train.data.image_data import decode_once, slice_images
-from train.data.load import data_digest, open_images
+from train.data.load import open_images
 from train.data.spec import ImageSetSpec
 from train.data.write import read_extras
 from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
@@ -266,11 +266,7 @@ def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, Any]:
     """Everything that the set's bytes depend on, except for its end."""
     return {
         "classifier": job.source.identity,
-        "dataset": {
-            "name": Path(config.dataset).name,
-            "split": config.split,
-            "sha256": data_digest(job.originals),
-        },
+        "dataset": dataset_identity(config.dataset, config.split, job.originals),
         "start": job.rows.start,
         "target": describe_targets(config.target),
         "rule": config.rule.describe(),

@@ -1,8 +1,11 @@
 """A tiny data set, a classifier trained on it and a set synthesised from it, made once for all."""
 
 import os
+import re
+import shlex
+import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ import experiments.synthesis.command
 import train.loop
 from experiments.cli import main
 from experiments.console.progress import Progress
-from train.data.spec import ImageSetSpec, shard_path
+from experiments.data.resumable_set import Columns
+from tests.experiments.bad_files import CALLABLES, write_damaged, write_targets
+from train.data.spec import ImageSetSpec
 from train.data.write import commit, write_shard
 
 CLASSES = ("ant", "bee", "cow")
@@ -40,23 +45,40 @@ def write_set(
     counts: Mapping[str, int] = COUNTS,
     shards: int = 1,
 ) -> Path:
-    spec = ImageSetSpec("made_up", class_names, shape, splits=tuple(counts))
-    records = {}
+    splits = {}
     for seed, (split, count) in enumerate(counts.items()):
         labels = np.random.default_rng(seed + 10).permutation(count) % len(class_names)
-        columns = {
+        splits[split] = {
             "id": [f"{split}_{i:03d}" for i in range(count)],
             "image": made_up_images(labels, shape, seed),
             "label": labels,
         }
-        records[split] = [
+    return write_columns(directory, splits, class_names=class_names, shards=shards)
+
+
+def write_columns(
+    directory: Path,
+    splits: Mapping[str, Columns],
+    *,
+    class_names: tuple[str, ...] = CLASSES,
+    shards: int = 1,
+) -> Path:
+    """Writes a set of these images, which are dealt out to the shards in turn."""
+    first = next(iter(splits.values()))
+    spec = ImageSetSpec(
+        "made_up", class_names, first["image"].shape[1:], splits=tuple(splits),
+        extras=tuple(name for name in first if name not in ("id", "image", "label")),
+    )  # fmt: skip
+    records = {
+        split: [
             write_shard(
                 directory, spec, split=split, index=index,
                 columns={name: column[index::shards] for name, column in columns.items()},
             )
             for index in range(shards)
-        ]  # fmt: skip
-        assert shard_path(directory, spec, split=split, index=0).is_file()
+        ]
+        for split, columns in splits.items()
+    }  # fmt: skip
     commit(directory, spec, records, manifest={"made_up": True})
     return directory
 
@@ -128,6 +150,75 @@ def made(tmp_path_factory, synthesis) -> Path:
     return out
 
 
+PROGRAMS = (
+    "imgopt.updates.begin",
+    "imgopt.updates.update",
+    "train.loop._make_run_steps",
+    "train.loop._make_initial",
+    "train.evaluation._log_probabilities",
+    "train.evaluation._features",
+    "experiments.gan.stages.sample",
+    "experiments.gan.sample.sample",
+)
+"""Functions without which no command compiles anything."""
+
+
+@pytest.fixture
+def check_refusal(unchecked, capfd) -> Callable[[Sequence[Any], str, Path], None]:
+    """Checks that a command is refused: status 2, one message, nothing compiled or written."""
+    del unchecked
+
+    def check(words: Sequence[Any], message: str, place: Path) -> None:
+        before = bytes_below(place)
+        capfd.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.dont_write_bytecode", True)  # of the user's modules
+            for program in PROGRAMS:
+                patch.setattr(program, None)
+            assert run_command(*words) == 2
+        printed, complaint = capfd.readouterr()
+        assert printed == ""
+        plain = re.sub(r"[│╭╮╰╯─\s]+", " ", complaint)  # tyro draws a box
+        assert re.search(message, plain), plain
+        assert "Traceback" not in complaint
+        assert len(re.findall(r"(?m)^elicit.*: error: |^╭|^usage: elicit COMMAND", complaint)) == 1
+        assert bytes_below(place) == before
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory, data, run, made) -> Path:
+    """A directory with everything that the cases of wrong input name."""
+    root = tmp_path_factory.mktemp("bad_input")
+    for source, name in ((data, "data"), (run, "run"), (made, "made")):
+        shutil.copytree(source, root / name)
+    classes = {"one": ("ant",), "other": ("ant", "bee", "dog"), "four": (*CLASSES, "dog")}
+    for name, class_names in classes.items():
+        write_set(root / name, class_names=class_names)
+    shapes = {"small": (14, 14, 3), "odd": (20, 16, 3), "medium": (24, 24, 3), "large": (32, 32, 3)}
+    for name, shape in shapes.items():
+        write_set(root / name, shape=shape)
+    write_set(root / "few", counts={"train": 25, "test": 3})
+    write_set(root / "fewer", counts={"train": 3, "test": 9})
+    (root / "plain").mkdir()
+    (root / "plain" / "note.txt").write_text("mine")
+    (root / "file").write_text("a file")
+    (root / "callables.py").write_text(CALLABLES)
+    (root / "misspelt.py").write_text("def classify(:\n")
+    (root / "failing.py").write_text("raise RuntimeError('no licence')\n")
+    write_targets(root)
+    write_damaged(root)
+    return root
+
+
+@pytest.fixture
+def check_wrong_input(root, check_refusal, monkeypatch) -> Callable[[str, str], None]:
+    """Checks that a command given in the directory `root` is refused."""
+    monkeypatch.chdir(root)
+    return lambda words, message: check_refusal(shlex.split(words), message, root)
+
+
 def blank_page(path: Path, *_: Any, **__: Any) -> None:
     """A page that is drawn in no time."""
     path = path if path.suffix == ".html" else path / "report.html"
@@ -191,9 +282,15 @@ def own_classifier(tmp_path, monkeypatch) -> str:
 
 
 @pytest.fixture
-def by_own(data, own_classifier, tmp_path, monkeypatch) -> Callable[..., Path]:
-    """Synthesises 8 images with the user's callable, without a report, and gives the set."""
+def no_report(monkeypatch) -> None:
+    """Leaves the report of a synthesised set out, which takes longer than all else."""
     monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
+
+
+@pytest.fixture
+def by_own(data, own_classifier, no_report, tmp_path) -> Callable[..., Path]:
+    """Synthesises 8 images with the user's callable, without a report, and gives the set."""
+    del no_report
 
     def synthesize(*words: Any, status: int = 0) -> Path:
         out = tmp_path / f"set-{len(list(tmp_path.iterdir()))}"

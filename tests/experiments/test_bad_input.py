@@ -3,48 +3,7 @@
 Every case says in its pattern what was expected, what came or what to do.
 """
 
-import re
-import shlex
-import shutil
-from pathlib import Path
-from typing import NamedTuple
-
 import pytest
-
-import imgopt.updates
-import train.evaluation
-import train.loop
-from tests.experiments.bad_files import CALLABLES, write_damaged, write_targets
-
-
-@pytest.fixture(scope="session")
-def root(tmp_path_factory, data, run, made, make_set) -> Path:
-    """A directory with everything that the cases name."""
-    root = tmp_path_factory.mktemp("bad_input")
-    for source, name in ((data, "data"), (run, "run"), (made, "made")):
-        shutil.copytree(source, root / name)
-    make_set(root / "four", class_names=("ant", "bee", "cow", "dog"))
-    make_set(root / "other", class_names=("ant", "bee", "dog"))
-    make_set(root / "large", shape=(32, 32, 3))
-    make_set(root / "odd", shape=(20, 16, 3))
-    make_set(root / "one", class_names=("ant",))
-    (root / "plain").mkdir()
-    (root / "plain" / "note.txt").write_text("mine")
-    (root / "file").write_text("a file")
-    (root / "callables.py").write_text(CALLABLES)
-    (root / "misspelt.py").write_text("def classify(:\n")
-    (root / "failing.py").write_text("raise RuntimeError('no licence')\n")
-    write_targets(root)
-    write_damaged(root)
-    return root
-
-
-class Case(NamedTuple):
-    """A command, in the directory `root`, and a pattern that its message must hold."""
-
-    words: str
-    message: str
-
 
 SYNTHESIZE = "synthesize --classifier run --dataset data --out new"
 SYNTHESIZE_BY = "synthesize --dataset data --out new --classifier"
@@ -61,296 +20,249 @@ AUGMENT = "augment --data data --out new"
 EVALUATE = "classifier evaluate"
 FIGURES = "experiment figures-a --preset smoke --out new"
 
+# By name: words of a command in the directory `root`, and a pattern of its message.
 CASES = {
     # commands and options
-    "unknown command": Case("synthesise --out new", "no command 'synthesise'.*expected one of.*sy"),
-    "unknown command of a group": Case("classifier tarin", "'classifier tarin'.*classifier train"),
-    "unknown option of no command": Case("--verbos", "no command '--verbos'.*expected one of"),
-    "group alone": Case("classifier", "elicit COMMAND.*classifier train.*classifier evaluate"),
-    "unknown option": Case(f"{SYNTHESIZE} --stepz 3", "Unrecognized.*--stepz.*--steps"),
-    "missing option": Case(
+    "group alone": ("classifier", "elicit COMMAND.*classifier train.*classifier evaluate"),
+    "unknown option": (f"{SYNTHESIZE} --stepz 3", "Unrecognized.*--stepz.*--steps"),
+    "missing option": (
         "synthesize --classifier run --out new", "Required options.*--dataset.*data set"
     ),
-    "word for a number": Case(f"{SYNTHESIZE} --steps many", "steps.*'?many"),
-    "word outside a choice": Case(f"{SYNTHESIZE} --pixel-map cubic", "cubic.*arctan.*tanh.*sigmo"),
-    "unknown model": Case(f"{TRAIN} --model vgg17", "vgg17.*vgg16.*vgg-small.*kono-cnn"),
-    "unknown precision": Case(f"{SYNTHESIZE} --precision half", "half.*float32.*bfloat16"),
+    "word for a number": (f"{SYNTHESIZE} --steps many", "steps.*'?many"),
+    "word outside a choice": (f"{SYNTHESIZE} --pixel-map cubic", "cubic.*arctan.*tanh.*sigmo"),
+    "unknown model": (f"{TRAIN} --model vgg17", "vgg17.*vgg16.*vgg-small.*kono-cnn"),
+    "unknown precision": (f"{SYNTHESIZE} --precision half", "half.*float32.*bfloat16"),
     # update rule, map, filter, stopping
-    "unknown rule": Case(f"{SYNTHESIZE} --rule adan2", "unknown update rule 'adan2'.*optax.*adam"),
-    "no optimiser": Case(f"{SYNTHESIZE} --rule l2_loss", "'?l2_loss'?.*(optimiser|takes)"),
-    "module for a rule": Case(f"{SYNTHESIZE} --rule contrib", "unknown update rule 'contrib'"),
-    "unknown option of a rule": Case(
+    "unknown rule": (f"{SYNTHESIZE} --rule adan2", "unknown update rule 'adan2'.*optax.*adam"),
+    "no optimiser": (f"{SYNTHESIZE} --rule l2_loss", "'?l2_loss'?.*(optimiser|takes)"),
+    "module for a rule": (f"{SYNTHESIZE} --rule contrib", "unknown update rule 'contrib'"),
+    "unknown option of a rule": (
         f"{SYNTHESIZE} --rule-options speed=3", "rule 'sgd'.*speed.*takes learning_rate"
     ),
-    "missing option of a rule": Case(f"{SYNTHESIZE} --rule adam", "'adam'.*missing.*learning_rate"),
-    "misformed option of a rule": Case(
+    "missing option of a rule": (f"{SYNTHESIZE} --rule adam", "'adam'.*missing.*learning_rate"),
+    "misformed option of a rule": (
         f"{SYNTHESIZE} --rule-options 0.1", "must be name=value, got '0.1'"
     ),
-    "word for a rate": Case(
+    "word for a rate": (
         f"{SYNTHESIZE} --rule-options learning_rate=fast", "rule 'sgd'.*learning_rate.*fast"
     ),
-    "rate that is no number": Case(
+    "rate that is no number": (
         f"{SYNTHESIZE} --rule adam --rule-options learning_rate=nan", "rule 'adam'.*nan"
     ),
-    "list for a rate": Case(
+    "list for a rate": (
         f"{SYNTHESIZE} --rule-options learning_rate=[1,2]", "finite number.*got '.1,2.'"
     ),
-    "complex rate": Case(
-        f"{SYNTHESIZE} --rule-options learning_rate=1j", "finite number.*got '1j'"
-    ),
-    "endless rate": Case(
+    "complex rate": (f"{SYNTHESIZE} --rule-options learning_rate=1j", "finite number.*got '1j'"),
+    "endless rate": (
         f"{SYNTHESIZE} --rule-options learning_rate=1e999", "finite number.*got '1e999'"
     ),
-    "unknown form of momentum": Case(
+    "unknown form of momentum": (
         f"{SYNTHESIZE} --rule momentum --rule-options form=nesterov", "pytorch.*printed.*'nesterov'"
     ),
-    "margin of half a level": Case(f"{SYNTHESIZE} --margin 0.5", "margin.*below 0.5/255.*got 0.5"),
-    "margin of nothing": Case(f"{SYNTHESIZE} --margin 0", "margin must be at least.*got 0.0"),
-    "radius of nothing": Case(f"{SYNTHESIZE} --filter low-pass --radius 0", "radius.*above 0.*0.0"),
-    "endless radius": Case(f"{SYNTHESIZE} --filter low-pass --radius inf", "radius.*finite.*inf"),
-    "negative sigma": Case(f"{SYNTHESIZE} --filter gaussian --sigma=-1", "sigma.*above 0.*-1.0"),
-    "endless sigma": Case(f"{SYNTHESIZE} --filter gaussian --sigma inf", "sigma.*finite.*inf"),
-    "negative steps": Case(f"{SYNTHESIZE} --steps=-1", "steps must be at least 0.*-1"),
-    "too many steps": Case(f"{SYNTHESIZE} --steps 3000000000", "steps must be.*3000000000"),
-    "negative tolerance": Case(f"{SYNTHESIZE} --tolerance=-0.1", "tolerance.*at least 0.*-0.1"),
-    "tolerance that is no number": Case(f"{SYNTHESIZE} --tolerance nan", "tolerance.*got nan"),
-    "endless tolerance": Case(f"{SYNTHESIZE} --tolerance inf", "tolerance.*finite.*got inf"),
+    "margin of half a level": (f"{SYNTHESIZE} --margin 0.5", "margin.*below 0.5/255.*got 0.5"),
+    "margin of nothing": (f"{SYNTHESIZE} --margin 0", "margin must be at least.*got 0.0"),
+    "radius of nothing": (f"{SYNTHESIZE} --filter low-pass --radius 0", "radius.*above 0.*0.0"),
+    "endless radius": (f"{SYNTHESIZE} --filter low-pass --radius inf", "radius.*finite.*inf"),
+    "negative sigma": (f"{SYNTHESIZE} --filter gaussian --sigma=-1", "sigma.*above 0.*-1.0"),
+    "endless sigma": (f"{SYNTHESIZE} --filter gaussian --sigma inf", "sigma.*finite.*inf"),
+    "negative steps": (f"{SYNTHESIZE} --steps=-1", "steps must be at least 0.*-1"),
+    "too many steps": (f"{SYNTHESIZE} --steps 3000000000", "steps must be.*3000000000"),
+    "negative tolerance": (f"{SYNTHESIZE} --tolerance=-0.1", "tolerance.*at least 0.*-0.1"),
+    "tolerance that is no number": (f"{SYNTHESIZE} --tolerance nan", "tolerance.*got nan"),
+    "endless tolerance": (f"{SYNTHESIZE} --tolerance inf", "tolerance.*finite.*got inf"),
     # range and batches
-    "batch of nothing": Case(f"{SYNTHESIZE} --batch-size 0", "batch_size must be at least 1.*0"),
-    "shard of nothing": Case(
-        f"{SYNTHESIZE} --batches-per-shard 0", "batches_per_shard.*least 1.*0"
-    ),
-    "negative start": Case(
-        f"{SYNTHESIZE} --start=-1", "range -1 to 48.*48 images.*0 <= start < st"
-    ),
-    "empty range": Case(f"{SYNTHESIZE} --start 9 --stop 9", "range 9 to 9.*start < stop"),
-    "range beyond the split": Case(f"{SYNTHESIZE} --stop 49", "range 0 to 49.*split's 48 images"),
-    "unknown split": Case(
-        f"{SYNTHESIZE} --split validation", "among .'test', 'train'.*'validation'"
-    ),
-    "key beyond 32 bits": Case(f"{SYNTHESIZE} --key {2**32}", f"key must be.*{2**32}"),
+    "batch of nothing": (f"{SYNTHESIZE} --batch-size 0", "batch_size must be at least 1.*0"),
+    "shard of nothing": (f"{SYNTHESIZE} --batches-per-shard 0", "batches_per_shard.*least 1.*0"),
+    "negative start": (f"{SYNTHESIZE} --start=-1", "range -1 to 48.*48 images.*0 <= start < st"),
+    "empty range": (f"{SYNTHESIZE} --start 9 --stop 9", "range 9 to 9.*start < stop"),
+    "range beyond the split": (f"{SYNTHESIZE} --stop 49", "range 0 to 49.*split's 48 images"),
+    "unknown split": (f"{SYNTHESIZE} --split validation", "among .'test', 'train'.*'validation'"),
+    "key beyond 32 bits": (f"{SYNTHESIZE} --key {2**32}", f"key must be.*{2**32}"),
     # targets
-    "share above 1": Case(f"{SYNTHESIZE} --own 1.5", r"own must be a probability in \[0, 1\].*1.5"),
-    "share that is no number": Case(f"{SYNTHESIZE} --own nan", "own must be a probability.*nan"),
-    "ranking of an unknown class": Case(
+    "share above 1": (f"{SYNTHESIZE} --own 1.5", r"own must be a probability in \[0, 1\].*1.5"),
+    "share that is no number": (f"{SYNTHESIZE} --own nan", "own must be a probability.*nan"),
+    "ranking of an unknown class": (
         f"{RANKED} --ranking ant dog --masses 0.6 0.3", "unknown class 'dog'.*one of ant, bee, cow"
     ),
-    "ranking of a class number too large": Case(
+    "ranking of a class number too large": (
         f"{RANKED} --ranking 3 --masses 0.6", "unknown class '3'.*ant, bee, cow"
     ),
-    "ranking of a class twice": Case(
+    "ranking of a class twice": (
         f"{RANKED} --ranking ant 0 --masses 0.6 0.3", "different classes.*0, 0"
     ),
-    "ascending masses": Case(f"{RANKED} --ranking ant bee --masses 0.3 0.6", "descend.*0.3, 0.6"),
-    "masses above 1": Case(f"{RANKED} --ranking ant bee --masses 0.9 0.3", "at most 1.*0.9, 0.3"),
-    "fewer masses than classes": Case(
+    "ascending masses": (f"{RANKED} --ranking ant bee --masses 0.3 0.6", "descend.*0.3, 0.6"),
+    "masses above 1": (f"{RANKED} --ranking ant bee --masses 0.9 0.3", "at most 1.*0.9, 0.3"),
+    "fewer masses than classes": (
         f"{RANKED} --ranking ant bee --masses 0.9", "one length.*2 classes and 1 masses"
     ),
-    "ranking of nothing": Case(RANKED, "ranking and masses.*at least 1.*0 classes"),
-    "no file of targets": Case(f"{SYNTHESIZE} --targets file", "needs --targets-file"),
-    "absent file of targets": Case(f"{FILE} absent.npy", "no targets file absent.npy"),
-    "targets that do not sum to 1": Case(f"{FILE} sum.npy", r"must sum to 1; row 5 is \[0.5, 0.33"),
-    "negative target": Case(f"{FILE} negative.npy", "must not be negative; row 6 is.*-0.1"),
-    "target that is no number": Case(f"{FILE} nan.npy", "must be finite; row 7 is.*nan"),
-    "targets of other classes": Case(f"{FILE} classes.npy", r"shape \(48, 3\), got \(48, 4\)"),
-    "targets of other images": Case(f"{FILE} rows.npy", r"shape \(48, 3\), got \(30, 3\)"),
-    "whole numbers as targets": Case(f"{FILE} integers.npy", "floating-point.*int64"),
-    "one number as targets": Case(f"{FILE} scalar.npy", r"shape \(48, 3\), got \(\)"),
-    "pickled targets": Case(f"{FILE} pickled.npy", "pickled.npy is not a NumPy .npy file"),
-    "several arrays as targets": Case(f"{FILE} several.npz", "several.npz holds several.*one .npy"),
-    "text as targets": Case(f"{FILE} text.npy", "text.npy is not a NumPy .npy file"),
-    "empty file as targets": Case(f"{FILE} empty.npy", "empty.npy is not a NumPy .npy file"),
-    "cut archive as targets": Case(f"{FILE} cut.npz", "cut.npz is not a NumPy .npy file"),
+    "ranking of nothing": (RANKED, "ranking and masses.*at least 1.*0 classes"),
+    "no file of targets": (f"{SYNTHESIZE} --targets file", "needs --targets-file"),
+    "absent file of targets": (f"{FILE} absent.npy", "no targets file absent.npy"),
+    "targets that do not sum to 1": (f"{FILE} sum.npy", r"must sum to 1; row 5 is \[0.5, 0.33"),
+    "negative target": (f"{FILE} negative.npy", "must not be negative; row 6 is.*-0.1"),
+    "target that is no number": (f"{FILE} nan.npy", "must be finite; row 7 is.*nan"),
+    "targets of other classes": (f"{FILE} classes.npy", r"shape \(48, 3\), got \(48, 4\)"),
+    "targets of other images": (f"{FILE} rows.npy", r"shape \(48, 3\), got \(30, 3\)"),
+    "whole numbers as targets": (f"{FILE} integers.npy", "floating-point.*int64"),
+    "one number as targets": (f"{FILE} scalar.npy", r"shape \(48, 3\), got \(\)"),
+    "pickled targets": (f"{FILE} pickled.npy", "pickled.npy is not a NumPy .npy file"),
+    "several arrays as targets": (f"{FILE} several.npz", "several.npz holds several.*one .npy"),
+    "text as targets": (f"{FILE} text.npy", "text.npy is not a NumPy .npy file"),
+    "empty file as targets": (f"{FILE} empty.npy", "empty.npy is not a NumPy .npy file"),
+    "cut archive as targets": (f"{FILE} cut.npz", "cut.npz is not a NumPy .npy file"),
     # classifiers
-    "absent run": Case(f"{SYNTHESIZE_BY} absent", "no classifier at 'absent'.*classifier train"),
-    "no run": Case(f"{SYNTHESIZE_BY} plain", "plain is not a classifier's run.*classifier train"),
-    "file for a run": Case(f"{SYNTHESIZE_BY} file", "no classifier at 'file'.*run directory"),
-    "damaged run": Case(
+    "absent run": (f"{SYNTHESIZE_BY} absent", "no classifier at 'absent'.*classifier train"),
+    "no run": (f"{SYNTHESIZE_BY} plain", "plain is not a classifier's run.*classifier train"),
+    "file for a run": (f"{SYNTHESIZE_BY} file", "no classifier at 'file'.*run directory"),
+    "damaged run": (
         f"{SYNTHESIZE_BY} damaged_run",
         r"damaged_run/checkpoints/24 is damaged .*repeat the command",
     ),
-    "run without a description": Case(
+    "run without a description": (
         f"{SYNTHESIZE_BY} specless_run", "specless_run/classifier.json does not describe"
     ),
-    "run of more classes": Case(
+    "run of more classes": (
         "synthesize --classifier run --dataset four --out new", "has 3 classes.*data set 4 .*'dog'"
     ),
-    "run of other classes": Case(
+    "run of other classes": (
         "synthesize --classifier run --dataset other --out new", "'cow'.*the data set 3 .*'dog'"
     ),
-    "run of another size": Case(
+    "run of another size": (
         "synthesize --classifier run --dataset large --out new",
         r"takes images of shape \(16, 16, 3\), the data set has \(32, 32, 3\)",
     ),
-    "absent module": Case(f"{SYNTHESIZE_BY} absent.module:f", "cannot import.*No module.*absent"),
-    "absent callable": Case(f"{SYNTHESIZE_BY} callables:five", "cannot import.*'five'"),
-    "no callable": Case(f"{SYNTHESIZE_BY} callables:number", "not callable but int"),
-    "module with a mistake": Case(f"{SYNTHESIZE_BY} misspelt:classify", "cannot import.*SyntaxErr"),
-    "module that fails": Case(f"{SYNTHESIZE_BY} failing:classify", "cannot import.*no licence"),
-    "callable without classes": Case(
+    "absent module": (f"{SYNTHESIZE_BY} absent.module:f", "cannot import.*No module.*absent"),
+    "absent callable": (f"{SYNTHESIZE_BY} callables:five", "cannot import.*'five'"),
+    "no callable": (f"{SYNTHESIZE_BY} callables:number", "not callable but int"),
+    "module with a mistake": (f"{SYNTHESIZE_BY} misspelt:classify", "cannot import.*SyntaxErr"),
+    "module that fails": (f"{SYNTHESIZE_BY} failing:classify", "cannot import.*no licence"),
+    "callable without classes": (
         f"{SYNTHESIZE_BY} callables:flat", r"logits of shape \(1, number of classes\).*got \(1,\)"
     ),
-    "callable without images": Case(
+    "callable without images": (
         f"{SYNTHESIZE_BY} callables:batchless", r"logits of shape \(1, .*got \(7, 3\)"
     ),
-    "callable of other classes": Case(
+    "callable of other classes": (
         f"{SYNTHESIZE_BY} callables:four", "callables:four.*4 classes.*data set.* 3"
     ),
-    "callable of other images": Case(
+    "callable of other images": (
         f"{SYNTHESIZE_BY} callables:crashing", r"cannot take images of shape \(1, 16, 16, 3\)"
     ),
     # data
-    "absent data": Case(
+    "absent data": (
         "synthesize --classifier run --dataset absent --out new",
         "expected a data set's directory.*'absent'.*check the path",
     ),
-    "directory without data": Case(f"{TRAIN_ON} plain", "dataset_info.json, got 'plain'.*none"),
-    "absent data directory": Case(
-        f"{TRAIN_ON} cifar10 --data-dir absent", "cifar10 in absent.*prep"
-    ),
-    "missing shard": Case(f"{TRAIN_ON} missing", "made_up-train.array_record-00000: missing; make"),
-    "flipped byte": Case(f"{TRAIN_ON} flipped", "made_up-train.array_record-00000: damaged.*make"),
-    "broken metadata": Case(f"{TRAIN_ON} broken", "JSON in broken/dataset_info.json.*damaged"),
-    "missing metadata": Case(
-        f"{TRAIN_ON} unfeatured", "features.json in unfeatured.*make it again"
-    ),
-    "label outside its range": Case(f"{TRAIN_ON} unlabelled", r"labels in \[0, 2\), got 2"),
+    "directory without data": (f"{TRAIN_ON} plain", "dataset_info.json, got 'plain'.*none"),
+    "absent data directory": (f"{TRAIN_ON} cifar10 --data-dir absent", "cifar10 in absent.*prep"),
+    "missing shard": (f"{TRAIN_ON} missing", "made_up-train.array_record-00000: missing; make"),
+    "flipped byte": (f"{TRAIN_ON} flipped", "made_up-train.array_record-00000: damaged.*make"),
+    "broken metadata": (f"{TRAIN_ON} broken", "JSON in broken/dataset_info.json.*damaged"),
+    "missing metadata": (f"{TRAIN_ON} unfeatured", "features.json in unfeatured.*make it again"),
+    "label outside its range": (f"{TRAIN_ON} unlabelled", r"labels in \[0, 2\), got 2"),
     # training
-    "size that cannot be halved": Case(f"{TRAIN_ON} odd", "vgg-small.*multiples of 16.*20×16"),
-    "one class": Case(f"{TRAIN_ON} one", "at least 2 classes, got 1"),
-    "batch above the training set": Case(
+    "size that cannot be halved": (f"{TRAIN_ON} odd", "vgg-small.*multiples of 16.*20×16"),
+    "one class": (f"{TRAIN_ON} one", "at least 2 classes, got 1"),
+    "batch above the training set": (
         f"{TRAIN} --batch-size 64", "48 images, less than one batch of 64; lower --batch-size"
     ),
-    "no epochs": Case(f"{TRAIN} --epochs 0", "epochs must be at least 1, got 0"),
-    "no width": Case(f"{TRAIN} --width 0", "width must be above 0.*got 0.0"),
-    "endless width": Case(f"{TRAIN} --width inf", "width must be above 0.*finite.*got inf"),
-    "no learning rate": Case(f"{TRAIN} --learning-rate 0", "learning_rate must be above 0.*0.0"),
-    "endless learning rate": Case(f"{TRAIN} --learning-rate inf", "learning_rate.*finite.*got inf"),
-    "decay that is no number": Case(f"{TRAIN} --weight-decay nan", "weight_decay.*got nan"),
-    "momentum of 1": Case(f"{TRAIN} --momentum 1", r"momentum must be in \[0, 1\), got 1.0"),
-    "negative padding": Case(f"{TRAIN} --pad-px=-1", "pad_px must be at least 0.*-1"),
-    "unknown loss": Case(f"{TRAIN} --loss hinge", "hinge.*cross-entropy.*mixed"),
-    "mixed loss of originals": Case(MIXED, "--loss mixed needs --replace"),
-    "fraction above 1": Case(f"{TRAIN} --replace made --fraction 1.5", r"in \[0, 1\], got 1.5"),
-    "negative fraction": Case(
-        f"{TRAIN} --fraction=-0.1", r"fraction must be in \[0, 1\], got -0.1"
-    ),
-    "fraction that is no number": Case(f"{TRAIN} --fraction nan", "fraction must be.*got nan"),
-    "absent replacements": Case(f"{MIXED} --replace absent", "data set's directory.*'absent'"),
-    "replacements without outputs": Case(
+    "no epochs": (f"{TRAIN} --epochs 0", "epochs must be at least 1, got 0"),
+    "no width": (f"{TRAIN} --width 0", "width must be above 0.*got 0.0"),
+    "endless width": (f"{TRAIN} --width inf", "width must be above 0.*finite.*got inf"),
+    "no learning rate": (f"{TRAIN} --learning-rate 0", "learning_rate must be above 0.*0.0"),
+    "endless learning rate": (f"{TRAIN} --learning-rate inf", "learning_rate.*finite.*got inf"),
+    "decay that is no number": (f"{TRAIN} --weight-decay nan", "weight_decay.*got nan"),
+    "momentum of 1": (f"{TRAIN} --momentum 1", r"momentum must be in \[0, 1\), got 1.0"),
+    "negative padding": (f"{TRAIN} --pad-px=-1", "pad_px must be at least 0.*-1"),
+    "unknown loss": (f"{TRAIN} --loss hinge", "hinge.*cross-entropy.*mixed"),
+    "mixed loss of originals": (MIXED, "--loss mixed needs --replace"),
+    "fraction above 1": (f"{TRAIN} --replace made --fraction 1.5", r"in \[0, 1\], got 1.5"),
+    "negative fraction": (f"{TRAIN} --fraction=-0.1", r"fraction must be in \[0, 1\], got -0.1"),
+    "fraction that is no number": (f"{TRAIN} --fraction nan", "fraction must be.*got nan"),
+    "absent replacements": (f"{MIXED} --replace absent", "data set's directory.*'absent'"),
+    "replacements without outputs": (
         f"{MIXED} --replace data", "no source_id and output.*elicit synthesize"
     ),
-    "too few replacements": Case(
+    "too few replacements": (
         f"{MIXED} --replace made --fraction 0.5", "needs 24 replacements.*covers 10.*lower the frac"
     ),
-    "replacements of other classes": Case(
+    "replacements of other classes": (
         f"{MIXED} --dataset other --replace made", "classes differ.*'dog'.*'cow'"
     ),
-    "replacements of another size": Case(
+    "replacements of another size": (
         f"{MIXED} --dataset large --replace made", r"shapes differ.*\(32, 32, 3\).*\(16, 16, 3\)"
     ),
-    "extra set of other classes": Case(
+    "extra set of other classes": (
         f"{TRAIN} --extra data --extra four", r"'cow'\) in the training set.*'dog'\) in .* 2 \(four"
     ),
-    "extra sets with all differences": Case(
+    "extra sets with all differences": (
         f"{TRAIN} --extra other --extra large", r"classes differ.*other\).*shapes differ.*large\)"
     ),
-    "absent extra set": Case(f"{TRAIN} --extra absent", "data set's directory.*'absent'"),
-    "extra sets after one word": Case(f"{TRAIN} --extra data four", "[Uu]nrecogni.*four"),
+    "absent extra set": (f"{TRAIN} --extra absent", "data set's directory.*'absent'"),
+    "extra sets after one word": (f"{TRAIN} --extra data four", "[Uu]nrecogni.*four"),
     # subsets and augmentation
-    "subset of too few images": Case(
+    "subset of too few images": (
         f"{SUBSET} --per-class 16 --test-per-class 8", "16 . 8 images .* got 23 of ant, 23 of bee"
     ),
-    "subset of nothing": Case(f"{SUBSET} --per-class 0", "per_class must be at least 1, got 0"),
-    "subset of negative tests": Case(f"{SUBSET} --test-per-class=-1", "at least 0, got -1"),
-    "subset of an unknown split": Case(f"{SUBSET} --splits train dev", "split among.*'dev'"),
-    "subset of a split twice": Case(f"{SUBSET} --splits train train", "splits.*train, train"),
-    "subset by a key beyond 32 bits": Case(f"{SUBSET} --key {2**32}", f"key must be.*{2**32}"),
-    "subset over another's set": Case(
-        f"{SUBSET} --per-class 2 --test-per-class 1 --out data", "data holds .* of another conf"
+    "subset of nothing": (f"{SUBSET} --per-class 0", "per_class must be at least 1, got 0"),
+    "subset of negative tests": (f"{SUBSET} --test-per-class=-1", "at least 0, got -1"),
+    "subset of an unknown split": (f"{SUBSET} --splits train dev", "split among.*'dev'"),
+    "subset of a split twice": (f"{SUBSET} --splits train train", "splits.*train, train"),
+    "subset by a key beyond 32 bits": (f"{SUBSET} --key {2**32}", f"key must be.*{2**32}"),
+    "subset over another's set": (
+        f"{SUBSET} --per-class 2 --test-per-class 1 --out data",
+        "data holds a run or set of another",
     ),
-    "subset over a directory": Case(
+    "subset over a directory": (
         f"{SUBSET} --per-class 2 --test-per-class 1 --out plain", "plain is there.*another --out"
     ),
-    "augmentation of nothing": Case(f"{AUGMENT} --data absent", "data set's directory.*'absent'"),
-    "unknown augmentation": Case(f"{AUGMENT} --method mixup", "mixup.*crop-zoom"),
-    "square above the image": Case(AUGMENT, r"crop_px must be in \[1, 16\].*16 x 16.*got 24"),
-    "square of nothing": Case(f"{AUGMENT} --crop-px 0", r"crop_px must be in \[1, 16\].*got 0"),
-    "no copies": Case(f"{AUGMENT} --crop-px 8 --copies 0", "copies must be at least 1, got 0"),
-    "augmentation over a run": Case(
+    "augmentation of nothing": (f"{AUGMENT} --data absent", "data set's directory.*'absent'"),
+    "unknown augmentation": (f"{AUGMENT} --method mixup", "mixup.*crop-zoom"),
+    "square above the image": (AUGMENT, r"crop_px must be in \[1, 16\].*16 x 16.*got 24"),
+    "square of nothing": (f"{AUGMENT} --crop-px 0", r"crop_px must be in \[1, 16\].*got 0"),
+    "no copies": (f"{AUGMENT} --crop-px 8 --copies 0", "copies must be at least 1, got 0"),
+    "augmentation over a run": (
         f"{AUGMENT} --crop-px 8 --out run", "run holds a run or set of another"
     ),
     # existing outputs
-    "set of another configuration": Case(
+    "set of another configuration": (
         f"{SYNTHESIZE} --out made --steps 9",
         "made holds a run or set of another.*steps was 5, now 9",
     ),
-    "run of another configuration": Case(
+    "run of another configuration": (
         f"{TRAIN} --out run", "run holds a run of another.*epochs was 6, now 1.*another --out"
     ),
-    "run where a set is wanted": Case(
-        f"{SYNTHESIZE} --out run", "run holds a run or set of another"
-    ),
-    "directory of the user's own": Case(
-        f"{SYNTHESIZE} --out plain", "plain is there.*another --out"
-    ),
-    "file of the user's own": Case(f"{TRAIN} --out file", "file is there.*another --out"),
-    "directory below a file": Case(f"{TRAIN} --out file/new", "file/new"),
+    "run where a set is wanted": (f"{SYNTHESIZE} --out run", "run holds a run or set of another"),
+    "directory of the user's own": (f"{SYNTHESIZE} --out plain", "plain is there.*another --out"),
+    "file of the user's own": (f"{TRAIN} --out file", "file is there.*another --out"),
+    "directory below a file": (f"{TRAIN} --out file/new", "file/new"),
     # the other commands
-    "evaluation of nothing": Case(f"{EVALUATE} plain", "plain is not a classifier's run.*make one"),
-    "evaluation of a damaged run": Case(
+    "evaluation of nothing": (f"{EVALUATE} plain", "plain is not a classifier's run.*make one"),
+    "evaluation of a damaged run": (
         f"{EVALUATE} damaged_run", "damaged_run/checkpoints/24 is damaged"
     ),
-    "evaluation without a data set": Case(
+    "evaluation without a data set": (
         f"{EVALUATE} misnamed_run", "misnamed_run/config.json.*--dataset"
     ),
-    "evaluation on another size": Case(
+    "evaluation on another size": (
         f"{EVALUATE} run --dataset large", r"\(16, 16, 3\), the data set has \(32, 32, 3\)"
     ),
-    "evaluation on other classes": Case(f"{EVALUATE} run --dataset four", "3 classes.*data set 4"),
-    "evaluation of no batch": Case(f"{EVALUATE} run --batch-size 0", "batch_size.*least 1.*got 0"),
-    "evaluation of an unknown split": Case(f"{EVALUATE} run --split dev", "split among.*'dev'"),
-    "figures of an unknown rule": Case(f"{FIGURES} --only adam,0", "ROW,SEED.*'adam,0'.*among sgd"),
-    "figures of an unknown seed": Case(f"{FIGURES} --only sgd,7", "ROW,SEED.*'sgd,7'.*among 0"),
-    "figures of no such share": Case(f"{FIGURES} --shard 9/8", "shard must be.*got '9/8'"),
-    "figures of no key": Case(f"{FIGURES} --key -1", "key must be at least 0"),
-    "quickstart of one seed": Case("quickstart --out new --seeds 1", "seeds must be at least 2.*1"),
-    "quickstart of too much": Case("quickstart --out new --fraction 2", r"fraction.*\[0, 1\].*2.0"),
-    "quickstart elsewhere": Case("quickstart --out plain", "plain is there.*another --out"),
-    "nothing to show": Case("data show absent --out new.png", "data set's directory.*'absent'"),
-    "nothing to import": Case("data import absent --out new", "absent"),
-}
-
-
-@pytest.fixture
-def nothing_runs(monkeypatch):
-    """Whatever would compile a synthesis, a training or an evaluation fails the test instead."""
-
-    def refuse(*_, **__):
-        raise AssertionError("something was compiled")
-
-    monkeypatch.setattr(imgopt.updates, "begin", refuse)
-    monkeypatch.setattr(imgopt.updates, "update", refuse)
-    monkeypatch.setattr(train.loop, "_make_run_steps", refuse)
-    monkeypatch.setattr(train.loop, "_make_initial", refuse)
-    monkeypatch.setattr(train.evaluation, "_log_probabilities", refuse)
+    "evaluation on other classes": (f"{EVALUATE} run --dataset four", "3 classes.*data set 4"),
+    "evaluation of no batch": (f"{EVALUATE} run --batch-size 0", "batch_size.*least 1.*got 0"),
+    "evaluation of an unknown split": (f"{EVALUATE} run --split dev", "split among.*'dev'"),
+    "figures of an unknown rule": (f"{FIGURES} --only adam,0", "ROW,SEED.*'adam,0'.*among sgd"),
+    "figures of an unknown seed": (f"{FIGURES} --only sgd,7", "ROW,SEED.*'sgd,7'.*among 0"),
+    "figures of no such share": (f"{FIGURES} --shard 9/8", "shard must be.*got '9/8'"),
+    "figures of no key": (f"{FIGURES} --key -1", "key must be at least 0"),
+    "quickstart of one seed": ("quickstart --out new --seeds 1", "seeds must be at least 2.*1"),
+    "quickstart of too much": ("quickstart --out new --fraction 2", r"fraction.*\[0, 1\].*2.0"),
+    "quickstart elsewhere": ("quickstart --out plain", "plain is there.*another --out"),
+    "nothing to show": ("data show absent --out new.png", "data set's directory.*'absent'"),
+    "nothing to import": ("data import absent --out new", "absent"),
+}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("default:checkpoint .* is damaged")
-@pytest.mark.usefixtures("nothing_runs", "unchecked")
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_wrong_input_is_one_message_and_nothing_else(
-    case, root, elicit, contents, capfd, monkeypatch
-):
-    monkeypatch.chdir(root)
-    monkeypatch.setattr("sys.dont_write_bytecode", True)  # of the user's modules
-    before = contents(root)
-    status = elicit(*shlex.split(case.words))
-    printed, complaint = capfd.readouterr()
-    assert status == 2
-    assert printed == ""
-    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", complaint)  # tyro draws a box
-    assert re.search(case.message, plain), plain
-    assert "Traceback" not in complaint
-    assert len(re.findall(r"(?m)^elicit.*: error: |^╭|^usage: elicit COMMAND", complaint)) == 1
-    assert contents(root) == before
+@pytest.mark.parametrize(("words", "message"), CASES.values(), ids=CASES)
+def test_wrong_input_is_one_message_and_nothing_else(words, message, check_wrong_input):
+    check_wrong_input(words, message)

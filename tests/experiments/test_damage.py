@@ -133,16 +133,8 @@ def things(make, data, tmp_path_factory, elicit, make_set):
 
     def plain_set() -> list[Thing]:
         directory = make_set(tmp_path_factory.mktemp("things") / "plain", shards=2)
-        command = [
-            "data",
-            "subset",
-            "--dataset",
-            directory,
-            "--per-class",
-            2,
-            "--test-per-class",
-            1,
-        ]
+        words = ["--per-class", "2", "--test-per-class", "1"]
+        command = ["data", "subset", "--dataset", directory, *words]
         assert elicit(*command, "--out", directory.parent / "subset") == 0
         return [Thing(directory, command, lasting(directory.parent / "subset"), True)]
 
@@ -285,9 +277,3 @@ def _is_harmless(name: str, file: str, damage: str) -> bool:
         state in name and kind in ("", damage) and any(map(last.match, files))
         for (state, kind), files in HARMLESS.items()
     )
-
-
-def test_there_are_many_cases(things):
-    total = sum(len(list(cases(things(name), pattern))) for name, pattern in CASES)
-    assert total >= 200
-    print(f"{total} cases")

@@ -14,38 +14,37 @@ from train.runtime.memory import Footprint
 GIB = 2**30
 
 
+# For each command: its module, the functions there that plan and do the work, and its words.
+COMMANDS = {
+    "synthesize": (
+        experiments.synthesis.command, "_footprint", "make_shards", "--classifier OWN --dataset",
+    ),
+    "classifier train": (
+        experiments.classifier.train, "steps_footprint", "_train", "--model kono-cnn --dataset",
+    ),
+    "gan train": (experiments.gan.train, "steps_footprint", "_train", "--data"),
+}  # fmt: skip
+
+
 @pytest.fixture
-def commands(data, own_classifier):
-    """Each command's module and words, but for --out."""
-    return {
-        "synthesize": (
-            experiments.synthesis.command,
-            ["synthesize", "--classifier", own_classifier, "--dataset", data, "--batch-size", 8],
-        ),
-        "classifier train": (
-            experiments.classifier.train,
-            ["classifier", "train", "--dataset", data, "--model", "kono-cnn", "--batch-size", 8],
-        ),
-        "gan train": (experiments.gan.train, ["gan", "train", "--data", data, "--batch-size", 8]),
-    }
+def run(data, own_classifier, elicit, tmp_path):
+    """Runs a command with batches of 8, and gives its status."""
+
+    def run_command(name, *words, out=tmp_path / "run"):
+        given = COMMANDS[name][-1].replace("OWN", own_classifier).split()
+        return elicit(*name.split(), *given, data, "--batch-size", 8, *words, "--out", out)
+
+    return run_command
 
 
-FOOTPRINT = {
-    "synthesize": "_footprint",
-    "classifier train": "steps_footprint",
-    "gan train": "steps_footprint",
-}
-NAMES = ["synthesize", "classifier train", "gan train"]
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
-    name, commands, elicit, tmp_path, monkeypatch, capsys
+    name, run, tmp_path, monkeypatch, capsys
 ):
-    module, words = commands[name]
+    module, footprint, *_ = COMMANDS[name]
     monkeypatch.setattr(memory, "device_memory_bytes", lambda: 2 * GIB)
-    monkeypatch.setattr(module, FOOTPRINT[name], lambda *_: Footprint(4 * GIB, 0, 8))
-    assert elicit(*words, "--out", tmp_path / "above" / "run") == 2
+    monkeypatch.setattr(module, footprint, lambda *_: Footprint(4 * GIB, 0, 8))
+    assert run(name, out=tmp_path / "above" / "run") == 2
     assert capsys.readouterr().err == (
         f"elicit {name}: error: a batch of 8 needs about 4 GiB of memory, and "
         f"{jax.local_devices()[0].device_kind} has 2 GiB; about 4 would fit: lower --batch-size\n"
@@ -53,50 +52,40 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "above").exists()
 
 
-WORK = {"synthesize": "make_shards", "classifier train": "_train", "gan train": "_train"}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_running_out_of_memory_on_the_way_is_one_message_too(
-    name, commands, elicit, tmp_path, monkeypatch, capsys
-):
+@pytest.mark.parametrize("name", COMMANDS)
+def test_running_out_of_memory_on_the_way_is_one_message_too(name, run, monkeypatch, capsys):
     def run_out(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
 
-    module, words = commands[name]
-    monkeypatch.setattr(module, FOOTPRINT[name], lambda *_: Footprint(GIB, 0, 8))
-    monkeypatch.setattr(module, WORK[name], run_out)
+    module, footprint, work, _ = COMMANDS[name]
+    monkeypatch.setattr(module, footprint, lambda *_: Footprint(GIB, 0, 8))
+    monkeypatch.setattr(module, work, run_out)
     monkeypatch.setattr(memory, "device_memory_bytes", lambda: 2 * GIB)
-    assert elicit(*words, "--out", tmp_path / "run") == 2
+    assert run(name) == 2
     complaint = capsys.readouterr().err
     assert complaint.startswith(f"elicit {name}: error: out of memory: a batch of 8 needs about 1")
     assert complaint.endswith("about 4 would fit: lower --batch-size\n")
 
 
-def test_what_a_synthesis_needs_is_what_is_planned(commands, elicit, tmp_path, monkeypatch, capsys):
-    _, words = commands["synthesize"]
+def test_what_a_synthesis_needs_is_what_is_planned(run, monkeypatch, capsys):
     monkeypatch.setattr(memory, "device_memory_bytes", lambda: 1000)
-    assert elicit(*words, "--out", tmp_path / "run") == 2
+    assert run("synthesize") == 2
     assert "not even one image would fit" in capsys.readouterr().err
 
 
-def test_devices_that_are_not_there_are_refused(commands, elicit, tmp_path, capsys):
-    _, words = commands["synthesize"]
-    assert elicit(*words, "--devices", 64, "--out", tmp_path / "run") == 2
+def test_devices_that_are_not_there_are_refused(run, tmp_path, capsys):
+    assert run("synthesize", "--devices", 64) == 2
     assert "devices must be at least 1 and at most" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_precision_that_the_device_lacks_is_refused(
-    name, commands, elicit, tmp_path, monkeypatch, capsys
-):
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_precision_that_the_device_lacks_is_refused(name, run, tmp_path, monkeypatch, capsys):
     def refuse(precision):
         raise InputError(f"no {precision} here")
 
-    _, words = commands[name]
     for module in (experiments.synthesis.command, experiments.training.run):
         monkeypatch.setattr(module, "check_precision", refuse)
-    assert elicit(*words, "--precision", "bfloat16", "--out", tmp_path / "run") == 2
+    assert run(name, "--precision", "bfloat16") == 2
     assert capsys.readouterr().err == f"elicit {name}: error: no bfloat16 here\n"
     assert not (tmp_path / "run").exists()

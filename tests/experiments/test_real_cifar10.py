@@ -1,7 +1,6 @@
 """The commands on real CIFAR-10, where an environment variable says that it is there."""
 
 import numpy as np
-from PIL import Image
 
 from train.data.load import load_images
 from train.data.write import read_extras
@@ -16,17 +15,6 @@ def colours(images):
     upper = images[:, :16].mean((1, 2, 3))[:, None]
     return jnp.concatenate([means, -means, means[:, ::-1] * upper, upper], 1) * 8
 '''
-
-
-def test_show(cifar10_dir, tmp_path, elicit, capsys):
-    sheet = tmp_path / "sheet.png"
-    assert elicit("data", "show", "cifar10", "--data-dir", cifar10_dir, "--out", sheet) == 0
-    printed = capsys.readouterr().out
-    for text in ("airplane", "truck", "train", "test"):
-        assert text in printed
-    with Image.open(sheet) as image:
-        assert image.width > 10 * 32
-        assert image.height > 10 * 32
 
 
 def test_synthesize_eight_images(cifar10_dir, tmp_path, elicit, monkeypatch):

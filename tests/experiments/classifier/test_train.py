@@ -58,24 +58,6 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     assert read(out)["test_accuracy"] == read(run)["test_accuracy"]
 
 
-@pytest.mark.filterwarnings("default:checkpoint .* is damaged")
-def test_from_a_damaged_checkpoint_it_falls_back_on_the_one_before(
-    training, run, tmp_path, elicit, monkeypatch, capsys
-):
-    monkeypatch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
-    out = tmp_path / "run"
-    assert elicit(*training, "--out", out) == 0
-    assert latest_checkpoint(out / "checkpoints").step == EPOCHS * STEPS
-    (out / "result.json").unlink()
-    for path in (out / "checkpoints" / str(EPOCHS * STEPS)).rglob("*"):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[:-1])
-    assert elicit(*training, "--out", out) == 0
-    assert f"checkpoints/{EPOCHS * STEPS} is damaged" in capsys.readouterr().err
-    assert (out / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
-    assert digest(load_classifier(out)) == read(run)["classifier_sha256"]
-
-
 def test_a_complete_run_is_left_as_it_is(training, run, elicit, contents, monkeypatch, capsys):
     before = contents(run)
     monkeypatch.delattr(experiments.training.session, "fit")
@@ -102,21 +84,27 @@ def test_the_result_is_of_the_last_epoch(run):
 # ---- replacement
 
 
+def trained_on(training, out, elicit, monkeypatch, *words):
+    """Training set and classifier's spec, as they are when the training begins."""
+    seen = []
+
+    def look(_key, learner, train_data, *_words, **_options):
+        seen.append((train_data, learner.spec))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.training.session, "fit", look)
+        assert elicit(*training, *words, "--out", out) == 130
+    return seen[0]
+
+
 def test_exactly_the_fraction_is_replaced_in_place(
     data, training, tmp_path, elicit, by_own, monkeypatch
 ):
     replacements = by_own("--stop", 30, "--steps", 3, "--rule-options", "learning_rate=5.0")
-    seen = []
-    original = experiments.training.session.fit
-
-    def look(key, spec, train_data, *words, **options):
-        seen.append(train_data)
-        return original(key, spec, train_data, *words, **options)
-
-    monkeypatch.setattr(experiments.training.session, "fit", look)
     words = ["--loss", "mixed", "--replace", replacements, "--fraction", 0.3, "--epochs", 1]
+    used, _ = trained_on(training, tmp_path / "mixed", elicit, monkeypatch, *words)
     assert elicit(*training, *words, "--out", tmp_path / "mixed") == 0
-    (used,) = seen
     originals, made = load_images(data), load_images(replacements)
     assert used.is_generated.sum() == round(0.3 * 48)
     assert not used.is_generated[30:].any()  # the set covers the first 30 alone
@@ -134,20 +122,6 @@ def test_exactly_the_fraction_is_replaced_in_place(
 
 
 # ---- extra sets
-
-
-def trained_on(training, out, elicit, monkeypatch, *words):
-    """Training set and classifier's spec, as they are when the training begins."""
-    seen = []
-
-    def look(_key, learner, train_data, *_words, **_options):
-        seen.append((train_data, learner.spec))
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiments.training.session, "fit", look)
-        assert elicit(*training, *words, "--out", out) == 130
-    return seen[0]
 
 
 def test_extra_sets_are_trained_on_beside_replaced_images(
@@ -224,20 +198,6 @@ def test_another_split_is_measured_on_request(split, run, tmp_path, elicit, caps
     assert elicit("classifier", "evaluate", tmp_path / "run", "--split", split) == 0
     count = {"train": 48, "test[:5]": 5}[split]
     assert f" of {count} images)" in capsys.readouterr().out
-
-
-def test_reports_are_self_contained(run, made, tmp_path, elicit):
-    shutil.copytree(run, tmp_path / "run")
-    assert elicit("classifier", "evaluate", tmp_path / "run") == 0
-    (evaluation,) = (tmp_path / "run").glob("evaluation-*.html")
-    for path in (run / "report.html", made / "report.html", evaluation):
-        page = path.read_text()
-        assert page.count("data:image/") >= 1
-        addresses = re.findall(r"(?:src|href)=\"([^\"]*)", page)
-        assert all(address.startswith(("data:image/", "#")) for address in addresses)
-        assert "<script" not in page
-    accuracy = f"{read(run)['test_accuracy']:.2%}"
-    assert accuracy in (run / "report.html").read_text()
 
 
 # ---- a loss that is no longer finite

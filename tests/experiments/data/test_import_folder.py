@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-import tyro
 from PIL import Image
 
 from experiments.data.import_folder import ImportConfig, import_folder, square
@@ -137,12 +136,6 @@ def test_square_is_upright_white_behind_and_of_8_bits(tmp_path):
     Image.fromarray(deep).save(tmp_path / "deep.png")
     with Image.open(tmp_path / "deep.png") as image:
         np.testing.assert_array_equal(square(image, 4), np.full((4, 4, 3), 128))
-
-
-def test_the_command_line_is_made_of_the_config():
-    assert tyro.cli(ImportConfig, args=["f", "--out", "o", "--size", "8"]) == ImportConfig(
-        Path("f"), Path("o"), 8
-    )
 
 
 def test_tensorflow_is_never_imported(folder, tmp_path):

@@ -3,7 +3,6 @@
 The images are made up. Round number n has n % 4 images, which depend on n alone.
 """
 
-import tracemalloc
 from functools import partial
 from typing import Any
 
@@ -240,47 +239,6 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(tmp_path, contents, monkey
     assert names(tmp_path) == ["set", "whole"]
 
 
-@pytest.mark.parametrize(
-    ("name", "start"), [("grown-train-00001.note.json", 3), (SHARD, 3), ("removed", 3)]
-)
-@pytest.mark.filterwarnings("default:made again")
-def test_damage_of_an_unfinished_set_is_named_and_made_again(tmp_path, contents, name, start):
-    asked = []
-
-    def stop_after_three(state):
-        asked.append(state)
-        for each in rounds_from(state):
-            if each.before == 12 and len(asked) == 1:
-                raise KeyboardInterrupt
-            yield each
-
-    by_rounds(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        by_rounds(tmp_path / "set", rounds_from=stop_after_three)
-    if name == "removed":  # a note: as after a kill between shard and note
-        (tmp_path / "set" / "grown-train-00001.note.json").unlink()
-        by_rounds(tmp_path / "set", rounds_from=stop_after_three)
-    else:
-        path = tmp_path / "set" / name
-        path.write_bytes(path.read_bytes()[:-9])
-        with pytest.warns(UserWarning, match=f"made again: .*{path.name}"):
-            by_rounds(tmp_path / "set", rounds_from=stop_after_three)
-    assert asked == [None, start]
-    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
-
-
-def test_another_configuration_does_not_go_on_with_it(tmp_path, contents):
-    def interrupt(_):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        by_rounds(tmp_path / "set", rounds_from=interrupt)
-    before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"set holds .* key was 7, now 8"):
-        by_rounds(tmp_path / "set", identity={**IDENTITY, "key": 8})
-    assert contents(tmp_path) == before
-
-
 @pytest.mark.parametrize("error", [InputError("no image"), FloatingPointError("not finite")])
 def test_an_error_that_would_come_again_leaves_nothing(tmp_path, error):
     def fail_after_two(state):
@@ -310,27 +268,3 @@ def test_leftovers_of_a_complete_set_are_removed(tmp_path, contents):
     with pytest.warns(UserWarning, match=r"made again: the shard of .*x\.note\.json"):
         by_shards(out)
     assert contents(out) == before
-
-
-def test_memory_does_not_grow_with_the_set(tmp_path):
-    shape = (64, 96, 3)
-    spec = ImageSetSpec("grown", ("ant", "bee"), shape, extras=("key",))
-
-    def peak(total: int) -> int:
-        def large_rounds(state):
-            for number in range(state or 0, total):
-                yield Round(number, columns(number, 2, shape), number + 1, number + 1 == total)
-
-        tracemalloc.start()
-        image_set = ResumableSet(tmp_path / str(total), spec, IDENTITY)
-        with image_set.open_for_writing():
-            shards, _ = write_rounds(image_set, "train", large_rounds)
-            image_set.commit({"train": shards})
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
-
-    peak(3)  # what is imported and cached
-    few, many = peak(8), peak(64)
-    assert many - few < 0.1 * (128 - 16) * np.prod(shape)
-    assert many < 40 * np.prod(shape)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tyro
 from PIL import Image
 
 from experiments.data.prepare_cifar10 import PrepareConfig, prepare
@@ -42,9 +41,3 @@ def test_show_refuses_bad_options(tmp_path):
     for out in (tmp_path / "sheet.txt", tmp_path / "none" / "sheet.png"):
         with pytest.raises(ValueError, match="--out"):
             show(ShowConfig("digits", out=out))
-
-
-def test_the_command_line_is_made_of_the_config():
-    assert tyro.cli(ShowConfig, args=["digits", "--columns", "4"]) == ShowConfig(
-        "digits", columns=4
-    )

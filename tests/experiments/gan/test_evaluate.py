@@ -2,19 +2,17 @@
 
 import io
 import re
-import shutil
 
 import numpy as np
 import PIL.Image
 import pytest
 
 import experiments.gan.evaluate
-import train.evaluation
 from gans.metrics import frechet_distance, kernel_distance, overlap, relative_distances
+from tests.experiments.conftest import write_columns
 from train.classifiers import classify_function, feature_function, load_classifier
+from train.data.image_data import take_images
 from train.data.load import load_images
-from train.data.spec import ImageSetSpec
-from train.data.write import commit, write_shard
 from train.evaluation import extract_features, predict
 from train.storage.strict_json import read_json
 
@@ -170,12 +168,10 @@ def test_training_images_themselves_are_copies(words, data, elicit, tmp_path, ca
 def test_fewer_images_than_the_test_has_and_a_class_without_any(words, data, elicit, tmp_path):
     whole = load_images(data)
     rows = np.flatnonzero(whole.labels != 1)[:10]
-    spec = ImageSetSpec("few", whole.class_names, whole.images.shape[1:], splits=("train",))
-    columns = {"id": [whole.ids[row] for row in rows], "image": whole.images[rows]}
-    columns["label"] = whole.labels[rows]
-    shard = write_shard(tmp_path / "few", spec, split="train", index=0, columns=columns)
-    commit(tmp_path / "few", spec, {"train": [shard]}, manifest={})
-    few = [tmp_path / "few" if word == words[3] else word for word in words]
+    part = take_images(whole, rows)
+    columns = {"id": part.ids, "image": part.images, "label": part.labels}
+    small = write_columns(tmp_path / "few", {"train": columns})
+    few = [small if word == words[3] else word for word in words]
     assert elicit(*few, "--out", tmp_path / "quality") == 0
     result = read_json(tmp_path / "quality" / "result.json")
     assert set(result["generated"]["measures"]) == names((*AS_SETS, *ONE_BY_ONE), 10)
@@ -188,55 +184,29 @@ def test_fewer_images_than_the_test_has_and_a_class_without_any(words, data, eli
     assert re.search(row, (tmp_path / "quality" / "report.html").read_text())
 
 
-@pytest.fixture
-def others(tmp_path, make_set, run):
-    """Sets and a run that do not fit the data."""
-    make_set(tmp_path / "four", class_names=("ant", "bee", "cow", "dog"))
-    make_set(tmp_path / "large", shape=(32, 32, 3))
-    make_set(tmp_path / "few", counts={"train": 3, "test": 9})
-    shutil.copytree(run, tmp_path / "run")
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "plain" / "note.txt").write_text("mine")
-    return tmp_path
-
-
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("--images four", "classes differ.*'cow'. in the training set.*'dog'. in the generated"),
         ("--images large", r"image shapes differ: \(16, 16, 3\).*\(32, 32, 3\) in the generated"),
-        ("--images few", "more images.*--neighbours, which is 3, got 3 in generated; give more"),
-        ("--data few", "more images.*--neighbours, which is 3, got 3 in real_train"),
+        ("--images fewer", "more images.*--neighbours, which is 3, got 3 in generated; give more"),
+        ("--data fewer", "more images.*--neighbours, which is 3, got 3 in real_train"),
         ("--images absent", "data set's directory.*'absent'"),
         ("--images four --data four", "has 3 classes.*data set.* 4 .*'dog'"),
         ("--images large --data large", r"takes images of shape \(16, 16, 3\)"),
         ("--test-split dev", "split among.*'dev'"),
         ("--classifier plain", "plain is not a classifier's run"),
-        ("--classifier own_classifiers:linear", "expected a classifier's run.*callable own_cl.*no"),
+        ("--classifier callables:three", "expected a classifier's run.*callable callabl.*no"),
         ("--neighbours 0", "neighbours must be at least 1, got 0"),
         ("--key -1", "key must be at least 0.*-1"),
-        ("--gan-train --batch-size 31", "generated set has 30 images, less than one batch of 31"),
+        ("--gan-train --batch-size 49", "generated set has 48 images, less than one batch of 49"),
         ("--gan-train --batch-size 12 --loss mixed", "loss mixed needs --replace"),
         ("--out plain", "plain is there already.*another --out"),
         ("--out run", "run holds a run of another configuration"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_compiled(
-    change, message, words, others, own_classifier, elicit, contents, capsys, monkeypatch
+    change, message, check_wrong_input
 ):
-    def refuse(*_):
-        raise AssertionError("something was compiled")
-
-    for program in ("_log_probabilities", "_features"):
-        monkeypatch.setattr(train.evaluation, program, refuse)
-    assert own_classifier == "own_classifiers:linear"
-    monkeypatch.syspath_prepend(str(others / "mine"))
-    monkeypatch.chdir(others)
-    before = contents(others)
-    assert elicit(*words, "--out", "new", *change.split()) == 2
-    printed, complaint = capsys.readouterr()
-    assert printed == ""
-    assert re.search(message, re.sub(r"[│╭╮╰╯─\s]+", " ", complaint)), complaint
-    after = contents(others)
-    assert {name for name in after if "__pycache__" not in name} == set(before)
+    given = "--images data --data data --classifier run --neighbours 3"
+    check_wrong_input(f"gan evaluate {given} --out new {change}", message)

@@ -258,30 +258,30 @@ def test_a_class_that_runs_dry_is_warned_of(draw, pool, own_classifier, predict,
     np.testing.assert_array_equal(np.bincount(load_images(out).labels), np.minimum(counts, 20))
 
 
-def test_a_class_without_any_stops_it_and_nothing_is_left(draw, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def stubborn(tmp_path, monkeypatch):
+    """A user's callable that predicts the second class for every image."""
     (tmp_path / "stubborn.py").write_text(
         "import jax.numpy as jnp\n"
         "bee = lambda images: jnp.tile(jnp.array([0., 1., 0.]), (len(images), 1))\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
+    return "stubborn:bee"
+
+
+def test_a_class_without_any_stops_it_and_nothing_is_left(draw, stubborn, tmp_path, capsys):
     words = ("--select", "tp", "--per-class", 2, "--max-tries-per-class", 9)
-    draw(*words, "--classifier", "stubborn:bee", status=2)
+    draw(*words, "--classifier", stubborn, status=2)
     complaint = capsys.readouterr().err
     assert "got none of ant (of 9 tried), hot dog (of 9 tried); nothing was written" in complaint
     assert [path.name for path in tmp_path.iterdir()] == ["stubborn.py"]
 
 
 @pytest.mark.filterwarnings("default:fewer images")
-def test_a_class_without_any_may_be_left_out(draw, tmp_path, capsys, monkeypatch):
-    (tmp_path / "stubborn.py").write_text(
-        "import jax.numpy as jnp\n"
-        "bee = lambda images: jnp.tile(jnp.array([0., 1., 0.]), (len(images), 1))\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.dont_write_bytecode", True)
+def test_a_class_without_any_may_be_left_out(draw, stubborn, capsys):
     words = ("--per-class", 2, "--max-tries-per-class", 9, "--skip-dry-classes")
-    words = (*words, "--classifier", "stubborn:bee")
+    words = (*words, "--classifier", stubborn)
     assert load_images(draw("--select", "tp", *words)).labels.tolist() == [1, 1]
     assert "ant has 0 of 2 true positives (0.00% of 9 tried)" in capsys.readouterr().err
     others = load_images(draw("--select", "fp", *words, name="others"))
@@ -356,21 +356,6 @@ def test_an_interrupted_sampling_goes_on_to_the_same_bytes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "mine", "whole"]
 
 
-@pytest.mark.usefixtures("small_shards")
-def test_the_size_of_the_shards_does_not_matter(draw, pool):
-    made, many = load_images(draw("--per-class", 11)), load_images(pool)
-    assert made.ids == many.ids[:33]
-    np.testing.assert_array_equal(made.images, many.images[:33])
-
-
-def test_a_lost_page_is_made_again(draw, contents):
-    out = draw("--per-class", 2)
-    before = contents(out)
-    (out / "report.html").unlink()
-    draw("--per-class", 2)
-    assert contents(out) == before
-
-
 def test_memory_does_not_grow_with_the_set(tmp_path, elicit, monkeypatch):
     monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 8)
     monkeypatch.setattr(experiments.gan.sample, "write_pages", lambda *_, **__: None)
@@ -392,42 +377,26 @@ BAD_INPUT = {
     "--per-class 0": "per_class must be at least 1, got 0",
     "--batch-size 0": "batch_size must be at least 1, got 0",
     f"--key {2**32}": f"key must be at least 0 and below 2**32, got {2**32}",
-    "--gan RUN": "is not a GAN's run (it has no gan.json)",
+    "--gan run": "is not a GAN's run (it has no gan.json)",
     "--classifier absent": "no classifier at 'absent'",
-    "--classifier RUN": "has 3 classes ('ant', 'bee', 'cow'), the GAN 3 ('ant', 'bee', 'hot dog')",
+    "--classifier run": "has 3 classes ('ant', 'bee', 'cow'), the GAN 3 ('ant', 'bee', 'hot dog')",
     "--select tp": "--select tp needs --classifier",
     "--min-confidence 0.5": "thresholds such as --min-confidence need --select",
-    "--select tp --classifier OWN --min-margin 2": "min_margin must be in [0, 1], got 2.0",
+    "--min-margin 2": "min_margin must be in [0, 1], got 2.0",
     "--max-tries-per-class 9": "--max-tries-per-class needs --select",
     "--skip-dry-classes": "--skip-dry-classes needs --select",
     "--min-distance 0.5": "--min-distance needs --train-data",
-    "--train-data DATA": "--train-data is for --min-distance, which is not given",
-    "--classifier OWN --select tp --min-distance 0.5 --train-data DATA": (
-        "features, which the callable own_classifiers:linear does not give; give a run of elicit"
+    "--train-data data": "--train-data is for --min-distance, which is not given",
+    "--classifier callables:three --select tp --min-distance 0.5 --train-data data": (
+        "features, which the callable callables:three does not give; give a run of elicit"
     ),
 }
 
 
 @pytest.mark.parametrize("words", BAD_INPUT)
-def test_wrong_input_is_refused_before_anything(
-    words, draw, run, data, own_classifier, tmp_path, capsys, monkeypatch, contents
-):
-    places = {"RUN": str(run), "DATA": str(data), "OWN": own_classifier}
-    monkeypatch.setattr("experiments.gan.sample.sample", None)
-    monkeypatch.setattr("train.evaluation._log_probabilities", None)
-    before = contents(tmp_path)
-    draw(*(places.get(word, word) for word in words.split()), status=2)
-    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", capsys.readouterr().err)  # tyro draws a box
-    assert BAD_INPUT[words] in plain
-    assert contents(tmp_path) == before
-
-
-def test_a_classifier_of_another_size_is_refused(tmp_path, run, elicit, capsys):
-    large = write_gan(tmp_path / "large", ("ant", "bee", "cow"), image_size=32)
-    words = ("--gan", large, "--classifier", run, "--out", tmp_path / "made")
-    assert elicit("gan", "sample", *words) == 2
-    assert "images of shape (16, 16, 3), the GAN has (32, 32, 3)" in capsys.readouterr().err
-    assert not (tmp_path / "made").exists()
+def test_wrong_input_is_refused_before_anything(words, gan, check_wrong_input):
+    given = f"--gan {gan} --out new"
+    check_wrong_input(f"gan sample {given} {words}", re.escape(BAD_INPUT[words]))
 
 
 @pytest.mark.filterwarnings("default:fewer images")  # one kind may be rare

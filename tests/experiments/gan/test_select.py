@@ -11,11 +11,12 @@ import pytest
 import tensorflow_datasets as tfds
 from sklearn.neighbors import NearestNeighbors
 
+from tests.experiments.conftest import write_columns
 from train.classifiers import classify_function, feature_function, load_classifier
+from train.data.image_data import take_images
 from train.data.load import load_images
-from train.data.spec import ImageSetSpec
 from train.data.verify import read_manifest, verify
-from train.data.write import commit, read_extras, write_shard
+from train.data.write import read_extras
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -46,17 +47,13 @@ def mixed(tmp_path_factory, data, said):
     source = load_images(data)
     shift = np.random.default_rng(0).integers(0, 2, len(source.labels))
     labels = (said.argmax(1) + shift) % 3
-    out = tmp_path_factory.mktemp("mixed") / "mixed"
-    spec = ImageSetSpec("mixed", CLASSES, source.images.shape[1:], extras=("source_id",))
     columns = {
         "id": [f"mixed_{name}" for name in source.ids],
         "image": source.images,
         "label": labels,
         "source_id": source.ids,
     }
-    record = write_shard(out, spec, split="train", index=0, columns=columns)
-    commit(out, spec, {"train": [record]}, manifest={})
-    return out
+    return write_columns(tmp_path_factory.mktemp("mixed") / "mixed", {"train": columns})
 
 
 def rows_by_hand(labels, accepted, keep, count):
@@ -138,8 +135,7 @@ def test_what_it_came_to_is_written_beside_the_set(select, mixed, said, capsys):
 def test_a_large_set_is_read_and_written_in_parts(select, mixed, monkeypatch):
     at_once = select("--keep", "both", images=mixed, name="at-once")
     monkeypatch.setattr("experiments.gan.select.SHARD_IMAGES", 7)
-    for place in ("train.data.image_data",):
-        monkeypatch.setattr(f"{place}.PART_IMAGES", 5)
+    monkeypatch.setattr("train.data.image_data.PART_IMAGES", 5)
     in_parts = select("--keep", "both", images=mixed, name="in-parts")
     assert [shard["num_examples"] for shard in read_manifest(in_parts)["shards"]] == [7] * 6 + [6]
     for found, wanted in zip(load_images(in_parts), load_images(at_once), strict=True):
@@ -171,49 +167,14 @@ def test_near_copies_of_training_images_are_left_out(select, data, mixed, run, t
 
 
 def write_train(out, data):
-    spec = ImageSetSpec("small", data.class_names, data.images.shape[1:])
     columns = {"id": data.ids, "image": data.images, "label": data.labels}
-    record = write_shard(out, spec, split="train", index=0, columns=columns)
-    commit(out, spec, {"train": [record]}, manifest={})
-    return out
-
-
-@pytest.mark.filterwarnings("default:fewer images")
-def test_a_class_that_runs_dry_is_warned_of(select, mixed, said, capfd):
-    labels = load_images(mixed).labels
-    right = np.bincount(labels[said.argmax(1) == labels], minlength=3)
-    out = select("--keep", "tp", "--per-class", int(right.max()), images=mixed)
-    complaint = capfd.readouterr().err
-    assert complaint.startswith("elicit: warning: fewer images than asked for: ")
-    for name, count, tried in zip(CLASSES, right, np.bincount(labels), strict=True):
-        words = (
-            f"{name} has {count} of {right.max()} true positives ({count / tried:.2%} of {tried}"
-        )
-        assert (words in complaint) == (count < right.max())
-    np.testing.assert_array_equal(np.bincount(load_images(out).labels), right)
-
-
-def test_a_class_without_any_stops_it_and_nothing_is_left(
-    select, mixed, tmp_path, capsys, contents
-):
-    before = contents(tmp_path)
-    select("--keep", "fp", "--min-confidence", 0.9999999, images=mixed, status=2)
-    complaint = capsys.readouterr().err
-    assert "at least one accepted image of every class, got none of ant (of " in complaint
-    assert contents(tmp_path) == before
+    return write_columns(out, {"train": columns})
 
 
 def test_a_set_of_some_classes_is_selected_from_these(select, data, tmp_path):
     source = load_images(data)
     rows = source.labels != 1
-    part = write_train(
-        tmp_path / "some",
-        source._replace(
-            images=source.images[rows],
-            labels=source.labels[rows],
-            ids=tuple(np.array(source.ids)[rows].tolist()),
-        ),
-    )
+    part = write_train(tmp_path / "some", take_images(source, np.flatnonzero(rows)))
     out = select(images=part)
     assert set(load_images(out).labels.tolist()) == {0, 2}
     assert load_images(out).class_names == CLASSES
@@ -252,33 +213,16 @@ def test_a_callable_selects_too(data, own_classifier, tmp_path, elicit):
 
 BAD_INPUT = {
     "--images absent": "expected a data set's directory with dataset_info.json, got 'absent'",
-    "--classifier absent": "no classifier at 'absent'",
-    "--images OTHER": "classes ('ant', 'bee', 'cow'), the data set 3 ('ant', 'bee', 'dog')",
-    "--images LARGE": "takes images of shape (16, 16, 3), the data set has (32, 32, 3)",
+    "--images other": "classes ('ant', 'bee', 'cow'), the data set 3 ('ant', 'bee', 'dog')",
+    "--images large": "takes images of shape (16, 16, 3), the data set has (32, 32, 3)",
     "--per-class 0": "per_class must be at least 1, got 0",
     "--min-confidence 1.5": "min_confidence must be in [0, 1], got 1.5",
-    "--min-distance 0.5": "--min-distance needs --train-data",
-    "--train-data DATA": "--train-data is for --min-distance, which is not given",
-    "--min-distance 1 --train-data OTHER": "the training data 3 ('ant', 'bee', 'dog')",
-    "--min-distance 1 --train-data DATA --classifier OWN": (
-        "features, which the callable own_classifiers:linear does not give; give a run of elicit"
-    ),
-    "--keep most": "most",
-    "--out DATA": "holds a run or set of another configuration",
+    "--min-distance 1 --train-data other": "the training data 3 ('ant', 'bee', 'dog')",
+    "--out data": "holds a run or set of another configuration",
 }
 
 
 @pytest.mark.parametrize("words", BAD_INPUT)
-def test_wrong_input_is_refused_before_anything(
-    words, select, make_set, data, own_classifier, tmp_path, capsys, monkeypatch, contents
-):
-    other = make_set(tmp_path / "other", class_names=("ant", "bee", "dog"))
-    large = make_set(tmp_path / "large", shape=(32, 32, 3))
-    places = {"OTHER": other, "LARGE": large, "DATA": data, "OWN": own_classifier}
-    monkeypatch.setattr("train.evaluation._log_probabilities", None)
-    monkeypatch.setattr("train.evaluation._features", None)
-    before = contents(tmp_path)
-    select(*(places.get(word, word) for word in words.split()), status=2)
-    plain = re.sub(r"[│╭╮╰╯─\s]+", " ", capsys.readouterr().err)  # tyro draws a box
-    assert BAD_INPUT[words] in plain
-    assert contents(tmp_path) == before
+def test_wrong_input_is_refused_before_anything(words, check_wrong_input):
+    given = "--images data --classifier run --out new"
+    check_wrong_input(f"select {given} {words}", re.escape(BAD_INPUT[words]))

@@ -6,10 +6,6 @@ The sets are read with TFDS alone, and their numbers are compared with NumPy's.
 import dataclasses
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import tracemalloc
 from collections import Counter
 from hashlib import sha256
@@ -32,12 +28,6 @@ from train.data.load import load_images
 SHARDS = [f"synthesised-train.array_record-{i:05d}" for i in range(3)]
 
 
-@pytest.fixture
-def no_report(monkeypatch):
-    """Leaves the report out, which takes longer than all else."""
-    monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
-
-
 def read(directory: Path) -> dict[str, np.ndarray]:
     """A set's columns, by TFDS alone."""
     source: Any = tfds.builder_from_directory(directory).as_data_source("train")
@@ -58,17 +48,6 @@ def test_a_set_that_grows_is_the_set_of_one_run(stops, synthesis, made, tmp_path
         assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", stop) == 0
         assert len(read(tmp_path / "set")["id"]) == stop
     assert contents(tmp_path / "set") == contents(made)
-
-
-def test_half_a_note_that_a_killed_process_left_goes(synthesis, made, tmp_path, elicit, contents):
-    """Killed after the last shard, within its note, and before the set was committed."""
-    out = tmp_path / "set"
-    shutil.copytree(made, out)
-    (out / "manifest.json").unlink()
-    name = SHARDS[-1].replace(".array_record", "")
-    (out / f".{name}.note.json.partial").write_bytes(b'{"shard"')
-    assert elicit(*synthesis, "--out", out, "--stop", 10) == 0
-    assert contents(out) == contents(made)
 
 
 def test_a_later_range_holds_the_same_images(synthesis, made, tmp_path, elicit):
@@ -102,68 +81,6 @@ def test_an_interrupted_run_goes_on(
         with pytest.raises(ValueError, match=r"dataset_info\.json"):
             load_images(tmp_path / "set")
     assert elicit(*command) == 0
-    assert contents(tmp_path / "set") == contents(made)
-
-
-def test_a_killed_process_s_work_goes_on_to_the_same_bytes(synthesis, tmp_path, elicit, contents):
-    words = [str(word) for word in [*synthesis, "--steps", 60, "--out"]]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.cli", *words, tmp_path / "killed"],
-        cwd=Path(__file__).parents[3], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    began = time.monotonic()
-    while not (tmp_path / "killed" / SHARDS[1]).exists() and time.monotonic() < began + 120:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert (tmp_path / "killed" / SHARDS[1]).exists()
-    assert not (tmp_path / "killed" / "manifest.json").exists()
-    for out in ("killed", "whole"):
-        assert elicit(*words, tmp_path / out) == 0
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def flip(position: float):
-    def change(path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        content[int(position * (len(content) - 1))] ^= 1
-        path.write_bytes(content)
-
-    return change
-
-
-DAMAGES = {
-    "a deleted shard": (SHARDS[1], Path.unlink),
-    "a cut shard": (SHARDS[2], truncate),
-    "an empty shard": (SHARDS[0], lambda path: path.write_bytes(b"")),
-    "a flipped first byte": (SHARDS[0], flip(0)),
-    "a flipped byte": (SHARDS[1], flip(0.5)),
-    "a flipped last byte": (SHARDS[1], flip(1)),
-    "another shard's content": (
-        SHARDS[1], lambda path: shutil.copy(path.with_name(SHARDS[0]), path),
-    ),
-    "a lost manifest": ("manifest.json", Path.unlink),
-    "a damaged manifest": ("manifest.json", truncate),
-    "damaged metadata": ("dataset_info.json", truncate),
-    "a lost summary": ("summary.json", Path.unlink),
-}  # fmt: skip
-
-
-@pytest.mark.filterwarnings("default:.* is damaged; made again", "default:made again")
-@pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize(("name", "damage"), DAMAGES.values(), ids=DAMAGES.keys())
-def test_what_is_damaged_is_made_again_with_the_same_bytes(
-    name, damage, synthesis, made, tmp_path, elicit, contents
-):
-    shutil.copytree(made, tmp_path / "set")
-    damage(tmp_path / "set" / name)
-    assert contents(tmp_path / "set") != contents(made)
-    assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", 10) == 0
     assert contents(tmp_path / "set") == contents(made)
 
 

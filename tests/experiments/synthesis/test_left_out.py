@@ -7,10 +7,8 @@ import pytest
 
 import experiments.data.resumable_set
 import experiments.synthesis.command
+from tests.experiments.conftest import write_columns
 from train.data.load import load_images
-from train.data.spec import ImageSetSpec
-from train.data.write import commit, write_shard
-from train.training_sets import replace_images
 
 SHARDS = [f"synthesised-train.array_record-{i:05d}" for i in range(3)]
 NOTE = "synthesised-train-00001.note.json"
@@ -45,7 +43,6 @@ def originals(tmp_path, monkeypatch):
 
 
 def write_originals(directory, bright):
-    spec = ImageSetSpec("made_up", ("ant", "bee", "cow"), (6, 8, 3))
     images = np.random.default_rng(0).integers(20, 200, (COUNT, 6, 8, 3), np.uint8)
     images[list(bright)] = 255
     columns = {
@@ -53,9 +50,7 @@ def write_originals(directory, bright):
         "image": images,
         "label": np.arange(COUNT) % 3,
     }
-    shard = write_shard(directory, spec, split="train", index=0, columns=columns)
-    commit(directory, spec, {"train": [shard]}, manifest={})
-    return directory
+    return write_columns(directory, {"train": columns})
 
 
 @pytest.fixture
@@ -118,17 +113,6 @@ def test_the_summary_pairs_images_with_their_own_originals(make, originals):
     assert read(out, "summary.json")["mean_change_levels"] == pytest.approx(change, rel=1e-5)
 
 
-def test_so_does_training_with_the_set(make, originals):
-    import jax
-
-    source, made = load_images(originals), load_images(make("set"))
-    data = replace_images(jax.random.key(0), source, made, fraction=0.8)
-    assert np.flatnonzero(~data.is_generated).tolist() == list(BRIGHT)
-    np.testing.assert_array_equal(data.images[data.is_generated], made.images)
-    with pytest.raises(ValueError, match="needs 9 replacements, but the set covers 8"):
-        replace_images(jax.random.key(0), source, made, fraction=0.9)
-
-
 # ---- the same bytes
 
 
@@ -171,20 +155,6 @@ def test_without_its_note_a_shard_is_made_again(damage, make, contents):
     before = contents(out)
     damage(out / NOTE)
     assert contents(make("set")) == before
-
-
-def test_interrupted_between_shard_and_note_it_goes_on(make, contents, monkeypatch):
-    whole = make("whole")
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiments.data.resumable_set.ResumableSet, "_write_note", interrupt)
-        out = make("set", status=130)
-    assert (out / SHARDS[0]).exists()
-    assert not list(out.glob("*.note.json"))
-    assert contents(make("set")) == contents(whole)
 
 
 # ---- none left

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import experiments.synthesis.command
 import experiments.synthesis.make_shards
 from experiments.data.saved_batches import load_batch, remove_batches, save_batch
 
@@ -34,45 +33,44 @@ def test_a_batch_comes_back_as_it_was(tmp_path):
     assert saved(tmp_path) == []
 
 
-@pytest.mark.parametrize("place", [0, 40, 200, -1])
-def test_a_damaged_batch_is_removed_with_a_warning(place, tmp_path):
-    shard = tmp_path / "shard"
-    save_batch(shard, 0, BATCH, IDENTITY)
-    path = tmp_path / ".shard.batch-00000"
-    content = bytearray(path.read_bytes())
-    content[place] ^= 1
-    path.write_bytes(content)
-    with pytest.warns(UserWarning, match=r"\.shard\.batch-00000 is damaged .*it is removed"):
+def flip(content, place):
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "saved_as", "identity"),
+    [
+        *(
+            (lambda content, place=place: flip(content, place), 0, IDENTITY)
+            for place in (0, 40, 200)
+        ),
+        *((lambda content, size=size: content[:size], 0, IDENTITY) for size in (0, 10, 100, -1)),
+        (lambda content: content, 1, IDENTITY),
+        (lambda content: content, 0, {**IDENTITY, "key": 1}),
+    ],
+)
+def test_a_damaged_batch_or_another_one_is_removed_with_a_warning(
+    damage, saved_as, identity, tmp_path
+):
+    shard, path = tmp_path / "shard", tmp_path / ".shard.batch-00000"
+    save_batch(shard, saved_as, BATCH, identity)
+    (saved_path,) = tmp_path.iterdir()
+    path.write_bytes(damage(saved_path.rename(path).read_bytes()))
+    with pytest.warns(
+        UserWarning,
+        match=r"\.shard\.batch-00000 is damaged or of another configuration; it is removed",
+    ):
         assert load_batch(shard, 0, IDENTITY) is None
     assert saved(tmp_path) == []
-
-
-@pytest.mark.parametrize("size", [0, 10, 100])
-def test_so_is_one_that_is_cut_off(size, tmp_path):
-    save_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
-    path = tmp_path / ".shard.batch-00000"
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.warns(UserWarning, match="is damaged or of another configuration"):
-        assert load_batch(tmp_path / "shard", 0, IDENTITY) is None
-
-
-def test_and_one_of_another_configuration_or_place(tmp_path):
-    save_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
-    (tmp_path / ".shard.batch-00000").rename(tmp_path / ".shard.batch-00001")
-    with pytest.warns(UserWarning, match="of another configuration"):
-        assert load_batch(tmp_path / "shard", 1, IDENTITY) is None
-    save_batch(tmp_path / "shard", 0, BATCH, IDENTITY)
-    with pytest.warns(UserWarning, match="of another configuration"):
-        assert load_batch(tmp_path / "shard", 0, {**IDENTITY, "key": 1}) is None
 
 
 # ---- in a synthesis
 
 
 @pytest.fixture
-def words(data, own_classifier, monkeypatch):
+def words(data, own_classifier, no_report):
     """A synthesis of 22 images in shards of 12 and 10, which are three batches of 4 each."""
-    monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
+    del no_report
     sizes = "--batch-size 4 --batches-per-shard 3 --stop 22 --steps 4"
     return ["synthesize", "--classifier", own_classifier, "--dataset", data, *sizes.split()]
 
@@ -130,51 +128,3 @@ def test_an_interrupted_shard_goes_on_at_the_batch(
     assert elicit(*words, "--out", out) == 0
     assert made_images == to_make
     assert contents(out) == contents(whole)
-
-
-def test_a_batch_is_given_as_soon_as_it_is_finished(
-    words, whole, tmp_path, elicit, contents, made_images, monkeypatch
-):
-    """On CPUs, where the host calls every update: interrupted in the second batch's updates."""
-    import imgopt.jobs
-
-    out, original, calls = tmp_path / "set", imgopt.jobs.synthesize, []
-
-    def interrupt(*given, **options):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return original(*given, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(imgopt.jobs, "synthesize", interrupt)
-        assert elicit(*words, "--out", out) == 130
-    assert saved(out) == [f".{SHARDS[0]}.batch-00000"]
-    made_images.clear()
-    assert elicit(*words, "--out", out) == 0
-    assert made_images == [8, 10]
-    assert contents(out) == contents(whole)
-
-
-@pytest.mark.filterwarnings("default:.* is damaged or of another configuration")
-def test_a_damaged_batch_is_made_again(
-    words, whole, tmp_path, elicit, contents, made_images, monkeypatch, capsys
-):
-    out = tmp_path / "set"
-    with monkeypatch.context() as patch:
-        interrupt_after(2, patch)
-        assert elicit(*words, "--out", out) == 130
-    path = out / f".{SHARDS[0]}.batch-00001"
-    path.write_bytes(path.read_bytes()[:-1])
-    made_images.clear()
-    assert elicit(*words, "--out", out) == 0
-    assert "batch-00001 is damaged" in capsys.readouterr().err
-    assert made_images == [8, 10]
-    assert contents(out) == contents(whole)
-
-
-def test_batches_left_beside_their_shard_are_removed(words, whole, elicit, contents):
-    before = contents(whole)
-    save_batch(whole / SHARDS[0], 0, BATCH, IDENTITY)  # killed between writing and removing
-    assert elicit(*words, "--out", whole) == 0
-    assert contents(whole) == before
