@@ -15,7 +15,7 @@ from gans.game import GameConfig, GanData, GanLearner
 from gans.pairs import DcganPair
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
-from train.loop import Budget, fit
+from train.loop import Budget, FitOptions, fit
 from train.training_sets import TrainData
 
 MODES = {"debug_nans": jax.debug_nans, "disable_jit": jax.disable_jit}
@@ -61,18 +61,17 @@ def test_classifier_training(tiny_networks):
         teacher_outputs=np.full((4, 2), 0.5, np.float32),
         is_generated=np.zeros(4, bool),
     )
-    learner = ClassifierLearner(spec, config.of_a_step)
-    (result,) = fit(
-        jax.random.key(0), learner, data, config.budget, constants=jnp.int32(2), steps_per_call=2
-    )
+    learner = ClassifierLearner(spec, config.step_config)
+    options = FitOptions(constants=jnp.int32(2), steps_per_call=2)
+    (result,) = fit(jax.random.key(0), learner, data, config.budget, options)
     assert np.isfinite(result.means["loss"])
 
 
+@pytest.mark.slow  # without compilation, half a minute
 def test_gan_training():
     pair = DcganPair(DcganConfig(image_size=16, num_classes=2, width=2), augmentations=("cut-out",))
     learner = GanLearner((pair,), GameConfig(averaging=0.9), 2e-4)
     data = GanData(jnp.asarray(IMAGES[:, :16, :16]), jnp.asarray(LABELS, jnp.int32))
-    (result,) = fit(
-        jax.random.key(0), learner, data, Budget(batch_size=4, epochs=1), steps_per_call=1
-    )
+    budget, options = Budget(batch_size=4, epochs=1), FitOptions(steps_per_call=1)
+    (result,) = fit(jax.random.key(0), learner, data, budget, options)
     assert np.isfinite(result.means["generator_loss"])
