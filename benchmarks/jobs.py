@@ -13,6 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from timing import Call
+from untrained import (
+    CLASS_NAMES,
+    IMAGE_SHAPE,
+    NUM_CLASSES,
+    describe_classifier,
+    random_images,
+    untrained,
+)
 
 import gans
 import imgopt
@@ -27,8 +35,6 @@ from train.loop import Budget, FitOptions, Learner, fit
 from train.models.networks import NetworkName
 from train.training_sets import TrainData, original_data
 
-NUM_CLASSES = 10
-IMAGE_SHAPE = (32, 32, 3)
 WHOLE_SYNTHESIS_STEPS = 100
 
 FLOP_OF_A_CALL = {"cpu": 1e11, "gpu": 1e14}
@@ -89,11 +95,6 @@ def steps_of_a_call(flop: int) -> int:
     """Updates in a call, given the FLOP of one update."""
     wanted = FLOP_OF_A_CALL.get(jax.default_backend(), FLOP_OF_A_CALL["gpu"]) / flop
     return max(MIN_STEPS, min(MAX_STEPS, round(wanted)))
-
-
-def _spec(case: Case) -> ClassifierSpec:
-    names = tuple(map(str, range(NUM_CLASSES)))
-    return ClassifierSpec(str(case.model), 1.0, names, IMAGE_SHAPE, (0.5,) * 3, (0.25,) * 3)
 
 
 # ---- synthesis
@@ -166,26 +167,18 @@ def whole_synthesis(case: Case) -> Job:
 
 
 def _synthesis_inputs(case: Case, count: int, steps: int) -> SynthesisInputs:
-    spec = _spec(case)
-    images = _random_images(count)
     labels = np.arange(count) % NUM_CLASSES
     targets = imgopt.two_class_targets(jax.random.key(2), labels, num_classes=NUM_CLASSES, own=0.9)
-    one = jnp.zeros((1, *IMAGE_SHAPE))
-    variables = jax.device_get(spec.build().init(jax.random.key(0), one, train=False))
-    return SynthesisInputs(spec, dict(variables), images, np.asarray(targets), steps)
-
-
-def _random_images(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, *IMAGE_SHAPE), dtype=np.uint8)
+    spec, variables = untrained(describe_classifier(str(case.model)))
+    images = random_images(count)
+    return SynthesisInputs(spec, jax.device_get(variables), images, np.asarray(targets), steps)
 
 
 def _image_flop(case: Case) -> tuple[int, int]:
     """FLOP of an update of a batch of images, and of a forward pass."""
-    network = _spec(case).build()
-    images = _shapes(case.batch_size, *IMAGE_SHAPE)
-    variables = jax.eval_shape(
-        lambda images: network.init(jax.random.key(0), images, train=False), images
-    )
+    spec = describe_classifier(str(case.model))
+    network, images = spec.build(), _shapes(case.batch_size, *IMAGE_SHAPE)
+    variables = jax.eval_shape(lambda: untrained(spec).variables)
 
     def classify(variables: Any, images: jax.Array) -> Any:
         return network.apply(variables, images, train=False)
@@ -230,7 +223,7 @@ class TrainingInputs(NamedTuple):
 def training_step(case: Case) -> Job:
     """Updates of a classifier's parameters."""
     config = TrainConfig(batch_size=case.batch_size, precision=case.precision)
-    learner = ClassifierLearner(_spec(case), config)
+    learner = ClassifierLearner(describe_classifier(str(case.model)), config)
     count = case.batch_size
     batch = TrainData(
         *_batch_shapes(count), _shapes(count, NUM_CLASSES), _shapes(count, dtype=jnp.bool_)
@@ -289,7 +282,7 @@ def _training(
     inputs = TrainingInputs(
         learner,
         jax.device_get(learner.initial(jax.random.key(0)).variables),
-        _random_images(count),
+        random_images(count),
         labels,
         constants,
         groups if per_class else None,
@@ -309,7 +302,7 @@ def _start_training(case: Case, inputs: TrainingInputs, steps: int) -> Call:
     images, labels = jnp.asarray(inputs.images), jnp.asarray(inputs.labels)
     data: Any = gans.GanData(images, labels)
     if isinstance(inputs.learner, ClassifierLearner):
-        originals = ImageData(inputs.images, inputs.labels, (), tuple(map(str, range(NUM_CLASSES))))
+        originals = ImageData(inputs.images, inputs.labels, (), CLASS_NAMES)
         data = original_data(originals)
     epochs = fit(
         jax.random.key(0),
