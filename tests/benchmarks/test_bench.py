@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import bench
 import comparison
@@ -85,6 +86,21 @@ def test_without_torch_the_peer_is_the_reason(monkeypatch):
     assert comparison.load_peer("torch") == comparison.NO_TORCH
 
 
+def test_the_fastest_mode_of_the_peer_is_used(monkeypatch):
+    seconds = {"slow": 2.0, "quick": 1.0}
+    peer = SimpleNamespace(
+        pytorch=SimpleNamespace(set_up=lambda: None),
+        modes=lambda _: ("slow", "quick", "broken"),
+        start=lambda _, mode: lambda: seconds[mode],
+    )
+    warm_up = comparison.WarmUp
+    monkeypatch.setattr(comparison.timing, "warm_up", lambda call: warm_up(0.5, call(), None))
+    record, side = comparison.start_peer(SimpleNamespace(case=SimpleNamespace(job="any")), peer)
+    assert record["mode"] == "quick"
+    assert record["tried"]["broken"] == "KeyError: 'broken'"
+    assert side.call() == 1.0
+
+
 def test_a_batch_that_does_not_fit_is_reported_and_the_other_jobs_run(tiny, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise InputError("a batch of 2 does not fit\nlower --batch-size")
@@ -121,17 +137,12 @@ def test_an_unknown_job_is_one_clear_line():
     assert done.stderr == f"bench.py: error: {expected}\n"
 
 
-def test_all_jobs_are_timed_when_all_are_asked_for():
+def test_all_jobs_are_timed_when_all_are_asked_for_and_else_a_few():
+    assert {case.job for case in BenchConfig().cases} == set(bench.QUICK)
     cases = BenchConfig(job=("all",)).cases
     assert {case.job for case in cases} == set(JOBS)
     assert {case.batch_size for case in cases if case.job == "synthesis-step"} == {64, 256}
     assert len(cases) == len(set(cases))
-
-
-def test_without_a_job_a_few_are_timed():
-    cases = BenchConfig().cases
-    assert {case.job for case in cases} == set(bench.QUICK)
-    assert len(cases) < len(BenchConfig(job=("all",)).cases)
 
 
 def test_models_and_batches_can_be_chosen():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 
 from imgopt import (
     Synthesis,
@@ -51,18 +52,12 @@ def mixing(images):
     return linear(images - 0.5 * images.mean(0, keepdims=True))
 
 
-def softmax(logits):
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
 def outputs_of(images):
-    return softmax(np.asarray(images, np.float64).reshape(len(images), -1) @ KERNEL)
+    return scipy.special.softmax(np.float64(images).reshape(len(images), -1) @ KERNEL, axis=1)
 
 
 def kl_of(images, targets):
-    ratios = np.where(targets > 0, targets / outputs_of(images), 1)
-    return (targets * np.log(ratios)).sum(1)
+    return scipy.special.rel_entr(targets, outputs_of(images)).sum(1)
 
 
 def assert_same_bits(found, expected):
@@ -105,13 +100,6 @@ def test_every_map_and_filter_comes_closer_to_the_target(pixel_map, image_filter
     filtered = image_filter or (lambda images: images)
     weights = pixel_map.to_weights(jnp.asarray(IMAGES))
     np.testing.assert_allclose(before.images, filtered(pixel_map.to_image(weights)), atol=1e-6)
-
-
-def test_the_finished_image_is_filtered():
-    flat = np.full(SHAPE, 0.5, np.float32)  # so that the filter's result is never clipped
-    result = synthesize(linear, flat, TARGETS, steps=20, image_filter=low_pass(2))
-    np.testing.assert_allclose(low_pass(2)(result.images), result.images, atol=1e-6)
-    assert np.ptp(result.images) > 0.05
 
 
 @pytest.mark.parametrize("classify", [linear, curved, mixing])

@@ -20,11 +20,7 @@ def small_network(params, images):
     x = (images.astype(params["dense_bias"].dtype) - 0.5) / 0.25
     for layer in ("conv1", "conv2"):
         x = jax.lax.conv_general_dilated(
-            x,
-            params[f"{layer}_kernel"],
-            (1, 1),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            x, params[f"{layer}_kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         x = jax.nn.relu(x + params[f"{layer}_bias"][None, None, None])
         x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
