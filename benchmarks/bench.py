@@ -132,10 +132,10 @@ def main(config: BenchConfig) -> None:
     ceilings = measure_ceilings(peer, config.precision)
     machine["matrix_product_flops"] = ceilings
     print(json.dumps(machine, indent=2))
-    results = []
+    results, ceiling = [], max(ceilings.values())
     for case in cases:
         result = time_case(
-            case, peer, ceiling=max(ceilings.values()), pairs=config.pairs, memory=config.memory
+            case, peer, ceiling=ceiling, pairs=config.pairs, with_memory=config.memory
         )
         print(f"\n{as_text(result)}", flush=True)
         results.append(result)

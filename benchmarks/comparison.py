@@ -2,21 +2,21 @@
 
 import functools
 import importlib
-import json
 import os
 import platform
-import subprocess
-import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
+import memory
 import numpy as np
 import timing
 from job_table import JOBS
 from jobs import Case, Job
+from new_process import in_new_process
 from timing import Call, WarmUp
 
 from imgopt.errors import InputError
@@ -85,7 +85,7 @@ class WarmSide(NamedTuple):
 
 
 def time_case(
-    case: Case, peer: ModuleType | str, *, ceiling: float, pairs: int, memory: bool
+    case: Case, peer: ModuleType | str, *, ceiling: float, pairs: int, with_memory: bool
 ) -> Record:
     """Times one case on both sides.
 
@@ -94,7 +94,7 @@ def time_case(
         peer: result of `load_peer`.
         ceiling: FLOP/s that the machine can reach.
         pairs: timed calls of each side.
-        memory: whether to measure the memory of each side, each in a process of its own.
+        with_memory: whether to measure the memory of each side, each in a process of its own.
     """
     named = as_json(case._asdict())
     if case.job == "data-input" and case.data_dir is None:
@@ -107,7 +107,7 @@ def time_case(
     seconds = timing.time_in_turn({n: side.call for n, side in warm.items()}, rounds=pairs)
     for name, times in seconds.items():
         records[name] |= _rates(job, times, ceiling)
-        if memory:
+        if with_memory:
             records[name]["peak_memory_bytes"] = _peak_memory(case, records[name].get("mode", name))
     result = {**named, "compared": job.compared, **records}
     if len(seconds) == 2:
@@ -174,8 +174,8 @@ def _rates(job: Job, seconds: Sequence[float], ceiling: float) -> Record:
 
 
 def _peak_memory(case: Case, side: str) -> int | None:
-    task = json.dumps({"case": as_json(case._asdict()), "side": side})
-    command = [sys.executable, str(Path(__file__).with_name("memory.py")), task]
-    # If it fails, its error goes to the terminal and the times that were measured are kept.
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
-    return json.loads(done.stdout.splitlines()[-1])["peak_bytes"] if not done.returncode else None
+    try:
+        return in_new_process(memory.side_bytes, case, side)
+    except Exception:  # the times that were measured are kept
+        traceback.print_exc()
+        return None

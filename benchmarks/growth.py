@@ -16,11 +16,9 @@ The scale "cpu" takes a quarter of an hour on two cores, with kono-cnn at an eig
 The scale "gpu" uses vgg16 in bfloat16.
 """
 
-import json
 import statistics
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -28,7 +26,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tyro
 from growth_figure import Series, growth_figure
-from growth_point import Point
+from growth_point import Point, measure
+from new_process import in_new_process
 
 from imgopt.errors import InputError
 from train.storage.files import atomic_write
@@ -70,6 +69,15 @@ _WIDE = replace(
     repeats=5,
 )  # fmt: skip
 
+_PLACES = {
+    "images": (1000, 2000, 5000, 10000, 20000, 50000),
+    "batch_size": (),
+    "steps": (1, 3, 10, 30, 100),
+    "size_px": (32, 64, 96, 128, 160, 192, 224),
+    "classes": (1, 2, 4, 7, 10),
+    "devices": (1, 2, 4, 8),
+}
+
 SCALES = {
     "smoke": Scale(
         _NARROW,
@@ -86,14 +94,7 @@ SCALES = {
             "size_px": {"images": 16, "batch_size": 16, "steps": 2},
             "classes": {"model": "dcgan", "width": 8, "batch_size": 16, "steps": 2},
         },
-        {
-            "images": (1000, 2000, 5000, 10000, 20000, 50000),
-            "batch_size": (16, 32, 64, 128, 256, 512),
-            "steps": (1, 3, 10, 30, 100),
-            "size_px": (32, 64, 96, 128, 160, 192, 224),
-            "classes": (1, 2, 4, 7, 10),
-            "devices": (1, 2, 4, 8),
-        },
+        {**_PLACES, "batch_size": (16, 32, 64, 128, 256, 512)},
     ),
     "gpu": Scale(
         _WIDE,
@@ -102,14 +103,7 @@ SCALES = {
             "size_px": {"images": 128, "batch_size": 128},
             "classes": {"model": "dcgan", "width": 64, "batch_size": 64},
         },
-        {
-            "images": (1000, 2000, 5000, 10000, 20000, 50000),
-            "batch_size": (64, 128, 256, 512, 1024, 2048, 4096, 8192),
-            "steps": (1, 3, 10, 30, 100),
-            "size_px": (32, 64, 96, 128, 160, 192, 224),
-            "classes": (1, 2, 4, 7, 10),
-            "devices": (1, 2, 4, 8),
-        },
+        {**_PLACES, "batch_size": (64, 128, 256, 512, 1024, 2048, 4096, 8192)},
     ),
 }  # fmt: skip
 
@@ -134,22 +128,6 @@ def points(scale: Scale) -> Iterator[Point]:
             yield replace(point, images=place) if axis == "batch_size" else point
 
 
-def measure_in_process(point: Point) -> dict[str, Any]:
-    """Measures a point in a process of its own.
-
-    Raises:
-        RuntimeError: the process failed.
-    """
-    program = Path(__file__).with_name("growth_point.py")
-    done = subprocess.run(  # noqa: S603 - this folder's own script
-        [sys.executable, str(program), json.dumps(asdict(point))],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{point} could not be measured:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def measure_all(scale: Scale, path: Path) -> list[dict[str, Any]]:
     """Measures the points that are not in the file yet, and adds each to the file.
 
@@ -168,7 +146,7 @@ def measure_all(scale: Scale, path: Path) -> list[dict[str, Any]]:
     for point in points(scale):
         record = next((r for r in known if r["point"] == asdict(point)), None)
         if record is None:
-            record = {"point": asdict(point), **measure_in_process(point)}
+            record = {"point": asdict(point), **in_new_process(measure, point)}
             _check_same_versions(known, record, path)
             known.append(record)
             write_json(path, known)
@@ -195,23 +173,21 @@ def _line(record: dict[str, Any]) -> str:
     return f"{where}: {statistics.median(record['seconds']):.3g} s"
 
 
-def growth_rate(places: list[float], values: list[float]) -> float:
+def growth_rate(places: Sequence[float], values: Sequence[float]) -> float:
     """Exponent b of the power law a·x^b fitted by least squares of the logarithms."""
     return float(np.polyfit(np.log(places), np.log(values), 1)[0])
 
 
-def all_series(records: list[dict[str, Any]]) -> list[Series]:
-    """Times and memory along each axis, for the figure."""
-    series = []
-    for axis, label in AXES.items():
-        found = [r for r in records if r["point"]["axis"] == axis and "skipped" not in r]
-        if found:
-            places = [r["point"][axis] for r in found]
-            seconds = [r["seconds"] for r in found]
-            planned = [r["planned_bytes"] / MIB for r in found]
-            peak = [r["peak_bytes"] / MIB for r in found]
-            series.append(Series(label, places, seconds, planned, peak))
-    return series
+def series_along(axis: str, records: list[dict[str, Any]]) -> Series:
+    """Times and memory along one axis, without the points that were skipped."""
+    found = [r for r in records if r["point"]["axis"] == axis and "skipped" not in r]
+    return Series(
+        AXES[axis],
+        places=[r["point"][axis] for r in found],
+        seconds=[r["seconds"] for r in found],
+        planned_mib=[r["planned_bytes"] / MIB for r in found],
+        peak_mib=[r["peak_bytes"] / MIB for r in found],
+    )
 
 
 def table(records: list[dict[str, Any]], command: str) -> str:
@@ -223,7 +199,12 @@ def table(records: list[dict[str, Any]], command: str) -> str:
     for axis, label in AXES.items():
         found = [r for r in records if r["point"]["axis"] == axis]
         lines += [f"## Against {label}", "", _settings(found[0]["point"], axis), ""]
-        lines += [_exponents(axis, found), ""] if len(_measured(found)) > 1 else []
+        series = series_along(axis, records)
+        if len(series.places) > 1:
+            time = growth_rate(series.places, [statistics.median(s) for s in series.seconds])
+            memory = growth_rate(series.places, series.planned_mib)
+            powers = f"as the power {time:z.2f}, planned memory as the power {memory:z.2f}"
+            lines += [f"Time grows {powers}.", ""]
         lines += [
             f"| {label} | n | seconds, median | min | max | planned, MiB | peak, MiB | "
             "compilation, s | difference to one device |",
@@ -234,23 +215,11 @@ def table(records: list[dict[str, Any]], command: str) -> str:
     return "\n".join(lines)
 
 
-def _measured(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [record for record in records if "skipped" not in record]
-
-
 def _settings(point: dict[str, Any], axis: str) -> str:
     # Along the axis of the batch size, the number of images grows too.
     grows = {"axis", axis} | ({"images"} if axis == "batch_size" else set())
     kept = {name: value for name, value in point.items() if name not in grows}
     return ", ".join(f"{name} {value}" for name, value in kept.items())
-
-
-def _exponents(axis: str, records: list[dict[str, Any]]) -> str:
-    measured = _measured(records)
-    places = [r["point"][axis] for r in measured]
-    time = growth_rate(places, [statistics.median(r["seconds"]) for r in measured])
-    memory = growth_rate(places, [r["planned_bytes"] for r in measured])
-    return f"Time grows as the power {time:z.2f}, planned memory as the power {memory:z.2f}."
 
 
 def _row(record: dict[str, Any], axis: str) -> str:
@@ -276,7 +245,8 @@ def main(config: GrowthConfig) -> int:
         print(f"growth.py: error: {error}", file=sys.stderr)
         return 2
     atomic_write(config.out / "growth.md", table(records, command).encode())
-    atomic_write(config.out / "growth.svg", growth_figure(all_series(records)))
+    series = [series_along(axis, records) for axis in AXES]
+    atomic_write(config.out / "growth.svg", growth_figure([s for s in series if s.places]))
     print(config.out / "growth.md")
     return 0
 

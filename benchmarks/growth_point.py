@@ -1,36 +1,26 @@
-"""Measures one point of `growth.py`.
-
-Usage: python benchmarks/growth_point.py JSON
-
-It runs in a process of its own, so that the peak memory is that of the point. The argument is a
-`Point` as JSON; the last line of the output is the result as JSON.
-"""
+"""Measures one point of `growth.py`."""
 
 import collections
-import json
 import os
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from timing import timed
+from untrained import describe_classifier, random_images, random_targets, untrained
 
 import imgopt
 from gans.dcgan import DcganConfig
 from gans.game import GameConfig, GanData, GanLearner
 from gans.pairs import DcganPair
 from imgopt.errors import InputError
-from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
+from train.classifiers import Precision, classify_function
 from train.loop import Budget, FitOptions, compile_steps, fit
 from train.runtime.allocator import keep_memory
 from train.runtime.memory import footprint, peak_bytes
 from train.storage.runs import environment
 
-NUM_CLASSES = 10
 SIMULATE = "--xla_force_host_platform_device_count"
 
 
@@ -66,42 +56,50 @@ class Point:
 
 
 def measure(point: Point) -> dict[str, Any]:
-    """Time and memory of a point."""
-    found = _measure_gans(point) if point.classes else _measure_synthesis(point)
+    """Time and memory of a point, or the reason why this machine cannot run it.
+
+    To be called in a new process, before JAX creates its devices.
+    """
+    if point.devices > 1:  # only CPUs read the flag
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} {SIMULATE}={point.devices}"
+    keep_memory()
+    try:
+        found = _measure_gans(point) if point.classes else _measure_synthesis(point)
+    except InputError as error:
+        return {"skipped": str(error)}
     return {**found, "peak_bytes": peak_bytes(), "environment": environment()}
 
 
 def _measure_synthesis(point: Point) -> dict[str, Any]:
     shape = (point.size_px, point.size_px, 3)
-    names = tuple(map(str, range(NUM_CLASSES)))
-    spec = ClassifierSpec(point.model, point.width, names, shape, (0.5,) * 3, (0.25,) * 3)
-    variables = jax.jit(lambda key: spec.build().init(key, jnp.zeros((1, *shape)), train=False))
-    classifier = Classifier(spec, dict(variables(jax.random.key(0))))
+    spec = describe_classifier(point.model, width=point.width, image_shape=shape)
+    classifier = untrained(spec)
     classify = classify_function(classifier, precision=point.precision)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (point.images, *shape), dtype=np.uint8)
-    targets = random.dirichlet(np.ones(NUM_CLASSES), point.images).astype(np.float32)
+    images, targets = random_images(point.images, shape), random_targets(point.images)
 
     def run(count: int, devices: int) -> Any:
         parts = imgopt.synthesize_in_batches(
             classify, images[:count], targets[:count], batch_size=point.batch_size // devices,
             devices=devices, steps=point.steps, measure=classify_function(classifier),
         )  # fmt: skip
-        return collections.deque(parts, maxlen=1).pop()
+        return collections.deque(parts, maxlen=1).pop()  # a device's part of the last batch
 
-    began = time.perf_counter()
     batch = (point.batch_size, *shape)
-    program = imgopt.compile_updates(classify, batch, devices=point.devices)
-    compilation = time.perf_counter() - began
-    first = run(point.batch_size, point.devices)
+    compilation, program = timed(
+        lambda: imgopt.compile_updates(classify, batch, devices=point.devices)
+    )
+    last = run(point.batch_size, point.devices)
     found = {
         "compilation_seconds": compilation,
         "planned_bytes": footprint(program, batch_size=point.batch_size).needed_bytes,
-        "seconds": _times(point.repeats, lambda: run(point.images, point.devices)),
+        "seconds": [
+            timed(lambda: run(point.images, point.devices))[0] for _ in range(point.repeats)
+        ],
     }
     if point.devices > 1:
-        alone = run(point.batch_size, 1)
-        found["difference"] = float(np.abs(first.images - alone.images).max())
+        alone = run(point.batch_size, 1).images[-len(last.images) :]
+        found["difference"] = float(np.abs(last.images - alone).max())
     return found
 
 
@@ -109,48 +107,17 @@ def _measure_gans(point: Point) -> dict[str, Any]:
     config = DcganConfig(image_size=point.size_px, width=int(point.width))
     learner = GanLearner((DcganPair(config, precision=point.precision),), GameConfig(), 2e-4)
     count = point.batch_size * point.steps
-    random = np.random.default_rng(0)
-    shape = (point.classes * count, point.size_px, point.size_px, 3)
+    images = random_images(point.classes * count, (point.size_px, point.size_px, 3))
     labels = np.repeat(np.arange(point.classes, dtype=np.int32), count)
-    data = GanData(*jax.device_put((random.integers(0, 256, shape, dtype=np.uint8), labels)))
+    data = GanData(*jax.device_put((images, labels)))
     groups = {str(label): np.flatnonzero(labels == label) for label in range(point.classes)}
     budget = Budget(point.batch_size, epochs=point.repeats + 1)
-    began = time.perf_counter()
     options = FitOptions(groups=groups, steps_per_call=point.steps)
-    program = compile_steps(learner, data, budget, options)
-    compilation = time.perf_counter() - began
+    compilation, program = timed(lambda: compile_steps(learner, data, budget, options))
     epochs = fit(jax.random.key(0), learner, data, budget, options)
     next(epochs)
     return {
         "compilation_seconds": compilation,
         "planned_bytes": footprint(program, batch_size=point.batch_size, beside=data).needed_bytes,
-        "seconds": _times(point.repeats, lambda: next(epochs)),
+        "seconds": [timed(lambda: next(epochs))[0] for _ in range(point.repeats)],
     }
-
-
-def _times(repeats: int, call: Callable[[], Any]) -> list[float]:
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return times
-
-
-def main(text: str) -> int:
-    """Measures and prints a point, or the reason why this machine cannot run it."""
-    point = Point(**json.loads(text))
-    if point.devices > 1:  # before JAX creates its devices; only CPUs read the flag
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} {SIMULATE}={point.devices}"
-    keep_memory()
-    try:
-        found = measure(point)
-    except InputError as error:
-        found = {"skipped": str(error)}
-    print(json.dumps(found))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

@@ -13,6 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from timing import Call
+from untrained import (
+    CLASS_NAMES,
+    IMAGE_SHAPE,
+    NUM_CLASSES,
+    describe_classifier,
+    random_images,
+    untrained,
+)
 
 import gans
 import imgopt
@@ -25,10 +33,8 @@ from train.data.write import write_shard
 from train.flop import count_flop, count_update_flop
 from train.loop import Budget, FitOptions, Learner, fit
 from train.models.networks import NetworkName
-from train.training_sets import TrainData, original_data
+from train.training_sets import original_data
 
-NUM_CLASSES = 10
-IMAGE_SHAPE = (32, 32, 3)
 WHOLE_SYNTHESIS_STEPS = 100
 
 FLOP_OF_A_CALL = {"cpu": 1e11, "gpu": 1e14}
@@ -89,11 +95,6 @@ def steps_of_a_call(flop: int) -> int:
     """Updates in a call, given the FLOP of one update."""
     wanted = FLOP_OF_A_CALL.get(jax.default_backend(), FLOP_OF_A_CALL["gpu"]) / flop
     return max(MIN_STEPS, min(MAX_STEPS, round(wanted)))
-
-
-def _spec(case: Case) -> ClassifierSpec:
-    names = tuple(map(str, range(NUM_CLASSES)))
-    return ClassifierSpec(str(case.model), 1.0, names, IMAGE_SHAPE, (0.5,) * 3, (0.25,) * 3)
 
 
 # ---- synthesis
@@ -166,36 +167,25 @@ def whole_synthesis(case: Case) -> Job:
 
 
 def _synthesis_inputs(case: Case, count: int, steps: int) -> SynthesisInputs:
-    spec = _spec(case)
-    images = _random_images(count)
     labels = np.arange(count) % NUM_CLASSES
     targets = imgopt.two_class_targets(jax.random.key(2), labels, num_classes=NUM_CLASSES, own=0.9)
-    one = jnp.zeros((1, *IMAGE_SHAPE))
-    variables = jax.device_get(spec.build().init(jax.random.key(0), one, train=False))
-    return SynthesisInputs(spec, dict(variables), images, np.asarray(targets), steps)
-
-
-def _random_images(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, *IMAGE_SHAPE), dtype=np.uint8)
+    spec, variables = untrained(describe_classifier(str(case.model)))
+    images = random_images(count)
+    return SynthesisInputs(spec, jax.device_get(variables), images, np.asarray(targets), steps)
 
 
 def _image_flop(case: Case) -> tuple[int, int]:
     """FLOP of an update of a batch of images, and of a forward pass."""
-    network = _spec(case).build()
-    images = _shapes(case.batch_size, *IMAGE_SHAPE)
-    variables = jax.eval_shape(
-        lambda images: network.init(jax.random.key(0), images, train=False), images
-    )
+    spec = describe_classifier(str(case.model))
+    network = spec.build()
+    images = jax.ShapeDtypeStruct((case.batch_size, *IMAGE_SHAPE), jnp.float32)
+    variables = jax.eval_shape(lambda: untrained(spec).variables)
 
     def classify(variables: Any, images: jax.Array) -> Any:
         return network.apply(variables, images, train=False)
 
     gradient = jax.grad(lambda *inputs: classify(*inputs).sum(), argnums=1)
     return count_flop(gradient, variables, images), count_flop(classify, variables, images)
-
-
-def _shapes(*shape: int, dtype: Any = jnp.float32) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def _classifiers(inputs: SynthesisInputs, precision: Precision) -> tuple[Any, Any]:
@@ -230,29 +220,22 @@ class TrainingInputs(NamedTuple):
 def training_step(case: Case) -> Job:
     """Updates of a classifier's parameters."""
     config = TrainConfig(batch_size=case.batch_size, precision=case.precision)
-    learner = ClassifierLearner(_spec(case), config)
-    count = case.batch_size
-    batch = TrainData(
-        *_batch_shapes(count), _shapes(count, NUM_CLASSES), _shapes(count, dtype=jnp.bool_)
-    )
-    flop = count_update_flop(learner, batch, _shapes(dtype=jnp.int32))
-    return _training(case, learner, flop, constants=np.int32(ENDLESS * steps_of_a_call(flop)))
+    learner = ClassifierLearner(describe_classifier(str(case.model)), config)
+    return _training(case, learner, constants=np.int32(ENDLESS * MAX_STEPS))
 
 
 def dcgan_step(case: Case) -> Job:
     """Updates of a class-conditional DCGAN."""
     config = gans.DcganConfig(num_classes=NUM_CLASSES)
     pair = gans.DcganPair(config, precision=case.precision)
-    learner = _learner(pair)
-    return _training(case, learner, _game_flop(case, learner))
+    return _training(case, _learner(pair))
 
 
 def dcgan_per_class_step(case: Case) -> Job:
     """Updates of ten DCGANs, one for each class."""
     config = gans.DcganConfig()
     pair = gans.DcganPair(config, precision=case.precision)
-    learner = _learner(pair)
-    return _training(case, learner, NUM_CLASSES * _game_flop(case, learner), per_class=True)
+    return _training(case, _learner(pair), per_class=True)
 
 
 def sgan_step(case: Case) -> Job:
@@ -262,34 +245,35 @@ def sgan_step(case: Case) -> Job:
     pair = gans.LevelPair(config, level, gans.LossWeights(), precision=case.precision)
     network = build_encoder(config)
     encoder = dict(network.init(jax.random.key(3), jnp.zeros((1, *IMAGE_SHAPE))))
-    learner = _learner(pair)
-    return _training(case, learner, _game_flop(case, learner, encoder), constants=encoder)
+    return _training(case, _learner(pair), constants=encoder)
 
 
 def _learner(pair: gans.DcganPair | gans.LevelPair) -> gans.GanLearner:
     return gans.GanLearner((pair,), gans.GameConfig(), learning_rate=2e-4)
 
 
-def _game_flop(case: Case, learner: gans.GanLearner, constants: Any = None) -> int:
-    return count_update_flop(learner, gans.GanData(*_batch_shapes(case.batch_size)), constants)
-
-
-def _batch_shapes(count: int) -> tuple[Any, Any]:
-    return _shapes(count, *IMAGE_SHAPE, dtype=jnp.uint8), _shapes(count, dtype=jnp.int32)
+def _training_data(learner: Learner, images: np.ndarray, labels: np.ndarray) -> Any:
+    if isinstance(learner, ClassifierLearner):
+        return original_data(ImageData(images, labels, (), CLASS_NAMES))
+    return gans.GanData(jnp.asarray(images), jnp.asarray(labels))
 
 
 def _training(
-    case: Case, learner: Learner, flop: int, *, constants: Any = None, per_class: bool = False
+    case: Case, learner: Learner, *, constants: Any = None, per_class: bool = False
 ) -> Job:
-    """A job whose call is one epoch of a few updates, each of `flop` FLOP."""
+    """A job whose call is one epoch of a few updates."""
+    size = case.batch_size
+    batch = _training_data(learner, random_images(size), np.zeros(size, np.int32))
+    trainings = NUM_CLASSES if per_class else 1
+    flop = trainings * count_update_flop(learner, batch, constants)
     steps = steps_of_a_call(flop)
-    count = case.batch_size * steps * (NUM_CLASSES if per_class else 1)
+    count = size * steps * trainings
     labels = np.arange(count, dtype=np.int32) % NUM_CLASSES
     groups = {str(k): np.flatnonzero(labels == k) for k in range(NUM_CLASSES)}
     inputs = TrainingInputs(
         learner,
         jax.device_get(learner.initial(jax.random.key(0)).variables),
-        _random_images(count),
+        random_images(count),
         labels,
         constants,
         groups if per_class else None,
@@ -306,18 +290,10 @@ def _training(
 
 
 def _start_training(case: Case, inputs: TrainingInputs, steps: int) -> Call:
-    images, labels = jnp.asarray(inputs.images), jnp.asarray(inputs.labels)
-    data: Any = gans.GanData(images, labels)
-    if isinstance(inputs.learner, ClassifierLearner):
-        originals = ImageData(inputs.images, inputs.labels, (), tuple(map(str, range(NUM_CLASSES))))
-        data = original_data(originals)
-    epochs = fit(
-        jax.random.key(0),
-        inputs.learner,
-        data,
-        Budget(case.batch_size, ENDLESS),
-        FitOptions(groups=inputs.groups, constants=inputs.constants, steps_per_call=steps),
-    )
+    data = _training_data(inputs.learner, inputs.images, inputs.labels)
+    options = FitOptions(groups=inputs.groups, constants=inputs.constants, steps_per_call=steps)
+    budget = Budget(case.batch_size, ENDLESS)
+    epochs = fit(jax.random.key(0), inputs.learner, data, budget, options)
 
     def call() -> None:
         jax.block_until_ready(next(epochs).state)

@@ -1,9 +1,6 @@
 """Measures the peak memory of one side of a job, in a process of its own.
 
-Usage: python benchmarks/memory.py '{"case": {…}, "side": "ours"}'
-
-`bench.py` starts it, since the peaks of two sides in one process could not be told apart. For
-PyTorch, "side" is the mode. Prints JSON.
+The peaks of two sides in one process could not be told apart.
 
 On GPUs the result is the peak of the arrays on the device. On CPUs it is the highest resident set
 size during a warm call, minus the resident set size before the side was started. That includes
@@ -13,12 +10,9 @@ memory left over from compiling. It excludes processes that a side starts.
 import functools
 import gc
 import importlib
-import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 from job_table import JOBS
@@ -26,6 +20,7 @@ from jobs import Case, Job
 from timing import Call
 
 from train.runtime.allocator import keep_memory
+from train.runtime.memory import peak_bytes
 
 STATUS = Path("/proc/self/status")
 
@@ -44,8 +39,15 @@ def peak_of_call(call: Call, *, before: int) -> int:
     return max(0, resident_bytes("VmHWM") - before)
 
 
-def side_bytes(job: Job, side: str) -> int | None:
-    """Peak memory of one side in bytes; None if the system does not report it."""
+def side_bytes(case: Case, side: str) -> int | None:
+    """Peak memory of one side in bytes; None if the system does not report it.
+
+    Args:
+        case: the job and its size.
+        side: "ours", or the mode of PyTorch.
+    """
+    keep_memory()
+    job = JOBS[case.job].prepare(case)
     if jax.default_backend() != "cpu":
         return _device_bytes(job, side)
     if not STATUS.is_file():
@@ -68,16 +70,5 @@ def _starter(job: Job, side: str) -> Callable[[], Call]:
 def _device_bytes(job: Job, side: str) -> int | None:
     _starter(job, side)()()
     if side == "ours":
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        return peak_bytes()
     return importlib.import_module("peers.pytorch").peak_device_bytes()
-
-
-def main(task: dict[str, Any]) -> None:
-    """Measures the memory of the task's side and prints it."""
-    keep_memory()
-    case = Case(**task["case"])
-    print(json.dumps({"peak_bytes": side_bytes(JOBS[case.job].prepare(case), task["side"])}))
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

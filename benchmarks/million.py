@@ -10,8 +10,6 @@ images are on disk, and at its end, after summary and report.
 
 import contextlib
 import json
-import multiprocessing
-import resource
 import sys
 import tempfile
 import threading
@@ -26,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from new_process import in_new_process
 
 import train.data.image_data
 from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet
@@ -36,6 +35,7 @@ from gans.dcgan import DcganConfig, Generator, draw_noise
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
 from train.data.spec import ImageSetSpec
 from train.runtime.allocator import keep_memory
+from train.runtime.memory import peak_bytes
 from train.storage.checkpoints import save_checkpoint
 from train.storage.runs import as_json, environment
 from train.storage.strict_json import write_json
@@ -46,7 +46,6 @@ SIZE_PX = 8
 CLASS_NAMES = tuple(map(str, range(10)))
 MARKS = (0.25, 0.5, 1.0)
 POLL_SECONDS = 0.5
-KIB_OF_MAXRSS = 1 / 1024 if sys.platform == "darwin" else 1
 
 
 @dataclass(frozen=True)
@@ -120,9 +119,8 @@ RUNS: dict[Job, Callable[[Path, int], None]] = {
 }
 
 
-def peak_mib() -> float:
-    """Peak resident memory of this process so far."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB_OF_MAXRSS / 1024, 1)
+def _peak_mib() -> float:
+    return round(peak_bytes() / 2**20, 1)
 
 
 def count_shards(directory: Path) -> int:
@@ -133,7 +131,7 @@ def count_shards(directory: Path) -> int:
 @contextlib.contextmanager
 def watch(directory: Path, shards: int) -> Iterator[dict[str, float]]:
     """Records the peak memory whenever another share of the shards is on disk."""
-    peaks = {"start": peak_mib()}
+    peaks = {"start": _peak_mib()}
     done = threading.Event()
 
     def poll() -> None:
@@ -141,7 +139,7 @@ def watch(directory: Path, shards: int) -> Iterator[dict[str, float]]:
         while left:
             is_over = done.wait(POLL_SECONDS)
             while left and (count_shards(directory) >= left[0] * shards or is_over):
-                peaks[f"{left.pop(0):.0%}"] = peak_mib()
+                peaks[f"{left.pop(0):.0%}"] = _peak_mib()
 
     thread = threading.Thread(target=poll)
     thread.start()
@@ -150,11 +148,11 @@ def watch(directory: Path, shards: int) -> Iterator[dict[str, float]]:
     finally:
         done.set()
         thread.join()
-        peaks["end"] = peak_mib()
+        peaks["end"] = _peak_mib()
 
 
-def run_job(job: Job, directory: Path, images: int, answer: Any) -> None:
-    """Runs a job in this process and sends its peaks, in MiB."""
+def run_job(job: Job, directory: Path, images: int) -> dict[str, Any]:
+    """Runs a job in this process and returns its peaks, in MiB, and its speed."""
     keep_memory()
     began = time.monotonic()
     with (
@@ -162,27 +160,15 @@ def run_job(job: Job, directory: Path, images: int, answer: Any) -> None:
         watch(directory, -(-images // SHARD_IMAGES)) as peaks,
     ):
         RUNS[job](directory, images)
-    answer.send(
-        {"peak_mib": peaks, "images_per_second": round(images / (time.monotonic() - began))}
-    )
+    return {"peak_mib": peaks, "images_per_second": round(images / (time.monotonic() - began))}
 
 
 def main(config: MillionConfig) -> None:
     """Runs the jobs, each in a fresh process, and prints their peaks as JSON."""
-    context = multiprocessing.get_context("spawn")
     peaks = {}
     with tempfile.TemporaryDirectory(dir=config.directory) as scratch:
         for job in config.jobs:
-            receiver, sender = context.Pipe(duplex=False)
-            words = (job, Path(scratch) / job, config.images, sender)
-            process = context.Process(target=run_job, args=words)
-            process.start()
-            sender.close()
-            try:
-                peaks[job] = receiver.recv()
-            except EOFError:
-                sys.exit(f"million.py: error: {job} ended without a result; see above")
-            process.join()
+            peaks[job] = in_new_process(run_job, job, Path(scratch) / job, config.images)
             print(json.dumps({job: peaks[job]}), file=sys.stderr)
     print(json.dumps({"images": config.images, "jobs": peaks, **environment()}, indent=2))
 

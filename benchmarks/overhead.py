@@ -8,7 +8,6 @@ time over the time of the batch's updates with the given network. The aim is bel
 exit status is 1 if it is missed.
 """
 
-import functools
 import json
 import sys
 import tempfile
@@ -17,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from timing import Call, Spread, spread, timed
+from untrained import describe_classifier, random_images, random_targets, untrained
 
 import imgopt
 from experiments.data.saved_batches import save_batch
 from experiments.training.session import CHECKPOINT_EVERY_SECONDS
 from train.classifier_training import ClassifierLearner, TrainConfig
-from train.classifiers import Classifier, ClassifierSpec, classify_function
+from train.classifiers import classify_function
 from train.models.networks import NetworkName
 from train.runtime.allocator import keep_memory
 from train.storage.checkpoints import save_checkpoint
@@ -35,8 +34,6 @@ from train.storage.runs import environment
 
 AIM = 0.02
 """Largest share allowed."""
-
-IMAGE_SHAPE = (32, 32, 3)
 
 
 @dataclass(frozen=True)
@@ -63,15 +60,10 @@ def measure(rounds: int, call: Call) -> Spread:
     return spread([timed(call)[0] for _ in range(rounds)])
 
 
-def spec_of(config: OverheadConfig) -> ClassifierSpec:
-    """Describes a classifier of CIFAR-10's images."""
-    names = tuple(str(label) for label in range(10))
-    return ClassifierSpec(config.network, config.width, names, IMAGE_SHAPE, (0.5,) * 3, (0.25,) * 3)
-
-
 def measure_checkpoint(config: OverheadConfig, directory: Path) -> dict[str, Any]:
     """Measures a training's checkpoint, and its share of the minute until the next one."""
-    learner = ClassifierLearner(spec_of(config), TrainConfig())
+    spec = describe_classifier(config.network, width=config.width)
+    learner = ClassifierLearner(spec, TrainConfig())
     random = np.random.default_rng(0)
     # Random numbers, as after some training: Orbax compresses the zeros of a first state.
     state = jax.tree.map(
@@ -92,19 +84,14 @@ def measure_checkpoint(config: OverheadConfig, directory: Path) -> dict[str, Any
 
 def measure_synthesis(config: OverheadConfig, directory: Path) -> dict[str, Any]:
     """Measures a batch of a synthesis, its saving and its digest, and their share."""
-    spec = spec_of(config)
-    initialise = functools.partial(spec.build().init, train=False)
-    variables = jax.jit(initialise)(jax.random.key(0), jnp.zeros((1, *IMAGE_SHAPE)))
-    classify = classify_function(Classifier(spec, dict(variables)))
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (config.batch_size, *IMAGE_SHAPE), np.uint8)
-    targets = random.dirichlet(np.ones(10), config.batch_size).astype(np.float32)
+    classifier = untrained(describe_classifier(config.network, width=config.width))
+    classify = classify_function(classifier)
+    images, targets = random_images(config.batch_size), random_targets(config.batch_size)
 
     def work() -> Any:
-        made = imgopt.synthesize(
-            classify, imgopt.to_float(images), targets, steps=config.updates_timed
-        )
-        return jax.block_until_ready(made)
+        originals = imgopt.to_float(images)
+        result = imgopt.synthesize(classify, originals, targets, steps=config.updates_timed)
+        return jax.block_until_ready(result)
 
     shard = directory / "shard"
     shard.write_bytes(images.tobytes())  # PNGs of natural images are somewhat smaller

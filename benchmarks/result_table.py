@@ -1,26 +1,12 @@
 """Results of `bench.py` as text for the terminal and as a table in Markdown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from timing import Spread
 
 Record = Mapping[str, Any]
 """Part of the results as it stands in the JSON file."""
 
-TEXT_COLUMNS = {
-    "": "<38",
-    "ms a step": ">10",
-    "(min to max)": ">22",
-    "images/s": ">11",
-    "GFLOP/s": ">10",
-    "of ceiling": ">12",
-    "compile s": ">11",
-    "memory MB": ">11",
-}
-"""Columns of the text, each with its alignment and width."""
-
-MARKDOWN_COLUMNS = (
+COLUMNS = (
     "job",
     "ours, ms a step",
     "PyTorch, ms a step",
@@ -34,19 +20,13 @@ MARKDOWN_COLUMNS = (
 
 
 def as_text(result: Record) -> str:
-    """Formats the result of one case for the terminal."""
-    title = " · ".join(_title(result))
-    if "skipped" in result:
-        return f"{title}\n  skipped: {result['skipped']}"
-    lines = [title, f"  {result['compared']}", _text_line(TEXT_COLUMNS)]
-    lines += [_text_row(name, result[name]) for name in ("ours", "peer")]
-    if "ratio" in result:
-        ratio = Spread(**result["ratio"])
-        range_ = f"({ratio.min:.3f} to {ratio.max:.3f})"
-        lines.append(f"  ours / peer, {ratio.n} pairs: {ratio.median:.3f} {range_}")
+    """Formats the result of one case for the terminal: a line for each column of the table."""
+    title, *cells = _row(result)
+    lines = [title, f"  {result.get('compared', '')}".rstrip()]
+    lines += [f"  {name}: {cell}" for name, cell in zip(COLUMNS[1:], cells, strict=True) if cell]
     if "largest_difference" in result:
         lines.append(f"  outputs of the two differ by at most {result['largest_difference']:.1e}")
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def as_markdown(results: Record) -> str:
@@ -55,42 +35,10 @@ def as_markdown(results: Record) -> str:
     Args:
         results: the contents of the JSON file that `bench.py --out` writes.
     """
-    rows = [_markdown_row(result) for result in results["results"]]
-    table = [MARKDOWN_COLUMNS, ["---"] * len(MARKDOWN_COLUMNS), *rows]
+    rows = [_row(result) for result in results["results"]]
+    table = [COLUMNS, ["---"] * len(COLUMNS), *rows]
     lines = ["| " + " | ".join(cells) + " |" for cells in table]
     return "\n".join([_machine(results), "", *lines, ""])
-
-
-def _title(result: Record) -> list[str]:
-    batch = None if result["batch_size"] == 1 else f"batch {result['batch_size']}"
-    return [word for word in (result["job"], result["model"], batch, result["precision"]) if word]
-
-
-# ---- text
-
-
-def _text_line(cells: Iterable[str]) -> str:
-    widths = TEXT_COLUMNS.values()
-    return "  " + "".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True))
-
-
-def _text_row(name: str, side: Record) -> str:
-    label = f"{name} ({side['mode']})" if "mode" in side else name
-    if "skipped" in side:
-        return f"  {label}: {side['skipped']}"
-    step = side["step_seconds"]
-    median, low, high = (f"{1e3 * step[key]:.1f}" for key in ("median", "min", "max"))
-    cells = [label, median, f"({low} to {high})", f"{side['images_per_second']:.0f}"]
-    if "flops" in side:
-        cells += [f"{side['flops'] / 1e9:.1f}", f"{side['share_of_ceiling']:.0%}"]
-        cells += [f"{side['compilation_seconds']:.1f}"]
-    else:
-        cells += ["–"] * 3
-    peak = side.get("peak_memory_bytes")
-    return _text_line([*cells, "–" if peak is None else f"{peak / 1e6:.0f}"])
-
-
-# ---- Markdown
 
 
 def _machine(results: Record) -> str:
@@ -108,10 +56,12 @@ def _machine(results: Record) -> str:
     )
 
 
-def _markdown_row(result: Record) -> Sequence[str]:
-    title = ", ".join(word for word in _title(result) if word != "float32")
+def _row(result: Record) -> Sequence[str]:
+    batch = None if result["batch_size"] == 1 else f"batch {result['batch_size']}"
+    precision = None if result["precision"] == "float32" else result["precision"]
+    title = ", ".join(filter(None, (result["job"], result["model"], batch, precision)))
     if "skipped" in result:
-        return [title, result["skipped"], *[""] * (len(MARKDOWN_COLUMNS) - 2)]
+        return [title, result["skipped"], *[""] * (len(COLUMNS) - 2)]
     ours, peer = result["ours"], result["peer"]
     return [
         title,

@@ -92,14 +92,13 @@ def ratios(ours: Sequence[float], peer: Sequence[float]) -> Spread:
     return spread([one / other for one, other in zip(ours, peer, strict=True)])
 
 
-def matrix_product_flops(precision: str, *, size: int | None = None) -> float:
+def matrix_product_flops(precision: str) -> float:
     """FLOP/s of a product of two large square matrices in JAX.
 
     Args:
         precision: "float32" or "bfloat16".
-        size: side of the matrices; by default that of MATRIX_SIZES.
     """
-    size = size or MATRIX_SIZES.get(jax.default_backend(), MATRIX_SIZES["gpu"])
+    size = MATRIX_SIZES.get(jax.default_backend(), MATRIX_SIZES["gpu"])
     matrix = jnp.ones((size, size), precision)
     product = jax.jit(jnp.matmul)
     return best_flops(lambda: product(matrix, matrix).block_until_ready(), size)

@@ -21,15 +21,7 @@ from imgopt.measures import (
     ranking_as_asked,
     saturation,
 )
-from imgopt.pixel_maps import (
-    PixelMap,
-    arctan_map,
-    sigmoid_map,
-    slope,
-    tanh_map,
-    to_float,
-    to_uint8,
-)
+from imgopt.pixel_maps import PixelMap, arctan_map, sigmoid_map, slope, tanh_map, to_float, to_uint8
 from imgopt.rules import momentum_sgd, rule_by_name, sgd
 from imgopt.synthesis import check_inputs, compile_updates, synthesize
 from imgopt.targets import check_targets, ranked_targets, two_class_targets, uniform_targets

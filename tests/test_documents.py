@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import subprocess
 import tomllib
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +17,6 @@ DOCUMENTS = (
 )  # fmt: skip
 TREES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-YAML_FILES = [ROOT / ".pre-commit-config.yaml", *WORKFLOWS]
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
 
@@ -126,35 +124,14 @@ def test_the_architecture_shows_every_folder_of_code():
     assert folders <= shown
 
 
-def test_walks_have_as_many_files_as_they_say():
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    walks = re.findall(r"^\*\*.*: (\d+) files\.\n\n((?:\d+\. .*\n)+)", text, re.MULTILINE)
-    assert len(walks) == 3
-    for count, steps in walks:
-        assert int(count) == len(steps.splitlines())
-
-
-@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
-def test_yaml_files_parse(path):
-    assert isinstance(yaml.safe_load(path.read_text()), dict)
-
-
-def steps():
-    for path in WORKFLOWS:
-        for job in yaml.safe_load(path.read_text())["jobs"].values():
-            yield from job["steps"]
-
-
 def test_workflows_call_targets_that_exist():
-    commands = "\n".join(step.get("run", "") for step in steps())
-    called = set(re.findall(r"^\s*make ([a-z-]+)", commands, re.MULTILINE))
+    workflows = "\n".join(path.read_text() for path in WORKFLOWS)
+    called = set(re.findall(r"\bmake ([a-z-]+)", workflows))
     assert {"lint"} < called <= TARGETS
 
 
-def test_actions_are_pinned_by_major_version():
-    actions = [step["uses"] for step in steps() if "uses" in step]
-    assert actions
-    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in actions)
+def test_the_makefile_has_help_for_every_target():
+    assert set(re.findall(r"^([a-z-]+):.* ## ", MAKEFILE, re.MULTILINE)) == TARGETS
 
 
 def test_workflows_test_the_oldest_and_the_newest_jax_that_the_project_declares():
@@ -170,23 +147,3 @@ def test_workflows_test_the_oldest_and_the_newest_jax_that_the_project_declares(
     assert {f"0.{low}.0", f"0.{int(high) - 1}.*"} <= {each["jax"] for each in matrix}
     assert {"3.11", "3.13"} == {each["python"] for each in matrix}
     assert project["requires-python"] == ">=3.11,<3.14"
-
-
-def test_help_is_the_default_target_and_lists_all_others():
-    printed = subprocess.run(
-        ["make", "--no-print-directory"],  # noqa: S607
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    listed = {line.split()[1] for line in printed.stdout.splitlines()}
-    assert listed == TARGETS
-    phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
-    assert phony
-    assert set(phony[1].split()) == TARGETS
-
-
-def test_the_changelog_begins_with_what_is_unreleased():
-    text = (ROOT / "CHANGELOG.md").read_text()
-    versions = re.findall(r"^## \[(.*?)\]", text, re.MULTILINE)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert versions[0] == "Unreleased"
-    assert project["version"] in versions

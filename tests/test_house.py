@@ -15,20 +15,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PACKAGES = ["imgopt", "train", "gans", "experiments"]
-"""Each package imports from those before it only."""
 
-FOLDERS = {
-    "imgopt": ["imgopt"],
-    "train": ["train/runtime", "train/storage", "train/data", "train/models", "train"],
-    "gans": ["gans"],
-    "experiments": [
-        *("experiments/pages", "experiments/console", "experiments/training", "experiments/data"),
-        *("experiments/classifier", "experiments/synthesis", "experiments/gan"),
-        *("experiments/papers/engine", "experiments/papers", "experiments/verify"),
-        *("experiments/quickstart", "experiments"),
-    ],
-}
-"""Each folder of a package imports from itself and from those before it only."""
+FOLDERS = [
+    *("imgopt", "train/runtime", "train/storage", "train/data", "train/models", "train", "gans"),
+    *("experiments/pages", "experiments/console", "experiments/training", "experiments/data"),
+    *("experiments/classifier", "experiments/synthesis", "experiments/gan"),
+    *("experiments/papers/engine", "experiments/papers", "experiments/verify"),
+    *("experiments/quickstart", "experiments"),
+]
+"""Each folder imports from itself and from those before it only."""
 
 TABLE_OF_COMMANDS = "experiments.commands"
 """A module without imports, which any folder of `experiments` may read."""
@@ -61,7 +56,8 @@ MANY_PARAMETERS = {"imgopt.synthesis.synthesize"}
 """The public entry point: its options are keywords, as those of optax's optimisers are."""
 
 RIDDLES = re.compile(r"\bditto\b", re.IGNORECASE)
-HOME = re.compile(r"/(home|Users|root|work)/\w+")
+NOT_A_CHECKOUT = 128
+"""Exit status of git outside a repository."""
 
 
 class Module(NamedTuple):
@@ -146,38 +142,16 @@ def code_lines(node: ast.AST, lines: list[str]) -> int:
     return sum(not re.match(r"\s*(#|$)", lines[number - 1]) for number in own)
 
 
-def test_there_is_something_to_check():
-    assert len(modules()) > 50
-    assert len(list(public_definitions("imgopt"))) > 20
-    assert len(list(functions())) > 500
-
-
 # Imports
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_packages_import_one_way(package):
-    later = PACKAGES[PACKAGES.index(package) + 1 :]
-    wrong = {
-        f"{module.name} imports {source}"
-        for module in modules().values()
-        for source, _ in imported_names(module.tree)
-        if module.name.split(".")[0] == package and source.split(".")[0] in later
-    }
-    assert not wrong
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_folders_import_one_way(package):
-    order = FOLDERS[package]
-    own = [module for module in modules().values() if module.name.split(".")[0] == package]
-    assert {module.folder for module in own} == set(order), "the order names every folder"
+def test_folders_import_one_way():
+    assert {module.folder for module in modules().values()} == set(FOLDERS)
     wrong = {
         f"{module.name} imports {name}"
-        for module in own
+        for module in modules().values()
         for name in imported_modules(module) - {TABLE_OF_COMMANDS}
-        if name.split(".")[0] == package
-        and order.index(modules()[name].folder) > order.index(module.folder)
+        if FOLDERS.index(modules()[name].folder) > FOLDERS.index(module.folder)
     }
     assert not wrong
 
@@ -274,12 +248,6 @@ def test_a_class_name_means_one_thing():
     assert not {name: where for name, where in places.items() if len(where) > 1}
 
 
-@pytest.mark.parametrize("package", ["imgopt", "train", "gans"])
-def test_public_functions_say_what_they_do(package):
-    silent = [where for where, node in public_definitions(package) if not ast.get_docstring(node)]
-    assert not silent
-
-
 # Interfaces
 
 
@@ -308,20 +276,8 @@ def test_packages_are_marked_as_typed(package):
 
 
 def test_no_file_names_a_home_directory():
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listed.returncode:
+    command = ["git", "grep", "--untracked", "-IoE", r"/(home|Users|root|work)/[A-Za-z0-9_]+"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode == NOT_A_CHECKOUT:
         pytest.skip("not a git checkout, so the project's files are not known")
-    found = []
-    for name in listed.stdout.splitlines():
-        try:
-            text = (ROOT / name).read_text()
-        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
-            continue
-        found += [f"{name}: {match.group()}" for match in HOME.finditer(text)]
-    assert not found
+    assert not found.stdout

@@ -67,11 +67,11 @@ def test_classifier_training(tiny_networks):
     assert np.isfinite(result.means["loss"])
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # without compilation, half a minute
 def test_gan_training():
     pair = DcganPair(DcganConfig(image_size=16, num_classes=2, width=2), augmentations=("cut-out",))
     learner = GanLearner((pair,), GameConfig(averaging=0.9), 2e-4)
     data = GanData(jnp.asarray(IMAGES[:, :16, :16]), jnp.asarray(LABELS, jnp.int32))
-    options = FitOptions(steps_per_call=1)
-    (result,) = fit(jax.random.key(0), learner, data, Budget(batch_size=4, epochs=1), options)
+    budget, options = Budget(batch_size=4, epochs=1), FitOptions(steps_per_call=1)
+    (result,) = fit(jax.random.key(0), learner, data, budget, options)
     assert np.isfinite(result.means["generator_loss"])

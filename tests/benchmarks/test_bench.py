@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import bench
 import comparison
@@ -19,14 +20,6 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = Path(bench.__file__)
 PEER_MODULES = ["peers", *(f"peers.{path.stem}" for path in (SCRIPT.parent / "peers").glob("*.py"))]
-
-
-@pytest.fixture
-def without_torch(monkeypatch):
-    """Hides PyTorch, as if it were not installed."""
-    for name in PEER_MODULES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "torch", None)
 
 
 def run(tmp_path, *, peer="none", **options):
@@ -68,23 +61,16 @@ def test_a_job_is_timed_from_end_to_end(compiled_quickly, tiny, tmp_path, capsys
     assert found["cores"] >= 1
     assert found["load_average"] >= 0
     printed = capsys.readouterr().out
-    assert f"{job} · plain · batch 2 · float32" in printed
-    assert "peer: not asked for" in printed
+    assert f"{job}, plain, batch 2\n" in printed
+    assert "PyTorch, ms a step: not asked for" in printed
 
 
-def test_file_jobs_have_no_flop(tiny, tmp_path, capsys):
+def test_file_jobs_have_no_flop_and_reading_needs_data(tiny, tmp_path):
     del tiny
-    (result,) = run(tmp_path, job=("set-writing",), images=5)["results"]
-    assert "flops" not in result["ours"]
-    assert result["ours"]["images_per_second"] > 0
-    assert "set-writing · float32" in capsys.readouterr().out
-
-
-def test_reading_needs_data(tiny, tmp_path, capsys):
-    del tiny
-    (result,) = run(tmp_path, job=("data-input",))["results"]
-    assert "--data-dir" in result["skipped"]
-    assert "--data-dir" in capsys.readouterr().out
+    writing, reading = run(tmp_path, job=("set-writing", "data-input"), images=5)["results"]
+    assert "flops" not in writing["ours"]
+    assert writing["ours"]["images_per_second"] > 0
+    assert "--data-dir" in reading["skipped"]
 
 
 def test_reading_is_timed(tiny, tmp_path, cifar10_dir):
@@ -93,23 +79,26 @@ def test_reading_is_timed(tiny, tmp_path, cifar10_dir):
     assert result["ours"]["images_per_second"] > 0
 
 
-def test_without_torch_only_ours_is_timed(without_torch, tiny, tmp_path, capsys):
-    del without_torch
-    options = {"job": ("synthesis-step",), "model": tiny[:1], "batch_size": (2,)}
-    found = run(tmp_path, peer="torch", **options)
-    (result,) = found["results"]
-    assert result["ours"]["images_per_second"] > 0
-    assert result["peer"] == {"skipped": comparison.NO_TORCH}
-    assert "pip install torch" in capsys.readouterr().out
+def test_without_torch_the_peer_is_the_reason(monkeypatch):
+    for name in PEER_MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert comparison.load_peer("torch") == comparison.NO_TORCH
 
 
-def test_another_missing_module_is_not_reported_as_missing_torch(monkeypatch):
-    def fail(_):
-        raise ModuleNotFoundError(name="numpy")
-
-    monkeypatch.setattr(comparison.importlib, "import_module", fail)
-    with pytest.raises(ModuleNotFoundError):
-        comparison.load_peer("torch")
+def test_the_fastest_mode_of_the_peer_is_used(monkeypatch):
+    seconds = {"slow": 2.0, "quick": 1.0}
+    peer = SimpleNamespace(
+        pytorch=SimpleNamespace(set_up=lambda: None),
+        modes=lambda _: ("slow", "quick", "broken"),
+        start=lambda _, mode: lambda: seconds[mode],
+    )
+    warm_up = comparison.WarmUp
+    monkeypatch.setattr(comparison.timing, "warm_up", lambda call: warm_up(0.5, call(), None))
+    record, side = comparison.start_peer(SimpleNamespace(case=SimpleNamespace(job="any")), peer)
+    assert record["mode"] == "quick"
+    assert record["tried"]["broken"] == "KeyError: 'broken'"
+    assert side.call() == 1.0
 
 
 def test_a_batch_that_does_not_fit_is_reported_and_the_other_jobs_run(tiny, tmp_path, monkeypatch):
@@ -148,17 +137,12 @@ def test_an_unknown_job_is_one_clear_line():
     assert done.stderr == f"bench.py: error: {expected}\n"
 
 
-def test_all_jobs_are_timed_when_all_are_asked_for():
+def test_all_jobs_are_timed_when_all_are_asked_for_and_else_a_few():
+    assert {case.job for case in BenchConfig().cases} == set(bench.QUICK)
     cases = BenchConfig(job=("all",)).cases
     assert {case.job for case in cases} == set(JOBS)
     assert {case.batch_size for case in cases if case.job == "synthesis-step"} == {64, 256}
     assert len(cases) == len(set(cases))
-
-
-def test_without_a_job_a_few_are_timed():
-    cases = BenchConfig().cases
-    assert {case.job for case in cases} == set(bench.QUICK)
-    assert len(cases) < len(BenchConfig(job=("all",)).cases)
 
 
 def test_models_and_batches_can_be_chosen():

@@ -40,12 +40,6 @@ def test_along_an_axis_nothing_else_changes(scale):
         assert all(point == along[0] for point in along)
 
 
-@pytest.mark.parametrize("power", [-1, 0, 0.5, 2])
-def test_the_rate_of_growth_is_the_power_of_a_power_law(power):
-    places = [1.0, 2.0, 7.0]
-    assert growth.growth_rate(places, [3 * x**power for x in places]) == pytest.approx(power)
-
-
 def test_interrupted_measurements_continue(tmp_path, monkeypatch):
     calls = []
 
@@ -56,7 +50,7 @@ def test_interrupted_measurements_continue(tmp_path, monkeypatch):
         return found(point)
 
     scale = growth.SCALES["smoke"]
-    monkeypatch.setattr(growth, "measure_in_process", measure)
+    monkeypatch.setattr(growth, "in_new_process", lambda _, point: measure(point))
     with pytest.raises(KeyboardInterrupt):
         growth.measure_all(scale, tmp_path / "growth.json")
     records = growth.measure_all(scale, tmp_path / "growth.json")
@@ -70,7 +64,7 @@ def test_results_of_other_versions_are_not_mixed(tmp_path, monkeypatch, capsys):
     point = next(growth.points(growth.SCALES["smoke"]))
     record = {"point": asdict(point), **found(point, version="0")}
     (tmp_path / "growth.json").write_text(json.dumps([record]))
-    monkeypatch.setattr(growth, "measure_in_process", found)
+    monkeypatch.setattr(growth, "in_new_process", lambda _, point: found(point))
     assert growth.main(config) == 2
     assert "results of other versions: {'jax': '0'}" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["growth.json"]
@@ -80,7 +74,7 @@ def test_table_and_picture_show_every_point(tmp_path, monkeypatch, capsys):
     def measure(point):
         return {"skipped": "only one there"} if point.devices > 1 else found(point)
 
-    monkeypatch.setattr(growth, "measure_in_process", measure)
+    monkeypatch.setattr(growth, "in_new_process", lambda _, point: measure(point))
     assert growth.main(growth.GrowthConfig(tmp_path, scale="smoke")) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'growth.md'}\n"
     table = (tmp_path / "growth.md").read_text()

@@ -1,7 +1,5 @@
 """The check of a million images, on forty."""
 
-import json
-
 import million
 import numpy as np
 import pytest
@@ -13,13 +11,6 @@ from train.data.verify import verify
 pytestmark = pytest.mark.slow
 
 
-class Answer:
-    """The end of a pipe that a job's result goes into."""
-
-    def send(self, result):
-        self.result = json.loads(json.dumps(result))
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(million, "SHARD_IMAGES", 16)
@@ -27,9 +18,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments.synthesis.command, "write_set_report", lambda *_: None)
 
     def run_job(job):
-        answer = Answer()
-        million.run_job(job, tmp_path / job, 40, answer)
-        return tmp_path / job, answer.result
+        return tmp_path / job, million.run_job(job, tmp_path / job, 40)
 
     return run_job
 

@@ -8,8 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import comparison  # noqa: E402 - after the skip
-import jobs  # noqa: E402
+import jobs  # noqa: E402 - after the skip
 from job_table import JOBS  # noqa: E402
 from jobs import Case  # noqa: E402
 from peers import classifiers, networks, peer_table  # noqa: E402
@@ -158,26 +157,3 @@ def small_stack():
 
 def test_every_job_has_a_peer():
     assert set(peer_table.PEERS) == set(JOBS)
-
-
-def test_the_fastest_mode_of_the_peer_is_used(tiny, monkeypatch):
-    prepared = JOBS["synthesis-step"].prepare(Case("synthesis-step", tiny[0], 2))
-    quick, slow, broken = object(), object(), "a compiler\nis missing"
-
-    def start(job, mode):
-        del job
-        if mode == "broken":
-            raise RuntimeError(broken)
-        return lambda: {"quick": quick, "slow": slow}[mode]
-
-    monkeypatch.setattr(peer_table, "modes", lambda _: ("slow", "quick", "broken"))
-    monkeypatch.setattr(peer_table, "start", start)
-    monkeypatch.setattr(
-        comparison.timing,
-        "warm_up",
-        lambda call: comparison.WarmUp(1.0, 2.0 if call() is slow else 1.0, None),
-    )
-    told, ready = comparison.start_peer(prepared, peer_table)
-    assert told["mode"] == "quick"
-    assert told["tried"]["broken"] == "RuntimeError: a compiler"
-    assert ready.call() is quick

@@ -1,7 +1,7 @@
 """The table of a made-up run."""
 
 import pytest
-from result_table import MARKDOWN_COLUMNS, as_markdown
+from result_table import COLUMNS, as_markdown, as_text
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def test_a_case_is_a_row_of_the_table():
     assert "280 and 360 GFLOP/s (ours and peer)" in machine
     assert "torch 2.13.0" in machine
     assert head.split(" | ")[-1] == "memory, MB |"
-    assert [row.count("|") for row in rows] == [len(MARKDOWN_COLUMNS) + 1] * 3
+    assert [row.count("|") for row in rows] == [len(COLUMNS) + 1] * 3
     assert rows[0].startswith("| training-step, vgg16, batch 64, bfloat16 | 250 (200 to 500) |")
     assert "| 250 (200 to 500) eager | 0.25 (0.20 to 0.50) | 256 | 150 (50%) |" in rows[0]
     assert rows[0].endswith("| 4 / 4 | 705 / 705 |")
@@ -47,3 +47,11 @@ def test_a_skipped_case_gives_its_reason():
     assert "| no torch | – |" in no_peer
     assert no_peer.endswith("| 4 / – | 705 / – |")
     assert no_case.startswith("| training-step | no data |")
+
+
+def test_the_terminal_shows_the_cells_of_the_row():
+    both, _, no_case = map(as_text, FOUND["results"])
+    assert both.startswith("training-step, vgg16, batch 64, bfloat16\n")
+    assert "  ours / PyTorch: 0.25 (0.20 to 0.50)\n" in both
+    assert "  memory, MB: 705 / 705" in both
+    assert no_case == "training-step\n  ours, ms a step: no data"

@@ -1,11 +1,11 @@
-"""Filters, against NumPy's full complex transform, SciPy's Gaussian and PyTorch."""
+"""Filters, against NumPy's full complex transform and SciPy's Gaussian."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
 
-from imgopt import gaussian_low_pass, low_pass, to_float
+from imgopt import gaussian_low_pass, low_pass
 
 FILTERS = {"low_pass": low_pass(2.5), "gaussian": gaussian_low_pass(0.8)}
 SHAPES = [(1, 32, 32, 3), (2, 7, 10, 3), (1, 10, 7, 2), (3, 9, 5, 4), (2, 1, 6, 1), (1, 6, 1, 2)]
@@ -13,8 +13,8 @@ SHAPES = [(1, 32, 32, 3), (2, 7, 10, 3), (1, 10, 7, 2), (3, 9, 5, 4), (2, 1, 6, 
 every_filter = pytest.mark.parametrize("name", FILTERS)
 
 
-def noise(shape, *, low=0.0, high=1.0):
-    return jnp.asarray(np.random.default_rng(0).uniform(low, high, shape), jnp.float32)
+def noise(shape):
+    return jnp.asarray(np.random.default_rng(0).uniform(size=shape), jnp.float32)
 
 
 def paper_low_pass(images, radius):
@@ -37,24 +37,11 @@ def test_low_pass_is_the_papers(shape, radius):
     np.testing.assert_allclose(low_pass(radius)(images), paper_low_pass(images, radius), atol=2e-6)
 
 
-def test_low_pass_agrees_with_pytorch(vectors):
-    images = to_float(vectors["images"])
-    radius = float(vectors["radius"])
-    np.testing.assert_allclose(low_pass(radius)(images), vectors["low_pass_images"], atol=1e-5)
-
-
 def test_radius_10_keeps_305_of_1024_coefficients():
     dot = np.full((1, 32, 32, 1), 0.5, np.float32)
     dot[0, 3, 4, 0] += 0.25  # its spectrum has equal magnitude everywhere, so the share stays
     kept = (np.asarray(low_pass(10)(jnp.asarray(dot)))[0, 3, 4, 0] - 0.5) / 0.25 * 1024
     assert kept == pytest.approx(305, abs=0.01)
-
-
-def test_low_pass_twice_is_low_pass_once_where_nothing_is_clipped():
-    images = noise((2, 9, 8, 3), low=0.4, high=0.6)
-    once = low_pass(2.5)(images)
-    np.testing.assert_allclose(low_pass(2.5)(once), once, atol=1e-6)
-    assert np.abs(once - images).max() > 0.01
 
 
 @pytest.mark.parametrize("sigma", [1, 1.5, 3])

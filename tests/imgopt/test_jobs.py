@@ -10,6 +10,7 @@ RANDOM = np.random.default_rng(11)
 IMAGES = RANDOM.integers(0, 256, (7, 5, 4, 3), np.uint8)
 TARGETS = RANDOM.dirichlet(np.ones(3), 7).astype(np.float32)
 KERNEL = jnp.asarray(RANDOM.normal(size=(60, 3)), jnp.float32)
+ORDER = np.array([6, 2, 0, 4, 1, 5, 3])
 OPTIONS = {"steps": 9, "optimizer": sgd(learning_rate=0.5)}
 
 
@@ -24,40 +25,26 @@ def job(images, targets, batch_size=4, **options):
     return parts, Synthesis(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-@pytest.mark.parametrize("count", range(1, 8))
+def assert_same_bits(found, expected):
+    for field, one, other in zip(Synthesis._fields, found, expected, strict=True):
+        np.testing.assert_array_equal(one, other, field)
+
+
+@pytest.mark.parametrize("chosen", [*map(np.arange, range(1, 8)), ORDER, ORDER[:3], ORDER[3:]])
 @pytest.mark.parametrize("tolerance", [None, 0.1])
-def test_padding_leaves_no_trace(count, tolerance):
+def test_padding_splitting_and_reordering_leave_no_trace(chosen, tolerance):
     _, whole = job(IMAGES, TARGETS, tolerance=tolerance)
-    parts, part = job(IMAGES[:count], TARGETS[:count], tolerance=tolerance)
-    assert [len(each.images) for each in parts] == [4] * (count // 4) + [count % 4] * (
-        count % 4 > 0
-    )
-    for field, found, expected in zip(Synthesis._fields, part, whole, strict=True):
-        np.testing.assert_array_equal(found, expected[:count], field)
-
-
-def test_splitting_and_reordering_leave_no_trace():
-    _, whole = job(IMAGES, TARGETS)
-    order = np.array([6, 2, 0, 4, 1, 5, 3])
-    for chosen in (order, order[:3], order[3:]):
-        _, part = job(IMAGES[chosen], TARGETS[chosen])
-        for field, found, expected in zip(Synthesis._fields, part, whole, strict=True):
-            np.testing.assert_array_equal(found, expected[chosen], field)
+    parts, part = job(IMAGES[chosen], TARGETS[chosen], tolerance=tolerance)
+    sizes = [len(chosen[i : i + 4]) for i in range(0, len(chosen), 4)]
+    assert [len(each.images) for each in parts] == sizes
+    assert_same_bits(part, [column[chosen] for column in whole])
 
 
 def test_a_batch_is_what_synthesize_makes_of_it():
     (first, _), _ = job(IMAGES, TARGETS)
     expected = synthesize(classify, to_float(IMAGES[:4]), TARGETS[:4], **OPTIONS)
-    for field, found, wanted in zip(Synthesis._fields, first, expected, strict=True):
-        assert isinstance(found, np.ndarray)
-        np.testing.assert_array_equal(found, wanted, field)
-
-
-def test_batch_sizes_agree_on_a_smooth_classifier():
-    results = [job(IMAGES, TARGETS, batch_size)[1] for batch_size in (4, 1, 9)]
-    for result in results[1:]:
-        np.testing.assert_allclose(result.images, results[0].images, atol=1e-5)
-        np.testing.assert_allclose(result.outputs, results[0].outputs, atol=1e-5)
+    assert all(isinstance(column, np.ndarray) for column in first)
+    assert_same_bits(first, expected)
 
 
 def test_all_batches_share_one_compilation(compilations):
@@ -80,6 +67,4 @@ def test_all_batches_share_one_compilation(compilations):
 def test_wrong_input_is_refused_before_the_first_batch(changes, message):
     arguments = {"images": IMAGES, "targets": TARGETS, "batch_size": 4, **changes}
     with pytest.raises(ValueError, match=message):
-        synthesize_in_batches(
-            classify, arguments["images"], arguments["targets"], batch_size=arguments["batch_size"]
-        )
+        synthesize_in_batches(classify, **arguments)

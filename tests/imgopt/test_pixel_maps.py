@@ -63,11 +63,6 @@ def test_slope_is_the_formula(name):
     np.testing.assert_allclose(found, SLOPES[name](values.astype(np.float64)), rtol=2e-3)
 
 
-def test_slope_of_the_papers_map_at_the_ends_of_the_range_is_as_documented():
-    weights = arctan_map().to_weights(jnp.array([0.5, 0.0]))
-    np.testing.assert_allclose(slope(arctan_map(), weights), [0.318, 3e-6], rtol=0.05)
-
-
 @every_map
 @pytest.mark.parametrize("margin", [0, -1e-3, 1e-8, 0.5 / 255, 0.1, float("nan")])
 def test_margins_that_lose_black_and_white_are_refused(name, margin):

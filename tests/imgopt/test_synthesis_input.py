@@ -1,7 +1,5 @@
 """Wrong input of `synthesize`: refused with a clear message before anything is compiled."""
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,12 +31,6 @@ def of_another_size(images):
     return images.reshape(len(images), -1) @ jnp.zeros((99, NUM_CLASSES))
 
 
-def flax_of_another_size(images):
-    dense = nn.Dense(NUM_CLASSES)
-    variables = dense.init(jax.random.key(0), jnp.zeros((1, 99)))
-    return dense.apply(variables, images.reshape(len(images), -1))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -50,16 +42,11 @@ def flax_of_another_size(images):
         ({"images": IMAGES - 0.02}, r"in \[0, 1\], got values from -0.02 to 0.98"),
         ({"images": np.full(SHAPE, np.nan)}, r"in \[0, 1\], got values from nan to nan"),
         ({"classify": of_another_size}, r"cannot take images of shape \(6, 5, 7, 3\)"),
-        ({"classify": flax_of_another_size}, r"cannot take images of shape \(6, 5, 7, 3\)"),
         ({"classify": flat}, r"logits of shape \(6, number of classes\) .* got \(6,\)"),
         ({"classify": one_more_row}, r"logits of shape \(6, number of classes\) .* got \(7, 4\)"),
         ({"classify": lambda x: (linear(x),)}, "must return logits .* got tuple"),
         ({"targets": TARGETS[:5]}, r"targets must have shape \(6, 4\), got \(5, 4\)"),
-        ({"targets": TARGETS[:, :3]}, r"targets must have shape \(6, 4\), got \(6, 3\)"),
         ({"targets": TARGETS * 2}, "must sum to 1; row 0"),
-        ({"targets": 1 - 2 * TARGETS}, "must not be negative; row 0"),
-        ({"targets": TARGETS * np.nan}, "must be finite; row 0"),
-        ({"targets": (TARGETS > 0.5).astype(int)}, "floating-point probabilities, got int64"),
         ({"steps": -1}, "steps must be at least 0, got -1"),
         ({"tolerance": -0.1}, "tolerance must be None or at least 0, got -0.1"),
         ({"tolerance": float("nan")}, "tolerance must be None or at least 0, got nan"),
@@ -71,10 +58,5 @@ def flax_of_another_size(images):
 def test_wrong_input_is_refused_before_anything_is_compiled(compilations, changes, message):
     arguments = {"classify": linear, "images": IMAGES, "targets": TARGETS, **changes}
     with compilations() as names, pytest.raises(InputError, match=message):
-        synthesize(
-            arguments.pop("classify"),
-            arguments.pop("images"),
-            arguments.pop("targets"),
-            **arguments,
-        )
+        synthesize(**arguments)
     assert not {"begin", "update", "finish"} & set(names)

@@ -162,13 +162,10 @@ def synthesis(random: np.random.Generator) -> Arrays:
     }
     found = {
         **params, "images": images, "targets": 0.9 * classes[own] + 0.1 * classes[other],
-        "margin": np.float64(MARGIN), "radius": np.int64(RADIUS),
+        "margin": np.float64(MARGIN),
     }  # fmt: skip
     tensors = {name: torch.from_numpy(value) for name, value in params.items()}
     floats, targets = torch.from_numpy(images / 255), torch.from_numpy(found["targets"])
-    found["logits"] = classify(tensors, floats).numpy()
-    found["weights0"] = to_weights(floats, MARGIN).numpy()
-    found["low_pass_images"] = low_pass(floats, RADIUS).numpy()
     for name, (form, momentum, filtered) in CASES.items():
         case = (form, momentum, RADIUS if filtered else 0)
         arrays = synthesize(tensors, floats, targets, MARGIN, case)

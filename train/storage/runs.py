@@ -200,7 +200,13 @@ def _files_of(path: Path) -> list[Path]:
 def _begin(directory: Path, check: Callable[[], object]) -> None:
     """Makes a run's directory and removes it again if the check refuses the run."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"expected a place for the directory {directory}, got a path that passes through a "
+            "file; choose another --out"
+        ) from error
     try:
         check()
     except BaseException:

@@ -48,7 +48,6 @@ def test_what_is_compiled_is_counted():
         jax.jit(lambda x: x * 3 + 1)(np.float32(2)).block_until_ready()
     assert counted.programs == 1
     assert counted.seconds > 0
-    assert counted.from_cache == 0
     before = counted.programs
     jax.jit(lambda x: x * 5 + 1)(np.float32(2)).block_until_ready()
     assert counted.programs == before
