@@ -27,7 +27,7 @@ def random_columns(spec: ImageSetSpec, size: int, *, start: int = 0) -> dict[str
         "target": np.full((size, num_classes), 1 / num_classes, np.float32),
         "output": output,
         "kl": output[:, 0] * 3,
-        "max_error": output[:, 1],
+        "max_error": output[:, -1],
         "steps": np.array(numbers, np.int32),
         "source_id": [f"train_{i:05d}" for i in numbers],
         "predicted": np.array(numbers[::-1], np.int32) % num_classes,
