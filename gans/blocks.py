@@ -109,7 +109,7 @@ def transposed_convolution(
 ) -> TransposedConv:
     """Builds a 5×5 transposed convolution with weights from N(0, 0.02)."""
     return TransposedConv(
-        features, stride, use_bias=use_bias, kernel_init=draw_weights, dtype=dtype
+        features, stride=stride, use_bias=use_bias, kernel_init=draw_weights, dtype=dtype
     )
 
 

@@ -19,7 +19,7 @@ from gans.losses import (
     AdversarialForm,
     LossWeights,
     discriminator_loss,
-    entropy_loss,
+    feature_loss,
     generator_loss,
     weighted_sum,
 )
@@ -338,7 +338,7 @@ def _noise_error(output: DiscriminatorOutput, generated: GeneratedBatch) -> Arra
     """Mean error of the head Q; None without one."""
     if output.noise_guess is None:
         return None
-    return entropy_loss(output.noise_guess, generated.noise).mean()
+    return feature_loss(output.noise_guess, generated.noise).mean()
 
 
 def _scale_gradient(x: Array, factor: float) -> Array:

@@ -86,8 +86,8 @@ def feature_loss(found: Float[Array, "n ..."], wanted: Float[Array, "n ..."]) ->
 
     It serves as the conditional loss between the encoder's features of a generated example and its
     condition, if that is not a label (Huang et al., eq. 3). And it serves as the entropy loss
-    between estimated and true noise (eq. 5): there, an estimate that is always the mean has a loss
-    of 1/12, the variance of uniform noise on [0, 1).
+    between Q's estimate of the noise and the noise, for generator and discriminator (eq. 5): there,
+    an estimate that is always the mean has a loss of 1/12, the variance of uniform noise on [0, 1).
 
     Raises:
         InputError: the shapes differ.
@@ -118,17 +118,6 @@ def conditional_loss(
             f"{found.shape} and {condition.shape}"
         )
     return -(condition * jax.nn.log_softmax(found)).sum(1)
-
-
-def entropy_loss(guess: Float[Array, "n z"], noise: Float[Array, "n z"]) -> Float[Array, " n"]:
-    """Mean squared error of Q's estimate of the noise (Huang et al., eq. 5); see `feature_loss`.
-
-    It is part of the generator's loss and of the discriminator's, which has the head Q.
-
-    Raises:
-        InputError: the shapes differ.
-    """
-    return feature_loss(guess, noise)
 
 
 def weighted_sum(

@@ -119,8 +119,8 @@ def _mean_kernel_within(features: np.ndarray) -> float:
 
 
 def _kernel_sum(left: np.ndarray, right: np.ndarray) -> float:
-    parts = (polynomial_kernel(left[rows], right, degree=3) for rows in _chunks(left))
-    return float(sum(part.sum() for part in parts))
+    chunks = gen_batches(len(left), CHUNK_ROWS)
+    return float(sum(polynomial_kernel(left[rows], right, degree=3).sum() for rows in chunks))
 
 
 def overlap(
@@ -150,7 +150,7 @@ def overlap(
     real, generated = _checked(real, generated, fewest=neighbours + 1)
     real_radius, generated_radius = (_radii(features, neighbours) for features in (real, generated))
     around_generated, reached, covered = np.zeros(len(generated), np.int64), [], []
-    for rows in _chunks(real):
+    for rows in gen_batches(len(real), CHUNK_ROWS):
         distances = euclidean_distances(real[rows], generated)
         near_real = distances <= real_radius[rows, None]
         around_generated += near_real.sum(0)
@@ -262,7 +262,3 @@ def _checked(
                 "classifier's training diverged"
             )
     return real.astype(np.float64), generated.astype(np.float64)
-
-
-def _chunks(features: np.ndarray) -> list[slice]:
-    return list(gen_batches(len(features), CHUNK_ROWS))

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Int, Key, UInt8
 from gans import dcgan, stacked
 from gans.blocks import from_signed
 from gans.dcgan import DcganConfig
-from gans.stacked import Level, StackConfig, build_generator, stack_levels
+from gans.stacked import StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
 from imgopt.errors import InputError
 from train.storage.checkpoints import check_layout, digest_of, newest_checkpoint
@@ -132,15 +132,16 @@ def _parse_spec(fields: Any) -> GanSpec:
 def generator_shapes(config: DcganConfig | StackConfig) -> dict[str, Any]:
     """Shapes of the generators' variables by the features they generate; computes nothing."""
     if isinstance(config, StackConfig):
-        levels = stack_levels(config)
-        return {level.target: _level_generator_shapes(config, level) for level in levels}
+        return {
+            level.target: _init_shapes(
+                build_generator(level, width=config.width),
+                _row(*level.condition_shape),
+                _row(level.noise_dim),
+            )
+            for level in stack_levels(config)
+        }
     labels = None if config.num_classes is None else jax.ShapeDtypeStruct((1,), jnp.int32)
     return {"image": _init_shapes(dcgan.Generator(config), _row(config.noise_dim), labels)}
-
-
-def _level_generator_shapes(config: StackConfig, level: Level) -> dict[str, Any]:
-    generator = build_generator(level, width=config.width)
-    return _init_shapes(generator, _row(*level.condition_shape), _row(level.noise_dim))
 
 
 def _init_shapes(generator: Any, *inputs: Any) -> dict[str, Any]:
@@ -169,7 +170,10 @@ def gan_digest(gan: Gan) -> str:
     return digest_of(repr(fields), gan.variables)
 
 
-def image_keys(key: Key[Array, ""], label: int, numbers: Int[np.ndarray, " n"]) -> Key[Array, " n"]:
+@jax.jit
+def image_keys(
+    key: Key[Array, ""], label: int | Int[Array, ""], numbers: Int[Array | np.ndarray, " n"]
+) -> Key[Array, " n"]:
     """Keys of some images of a class: fold_in(fold_in(key, label), number).
 
     Args:
@@ -177,11 +181,6 @@ def image_keys(key: Key[Array, ""], label: int, numbers: Int[np.ndarray, " n"]) 
         label: the class.
         numbers: numbers of its images, at least 0.
     """
-    return _image_keys(key, label, jnp.asarray(numbers))
-
-
-@jax.jit
-def _image_keys(key, label, numbers):
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, label), numbers)
 
 

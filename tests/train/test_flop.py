@@ -32,9 +32,13 @@ LAYERS = {
         taps(5, 5, zeros=2, stride=2) * taps(8, 5, zeros=2, stride=2),
     ),
     # Every pixel meets every tap.
-    "grown": (TransposedConv(7, 1, use_bias=False), (2, 5, 8, 3), 5 * 8 * 25),
+    "grown": (TransposedConv(7, stride=1, use_bias=False), (2, 5, 8, 3), 5 * 8 * 25),
     # At stride 2 a tap at the border falls outside: of the first pixel two, of the last one one.
-    "doubled": (TransposedConv(7, 2, use_bias=False), (2, 5, 8, 3), (5 * 5 - 3) * (8 * 5 - 3)),
+    "doubled": (
+        TransposedConv(7, stride=2, use_bias=False),
+        (2, 5, 8, 3),
+        (5 * 5 - 3) * (8 * 5 - 3),
+    ),
 }
 
 

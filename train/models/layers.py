@@ -16,14 +16,13 @@ DTypeLike = jnp.dtype | type
 Padding = Literal["same", "valid"]
 
 
-class Conv(nn.Module):
-    """Convolution on (n, h, w, c), by default same-padded and with a bias.
+class KernelLayer(nn.Module):
+    """A layer on (n, h, w, c) with a kernel and, by default, a bias.
 
     Attributes:
         features: output channels.
         kernel_size: height and width of the kernel, odd.
-        stride: see `convolve`.
-        padding: see `convolve`.
+        stride: see `Conv` and `train.models.transposed.TransposedConv`.
         use_bias: False in front of batch norm, which has a bias of its own.
         kernel_init: initialiser of the kernel.
         dtype: precision of the computation; parameters are float32.
@@ -32,26 +31,34 @@ class Conv(nn.Module):
     features: int
     kernel_size: int = 3
     stride: Literal[1, 2] = 1
-    padding: Padding = "same"
     use_bias: bool = True
     kernel_init: Initializer = nn.initializers.he_normal()
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 d"]:
-        """Applies the convolution and adds the bias."""
+        """Applies the kernel and adds the bias."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        result = convolve(
-            images.astype(self.dtype),
-            jnp.asarray(kernel, self.dtype),
-            stride=self.stride,
-            padding=self.padding,
-        )
+        result = self.apply_kernel(images.astype(self.dtype), jnp.asarray(kernel, self.dtype))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
             result += jnp.expand_dims(bias.astype(self.dtype), (0, 1, 2))
         return result
+
+    def apply_kernel(self, images: Array, kernel: Array) -> Array:
+        """The layer without its bias."""
+        raise NotImplementedError
+
+
+class Conv(KernelLayer):
+    """Convolution, by default same-padded; see `convolve` for stride and padding."""
+
+    padding: Padding = "same"
+
+    def apply_kernel(self, images: Array, kernel: Array) -> Array:
+        """See `convolve`."""
+        return convolve(images, kernel, stride=self.stride, padding=self.padding)
 
 
 def convolve(

@@ -2,48 +2,23 @@
 
 from typing import Literal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.typing import Initializer
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
 from train.models import cpu_convolution
-from train.models.layers import DTypeLike, check_kernel
+from train.models.layers import KernelLayer, check_kernel
 
 
-class TransposedConv(nn.Module):
-    """Transposed convolution on (n, h, w, c), by default with a bias.
+class TransposedConv(KernelLayer):
+    """Transposed convolution; see `transposed_convolve` for its stride."""
 
-    Attributes:
-        features: output channels.
-        stride: see `transposed_convolve`.
-        kernel_size: height and width of the kernel, odd.
-        use_bias: False in front of batch norm, which has a bias of its own.
-        kernel_init: initialiser of the kernel.
-        dtype: precision of the computation; parameters are float32.
-    """
-
-    features: int
-    stride: Literal[1, 2]
     kernel_size: int = 5
-    use_bias: bool = True
-    kernel_init: Initializer = nn.initializers.he_normal()
-    dtype: DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 d"]:
-        """Applies the transposed convolution and adds the bias."""
-        shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        result = transposed_convolve(
-            images.astype(self.dtype), jnp.asarray(kernel, self.dtype), stride=self.stride
-        )
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-            result += jnp.expand_dims(bias.astype(self.dtype), (0, 1, 2))
-        return result
+    def apply_kernel(self, images: Array, kernel: Array) -> Array:
+        """See `transposed_convolve`."""
+        return transposed_convolve(images, kernel, stride=self.stride)
 
 
 def transposed_convolve(

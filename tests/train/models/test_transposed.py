@@ -1,4 +1,4 @@
-"""Strided, valid and transposed convolutions and their gradients, against lax.conv and PyTorch."""
+"""All convolutions of ours and their gradients, against lax.conv and PyTorch."""
 
 import functools
 
@@ -44,6 +44,7 @@ def plain_transposed(images, kernel, *, stride):
 
 
 MEMBERS = {
+    "same": (convolve, plain_convolve, {}),
     "stride 2": (convolve, plain_convolve, {"stride": 2}),
     "valid": (convolve, plain_convolve, {"padding": "valid"}),
     "transposed, stride 2": (transposed_convolve, plain_transposed, {"stride": 2}),
@@ -64,6 +65,12 @@ CASES = [(member, *case) for member in MEMBERS for case in SHAPES[1:3]] + [
     ("stride 2", *TINY[0]),
     ("transposed, stride 2", *TINY[1]),
     ("transposed, stride 1", *TINY[0]),
+    ("same", (2, 9, 7, 5), (3, 3, 5, 6)),
+    ("same", (2, 2, 2, 6), (3, 3, 6, 5)),
+    ("same", (2, 1, 1, 6), (3, 3, 6, 5)),
+    ("same", (1, 4, 1, 5), (3, 3, 5, 5)),
+    ("same", (2, 6, 7, 5), (5, 1, 5, 3)),
+    ("same", (2, 6, 7, 5), (1, 1, 5, 3)),
 ]
 
 every_member = pytest.mark.parametrize("member", MEMBERS)
@@ -102,6 +109,7 @@ def test_value_and_gradients_are_lax_convs(member, shape, kernel_shape):
 @pytest.mark.parametrize(
     ("name", "member"),
     [
+        ("conv_k3_s1_same", "same"),
         ("conv_k5_s2", "stride 2"),
         ("conv_k5_valid", "valid"),
         ("transpose_k5_s2_half", "transposed, stride 2"),
@@ -126,6 +134,7 @@ def test_other_platforms_get_the_same(member):
     assert text.count("stablehlo.convolution") == 1
     assert ("lhs_dilate = [2, 2]" in text) == (member == "transposed, stride 2")
     direct = {
+        "same": lambda x, k: convolve_directly(x, k, (2, 2), 1),
         "stride 2": lambda x, k: convolve_directly(x, k, (2, 2), 2),
         "valid": lambda x, k: convolve_directly(x, k, (0, 0), 1),
         "transposed, stride 2": lambda x, k: transpose_directly(x, k, 2),
@@ -137,6 +146,7 @@ def test_other_platforms_get_the_same(member):
 @pytest.mark.parametrize(
     ("member", "axes"),
     [
+        ("same", (0, 0)),
         ("stride 2", (0, 0)),
         ("transposed, stride 1", (0, 0)),
         ("valid", (0, None)),
@@ -180,7 +190,7 @@ def test_mapped_twice_equals_looped():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("member", ["transposed, stride 2"])
+@pytest.mark.parametrize("member", ["same", "transposed, stride 2"])
 def test_inside_a_compiled_loop_it_is_the_same(member):
     ours, plain = functions(member)
     images, kernel, cotangent = arrays(*SHAPES[0], plain)
@@ -194,7 +204,7 @@ def test_inside_a_compiled_loop_it_is_the_same(member):
     np.testing.assert_allclose(descend(ours), descend(plain), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("member", ["valid", "transposed, stride 2"])
+@pytest.mark.parametrize("member", ["same", "valid", "transposed, stride 2"])
 def test_bfloat16_stays_bfloat16_and_near(member):
     ours, plain = functions(member)
     given = arrays(*SHAPES[0], plain, dtype=jnp.bfloat16)
@@ -211,14 +221,18 @@ def test_the_modules_pass_their_options_on():
     images, _, _ = arrays(*SHAPES[0], plain_convolve)
     initial = jax.nn.initializers.constant(0.5)
     for layer, size in [
+        (Conv(4, 3, kernel_init=initial), (6, 9)),
         (Conv(4, 5, stride=2, kernel_init=initial), (3, 5)),
         (Conv(4, 5, padding="valid", kernel_init=initial), (2, 5)),
-        (TransposedConv(4, 2, kernel_init=initial), (12, 18)),
-        (TransposedConv(4, 1, kernel_size=3, use_bias=False, kernel_init=initial), (8, 11)),
+        (TransposedConv(4, stride=2, kernel_init=initial), (12, 18)),
+        (TransposedConv(4, stride=1, kernel_size=3, use_bias=False, kernel_init=initial), (8, 11)),
     ]:
         result, variables = jax.jit(layer.init_with_output)(jax.random.key(0), images)
         assert result.shape == (2, *size, 4)
         params = variables["params"]
+        shifted = jax.tree.map(lambda leaf: leaf + (0.5 if leaf.ndim == 1 else 0), variables)
+        found = jax.jit(layer.apply)(shifted, images)
+        np.testing.assert_allclose(found, result + 0.5 * ("bias" in params), atol=1e-4)
         assert set(params) == {"kernel", "bias"} - ({"bias"} if size == (8, 11) else set())
         assert (params["kernel"] == 0.5).all()
 
@@ -240,11 +254,19 @@ def test_what_is_not_offered_is_refused(run, kernel_shape, message):
         run(jnp.zeros((2, 6, 9, 5)), jnp.zeros(kernel_shape))
 
 
-@pytest.mark.parametrize("member", ["valid", "transposed, stride 1"])
-def test_many_channels_go_through_tiles_there_and_back(member):
+@pytest.mark.parametrize(
+    ("member", "shape", "kernel_shape"),
+    [
+        ("same", (1, 4, 5, 96), (3, 3, 96, 100)),
+        ("same", (1, 2, 2, 256), (3, 3, 256, 100)),
+        ("valid", (2, 8, 7, 130), (5, 5, 130, 120)),
+        ("transposed, stride 1", (2, 8, 7, 130), (5, 5, 130, 120)),
+    ],
+)
+def test_many_channels_go_through_tiles_there_and_back(member, shape, kernel_shape):
     """Also where results are more than pixels, and tiles of the kernel's gradient of the pixels."""
     ours, plain = functions(member)
-    images, kernel, cotangent = arrays((2, 8, 7, 130), (5, 5, 130, 120), plain)
+    images, kernel, cotangent = arrays(shape, kernel_shape, plain)
     found, expected = (
         jax.jit(functools.partial(value_and_gradients, function))(images, kernel / 57, cotangent)
         for function in (ours, plain)
