@@ -1,7 +1,5 @@
 """A stack's encoder in training: it learns, by the loss of its logits, and then changes no more."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,13 +90,6 @@ def test_the_key_counts_where_images_are_moved_or_mirrored(
     )
     assert first == again
     assert (first != other) == is_random
-
-
-def test_equal_learners_are_one_program():
-    learner = EncoderLearner(STACK, EncoderConfig())
-    again = EncoderLearner(dataclasses.replace(STACK), EncoderConfig())
-    assert (again, hash(again)) == (learner, hash(learner))
-    assert EncoderLearner(STACK, PLAIN) != learner
 
 
 @pytest.mark.parametrize(

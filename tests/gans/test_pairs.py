@@ -7,14 +7,14 @@ import pytest
 
 from gans.dcgan import DcganConfig
 from gans.encoder import Encoder
-from gans.game import GameConfig, GanData, GanLearner, GeneratedBatch
+from gans.game import GanData, GeneratedBatch
 from gans.losses import LossWeights
 from gans.pairs import DcganPair, LevelPair, build_encoder
 from gans.stacked import StackConfig, stack_levels
 
 COUNT = 5
 STACK = {"image_shape": (16, 20, 2), "num_classes": 3, "encoder_width": 2, "width": 4}
-STACKS = {2: ("pool2",), 3: ("pool2", "fc3"), 4: ("pool1", "pool2", "fc3")}
+FOUR_LEVELS = ("pool1", "pool2", "fc3")
 
 # By hand: 5×5 without padding loses 4 a side, pooling halves; fc3 has 4·encoder_width.
 FEATURES = {"image": (16, 20, 2), "pool1": (6, 8, 2), "pool2": (1, 2, 4), "fc3": (8,)}
@@ -27,20 +27,9 @@ def level_pairs(cut_points, **options):
     return tuple(LevelPair(config, level, LossWeights(), **options) for level in levels)
 
 
-def dcgan_pair(kind=DcganPair, **options):
+def dcgan_pair(**options):
     sizes = {"image_size": 16, "channels": 2, "noise_dim": 6, "label_dim": 3, "width": 2}
-    return kind(DcganConfig(**sizes, **options))
-
-
-PAIRS = {
-    "dcgan": dcgan_pair(num_classes=3),
-    "dcgan of one class": dcgan_pair(),
-    **{
-        f"{pair.target} of {levels} levels": pair
-        for levels, cut_points in STACKS.items()
-        for pair in level_pairs(cut_points)
-    },
-}
+    return DcganPair(DcganConfig(**sizes, **options))
 
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -83,58 +72,6 @@ def features(encoder):
     return jax.jit(Encoder(num_classes=3, width=2).apply)(encoder, images)
 
 
-# ---- every pair
-
-
-@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
-def test_shapes(pair, encoder):
-    """Worked out without computing anything."""
-    is_dcgan = isinstance(pair, DcganPair)
-    data = batch((16, 16, 2) if is_dcgan else (16, 20, 2))
-
-    def run(key, encoder):
-        generator, discriminator = pair.initial(key)
-        condition, noise = pair.condition(data, encoder), pair.draw_noise(key, COUNT)
-        made, generator_after = pair.generate(generator, condition, noise)
-        output, discriminator_after = pair.discriminate(key, discriminator, made, condition)
-        loss = pair.conditional_loss(GeneratedBatch(made, condition, noise), encoder)
-        before, after = (generator, discriminator), (generator_after, discriminator_after)
-        return condition, noise, pair.real(data, encoder), made, output, loss, before, after
-
-    found = jax.eval_shape(run, jax.random.key(0), encoder)
-    condition, noise, real, made, output, loss, before, after = found
-    target = (16, 16, 2) if is_dcgan else FEATURES[pair.target]
-    assert real.shape == made.shape == (COUNT, *target)
-    assert output.logits.shape == (COUNT,)
-    if is_dcgan:
-        assert noise.shape == (COUNT, 6)
-        assert (output.noise_guess, loss) == (None, None)
-        wanted = None if pair.config.num_classes is None else (COUNT,)
-        assert (condition and condition.shape) == wanted
-    else:
-        assert noise.shape == (COUNT, 16 if pair.target == "image" else 50)
-        assert output.noise_guess.shape == noise.shape
-        assert loss.shape == ()
-        assert condition.shape == (COUNT, *CONDITIONS[pair.level.condition])
-    assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
-
-
-@pytest.mark.parametrize("levels", STACKS)
-def test_the_levels_of_a_stack_reach_from_the_label_to_the_image(levels):
-    pairs = level_pairs(STACKS[levels])
-    assert len(pairs) == levels
-    assert [pair.target for pair in pairs] == ["image", *STACKS[levels]]
-    assert [pair.level.condition for pair in pairs] == [*STACKS[levels], "label"]
-
-
-@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
-def test_equal_pairs_are_one_program(pair):
-    again = type(pair)(**vars(pair))
-    assert again == pair
-    assert hash(again) == hash(pair)
-    assert again != type(pair)(**{**vars(pair), "spectral_norm": True})
-
-
 # ---- what is imitated, and of what
 
 
@@ -148,7 +85,7 @@ def test_a_dcgan_imitates_the_images():
     assert dcgan_pair().condition(data, None) is None
 
 
-@pytest.mark.parametrize("pair", level_pairs(STACKS[4]), ids=lambda pair: pair.target)
+@pytest.mark.parametrize("pair", level_pairs(FOUR_LEVELS), ids=lambda pair: pair.target)
 def test_a_level_imitates_the_features_of_the_encoder(pair, encoder, features):
     data = batch()
     np.testing.assert_allclose(jax.jit(pair.real)(data, encoder), features[pair.target], atol=1e-5)
@@ -181,7 +118,7 @@ def made_of(pair, seed=7):
     return GeneratedBatch(*(jnp.asarray(array, jnp.float32) for array in arrays))
 
 
-@pytest.mark.parametrize("pair", level_pairs(STACKS[4]), ids=lambda pair: pair.target)
+@pytest.mark.parametrize("pair", level_pairs(FOUR_LEVELS), ids=lambda pair: pair.target)
 def test_the_conditional_loss_is_that_of_what_the_encoder_finds(pair, encoder):
     """Mean squared error of features; cross entropy, in nats, of the label."""
     made = made_of(pair)
@@ -196,30 +133,12 @@ def test_the_conditional_loss_is_that_of_what_the_encoder_finds(pair, encoder):
     )(made.features)
     assert loss == pytest.approx(wanted, rel=1e-5)
     assert (np.abs(gradient).reshape(COUNT, -1).max(1) > 0).all()
-    direction = np.random.default_rng(1).normal(size=made.features.shape)
-    step = 1e-3 * direction
-
-    def loss_at(x):
-        found = encode(jnp.asarray(x, jnp.float32))[pair.level.condition]
-        return numpy_conditional_loss(found, made.condition, is_label=is_label)
-
-    middle = np.asarray(made.features)
-    slope = (loss_at(middle + step) - loss_at(middle - step)) / 2e-3
-    assert (gradient * direction).sum() == pytest.approx(slope, rel=0.05, abs=1e-3)
-
-
-def test_nothing_is_lost_where_the_features_are_those_asked_for(encoder, features):
-    (pair, *_) = level_pairs(("pool2",))
-    images = 2 * np.asarray(batch().images, np.float32) / 255 - 1
-    made = GeneratedBatch(jnp.asarray(images), features["pool2"], jnp.zeros((COUNT, 16)))
-    loss = jax.jit(lambda encoder: pair.conditional_loss(made, encoder))(encoder)
-    assert loss == pytest.approx(0, abs=1e-8)
 
 
 # ---- augmentation
 
 
-@pytest.mark.parametrize("pair", level_pairs(STACKS[2], augmentations=("brightness",)))
+@pytest.mark.parametrize("pair", level_pairs(("pool2",), augmentations=("brightness",)))
 def test_only_images_are_augmented(pair):
     _, discriminator = networks(pair)
     discriminate = jax.jit(pair.discriminate)
@@ -250,47 +169,14 @@ def test_a_dcgan_shows_its_discriminator_augmented_images_alone():
 # ---- batch norm's statistics
 
 
-def test_running_statistics_are_those_of_the_pass():
-    """Momentum 0.9, from NumPy, for the discriminator's second dense layer."""
-    pair = level_pairs(("fc3",))[1]
-    _, discriminator = networks(pair)
-    made = made_of(pair)
-    _, updated = jax.jit(pair.discriminate)(jax.random.key(0), discriminator, made.features, None)
-    params = jax.tree.map(np.asarray, discriminator["params"])
-    x = np.asarray(made.features) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
-    x = np.where(x > 0, x, 0.2 * x) @ np.asarray(params["Dense_1"]["kernel"])
-    before = discriminator["batch_stats"]["BatchNorm_0"]
-    after = updated["batch_stats"]["BatchNorm_0"]
-    np.testing.assert_allclose(after["mean"], 0.9 * before["mean"] + 0.1 * x.mean(0), rtol=1e-4)
-    np.testing.assert_allclose(after["var"], 0.9 * before["var"] + 0.1 * x.var(0), rtol=1e-4)
-    assert jax.tree.all(jax.tree.map(jnp.array_equal, updated["params"], params))
-
-
-REAL, PASSES = [], []
-
-
-class Recorder(DcganPair):
-    """Notes every pass through its discriminator while a step is traced."""
-
-    def real(self, batch, constants):
-        REAL.append(super().real(batch, constants))
-        return REAL[-1]
-
-    def discriminate(self, key, variables, features, condition):
-        kind = "real" if features is REAL[-1] else "made"
-        PASSES.append((kind, len(features), condition is not None))
-        return super().discriminate(key, variables, features, condition)
-
-
-@pytest.mark.parametrize("num_classes", [None, 3])
-def test_real_and_made_images_never_share_a_pass(num_classes):
-    PASSES.clear()
-    pair = dcgan_pair(Recorder, num_classes=num_classes)
-    learner = GanLearner((pair,), GameConfig(), 1e-3)
-    state = jax.eval_shape(learner.initial, jax.random.key(0))
-    update = lambda key, state: learner.update(key, state, batch((16, 16, 2)), None)  # noqa: E731
-    after, _ = jax.eval_shape(update, jax.random.key(0), state)
-    # The discriminator's step on real and made images, then the generator's.
-    told = num_classes is not None
-    assert [(kind, COUNT, told) for kind in ("real", "made", "made")] == PASSES
-    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+@pytest.mark.parametrize("pair", [dcgan_pair(num_classes=3), *level_pairs(FOUR_LEVELS)])
+def test_a_pass_moves_the_statistics_and_no_parameter(pair):
+    is_dcgan = isinstance(pair, DcganPair)
+    shape = (16, 16, 2) if is_dcgan else FEATURES[pair.target]
+    labels = jnp.zeros(COUNT, jnp.int32) if is_dcgan else None
+    _, before = networks(pair)
+    made = jnp.ones((COUNT, *shape))
+    _, after = jax.jit(pair.discriminate)(jax.random.key(0), before, made, labels)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, before["params"], after["params"]))
+    statistics = [jax.tree.leaves(each.get("batch_stats")) for each in (before, after)]
+    assert all((one != other).any() for one, other in zip(*statistics, strict=True))

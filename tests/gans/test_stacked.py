@@ -192,17 +192,6 @@ def test_a_stretch_of_the_encoder_gives_what_the_whole_gives():
         np.testing.assert_allclose(stretch["label"], whole["label"], atol=1e-5)
 
 
-def test_weights_start_with_standard_deviation_0_02():
-    bottom, _ = stack_levels(StackConfig(cut_points=("pool2",), **SMALL))
-    key = jax.random.key(0, impl="rbg")  # its random bits compile in no time
-    variables = jax.jit(lambda key: start(bottom, 32)(key)[2:])(key)
-    paths = jax.tree_util.tree_leaves_with_path([each["params"] for each in variables])
-    kernels = [leaf for path, leaf in paths if path[-1].key == "kernel" and leaf.size > 1000]
-    assert len(kernels) == 10
-    for kernel in kernels:
-        np.testing.assert_allclose([kernel.mean(), kernel.std()], [0, 0.02], atol=2e-3)
-
-
 def drawn(level):
     """A generator's variables of any value, without compiling an initialisation."""
     random = np.random.default_rng(0)

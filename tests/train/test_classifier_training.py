@@ -85,60 +85,17 @@ def test_resumed_after_an_epoch_it_ends_with_the_same_bits(undisturbed):
     assert_same_bits(resumed, undisturbed[1:])
 
 
-def test_trainings_of_all_lengths_share_the_compiled_steps(compilations):
+def test_trainings_of_all_lengths_and_keys_share_the_compiled_steps(compilations):
     config = dataclasses.replace(CONFIG, learning_rate=0.0321)
     with compilations() as names:
         for count, changes in ((28, {}), (20, {"epochs": 1}), (12, {"steps": 2})):
-            train(config=dataclasses.replace(config, **changes), data=separable(count))
-    assert names.count("run_steps") == 1
+            config = dataclasses.replace(config, **changes)
+            train(jax.random.key(count), config, data=separable(count))
+    assert (names.count("run_steps"), names.count("initial")) == (1, 1)
 
 
-def test_resumed_at_the_end_nothing_is_left_to_do(undisturbed):
-    assert train(resume=after(undisturbed[-1])) == []
-
-
-def test_same_key_same_bits(undisturbed):
-    assert_same_bits(train(), undisturbed)
-
-
-def test_another_key_gives_another_network(undisturbed):
-    other = train(jax.random.key(9))
-    kernels = [
-        result.state.variables["params"]["Dense_0"]["kernel"]
-        for result in (other[-1], undisturbed[-1])
-    ]
-    assert (kernels[0] != kernels[1]).any()
-
-
-def test_steps_a_call_have_no_influence_and_progress_counts_them(undisturbed):
-    calls = []
-    results = train(steps_per_call=2, after_call=calls.append)
-    assert_same_bits(results, undisturbed)
-    done = [0, *calls]
-    assert set(np.diff(done)) <= {1, 2}  # as many as take a second, but at most two
-    assert {3, 6, 9, 12} <= set(done)  # the epochs' ends
-    assert done[-1] == 12
-
-
-def test_every_epoch_takes_all_images_in_an_order_of_its_own(monkeypatch):
-    orders = []
-
-    def recorded(*arguments):
-        orders.append(np.asarray(draw(*arguments)))
-        return orders[-1]
-
-    draw = batches._permutation
-    monkeypatch.setattr(batches, "_permutation", recorded)
-    train()
-    assert [sorted(order) for order in orders] == [list(range(28))] * 4
-    assert len({order.tobytes() for order in orders}) == 4
-
-
-def test_several_seeds_compile_once(compilations, undisturbed):
-    assert undisturbed
-    with compilations() as names:
-        train(jax.random.key(10))
-    assert not {"run_steps", "initial"} & set(names)
+def test_same_key_same_bits_however_many_steps_a_call(undisturbed):
+    assert_same_bits(train(steps_per_call=2), undisturbed)
 
 
 def test_mixed_loss_without_generated_images_is_cross_entropy(undisturbed):
@@ -162,19 +119,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_the_step():
     # The first update goes out of range; the loss of the second step is the first to show it.
     with pytest.raises(FloatingPointError, match=r"not finite at step 1 \(epoch 1\)"):
         train(config=config)
-
-
-def test_a_step_of_a_later_epoch_is_named_too(undisturbed):
-    bad = separable()._replace(
-        teacher_outputs=np.full((28, 2), np.nan, np.float32), is_generated=np.ones(28, bool)
-    )
-    with pytest.raises(FloatingPointError, match=r"not finite at step 3 \(epoch 2\)"):
-        train(config=MIXED, data=bad, resume=after(undisturbed[0]))
-
-
-def test_a_training_set_smaller_than_a_batch_is_refused():
-    with pytest.raises(ValueError, match="has 7 images, less than one batch of 8"):
-        train(data=separable(count=7))
 
 
 @pytest.mark.parametrize(

@@ -46,15 +46,6 @@ def test_every_image_counts_once_however_the_batches_fall(batch_size):
     )
 
 
-def test_batches_share_one_compilation(compilations):
-    def classify(batch):
-        return read_off(batch) * 2
-
-    with compilations() as names:
-        evaluate(classify, images(), LABELS, batch_size=3)
-    assert names.count("_log_probabilities") == 1
-
-
 @pytest.mark.parametrize("batch_size", [1, 3, 500])
 def test_features_are_of_every_image_however_the_batches_fall(batch_size):
     features = jax.tree_util.Partial(lambda scale, batch: scale * batch[:, 0, :3, 0], 2.0)
@@ -63,11 +54,14 @@ def test_features_are_of_every_image_however_the_batches_fall(batch_size):
     np.testing.assert_allclose(found, LEVELS / 127.5, rtol=1e-6)
 
 
-def test_batches_of_features_share_one_compilation(compilations):
-    features = jax.tree_util.Partial(lambda batch: batch.mean((1, 2)))
+@pytest.mark.parametrize(
+    ("run", "program"), [(evaluate, "_log_probabilities"), (extract_features, "_features")]
+)
+def test_batches_share_one_compilation(run, program, compilations):
+    function = jax.tree_util.Partial(lambda batch: read_off(batch) * 2)
     with compilations() as names:
-        assert extract_features(features, images(), batch_size=3).shape == (7, 3)
-    assert names.count("_features") == 1
+        run(function, images(), *([LABELS] if run is evaluate else []), batch_size=3)
+    assert names.count(program) == 1
 
 
 def test_calibration_is_as_by_hand():

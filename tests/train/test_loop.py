@@ -194,24 +194,16 @@ def test_constants_reach_every_group():
     assert (first[1] > first[0] + 0.4).all()
 
 
-def test_what_is_not_finite_is_named_with_step_and_group():
-    x = DATA["x"].copy()
-    x[5] = np.inf
-    with pytest.raises(FloatingPointError, match=r"at step \d \(epoch \d\): the w0 of odd;"):
-        run(groups=GROUPS, data={**DATA, "x": x})
-    with pytest.raises(FloatingPointError, match=r"not finite at step \d \(epoch 1\): the w0;"):
-        run(data={**DATA, "x": x})
-
-
 def broken_data(row=5):
     x = DATA["x"].copy()
     x[row] = np.inf
     return {**DATA, "x": x}
 
 
-@pytest.mark.parametrize("groups", [None, GROUPS], ids=["one", "groups"])
-def test_the_rows_of_the_batch_come_with_it(groups):
-    with pytest.raises(NotFinite, match="not finite at step") as caught:
+@pytest.mark.parametrize(("groups", "whose"), [(None, ""), (GROUPS, " of odd")])
+def test_what_is_not_finite_is_named_with_its_group_and_rows(groups, whose):
+    message = rf"not finite at step \d+ \(epoch \d\): the w0{whose};"
+    with pytest.raises(NotFinite, match=message) as caught:
         run(groups=groups, data=broken_data())
     assert 5 in caught.value.rows
     assert len(set(caught.value.rows.tolist())) == 4
@@ -309,14 +301,6 @@ def test_paused_it_goes_on_counting_what_it_skipped(step):
 def test_an_epoch_without_a_finite_step_stops_it():
     with pytest.raises(FloatingPointError, match="not a single step of epoch 1 was finite"):
         run(data={**DATA, "x": DATA["x"] * np.inf}, max_skipped=100)
-
-
-def test_training_sets_of_all_sizes_share_the_compiled_steps(compilations):
-    with compilations() as names:
-        for count in (23, 17, 9):
-            data = {name: column[:count] for name, column in DATA.items()}
-            run(learner=Walker(0.0123), data=data)
-    assert names.count("run_steps") == 1
 
 
 def test_the_number_of_steps_to_skip_is_at_least_1():

@@ -92,13 +92,13 @@ def test_a_set_of_part_of_the_originals_will_do():
         (0.3, {"images": EVERYTHING.images[:, :2]}, r"image shapes differ: .*\(3, 5, 2\).*\(2, 5"),
         (1, {"labels": (EVERYTHING.labels + 1) % 3}, "another label in the replacements"),
         (0.3, {"source_ids": ("elsewhere",) * COUNT}, "needs 6 replacements, .* covers 0"),
+        (
+            0.5,
+            {"source_ids": (*ORIGINALS.ids[:5], *("elsewhere",) * 15)},
+            r"0\.5 of 20 images needs 10 replacements, .* covers 5",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(fraction, changes, message):
     with pytest.raises(ValueError, match=message):
         replace(fraction, EVERYTHING._replace(**changes))
-
-
-def test_too_few_replacements_are_refused():
-    with pytest.raises(ValueError, match=r"0\.5 of 20 images needs 10 replacements, .* covers 5"):
-        replace(0.5, synthesised(range(5)))
