@@ -47,8 +47,6 @@ MOST_PARAMETERS = 7
 
 LONG_FILES = {
     "tests/experiments/gan/test_sample.py",
-    "tests/experiments/papers/test_closed_loop.py",
-    "tests/experiments/synthesis/test_command.py",
 }
 """Test files above 400 lines. The set may only shrink."""
 

@@ -67,6 +67,7 @@ def found():
     return run_on_eight_devices(PROGRAM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["host", "device"])
 def test_any_number_of_devices_makes_the_same_bits(loop, found):
     assert found["devices"] == 8

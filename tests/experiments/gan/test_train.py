@@ -325,6 +325,7 @@ def test_a_diverging_level_stops_and_what_was_trained_is_kept(
         load_gan(out)
 
 
+@pytest.mark.slow
 def test_so_many_steps_are_skipped_and_no_more(words, elicit, tmp_path, capsys):
     skipping = ("--learning-rate", 1e30, "--on-nonfinite", "skip", "--max-skipped", 3)
     assert elicit(*words["dcgan"], *skipping, "--out", tmp_path / "run") == 1

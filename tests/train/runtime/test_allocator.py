@@ -44,12 +44,14 @@ def _printed(program, how):
     return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_a_step_takes_no_new_pages():
     kept, given_back = (_printed(COUNT_PAGE_FAULTS, how) for how in ("kept", "given back"))
     assert kept < given_back / 4
 
 
+@pytest.mark.slow
 @needs_glibc
 @pytest.mark.skipif(
     not HUGE_PAGES.is_file() or "[madvise]" not in HUGE_PAGES.read_text(),

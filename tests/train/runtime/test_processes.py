@@ -69,6 +69,7 @@ def found():
     return run_on_eight_devices(PROGRAM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one", "groups"])
 def test_devices_train_what_one_device_does(kind, found):
     assert found["devices"] == 8
