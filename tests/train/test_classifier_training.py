@@ -98,6 +98,12 @@ def test_same_key_same_bits_however_many_steps_a_call(undisturbed):
     assert_same_bits(train(steps_per_call=2), undisturbed)
 
 
+def test_another_key_gives_other_parameters(undisturbed):
+    (other, *_) = train(jax.random.key(1), dataclasses.replace(CONFIG, epochs=1))
+    kernels = [r.state.variables["params"] for r in (other, undisturbed[0])]
+    assert not np.array_equal(*(jax.tree.leaves(params)[-1] for params in kernels))
+
+
 def test_mixed_loss_without_generated_images_is_cross_entropy(undisturbed):
     mixed = train(config=MIXED)
     for found, expected in zip(mixed, undisturbed, strict=True):
