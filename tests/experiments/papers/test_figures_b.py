@@ -15,8 +15,10 @@ from experiments.gan.select_report import Outcome, write_pages
 from experiments.gan.train import GanTrainConfig
 from experiments.papers.engine.make_pieces import MAKERS
 from experiments.papers.figures_b import SETS
+from experiments.papers.registry import read_results
 from experiments.papers.table_b import PRESETS
 from gans.selection import Tally
+from tests.experiments.pages.pictures import decoded
 from tests.experiments.papers.written_results import piece, table
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
@@ -134,7 +136,7 @@ def test_the_table_has_images_tries_and_shares_by_class(finished):
 
 
 def test_the_sheet_shows_the_first_images_class_by_class(finished):
-    sheet = pixels((finished.out / "figures" / "classes.png").read_bytes())
+    sheet = decoded((finished.out / "figures" / "classes.png").read_bytes())
     height, width, _ = SHAPE
     # In CSS pixels, of which each is two of the sheet's; every pixel of an image is two of them.
     set_width = 2 * (3 * width + 2 * 2)
