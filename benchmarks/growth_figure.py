@@ -13,11 +13,11 @@ from experiments.pages.style import (
     PALETTE,
     RULE,
     SHEET_WIDTH_PX,
-    expect,
     make_figure,
     style,
     svg,
 )
+from imgopt.errors import InputError
 
 COLUMNS = 3
 PANEL_HEIGHT_PX = 190
@@ -57,7 +57,8 @@ def growth_figure(series: Sequence[Series]) -> bytes:
     Raises:
         InputError: there is nothing to draw.
     """
-    expect(bool(series), "at least one axis", "none")
+    if not series:
+        raise InputError("expected at least one axis, got none")
     rows = -(-len(series) // COLUMNS)
     with style():
         figure = make_figure(SHEET_WIDTH_PX, 2 * rows * PANEL_HEIGHT_PX + 40)

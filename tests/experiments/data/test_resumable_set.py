@@ -254,7 +254,7 @@ def test_an_error_that_would_come_again_leaves_nothing(tmp_path, error):
 
 def test_a_file_is_no_place_for_a_set(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OSError, match="Not a directory"):
+    with pytest.raises(InputError, match="passes through a file"):
         by_rounds(tmp_path / "file" / "set")
     with pytest.raises(InputError, match="file is there already and is not an image set"):
         by_rounds(tmp_path / "file")
