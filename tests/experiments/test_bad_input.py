@@ -206,6 +206,7 @@ CASES = {
     ),
     "subset of nothing": (f"{SUBSET} --per-class 0", "per_class must be at least 1, got 0"),
     "subset of negative tests": (f"{SUBSET} --test-per-class=-1", "at least 0, got -1"),
+    "subset that skips a negative number": (f"{SUBSET} --skip-per-class=-1", "at least 0, got -1"),
     "subset of an unknown split": (f"{SUBSET} --splits train dev", "split among.*'dev'"),
     "subset of a split twice": (f"{SUBSET} --splits train train", "splits.*train, train"),
     "subset by a key beyond 32 bits": (f"{SUBSET} --key {2**32}", f"key must be.*{2**32}"),
