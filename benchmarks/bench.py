@@ -1,6 +1,7 @@
 """Times Elicit's jobs beside the same jobs in PyTorch.
 
-Usage: python benchmarks/bench.py [--job NAME … | all] [--peer torch|none] [--out FILE]
+Usage: python benchmarks/bench.py [--job NAME … | all] [--peer torch|none] [--out FILE] …
+(--help lists all options)
 
 Both sides run in one process, in turn, on the same inputs and in the same precision. The result of
 each job:

@@ -71,11 +71,12 @@ def make_targets(
 
 def describe_targets(config: TargetConfig) -> dict[str, object]:
     """Everything that the targets depend on: the options in use, and the digest of a file."""
+    file = config.targets_file if config.targets == "file" else None
     used = {
         "two-class": {"own": config.own},
         "uniform": {},
         "ranked": {"ranking": list(config.ranking), "masses": list(config.masses)},
-        "file": {"sha256": sha256_of(config.targets_file) if config.targets_file else None},
+        "file": {"sha256": sha256_of(file) if file else None},
     }
     return {"kind": config.targets, **used[config.targets]}
 

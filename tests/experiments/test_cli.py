@@ -150,7 +150,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(fault, elicit, capsys, monkeypat
     assert "data show: error:" not in said
 
 
-def test_warnings_are_shown_as_before_once_a_command_is_done(elicit):
+def test_warnings_are_shown_as_before_once_a_command_is_done(elicit, tmp_path):
     before = warnings.showwarning
-    assert elicit("data", "show", "digits") == 0
+    assert elicit("data", "show", "digits", "--out", tmp_path / "sheet.png") == 0
     assert warnings.showwarning is before
