@@ -240,7 +240,7 @@ def files_of_pieces() -> list[tuple[str, str]]:
 
 
 def failure_of(copy: Path, file: Path, damage: str, wanted: Any, elicit, capsys) -> str | None:
-    """What breaks the law of damage in a copy of the table (see `tests/experiments/test_damage.py`)."""
+    """What breaks the law of `tests/experiments/test_damage.py` in a copy of the finished table."""
     DAMAGES[damage](file)
     name = file.relative_to(copy).as_posix()
     if name not in MADE_ANEW:
