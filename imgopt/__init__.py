@@ -10,42 +10,52 @@ Method: Hirano, Iwamura, Kise, "Image generation that elicits an arbitrary outpu
 model, and training with it" (paper A; equations are quoted as "A, eq. 2").
 """
 
-from imgopt.classifier import Classify, as_partial, logits_shape
-from imgopt.devices import check_device_count
+from imgopt.classifier import Classify, as_fixed_batch, split_classifier
 from imgopt.errors import InputError
 from imgopt.filters import ImageFilter, gaussian_low_pass, low_pass
-from imgopt.jobs import synthesize_in_batches
 from imgopt.measures import (
     high_frequency_energy,
     mean_absolute_change,
     ranking_as_asked,
     saturation,
 )
+from imgopt.method import FROZEN_SLOPE, Options, State, Synthesis, Transform, transform
 from imgopt.pixel_maps import PixelMap, arctan_map, sigmoid_map, slope, tanh_map, to_float, to_uint8
-from imgopt.rules import momentum_sgd, rule_by_name, sgd
-from imgopt.synthesis import check_inputs, compile_updates, synthesize
+from imgopt.programs import check_device_count
+from imgopt.rules import momentum_sgd, polyak, polyak_lbfgs, rule_by_name, sgd
+from imgopt.synthesis import (
+    check_inputs,
+    compile_updates,
+    iterate,
+    synthesize,
+    synthesize_in_batches,
+)
 from imgopt.targets import check_targets, ranked_targets, two_class_targets, uniform_targets
-from imgopt.updates import FROZEN_SLOPE, Synthesis
 
 __all__ = [
     "FROZEN_SLOPE",
     "Classify",
     "ImageFilter",
     "InputError",
+    "Options",
     "PixelMap",
+    "State",
     "Synthesis",
+    "Transform",
     "arctan_map",
-    "as_partial",
+    "as_fixed_batch",
     "check_device_count",
     "check_inputs",
     "check_targets",
     "compile_updates",
     "gaussian_low_pass",
     "high_frequency_energy",
-    "logits_shape",
+    "iterate",
     "low_pass",
     "mean_absolute_change",
     "momentum_sgd",
+    "polyak",
+    "polyak_lbfgs",
     "ranked_targets",
     "ranking_as_asked",
     "rule_by_name",
@@ -53,11 +63,13 @@ __all__ = [
     "sgd",
     "sigmoid_map",
     "slope",
+    "split_classifier",
     "synthesize",
     "synthesize_in_batches",
     "tanh_map",
     "to_float",
     "to_uint8",
+    "transform",
     "two_class_targets",
     "uniform_targets",
 ]

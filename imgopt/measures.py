@@ -3,12 +3,14 @@
 Images are float32 (n, h, w, c) in [0, 1]; every measure gives one value an image.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from imgopt.errors import InputError
 from imgopt.filters import distance_from_dc
-from imgopt.pixel_maps import MAX_LEVEL
+from imgopt.pixel_maps import MAX_LEVEL, check_images
 
 
 def ranking_as_asked(
@@ -17,21 +19,49 @@ def ranking_as_asked(
     """Whether the output ranks the classes as the target does.
 
     Wherever the target has one class above another, the output must too. Classes with equal
-    target probabilities (the zeros of a two-class target) may come in any order.
+    target probabilities (the zeros of a two-class target) may come in any order. An output with NaN
+    does not rank.
 
     Args:
         outputs: the classifier's probabilities.
         targets: the probabilities asked for.
+
+    Raises:
+        InputError: the shapes differ.
+
+    Example:
+        >>> asked = jnp.array([[0.7, 0.3, 0.0], [0.7, 0.3, 0.0]])
+        >>> ranking_as_asked(jnp.array([[0.5, 0.3, 0.2], [0.5, 0.1, 0.4]]), asked).tolist()
+        [True, False]
     """
-    asked = targets[:, :, None] > targets[:, None, :]
-    given = outputs[:, :, None] > outputs[:, None, :]
-    return jnp.all(~asked | given, axis=(1, 2))
+    if np.shape(outputs) != np.shape(targets) or np.ndim(outputs) != 2:
+        raise InputError(
+            "outputs and targets must both have shape (n, k), got "
+            f"{np.shape(outputs)} and {np.shape(targets)}"
+        )
+    # Sorted by target, every class must lie above all classes that follow a drop of the target.
+    order = jnp.argsort(jnp.asarray(targets), axis=1, descending=True)
+    asked, given = (jnp.take_along_axis(jnp.asarray(a), order, 1) for a in (targets, outputs))
+    drops = asked[:, :-1] > asked[:, 1:]
+    lowest_above = jax.lax.cummin(given, axis=1)[:, :-1]
+    highest_below = jax.lax.cummax(given, axis=1, reverse=True)[:, 1:]
+    return jnp.all(~drops | (lowest_above > highest_below), axis=1)
 
 
 def mean_absolute_change(
     images: Float[Array | np.ndarray, "n h w c"], originals: Float[Array | np.ndarray, "n h w c"]
 ) -> Float[Array, " n"]:
-    """Mean |image - original| over the pixels and channels, in grey levels of 255."""
+    """Mean |image - original| over the pixels and channels, in grey levels of 255.
+
+    Raises:
+        InputError: the shapes differ, or the images are no floats in [0, 1].
+    """
+    check_images(images)
+    check_images(originals)
+    if images.shape != originals.shape:
+        raise InputError(
+            f"images and originals must have one shape, got {images.shape} and {originals.shape}"
+        )
     return MAX_LEVEL * jnp.abs(images - originals).mean((1, 2, 3))
 
 
@@ -46,7 +76,11 @@ def high_frequency_energy(
     Args:
         images: images in [0, 1].
         radius: distance from DC in cycles an image.
+
+    Raises:
+        InputError: the images are no floats in [0, 1].
     """
+    check_images(images)
     height, width, channels = images.shape[1:]
     power = jnp.abs(jnp.fft.rfft2(images * MAX_LEVEL, axes=(1, 2))) ** 2
     beyond = distance_from_dc(height, width) >= radius
@@ -58,5 +92,10 @@ def high_frequency_energy(
 
 
 def saturation(images: Float[Array | np.ndarray, "n h w c"]) -> Float[Array, " n"]:
-    """Mean over the pixels of max - min over the channels, in [0, 1]: 0 is grey (HSV's chroma)."""
+    """Mean over the pixels of max - min over the channels, in [0, 1]: 0 is grey (HSV's chroma).
+
+    Raises:
+        InputError: the images are no floats in [0, 1].
+    """
+    check_images(images)
     return (jnp.max(images, -1) - jnp.min(images, -1)).mean((1, 2))

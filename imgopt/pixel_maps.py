@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, UInt8
 
 from imgopt.errors import InputError
@@ -120,21 +121,49 @@ def slope(pixel_map: PixelMap, weights: Float[Array, "..."]) -> Float[Array, "..
 def to_float(images: UInt8[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
     """Converts uint8 grey levels 0 to 255 to float32 in [0, 1].
 
+    Raises:
+        InputError: the images are not uint8.
+
     Example:
         >>> to_float(np.array([0, 255], np.uint8)).tolist()
         [0.0, 1.0]
     """
+    if jnp.result_type(images) != jnp.uint8:
+        raise InputError(f"images must be uint8 grey levels, got {jnp.result_type(images)}")
     return jnp.asarray(images, jnp.float32) / MAX_LEVEL
 
 
 def to_uint8(images: Float[Array | np.ndarray, "..."]) -> UInt8[Array, "..."]:
     """Rounds float images in [0, 1] to the nearest uint8 grey levels, as files hold them.
 
+    Raises:
+        InputError: the images are no floats in [0, 1]. Values are not looked at under `jax.jit`.
+
     Example:
         >>> to_uint8(np.array([0, 0.5, 1])).tolist()
         [0, 128, 255]
     """
+    check_images(images)
     return jnp.round(jnp.asarray(images) * MAX_LEVEL).astype(jnp.uint8)
+
+
+def check_images(images: Float[Array | np.ndarray, "..."]) -> None:
+    """Raises InputError unless images are floats in [0, 1]; NaN passes.
+
+    Values are looked at only where they are known, so not under `jax.jit`.
+    """
+    dtype = jnp.result_type(images)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(
+            f"images must be floating point in [0, 1], got {dtype}; divide 8-bit images by 255"
+        )
+    if isinstance(images, Tracer) or not np.size(images):
+        return
+    # fmin and fmax leave NaN out.
+    low, high = (float(each.reduce(images, axis=None)) for each in (np.fmin, np.fmax))
+    if low < 0 or high > 1:
+        hint = "; divide grey levels by 255" if high > 2 else ""
+        raise InputError(f"images must be in [0, 1], got values from {low:g} to {high:g}{hint}")
 
 
 def _clipped_map(

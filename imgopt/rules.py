@@ -1,16 +1,21 @@
 """Update rules for the weights of one image, as optax transformations.
 
-Equal options give the identical object, so that a synthesis with an equal rule is not compiled
-again.
+Every optax transformation works. `update` gives it the loss, KL(q* ‖ p), as `value`, its gradient
+as `grad` and the function itself as `value_fn`, so that line searches work too.
 """
 
-import functools
 import inspect
-from typing import Any, Literal
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+import optax.contrib
+from jax.core import Tracer
+from jaxtyping import Array, Int
 
 from imgopt.errors import InputError
 from imgopt.promotion import standard_promotion
@@ -20,31 +25,39 @@ LEARNING_RATE = 0.05
 WEIGHT_DECAY = 5e-4
 MOMENTUM = 0.9
 
+POLYAK_SCALE = 0.5
+POLYAK_MOMENTUM = 0.5
+LBFGS_MEMORY = 3
 
-@functools.cache
+Rate = float | optax.Schedule
+
+
 def sgd(
-    *, learning_rate: float = LEARNING_RATE, weight_decay: float = WEIGHT_DECAY
+    learning_rate: Rate = LEARNING_RATE, *, weight_decay: float = WEIGHT_DECAY
 ) -> optax.GradientTransformation:
     """Gradient descent: w ← w - γ(∇L + λw) (A, eq. 6).
 
     Args:
-        learning_rate: γ.
+        learning_rate: γ, or an optax schedule of it.
         weight_decay: λ; it pulls every pixel towards mid-grey.
 
+    Raises:
+        InputError: a number is not finite, or no number.
+
     Example:
-        >>> rule = sgd(learning_rate=0.5, weight_decay=0.0)
+        >>> rule = sgd(0.5, weight_decay=0.0)
         >>> weights, gradient = jnp.array([1.0]), jnp.array([0.5])
         >>> change, _ = rule.update(gradient, rule.init(weights), weights)
         >>> change.tolist()
         [-0.25]
     """
+    _check_numbers("sgd", learning_rate=learning_rate, weight_decay=weight_decay)
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate))
 
 
-@functools.cache
 def momentum_sgd(
+    learning_rate: Rate = LEARNING_RATE,
     *,
-    learning_rate: float = LEARNING_RATE,
     momentum: float = MOMENTUM,
     weight_decay: float = WEIGHT_DECAY,
     form: Literal["pytorch", "printed"] = "pytorch",
@@ -56,16 +69,16 @@ def momentum_sgd(
         printed: v ← μv + γ∇L + γλw;  w ← w - γv, as the paper prints it; its effective rate is γ².
 
     Args:
-        learning_rate: γ.
+        learning_rate: γ, or an optax schedule of it.
         momentum: μ in [0, 1).
         weight_decay: λ, added before the momentum.
         form: "pytorch" or "printed".
 
     Raises:
-        InputError: the form is neither of the two.
+        InputError: the form is neither of the two, or a number is not finite, or no number.
 
     Example:
-        >>> rule = momentum_sgd(learning_rate=0.5, momentum=0.5, weight_decay=0.0)
+        >>> rule = momentum_sgd(0.5, momentum=0.5, weight_decay=0.0)
         >>> weights, gradient = jnp.array([1.0]), jnp.array([0.5])
         >>> change, state = rule.update(gradient, rule.init(weights), weights)
         >>> change, state = rule.update(gradient, state, weights)
@@ -74,23 +87,133 @@ def momentum_sgd(
     """
     if form not in ("pytorch", "printed"):
         raise InputError(f'form must be "pytorch" or "printed", got {form!r}')
+    _check_numbers("momentum", learning_rate=learning_rate, weight_decay=weight_decay)
+    _check_momentum(momentum)
+    once_more = optax.scale_by_learning_rate(learning_rate, flip_sign=False)
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
-        optax.scale(learning_rate) if form == "printed" else optax.identity(),
+        once_more if form == "printed" else optax.identity(),
         optax.trace(decay=momentum),
-        optax.scale(-learning_rate),
+        optax.scale_by_learning_rate(learning_rate),
     )
 
 
-OWN_RULES = {"sgd": sgd, "momentum": momentum_sgd}
-"""The paper's rules by name. Every other name is looked up in optax."""
+def polyak(
+    scale: float = POLYAK_SCALE,
+    *,
+    momentum: float = POLYAK_MOMENTUM,
+    weight_decay: float = 0.0,
+    max_learning_rate: float = math.inf,
+) -> optax.GradientTransformationExtraArgs:
+    """Polyak's step: v ← μv + γ∇L with γ = s·L/‖∇L‖²;  w ← (1 - λ)w - v.
+
+    The loss is L = KL(q* ‖ p), whose smallest value is known: 0. So each image has a step of its
+    own in every update, and there is no learning rate to tune (Polyak 1987; Loizou et al. 2021).
+    The weight decay stands apart from the step. With it, or with a filter that the target cannot be
+    reached through, the loss does not fall to 0; the step then grows where the gradient vanishes,
+    which `max_learning_rate` bounds.
+
+    Args:
+        scale: s, above 0.
+        momentum: μ in [0, 1).
+        weight_decay: λ in [0, 1), the share of every weight that an update takes away.
+        max_learning_rate: largest γ, above 0.
+
+    Raises:
+        InputError: a number is outside its range.
+
+    Example:
+        >>> rule = polyak(0.5, momentum=0.0)
+        >>> weights = jnp.array([2.0])  # loss w², gradient 2w
+        >>> gradient, value = 2 * weights, weights[0] ** 2
+        >>> state = rule.init(weights)
+        >>> rule.update(gradient, state, weights, value=value, grad=gradient)[0].tolist()
+        [-0.5]
+    """
+    _check_numbers("polyak", weight_decay=weight_decay)
+    _check_momentum(momentum)
+    if not 0 <= weight_decay < 1:
+        raise InputError(f"weight_decay must be in [0, 1), got {weight_decay}")
+    return optax.chain(
+        _polyaks_step(scale, max_learning_rate),
+        optax.trace(decay=momentum),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale(-1),
+    )
+
+
+def polyak_lbfgs(
+    scale: float = POLYAK_SCALE,
+    *,
+    memory: int = LBFGS_MEMORY,
+    max_learning_rate: float = math.inf,
+) -> optax.GradientTransformationExtraArgs:
+    """L-BFGS's direction with Polyak's step: w ← w - γd with γ = s·L/⟨∇L, d⟩.
+
+    The direction d = H∇L comes from the last changes of the weights and the gradient (Nocedal
+    1980), and the known smallest loss, 0, gives the step length: no line search is needed, so an
+    update costs one gradient. Where d does not descend, it is the gradient itself.
+
+    Args:
+        scale: s, above 0.
+        memory: pairs of changes that are kept, at least 1; a pair is as large as two images.
+        max_learning_rate: largest γ, above 0.
+
+    Raises:
+        InputError: a number is outside its range.
+
+    Example:
+        >>> rule = polyak_lbfgs(0.5)
+        >>> weights = jnp.array([2.0])  # loss w², gradient 2w
+        >>> gradient, value = 2 * weights, weights[0] ** 2
+        >>> state = rule.init(weights)
+        >>> rule.update(gradient, state, weights, value=value, grad=gradient)[0].tolist()
+        [-0.5]
+    """
+    if not (isinstance(memory, int) and memory >= 1):
+        raise InputError(f"memory must be an integer of at least 1, got {memory!r}")
+    return optax.chain(
+        optax.scale_by_lbfgs(memory), _polyaks_step(scale, max_learning_rate), optax.scale(-1)
+    )
+
+
+def _polyaks_step(scale: float, max_learning_rate: float) -> optax.GradientTransformationExtraArgs:
+    """Scales a direction d to γd with γ = s·L/⟨∇L, d⟩, at most the largest rate."""
+    _check_numbers("polyak", scale=scale)
+    if not (scale > 0 and max_learning_rate > 0):
+        raise InputError(
+            f"scale and max_learning_rate must be above 0, got {scale} and {max_learning_rate}"
+        )
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        del params
+        value, grad = extra["value"], extra["grad"]
+        descent: Any = optax.tree.vdot(grad, updates)
+        square: Any = optax.tree.vdot(grad, grad)
+        descends = descent > 0
+        direction = jax.tree.map(lambda d, g: jnp.where(descends, d, g), updates, grad)
+        descent = jnp.where(descends, descent, square)
+        # A gradient of 0 has no direction: no step.
+        rate = jnp.where(descent > 0, scale * jnp.maximum(value, 0) / descent, 0)
+        return optax.tree.scale(jnp.minimum(rate, max_learning_rate), direction), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+OWN_RULES: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": sgd,
+    "momentum": momentum_sgd,
+    "polyak": polyak,
+    "polyak-lbfgs": polyak_lbfgs,
+}
+"""The house's rules by name. Every other name is looked up in optax and optax.contrib."""
 
 
 def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
-    """Makes a rule from its name: "sgd", "momentum", or any optimiser of optax such as "adam".
+    """Makes a rule from its name: one of `OWN_RULES`, of optax, or of optax.contrib.
 
     Args:
-        name: the rule's name.
+        name: the rule's name, such as "polyak", "adam" or "schedule_free_sgd".
         **options: options of the rule, such as `learning_rate=0.1`.
 
     Returns:
@@ -100,33 +223,143 @@ def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
         InputError: there is no such rule, or it does not take these options or values.
 
     Example:
-        >>> rule_by_name("sgd", learning_rate=0.5) is sgd(learning_rate=0.5)
-        True
+        >>> rule = rule_by_name("lion", learning_rate=0.5)
+        >>> weights = jnp.array([1.0])
+        >>> rule.update(weights, rule.init(weights), weights)[0].round(2).tolist()
+        [-0.5]
     """
-    factory = OWN_RULES.get(name) or getattr(optax, name, None)
-    if not callable(factory):
+    places = (OWN_RULES.get(name), getattr(optax, name, None), getattr(optax.contrib, name, None))
+    factory = next((place for place in places if callable(place)), None)
+    if factory is None:
         raise InputError(
-            f"unknown update rule {name!r}; expected {', '.join(OWN_RULES)} or an optimiser of "
-            "optax such as adam, adamw, rmsprop, lion"
+            f"unknown update rule {name!r}; expected {', '.join(OWN_RULES)}, or an optimiser of "
+            "optax or optax.contrib such as adam, lbfgs, lion, schedule_free_sgd"
         )
+    described = f"rule {name!r} with {options}" if options else f"rule {name!r}"
     try:
         rule = factory(**options)
     except TypeError as error:
         accepted = ", ".join(inspect.signature(factory).parameters)
         raise InputError(f"rule {name!r}: {error}; it takes {accepted}") from error
-    if not isinstance(rule, optax.GradientTransformation):
-        raise InputError(f"optax.{name} is not an optimiser; choose one such as adam or rmsprop")
-    _check_update(rule, name, options)
-    return rule
+    except ValueError as error:
+        raise InputError(f"{described}: {_first_line(error)}") from error
+    check_rule(rule, described=described)
+    return cast(optax.GradientTransformation, rule)
 
 
-def _check_update(rule: optax.GradientTransformation, name: str, options: dict[str, Any]) -> None:
-    """Traces one update, since optax itself accepts options such as learning_rate="fast"."""
+def check_rule(optimizer: Any, *, described: str = "optimizer") -> None:
+    """Traces one update, since optax itself accepts options such as learning_rate="fast".
+
+    Args:
+        optimizer: an optax transformation, or `optax.MultiSteps`.
+        described: what the message calls it.
+
+    Raises:
+        InputError: it is no optax transformation, or cannot update float32 weights.
+    """
     weights = jax.ShapeDtypeStruct((2, 2, 1), jnp.float32)
+
+    def one_update(weights: Array) -> Any:
+        rule = as_rule(optimizer)
+        state, value_fn = rule.init(weights), lambda weights: (weights**2).sum()
+        options = {"value": value_fn(weights), "grad": weights, "value_fn": value_fn}
+        return rule.update(weights, state, weights, **options)[0]
+
+    if not _is_rule(optimizer):
+        raise InputError(
+            f"{described} must be an optax transformation with init and update, such as "
+            f"optax.adam(0.1); got {type(optimizer).__name__}"
+        )
     try:
         with standard_promotion():
-            change, _ = jax.eval_shape(lambda w: rule.update(w, rule.init(w), w), weights)
+            change = jax.eval_shape(one_update, weights)
     except Exception as error:  # every transformation raises its own kind of error
-        raise InputError(f"rule {name!r} cannot update with {options}: {error}") from error
-    if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), change) != ((2, 2, 1), jnp.float32):
-        raise InputError(f"rule {name!r} with {options} does not give real updates of float32")
+        raise InputError(f"{described} cannot update: {_first_line(error)}") from error
+    if (change.shape, change.dtype) != (weights.shape, weights.dtype):
+        raise InputError(f"{described} does not give real updates of float32, shaped as weights")
+
+
+class _LookaheadState(NamedTuple):
+    """State of `optax.lookahead` together with the slow weights, which it keeps elsewhere."""
+
+    inner: optax.LookaheadState
+    slow: Any
+
+
+def as_rule(optimizer: Any) -> optax.GradientTransformationExtraArgs:
+    """Gives any rule of optax the same form: `init(weights)`, and `update` with extra arguments.
+
+    `optax.MultiSteps` keeps its transformation inside. `optax.lookahead` moves pairs of fast and
+    slow weights; here the weights are the fast ones, and the slow ones go into the state.
+    """
+    if not isinstance(optimizer, optax.GradientTransformation):
+        optimizer = optimizer.gradient_transformation()
+    rule: Any = optax.with_extra_args_support(optimizer)
+    is_lookahead = getattr(optimizer.init, "__qualname__", "") == "lookahead.<locals>.init_fn"
+    if not is_lookahead:
+        return rule
+
+    def init(params: Any) -> Any:
+        return _LookaheadState(rule.init(optax.LookaheadParams.init_synced(params)), params)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        pair = optax.LookaheadParams(fast=params, slow=state.slow)
+        change, inner = rule.update(updates, state.inner, pair, **extra)
+        return change.fast, _LookaheadState(inner, optax.apply_updates(state.slow, change.slow))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def evaluation_weights(opt_state: optax.OptState, weights: Any) -> Any:
+    """The weights that a rule means to be used: others than it moves for some rules.
+
+    Schedule-free rules take gradients at one point and average another. Lookahead has slow weights.
+    """
+    special = (optax.contrib.ScheduleFreeState, _LookaheadState)
+    parts = jax.tree.leaves(opt_state, is_leaf=lambda part: isinstance(part, special))
+    part: Any
+    for part in parts:
+        if isinstance(part, _LookaheadState):
+            return part.slow
+        if isinstance(part, optax.contrib.ScheduleFreeState):
+            with standard_promotion():
+                return optax.contrib.schedule_free_eval_params(part, weights)
+    return weights
+
+
+def own_keys(opt_state: optax.OptState, index: Int[Array, ""]) -> optax.OptState:
+    """Folds an image's index into the random keys of its rule's state.
+
+    Otherwise all images would be given the same noise, since optax makes every state from one key.
+    """
+
+    def fold(leaf: Any) -> Any:
+        is_key = jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
+        return jax.random.fold_in(leaf, index) if is_key else leaf
+
+    return jax.tree.map(fold, opt_state)
+
+
+def _is_rule(rule: Any) -> bool:
+    return isinstance(rule, optax.GradientTransformation | optax.MultiSteps)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _check_numbers(name: str, **numbers: Any) -> None:
+    """Raises InputError unless each is a finite number, an array without axes, or a schedule."""
+    for option, number in numbers.items():
+        if callable(number) or isinstance(number, Tracer):
+            continue
+        is_number = isinstance(number, float | int | jax.Array | np.generic | np.ndarray)
+        if not (is_number and np.ndim(number) == 0 and np.isfinite(number)):
+            raise InputError(f"rule {name!r} needs a finite number as {option}, got {number!r}")
+
+
+def _check_momentum(momentum: Any) -> None:
+    if isinstance(momentum, Tracer):
+        return
+    if not (isinstance(momentum, float | int) and 0 <= momentum < 1):
+        raise InputError(f"momentum must be in [0, 1), got {momentum!r}")

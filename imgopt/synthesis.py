@@ -1,24 +1,29 @@
-"""`synthesize`: moves a batch of images until the classifier's output for each is its target."""
+"""`synthesize`: moves a batch of images until the classifier's output for each is its target.
 
-import functools
-import math
-from typing import Any
+The method itself is in `imgopt.method`. Here it is checked, compiled and run: for one batch, for
+any number of batches, or update by update.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Unpack, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from imgopt import updates
-from imgopt.classifier import Classify, as_partial, logits_shape
-from imgopt.devices import check_devices, make_mesh, place, sharding
+from imgopt.classifier import Classify, SplitClassifier, one_image, split_classifier
 from imgopt.errors import InputError
-from imgopt.filters import ImageFilter
-from imgopt.pixel_maps import PixelMap, arctan_map
-from imgopt.rules import sgd
+from imgopt.job import Job, loops_on_host, prepare
+from imgopt.method import Options, State, Synthesis, transform
+from imgopt.pixel_maps import check_images, to_float
+from imgopt.programs import check_device_count
 from imgopt.targets import check_targets
-from imgopt.updates import Criterion, Program, SharedInputs, Synthesis
+
+STEPS = 100
+"""Updates by default, as in paper A."""
 
 
 def synthesize(
@@ -26,42 +31,33 @@ def synthesize(
     images: Float[Any, "n h w c"],
     targets: Float[Any, "n k"],
     *,
-    optimizer: optax.GradientTransformation | None = None,
-    pixel_map: PixelMap | None = None,
-    image_filter: ImageFilter | None = None,
-    steps: int = 100,
-    tolerance: float | None = None,
-    criterion: Criterion = "kl",
-    measure: Classify | None = None,
+    steps: int = STEPS,
+    indices: Int[Any, " n"] | None = None,
     devices: int = 1,
+    **options: Unpack[Options],
 ) -> Synthesis:
     """Optimises images until the classifier's whole softmax is the distribution asked for.
 
     For each image, on its weights w, with x = filter(map(w)) and p = softmax(classify(x)), the
-    rule descends L(w) = -Σ q* log p (A, section 2.1; cross entropy with a dense target).
+    rule descends L(w) = KL(q* ‖ p), the cross entropy -Σ q* log p less a constant (A, section 2.1).
+
+    Under `jax.jit`, `jax.grad` and `jax.vmap` it is a plain function: what only concrete values
+    show is not checked, and `devices` has no effect.
 
     Args:
-        classify: any JAX function from images in [0, 1] to logits. Wrapped as
-            `jax.tree_util.Partial(function, params)`, the parameters are arguments of the compiled
-            program rather than constants inside it.
-        images: the originals, floating point in [0, 1]. They are computed in float32, or in
-            float64 where JAX's 64-bit types are enabled and the images are float64.
+        classify: any JAX function from images in [0, 1] to logits, in evaluation mode. Its weights
+            are those of the moment of the call, wherever it keeps them.
+        images: the originals, floating point in [0, 1]; or a pytree of such arrays, which
+            `classify` takes. They are computed in float32, or in float64 where JAX's 64-bit types
+            are enabled and the images are float64.
         targets: q*, one row an image, at least 0, each summing to 1.
-        optimizer: the update rule; `imgopt.sgd()` by default. Any optax transformation; its state
-            is kept per image.
-        pixel_map: `imgopt.arctan_map()` by default.
-        image_filter: applied between the pixel map and the classifier, and to the finished image;
-            none by default.
         steps: number of updates, at least 0. With a tolerance, the most updates.
-        tolerance: an image stops before the first update at which its criterion, on the unrounded
-            image, is at or below this. None: every image takes exactly `steps` updates, as in the
-            paper.
-        criterion: "kl" for KL(q* ‖ p) in nats, "max_error" for max |p - q*|. Cross entropy is no
-            criterion, since its smallest value is the entropy of q*.
-        measure: the classifier that measures the finished images; `classify` by default. Useful
-            where `classify` computes in bfloat16 and float32 is to measure.
+        indices: the images' indices in the whole data set, 0 to n - 1 by default; for rules that
+            draw random numbers.
         devices: how many of this process's devices share the batch, each an equal part of it. The
             result is that of as many smaller batches, each on a device of its own.
+        **options: `optimizer`, `pixel_map`, `image_filter`, `tolerance`, `criterion` and `measure`;
+            see `Options`.
 
     Returns:
         A `Synthesis`.
@@ -70,40 +66,169 @@ def synthesize(
         InputError: an argument has the wrong shape, type or range; raised before compilation.
 
     Example:
-        >>> import jax.numpy as jnp
         >>> def classify(x):
         ...     brightness = x.mean((1, 2, 3))
         ...     return 9 * jnp.stack([brightness, 1 - brightness], axis=1)
         >>> bright, targets = jnp.full((1, 4, 4, 3), 0.75), jnp.array([[0.3, 0.7]])
-        >>> result = synthesize(classify, bright, targets, optimizer=sgd(learning_rate=2.0))
+        >>> result = synthesize(classify, bright, targets, steps=10)
         >>> result.outputs.shape
         (1, 2)
         >>> result.outputs.round(1).tolist() == targets.tolist()
         True
     """
-    images, targets = check_inputs(classify, images, targets)
-    _check_options(steps, tolerance, criterion)
-    program = _make_program(optimizer, pixel_map, image_filter, criterion, devices, len(images))
-    images, targets = place((images, targets), program.mesh, by_row=True)
-    classify, measure = place(
-        (as_partial(classify), as_partial(measure or classify)), program.mesh, by_row=False
-    )
-    threshold = jnp.float32(-jnp.inf if tolerance is None else tolerance)
-    run = updates.run_from_host if updates.loops_on_host() else updates.run_on_device
-    shared = SharedInputs(classify, threshold, steps)
-    end = run(program, shared, targets, updates.begin(program, None, images))
-    return updates.finish(program, measure, (images, targets), end)
+    split, images, targets = check_inputs(classify, images, targets)
+    if _is_traced((split.arrays, images, targets, steps, options.get("tolerance"))):
+        init, update, finish = transform(classify, targets, **options)
+        state = jax.lax.fori_loop(0, steps, lambda _, state: update(state), init(images, indices))
+        return finish(state)
+    _check_steps(steps)
+    job = prepare(split, images, options, devices)
+    result, is_probability = job.finish(job.run(job.begin(images, targets, indices), steps))
+    _warn_of_probabilities(is_probability)
+    return result
+
+
+def iterate(
+    classify: Classify,
+    images: Float[Any, "n h w c"],
+    targets: Float[Any, "n k"],
+    *,
+    steps: int = STEPS,
+    indices: Int[Any, " n"] | None = None,
+    **options: Unpack[Options],
+) -> Iterator[Synthesis]:
+    """Gives the images before the first update and after every one, each time measured.
+
+    Args:
+        classify: the classifier, as in `synthesize`.
+        images: the originals, as in `synthesize`.
+        targets: the targets, as in `synthesize`.
+        steps: most updates. With a tolerance, the iterator ends once every image has met it.
+        indices: the images' indices in the whole data set, as in `synthesize`.
+        **options: as in `synthesize`.
+
+    Raises:
+        InputError: as in `synthesize`.
+
+    Example:
+        >>> def classify(x):
+        ...     return 9 * jnp.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], axis=1)
+        >>> bright, targets = jnp.full((1, 4, 4, 3), 0.75), jnp.array([[0.3, 0.7]])
+        >>> kl = [result.kl[0] for result in iterate(classify, bright, targets, steps=2)]
+        >>> len(kl), bool(kl[0] > kl[1] > kl[2])
+        (3, True)
+    """
+    split, images, targets = check_inputs(classify, images, targets)
+    _check_steps(steps)
+    job = prepare(split, images, options, devices=1)
+    return _iterate(job, job.begin(images, targets, indices), steps)
+
+
+def _iterate(job: Job, state: State, steps: int) -> Iterator[Synthesis]:
+    result, is_probability = job.finish(state)
+    _warn_of_probabilities(is_probability)
+    yield result
+    for step in range(1, steps + 1):
+        state = job.update(state)
+        if not (state.steps == step).any():  # every image had met the tolerance before
+            return
+        yield job.finish(state)[0]
+
+
+def synthesize_in_batches(
+    classify: Classify,
+    images: UInt8[np.ndarray, "n h w c"],
+    targets: Float[np.ndarray, "n k"],
+    *,
+    batch_size: int,
+    steps: int = STEPS,
+    devices: int = 1,
+    **options: Any,
+) -> Iterator[Synthesis]:
+    """Synthesises images batch by batch; a batch is computed while the caller uses the last one.
+
+    On CPUs a batch is given before the next one begins. There Python calls every update, so
+    holding a batch back gains nothing, and an interruption would lose it.
+
+    Each device computes `batch_size` images at a time, however many devices there are. The last
+    batch is filled up with copies of the last image, which are dropped. So there is one
+    compilation, and an image's bits do not depend on the images that share its batch, nor on the
+    number of devices of one kind.
+
+    Args:
+        classify: the classifier, as in `synthesize`; its weights are those of the first batch.
+        images: 8-bit originals.
+        targets: the targets, as in `synthesize`.
+        batch_size: images that a device computes at a time, at least 1.
+        steps: number of updates, as in `synthesize`.
+        devices: number of this process's devices that work side by side.
+        **options: `indices`, and the others of `synthesize`.
+
+    Returns:
+        An iterator over the batches in order, each a `Synthesis` of NumPy arrays.
+
+    Raises:
+        InputError: as in `synthesize`; also where `batch_size` is below 1 or the images are not
+            uint8. All are raised at once, before the first batch.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    check_device_count(devices)
+    if np.asarray(images).dtype != np.uint8:
+        raise InputError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
+    targets = check_targets(targets, count=len(images))
+    _check_steps(steps)
+    indices = options.pop("indices", None)
+    indices = np.arange(len(images)) if indices is None else np.asarray(indices)
+    if not len(images):
+        return iter(())
+    at_once = batch_size * devices
+    like = jax.ShapeDtypeStruct((at_once, *images.shape[1:]), jnp.float32)
+    split = split_classifier(classify, one_image(like))
+    job = prepare(split, like, cast(Options, options), devices)
+    check_targets(targets, count=len(images), num_classes=split.num_classes)
+
+    def start(first: int) -> tuple[Any, int]:
+        rows = np.arange(first, min(first + at_once, len(images)))
+        padded = np.pad(rows, (0, at_once - len(rows)), mode="edge")
+        arrays = to_float(images[padded]), targets[padded], indices[padded]
+        return job.finish(job.run(job.begin(*arrays), steps)), len(rows)
+
+    return _in_batches(start, range(0, len(images), at_once), batch_size)
+
+
+def _in_batches(
+    start: Callable[[int], tuple[Any, int]], firsts: range, batch_size: int
+) -> Iterator[Synthesis]:
+    """Starts a batch before the last one is fetched, and splits the devices' results."""
+    pending: tuple[Any, int] | None = None
+    for first in firsts:
+        if pending and loops_on_host():
+            yield from _fetch(*pending, batch_size)
+            pending = None
+        running = start(first)
+        if pending:
+            yield from _fetch(*pending, batch_size)
+        pending = running
+    if pending:
+        yield from _fetch(*pending, batch_size)
+
+
+def _fetch(found: Any, count: int, batch_size: int) -> Iterator[Synthesis]:
+    """The results of the first `count` images, batch by batch, as NumPy arrays."""
+    result, is_probability = jax.device_get(found)
+    _warn_of_probabilities(is_probability)
+    for start in range(0, count, batch_size):
+        rows = slice(start, min(start + batch_size, count))
+        yield jax.tree.map(lambda leaf, rows=rows: leaf[rows], result)
 
 
 def compile_updates(
     classify: Classify,
     shape: tuple[int, int, int, int],
     *,
-    optimizer: optax.GradientTransformation | None = None,
-    pixel_map: PixelMap | None = None,
-    image_filter: ImageFilter | None = None,
-    criterion: Criterion = "kl",
     devices: int = 1,
+    **options: Unpack[Options],
 ) -> jax.stages.Compiled:
     """Compiles the part of `synthesize` that takes the most time and memory, and runs nothing.
 
@@ -112,11 +237,8 @@ def compile_updates(
     Args:
         classify: the classifier, as in `synthesize`.
         shape: shape (n, h, w, c) of the images, which are float32.
-        optimizer: the update rule, as in `synthesize`.
-        pixel_map: the pixel map, as in `synthesize`.
-        image_filter: the filter, as in `synthesize`.
-        criterion: the stopping criterion, as in `synthesize`.
         devices: number of devices that share the batch.
+        **options: as in `synthesize`.
 
     Returns:
         The program; its `memory_analysis` is for one device.
@@ -125,80 +247,76 @@ def compile_updates(
         InputError: there are fewer devices, they cannot share n images evenly, or the classifier
             cannot take such images.
     """
-    program = _make_program(optimizer, pixel_map, image_filter, criterion, devices, shape[0])
-    classify = place(as_partial(classify), program.mesh, by_row=False)
-
-    def row_shapes(tree: Any) -> Any:
-        placed = sharding(program.mesh, by_row=True)
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), tree
-        )
-
-    logits = logits_shape(classify, shape)
-    targets = row_shapes(jax.ShapeDtypeStruct(logits, jnp.float32))
-    images = jax.ShapeDtypeStruct(shape, jnp.float32)
-    carry = row_shapes(jax.eval_shape(functools.partial(updates.begin, program, None), images))
-    run: Any = updates.update if updates.loops_on_host() else updates.run_on_device
-    shared = SharedInputs(classify, jnp.float32(0), 0)
-    return run.lower(program, shared, targets, carry).compile()
+    like = jax.ShapeDtypeStruct(shape, jnp.float32)
+    split = split_classifier(classify, one_image(like))
+    return prepare(split, like, options, devices).compile(shape)
 
 
-def _make_program(
-    optimizer: optax.GradientTransformation | None,
-    pixel_map: PixelMap | None,
-    image_filter: ImageFilter | None,
-    criterion: Criterion,
-    devices: int,
-    count: int,
-) -> Program:
-    """Checks the devices, and fills in the defaults."""
-    check_devices(devices, batch_size=count)
-    return Program(
-        optimizer or sgd(),
-        pixel_map or arctan_map(),
-        image_filter or _identity,
-        criterion,
-        make_mesh(devices),
-    )
+class CheckedInputs(NamedTuple):
+    """A classifier, split, with images and targets that fit it."""
+
+    classify: SplitClassifier
+    images: Any
+    targets: Float[Array, "n k"]
 
 
-def check_inputs(
-    classify: Classify, images: Any, targets: Any
-) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"]]:
+def check_inputs(classify: Classify, images: Any, targets: Any) -> CheckedInputs:
     """Checks images and targets against each other and the classifier, and compiles nothing.
 
+    What only concrete values show is left out under `jax.jit`.
+
     Returns:
-        Both as arrays, float32 unless JAX's 64-bit types are enabled and the images are float64.
+        All three; images and targets as arrays, float32 unless JAX's 64-bit types are enabled and
+        the images are float64.
 
     Raises:
         InputError: something does not fit; the message says what was expected and what came.
     """
-    shape, dtype = np.shape(images), np.asarray(images).dtype
-    if len(shape) != 4 or 0 in shape:
+    leaves = jax.tree.leaves(images)
+    if not leaves:
+        raise InputError("images must hold at least one array, got none")
+    for leaf in leaves:
+        _check_originals(leaf, is_alone=leaf is images)
+    counts = sorted({np.shape(leaf)[0] for leaf in leaves})
+    if len(counts) > 1:
+        raise InputError(f"all arrays of images must have one row an image, got {counts} rows")
+    images = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, np.promote_types(jnp.asarray(leaf).dtype, np.float32)),
+        images,
+    )
+    split = split_classifier(classify, one_image(images))
+    expected = (counts[0], split.num_classes)
+    if not _is_traced(targets):
+        targets = check_targets(targets, count=expected[0], num_classes=expected[1])
+    elif targets.shape != expected:
+        raise InputError(f"targets must have shape {expected}, got {targets.shape}")
+    return CheckedInputs(split, images, jnp.asarray(targets, jax.tree.leaves(images)[0].dtype))
+
+
+def _check_originals(images: Any, *, is_alone: bool) -> None:
+    shape = np.shape(images)
+    if 0 in shape or len(shape) < 1 or (is_alone and len(shape) != 4):
         raise InputError(f"images must have shape (n, h, w, c), none of them 0; got {shape}")
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(
-            f"images must be floating point in [0, 1], got {dtype}; divide 8-bit images by 255"
-        )
-    low, high = float(np.min(images)), float(np.max(images))
-    if not (low >= 0 and high <= 1):  # also refuses NaN
-        hint = "; divide grey levels by 255" if high > 2 else ""
-        raise InputError(f"images must be in [0, 1], got values from {low:g} to {high:g}{hint}")
-    logits = logits_shape(classify, shape)
-    targets = check_targets(targets, count=shape[0], num_classes=logits[1])
-    # float32, but for a caller who has enabled JAX's 64-bit types and gives float64.
-    dtype = np.promote_types(jnp.asarray(images).dtype, np.float32)
-    return jnp.asarray(images, dtype), jnp.asarray(targets, dtype)
+    check_images(images)
+    if not _is_traced(images) and np.isnan(images).any():
+        raise InputError("images must be in [0, 1], got NaN")
 
 
-def _check_options(steps: int, tolerance: float | None, criterion: str) -> None:
+def _check_steps(steps: int) -> None:
+    if not isinstance(steps, int | np.integer):
+        raise InputError(f"steps must be an integer, got {steps!r}")
     if steps < 0:
         raise InputError(f"steps must be at least 0, got {steps}")
-    if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0):
-        raise InputError(f"tolerance must be None or at least 0, got {tolerance}")
-    if criterion not in ("kl", "max_error"):
-        raise InputError(f'criterion must be "kl" or "max_error", got {criterion!r}')
 
 
-def _identity(images: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-    return images
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _warn_of_probabilities(is_probability: Bool[Any, " n"]) -> None:
+    if np.all(is_probability):
+        warnings.warn(
+            "the classifier's outputs look like probabilities: every row is at least 0 and sums to "
+            "1. It must return logits, the numbers before the softmax",
+            stacklevel=3,
+        )

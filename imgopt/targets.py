@@ -48,9 +48,12 @@ def two_class_targets(
     indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
     _check_two_class(labels, num_classes=num_classes, own=own, indices=indices)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-    drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, num_classes - 1))(keys)
-    other = drawn + (drawn >= labels).astype(drawn.dtype)  # skips the label
-    own_class, other_class = (jax.nn.one_hot(each, num_classes) for each in (labels, other))
+    drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, num_classes - 1, jnp.int32))(keys)
+    labels = jnp.asarray(labels, jnp.int32)
+    other = drawn + (drawn >= labels).astype(jnp.int32)  # skips the label
+    own_class, other_class = (
+        jax.nn.one_hot(each, num_classes, dtype=jnp.float32) for each in (labels, other)
+    )
     return own * own_class + (1 - own) * other_class
 
 
@@ -65,7 +68,7 @@ def uniform_targets(count: int, *, num_classes: int) -> Float[Array, "n k"]:
         >>> uniform_targets(1, num_classes=4).tolist()
         [[0.25, 0.25, 0.25, 0.25]]
     """
-    return jnp.full((count, num_classes), 1 / num_classes)
+    return jnp.full((count, num_classes), 1 / num_classes, jnp.float32)
 
 
 def ranked_targets(
@@ -96,7 +99,9 @@ def ranked_targets(
 
 
 def check_targets(targets: Any, *, count: int, num_classes: int | None = None) -> np.ndarray:
-    """Checks a matrix of targets and returns it as float32.
+    """Checks a matrix of targets and returns it in float32 or float64.
+
+    Rows of float16 and bfloat16 are divided by their sums, which rounding keeps away from 1.
 
     Args:
         targets: array-like (n, k).
@@ -104,7 +109,7 @@ def check_targets(targets: Any, *, count: int, num_classes: int | None = None) -
         num_classes: k; None if it is unknown.
 
     Returns:
-        The targets, float32 (n, k).
+        The targets (n, k), float32; float64 if they are so and JAX's 64-bit types are enabled.
 
     Raises:
         InputError: wrong shape, a negative or non-finite value, or a row that does not sum to 1;
@@ -119,19 +124,25 @@ def check_targets(targets: Any, *, count: int, num_classes: int | None = None) -
     wrong_classes = num_classes is not None and targets.shape[-1:] != (num_classes,)
     if targets.ndim != 2 or len(targets) != count or wrong_classes:
         raise InputError(f"targets must have shape {expected}, got {targets.shape}")
-    if not np.issubdtype(targets.dtype, np.floating):
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
         raise InputError(f"targets must be floating-point probabilities, got {targets.dtype}")
+    precision = float(jnp.finfo(targets.dtype).eps)
+    dtype = jax.dtypes.canonicalize_dtype(np.promote_types(targets.dtype, np.float32))
+    targets = targets.astype(dtype)
     _check_rows(np.isfinite(targets).all(1), targets, "must be finite")
     _check_rows((targets >= 0).all(1), targets, "must not be negative")
     sums = targets.sum(1, dtype=np.float64)
-    _check_rows(np.abs(sums - 1) <= SUM_TOLERANCE, targets, "must sum to 1")
-    return targets.astype(np.float32)
+    # Every rounded probability is off by at most half its last bit.
+    _check_rows(np.abs(sums - 1) <= max(SUM_TOLERANCE, precision), targets, "must sum to 1")
+    is_half = precision > SUM_TOLERANCE
+    return (targets / sums[:, None]).astype(np.float32) if is_half else targets
 
 
 def _check_rows(good: np.ndarray, targets: np.ndarray, rule: str) -> None:
     if not good.all():
         row = int(np.argmin(good))
-        raise InputError(f"targets {rule}; row {row} is {targets[row].tolist()}")
+        shown = [float(f"{value:.6g}") for value in targets[row]]
+        raise InputError(f"targets {rule}; row {row} is {shown}")
 
 
 def _check_two_class(

@@ -32,11 +32,12 @@ OUTSIDE_IMGOPT = {"flax", "orbax", "tensorflow_datasets", "tyro", "matplotlib", 
 
 POSITIONAL = {
     *("key", "classify", "images", "originals", "outputs", "targets", "labels", "count"),
-    *("logits", "log_p", "target", "weights", "pixel_map", "name", "shape"),
+    *("log_p", "target", "weights", "pixel_map", "name", "shape"),
     *("radius", "sigma"),  # the only argument of a low-pass filter
     *("height", "width"),
-    *("devices", "mesh", "tree", "function"),  # of imgopt.devices
-    *("program", "shared", "carry", "measure", "asked"),  # of the compiled parts
+    *("devices", "mesh", "tree", "function"),  # of imgopt.programs
+    *("method", "state", "indices", "split", "batch", "options"),  # of the method and its job
+    *("optimizer", "opt_state", "index", "learning_rate", "scale"),  # of the rules, as optax's
 }
 """Parameters that a public function of imgopt may take by position; all others are options."""
 
@@ -50,7 +51,7 @@ LONG_FILES = {
 }
 """Test files above 400 lines. The set may only shrink."""
 
-MANY_PARAMETERS = {"imgopt.synthesis.synthesize"}
+MANY_PARAMETERS: set[str] = set()
 """The public entry point: its options are keywords, as those of optax's optimisers are."""
 
 RIDDLES = re.compile(r"\bditto\b", re.IGNORECASE)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from imgopt import Classify, to_float
-from imgopt.classifier import as_partial
+from imgopt import Classify, split_classifier, to_float
+from imgopt.programs import Program
 
 CALIBRATION_BINS = 15
 
@@ -37,18 +37,18 @@ class Evaluation(NamedTuple):
     calibration_error: float
 
 
-@jax.jit
+@Program
 def _log_probabilities(
-    classify: jax.tree_util.Partial, images: UInt8[Array, "n h w c"]
+    classify: Callable, arrays: list, images: UInt8[Array, "n h w c"]
 ) -> Float[Array, "n k"]:
-    return jax.nn.log_softmax(classify(to_float(images)).astype(jnp.float32))
+    return jax.nn.log_softmax(classify(arrays, to_float(images)).astype(jnp.float32))
 
 
-@jax.jit
+@Program
 def _features(
-    features: jax.tree_util.Partial, images: UInt8[Array, "n h w c"]
+    features: Callable, arrays: list, images: UInt8[Array, "n h w c"]
 ) -> Float[Array, "n d"]:
-    return features(to_float(images))
+    return features(arrays, to_float(images))
 
 
 def predict(
@@ -61,11 +61,11 @@ def predict(
         images: Grey levels of at least one image.
         batch_size: Images in a batch, at least 1.
     """
-    return _in_batches(_log_probabilities, as_partial(classify), images, batch_size)
+    return _in_batches(_log_probabilities, classify, images, batch_size)
 
 
 def extract_features(
-    features: jax.tree_util.Partial,
+    features: Classify,
     images: UInt8[np.ndarray, "n h w c"],
     *,
     batch_size: int = 500,
@@ -82,8 +82,8 @@ def extract_features(
 
 
 def _in_batches(
-    program: Callable[[jax.tree_util.Partial, np.ndarray], Array],
-    function: jax.tree_util.Partial,
+    program: Program,
+    function: Classify,
     images: np.ndarray,
     batch_size: int,
 ) -> np.ndarray:
@@ -92,11 +92,13 @@ def _in_batches(
     The last batch is padded with copies of its last image; their results are dropped.
     """
     batch_size = min(batch_size, len(images))
+    like = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.float32)
+    split = split_classifier(function, like)
     parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)), mode="edge")
-        parts.append(program(function, padded)[: len(batch)])
+        parts.append(program(split.function, split.arrays, padded)[: len(batch)])
     return np.concatenate(jax.device_get(parts))
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 
-from imgopt import Classify
-from imgopt.classifier import logits_shape
+from imgopt import Classify, split_classifier
 from imgopt.errors import InputError
 from train.classifiers import (
     ClassifierSpec,
@@ -97,7 +97,8 @@ def check_takes(
         of: Owner of such images in the message, such as "data set".
     """
     if source.spec is None:
-        found = logits_shape(source.classify, (1, *image_shape))[1]
+        like = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+        found = split_classifier(source.classify, like).num_classes
         if found != len(class_names):
             raise InputError(
                 f"classifier {source.name} gives logits of {found} classes, the {of} has "

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 import imgopt
 from experiments.classifier.source import check_takes, find_classifier
@@ -41,7 +42,6 @@ from experiments.synthesis.summary import (
     write_set_report,
 )
 from experiments.synthesis.target_options import TargetConfig, describe_targets, make_targets
-from imgopt.classifier import as_partial
 from imgopt.errors import InputError
 from train.classifiers import Precision, check_precision
 from train.data.image_data import decode_once, slice_images
@@ -248,6 +248,7 @@ def _spec(job: SynthesisJob) -> ImageSetSpec:
 def _footprint(job: SynthesisJob) -> Footprint:
     """Compiles the updates, and gives the memory that they need. The job reuses the program."""
     compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion")
+    one_image = jax.ShapeDtypeStruct((1, *job.originals.image_shape), np.float32)
     program = imgopt.compile_updates(
         job.source.classify,
         (job.batch_size * job.devices, *job.originals.image_shape),
@@ -257,7 +258,7 @@ def _footprint(job: SynthesisJob) -> Footprint:
     return footprint(
         program,
         batch_size=job.batch_size,
-        fixed=as_partial(job.source.classify),
+        fixed=imgopt.split_classifier(job.source.classify, one_image).arrays,
         devices=job.devices,
     )
 

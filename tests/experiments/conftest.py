@@ -151,8 +151,8 @@ def made(tmp_path_factory, synthesis) -> Path:
 
 
 PROGRAMS = (
-    "imgopt.updates.begin",
-    "imgopt.updates.update",
+    "imgopt.job._begin",
+    "imgopt.job._update",
     "train.loop._make_run_steps",
     "train.loop._make_initial",
     "train.evaluation._log_probabilities",

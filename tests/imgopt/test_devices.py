@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import imgopt
-from imgopt.devices import check_devices
+from imgopt.programs import check_devices
 from tests.eight_devices import run_on_eight_devices
 
 PROGRAM = """
@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import imgopt
-import imgopt.updates
+import imgopt.job
 from train.models.layers import Conv, max_pool_2x2
 
 class Net(nn.Module):
@@ -47,7 +47,7 @@ def difference(one, other):
 
 found = {"devices": jax.local_device_count()}
 for loop in ("host", "device"):
-    imgopt.updates.loops_on_host = lambda: loop == "host"
+    imgopt.job.loops_on_host = lambda: loop == "host"
     program = imgopt.compile_updates(classify, (16, 6, 4, 3), devices=8, **OPTIONS)
     alone, exact = made(1, tolerance=0.05), made(1)
     found[loop] = {
@@ -103,5 +103,5 @@ def test_what_is_compiled_ahead_is_not_compiled_again(compilations):
     with compilations() as names:
         program = imgopt.compile_updates(classify, (3, 5, 4, 3), **options)
         imgopt.synthesize(classify, np.zeros((3, 5, 4, 3), np.float32), targets, **options)
-    assert names.count("update") == 1
+    assert names.count("_update") == 1
     assert "f32[3,5,4,3]" in program.as_text()

@@ -50,7 +50,7 @@ def test_a_batch_is_what_synthesize_makes_of_it():
 def test_all_batches_share_one_compilation(compilations):
     with compilations() as names:
         job(IMAGES, TARGETS, batch_size=2)
-    assert names.count("update") == 1
+    assert names.count("_update") == 1
 
 
 @pytest.mark.parametrize(

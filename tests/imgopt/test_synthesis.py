@@ -13,6 +13,7 @@ from imgopt import (
     gaussian_low_pass,
     low_pass,
     momentum_sgd,
+    polyak_lbfgs,
     sgd,
     sigmoid_map,
     synthesize,
@@ -69,8 +70,8 @@ def rows(result, chosen):
     return jax.tree.map(lambda leaf: leaf[np.asarray(chosen)], result)
 
 
-def test_sgd_is_the_default():
-    options = {"optimizer": sgd(), "pixel_map": arctan_map(), "tolerance": None}
+def test_polyaks_step_is_the_default():
+    options = {"optimizer": polyak_lbfgs(), "pixel_map": arctan_map(), "tolerance": None}
     found = synthesize(linear, IMAGES, TARGETS, steps=3)
     assert_same_bits(found, synthesize(linear, IMAGES, TARGETS, steps=3, **options))
 
@@ -140,7 +141,7 @@ def test_looping_on_the_device_is_looping_from_the_host(monkeypatch, options):
     """On CPUs the host calls every update, elsewhere the device loops; here it does both."""
     options = {**options, **FAST}
     from_host = synthesize(linear, IMAGES, TARGETS, **options)
-    monkeypatch.setattr("imgopt.updates.loops_on_host", lambda: False)
+    monkeypatch.setattr("imgopt.job.loops_on_host", lambda: False)
     on_device = synthesize(linear, IMAGES, TARGETS, **options)
     for field, one, other in zip(Synthesis._fields, on_device, from_host, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5, err_msg=field)
@@ -205,12 +206,12 @@ def test_equal_options_compile_once(compilations):
 
     with compilations() as names:
         first = run(classify, IMAGES, steps=2)
-    assert names.count("update") == 1
+    assert names.count("_update") == 1
     with compilations() as names:
         run(classify, IMAGES[::-1], steps=3)
         run(classify, IMAGES, steps=3, tolerance=0.5)
         other = run(retrained, IMAGES, steps=2)
-    assert not {"begin", "update", "finish"} & set(names)
+    assert not {"_begin", "_update", "_finish"} & set(names)
     assert (first.outputs != other.outputs).any()
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from imgopt.devices import check_device_count
 from imgopt.errors import InputError
+from imgopt.programs import check_device_count
 
 EXAMPLES_AXIS = "examples"
 """Name of a mesh's only axis."""

@@ -1,0 +1,165 @@
+"""One synthesis, compiled: its programs, its classifier's weights and the devices it runs on."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
+
+from imgopt import method as core
+from imgopt.classifier import (
+    SplitClassifier,
+    one_image,
+    split_classifier,
+    warn_if_flat,
+)
+from imgopt.errors import InputError
+from imgopt.method import Method, Options, State, Synthesis, make_method
+from imgopt.programs import Program, check_devices, make_mesh, on_each_device, place, sharding
+
+
+def loops_on_host() -> bool:
+    """Whether Python calls every update, instead of one program that loops on the device.
+
+    XLA's CPU backend runs the gradients of ordinary convolutions 20 to 30 times slower inside a
+    compiled loop than outside, and on a CPU a call costs nothing compared with an update.
+    """
+    return jax.default_backend() == "cpu"
+
+
+class _Static(NamedTuple):
+    """The part of a job that is compiled in."""
+
+    method: Method
+    function: Any
+    mesh: Mesh | None
+
+
+class Job(NamedTuple):
+    """One method and one classifier, with its weights as they were at the beginning."""
+
+    method: Method
+    classify: SplitClassifier
+    measure: SplitClassifier
+    mesh: Mesh | None
+
+    @property
+    def static(self) -> _Static:
+        """The static part of the updates: without the tolerance, which is an argument."""
+        return _Static(self.method._replace(tolerance=None), self.classify.function, self.mesh)
+
+    @property
+    def shared(self) -> tuple[list, Float[Array, ""]]:
+        """The updates' arguments that are the same for all images."""
+        tolerance = -jnp.inf if self.method.tolerance is None else self.method.tolerance
+        return self.classify.arrays, jnp.asarray(tolerance, jnp.float32)
+
+    def begin(self, images: Any, targets: Any, indices: Any) -> State:
+        """The state before the first update, on the devices that share the batch."""
+        indices = np.arange(len(targets)) if indices is None else indices
+        rows = place((images, targets, jnp.asarray(indices, jnp.int32)), self.mesh, by_row=True)
+        return _begin(self.static._replace(function=None), (), *rows)
+
+    def update(self, state: State) -> State:
+        """One update of every active image. The state is used up."""
+        return _update(self.static, self.shared, state)
+
+    def run(self, state: State, steps: int) -> State:
+        """All updates."""
+        if not loops_on_host():
+            return _run_on_device(self.static, (*self.shared, steps), state)
+        for _ in range(steps):
+            state = self.update(state)
+            if self.method.tolerance is not None and not state.active.any():
+                break
+        return state
+
+    def compile(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
+        """Compiles all updates of images of this shape, or on CPUs a single one."""
+        images = jax.ShapeDtypeStruct(shape, jnp.float32)
+        targets = jax.ShapeDtypeStruct((shape[0], self.classify.num_classes), jnp.float32)
+        state = jax.eval_shape(functools.partial(core.init, self.method), targets, images)
+        placed = sharding(self.mesh, by_row=True)
+        state = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), state
+        )
+        if loops_on_host():
+            return _update.lower(self.static, self.shared, state).compile()
+        return _run_on_device.lower(self.static, (*self.shared, 0), state).compile()
+
+    def finish(self, state: State) -> tuple[Synthesis, Bool[Array, " n"]]:
+        """The result, and whether the classifier's output for an image looks like probabilities."""
+        static = self.static._replace(function=self.measure.function)
+        return _finish(static, self.measure.arrays, state)
+
+
+def prepare(split: SplitClassifier, images: Any, options: Options, devices: int) -> Job:
+    """Checks the options, and puts the classifier's arrays on the devices.
+
+    Args:
+        split: the classifier.
+        images: the images, or their shapes and types.
+        options: as in `imgopt.synthesize`.
+        devices: number of devices that share the batch.
+    """
+    batch = one_image(images)
+    check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
+    method, mesh = make_method(options), make_mesh(devices)
+    warn_if_flat(split, batch)
+    measure = options.get("measure")
+    measured = split_classifier(measure, batch) if measure else split
+    if measured.num_classes != split.num_classes:
+        raise InputError(
+            f"measure must have the {split.num_classes} classes of classify, it has "
+            f"{measured.num_classes}"
+        )
+    split, measured = (
+        each._replace(arrays=place(each.arrays, mesh, by_row=False)) for each in (split, measured)
+    )
+    return Job(method, split, measured, mesh)
+
+
+def _compiled(function: Callable, **options: Any) -> Program:
+    """Compiles function(static, shared, *rows); each device of a mesh works on its rows."""
+
+    @functools.wraps(function)
+    def run(static: _Static, shared: Any, *rows: Any) -> Any:
+        return on_each_device(functools.partial(function, static), static.mesh)(shared, *rows)
+
+    return Program(run, **options)
+
+
+@_compiled
+def _begin(static: _Static, shared: tuple, images: Any, targets: Array, indices: Array) -> State:
+    del shared
+    return core.init(static.method, targets, images, indices)
+
+
+@functools.partial(_compiled, donate_argnums=2)
+def _update(static: _Static, shared: tuple, state: State) -> State:
+    arrays, tolerance = shared
+    method = static.method._replace(tolerance=tolerance)
+    return core.update(method, functools.partial(static.function, arrays), state)
+
+
+@functools.partial(_compiled, donate_argnums=2)
+def _run_on_device(static: _Static, shared: tuple, state: State) -> State:
+    """All updates of a batch as one program."""
+    arrays, tolerance, steps = shared
+    method = static.method._replace(tolerance=tolerance)
+
+    def goes_on(state: State) -> Bool[Array, ""]:
+        # An active image has taken every step so far, so the largest count is the loop's.
+        return state.active.any() & (state.steps.max() < steps)
+
+    body = functools.partial(core.update, method, functools.partial(static.function, arrays))
+    return jax.lax.while_loop(goes_on, body, state)
+
+
+@_compiled
+def _finish(static: _Static, arrays: list, state: State) -> tuple[Synthesis, Bool[Array, " n"]]:
+    return core.measure(static.method, functools.partial(static.function, arrays), state)

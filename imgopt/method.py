@@ -1,0 +1,319 @@
+"""Paper A's method as three pure functions: `init`, `update` and `finish`.
+
+The classifier stays fixed and the image moves. The image is a function of unconstrained weights w:
+x = filter(map(w)). One update takes the gradient of one image's loss over its weights and passes it
+to an optax rule; `jax.vmap` does so for a batch. An image and its rule's state therefore never
+depend on their neighbours, even if the classifier or the rule would look at the whole batch.
+
+Images may be any pytree of arrays with one row an image: one array as a rule, or a dict of several
+views. Weights, gradients and the rule's state have the same structure.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int
+
+from imgopt.classifier import Classify
+from imgopt.errors import InputError
+from imgopt.filters import ImageFilter
+from imgopt.pixel_maps import PixelMap, arctan_map, slope, to_float, to_uint8
+from imgopt.promotion import standard_promotion
+from imgopt.rules import as_rule, check_rule, evaluation_weights, own_keys, polyak_lbfgs
+
+Criterion = Literal["kl", "max_error"]
+"""What the tolerance is compared with: KL(q* ‖ p) in nats, or max |p - q*|."""
+
+DEFAULT_RULE = polyak_lbfgs()
+
+FROZEN_SLOPE = 1e-5
+"""A pixel whose derivative d image / d weight is below this cannot move."""
+
+PROBABILITY_TOLERANCE = 1e-3
+"""Rows of outputs that sum to 1 within this, none negative, are taken for probabilities."""
+
+
+class Synthesis(NamedTuple):
+    """Finished images and their measures, one row an image.
+
+    `outputs`, `kl` and `max_error` are measured on the finished image after rounding to uint8, so
+    they hold for the image in the file. They are NaN where the image is not finite. Rounding has
+    no derivative: to differentiate through a synthesis, use `images`.
+
+    Attributes:
+        images: finished images before rounding, in [0, 1], filtered where a filter was given.
+        outputs: the classifier's softmax q.
+        kl: KL(q* ‖ q) in nats, q* the target.
+        max_error: max |q - q*| over the classes.
+        steps: number of updates that the image took.
+        frozen: share of the original's pixels that could not move (slope below 1e-5), in [0, 1].
+    """
+
+    images: Any
+    outputs: Float[Array, "n k"]
+    kl: Float[Array, " n"]
+    max_error: Float[Array, " n"]
+    steps: Int[Array, " n"]
+    frozen: Float[Array, " n"]
+
+
+class State(NamedTuple):
+    """The state of a batch between two updates, one row an image.
+
+    Attributes:
+        weights: the images' weights.
+        opt_state: state of the update rule.
+        targets: q*.
+        steps: number of updates so far.
+        active: whether the image still moves.
+        frozen: share of the original's pixels that cannot move.
+    """
+
+    weights: Any
+    opt_state: optax.OptState
+    targets: Float[Array, "n k"]
+    steps: Int[Array, " n"]
+    active: Bool[Array, " n"]
+    frozen: Float[Array, " n"]
+
+
+class Transform(NamedTuple):
+    """Three pure functions, which can be jitted, mapped, scanned and differentiated.
+
+    Attributes:
+        init: images, and optionally their `indices` → state before the first update.
+        update: state → state after one update of every active image.
+        finish: state → `Synthesis`.
+    """
+
+    init: Callable[..., State]
+    update: Callable[[State], State]
+    finish: Callable[[State], Synthesis]
+
+
+class Options(TypedDict, total=False):
+    """How images are optimised; keyword arguments of `transform`, `synthesize` and the others.
+
+    Attributes:
+        optimizer: the update rule, `imgopt.polyak_lbfgs()` by default. Any optax transformation; it
+            also gets the loss's `value`, `grad` and `value_fn`. Its state is kept per image.
+        pixel_map: `imgopt.arctan_map()` by default.
+        image_filter: applied between the pixel map and the classifier, and to the finished image;
+            none by default.
+        tolerance: an image stops before the first update at which its criterion, on the unrounded
+            image, is at or below this. None: it never stops, as in the paper.
+        criterion: "kl" for KL(q* ‖ p) in nats, "max_error" for max |p - q*|. Cross entropy is no
+            criterion, since its smallest value is the entropy of q*.
+        measure: the classifier that measures the finished images; `classify` by default. Useful
+            where `classify` computes in bfloat16 and float32 is to measure.
+    """
+
+    optimizer: optax.GradientTransformation | optax.MultiSteps | None
+    pixel_map: PixelMap | None
+    image_filter: ImageFilter | None
+    tolerance: float | None
+    criterion: Criterion
+    measure: Classify | None
+
+
+class Method(NamedTuple):
+    """The options with their defaults filled in, but for the classifier that measures."""
+
+    optimizer: optax.GradientTransformation | optax.MultiSteps
+    pixel_map: PixelMap
+    image_filter: ImageFilter | None
+    criterion: Criterion
+    tolerance: Any
+
+    def render(self, weights: Any) -> Any:
+        """The image that the classifier sees."""
+        images = jax.tree.map(self.pixel_map.to_image, weights)
+        return jax.tree.map(self.image_filter, images) if self.image_filter else images
+
+
+def transform(
+    classify: Classify, targets: Float[Any, "n k"], **options: Unpack[Options]
+) -> Transform:
+    """The method as pure functions, for loops of one's own.
+
+    Nothing is checked that only concrete values show, and nothing is compiled. For the checked
+    and compiled loop see `imgopt.synthesize`.
+
+    Args:
+        classify: any JAX function from images in [0, 1] to logits, in evaluation mode.
+        targets: q*, one row an image, at least 0, each summing to 1.
+        **options: see `Options`.
+
+    Raises:
+        InputError: an option is outside its range, or the rule cannot update.
+
+    Example:
+        >>> def classify(x):
+        ...     brightness = x.mean((1, 2, 3))
+        ...     return 9 * jnp.stack([brightness, 1 - brightness], axis=1)
+        >>> init, update, finish = transform(classify, jnp.array([[0.3, 0.7]]))
+        >>> state = init(jnp.full((1, 4, 4, 3), 0.75))
+        >>> state = jax.lax.fori_loop(0, 10, lambda _, state: update(state), state)
+        >>> bool(finish(state).kl[0] < 0.01)
+        True
+    """
+    method = make_method(options)
+    return Transform(
+        functools.partial(init, method, targets),
+        functools.partial(update, method, classify),
+        functools.partial(finish, method, options.get("measure") or classify),
+    )
+
+
+def init(
+    method: Method, targets: Float[Any, "n k"], images: Any, indices: Int[Any, " n"] | None = None
+) -> State:
+    """The state before the first update.
+
+    Args:
+        method: the static part.
+        targets: q*.
+        images: a pytree of images in [0, 1], with one row an image.
+        indices: the images' indices in the whole data set, 0 to n - 1 by default. A rule that
+            draws random numbers draws those of image i with its key folded with `indices[i]`.
+    """
+    weights = jax.tree.map(method.pixel_map.to_weights, images)
+    dtype = jax.tree.leaves(weights)[0].dtype
+    count = len(jax.tree.leaves(weights)[0])
+
+    def init_rule(weights: Any, index: Int[Array, ""]) -> optax.OptState:
+        with standard_promotion():
+            return own_keys(as_rule(method.optimizer).init(weights), index)
+
+    indices = jnp.arange(count) if indices is None else jnp.asarray(indices)
+    return State(
+        weights,
+        jax.vmap(init_rule)(weights, indices),
+        jnp.asarray(targets, dtype),
+        jnp.zeros(count, jnp.int32),
+        jnp.ones(count, bool),
+        jax.vmap(functools.partial(_frozen_share, method.pixel_map))(weights),
+    )
+
+
+def update(method: Method, classify: Classify, state: State) -> State:
+    """One update of every active image; an image that has met the tolerance stays as it is."""
+
+    def loss(weights: Any, target: Float[Array, " k"]) -> tuple[Array, Array]:
+        # The cross entropy (A, section 2.1) less the target's entropy, so that it falls to 0.
+        log_p = jax.nn.log_softmax(_logits(classify, method.render(weights)))
+        return errors(log_p, target)["kl"], log_p
+
+    def update_image(state: State) -> State:
+        def value_fn(weights: Any) -> Float[Array, ""]:
+            return loss(weights, state.targets)[0]
+
+        (value, log_p), gradient = jax.value_and_grad(loss, has_aux=True)(
+            state.weights, state.targets
+        )
+        with standard_promotion():
+            change, opt_state = as_rule(method.optimizer).update(
+                gradient,
+                state.opt_state,
+                state.weights,
+                value=value,
+                grad=gradient,
+                value_fn=value_fn,
+            )
+            weights = optax.apply_updates(state.weights, change)
+        found = errors(log_p, state.targets)[method.criterion]
+        tolerance = -jnp.inf if method.tolerance is None else method.tolerance
+        active = state.active & ~(found <= jnp.asarray(tolerance, found.dtype))
+        new, old = (weights, opt_state), (state.weights, state.opt_state)
+        weights, opt_state = jax.tree.map(lambda n, o: jnp.where(active, n, o), new, old)
+        steps = state.steps + active.astype(jnp.int32)
+        return state._replace(weights=weights, opt_state=opt_state, steps=steps, active=active)
+
+    return jax.vmap(update_image)(state)
+
+
+def finish(method: Method, classify: Classify, state: State) -> Synthesis:
+    """Measures the finished images as an 8-bit file will hold them."""
+    return measure(method, classify, state)[0]
+
+
+def measure(
+    method: Method, classify: Classify, state: State
+) -> tuple[Synthesis, Bool[Array, " n"]]:
+    """What `finish` gives, and whether the classifier's output looks like probabilities."""
+
+    def finish_image(state: State) -> tuple[Synthesis, Bool[Array, ""]]:
+        weights = evaluation_weights(state.opt_state, state.weights)
+        image = jax.tree.map(lambda leaf: jnp.clip(leaf, 0, 1), method.render(weights))
+        seen = jax.tree.map(lambda leaf: to_float(to_uint8(leaf)).astype(leaf.dtype), image)
+        logits = _logits(classify, seen)
+        log_q = jax.nn.log_softmax(logits)
+        found = errors(log_q, state.targets)
+        # Rounding turns NaN into a healthy black. NaN is put in last: XLA on CPUs may drop a NaN
+        # that goes into `exp`.
+        is_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(image)]).all()
+        measured = jnp.exp(log_q), jnp.maximum(found["kl"], 0), found["max_error"]
+        measured = (jnp.where(is_finite, value, jnp.nan) for value in measured)
+        sums_to_1 = jnp.abs(logits.sum() - 1) < PROBABILITY_TOLERANCE
+        result = Synthesis(image, *measured, steps=state.steps, frozen=state.frozen)
+        return result, (logits >= 0).all() & sums_to_1
+
+    return jax.vmap(finish_image)(state)
+
+
+def errors(
+    log_p: Float[Array, " k"], target: Float[Array, " k"]
+) -> dict[Criterion, Float[Array, ""]]:
+    """How far an output is from a target: "kl" = KL(target ‖ p) in nats, and "max_error".
+
+    A class with target 0 adds 0 to the divergence, also where its logit is -inf. Rounding can make
+    the divergence fall a little below 0.
+    """
+    asked_log_p = jnp.where(target > 0, log_p, 0)
+    kl = (jax.scipy.special.xlogy(target, target) - target * asked_log_p).sum()
+    return {"kl": kl, "max_error": jnp.abs(jnp.exp(log_p) - target).max()}
+
+
+def make_method(options: Options) -> Method:
+    """Checks the options and fills in their defaults.
+
+    Raises:
+        InputError: an option is unknown or outside its range, or the rule cannot update.
+    """
+    unknown = set(options) - set(Options.__annotations__)
+    if unknown:
+        raise InputError(
+            f"unknown option {sorted(unknown)[0]!r}; expected {', '.join(Options.__annotations__)}"
+        )
+    criterion, tolerance = options.get("criterion", "kl"), options.get("tolerance")
+    if criterion not in ("kl", "max_error"):
+        raise InputError(f'criterion must be "kl" or "max_error", got {criterion!r}')
+    is_known = not (tolerance is None or isinstance(tolerance, Tracer))
+    if is_known and not 0 <= float(cast(float, tolerance)) < np.inf:
+        raise InputError(f"tolerance must be None or at least 0, got {tolerance}")
+    optimizer = options.get("optimizer") or DEFAULT_RULE
+    check_rule(optimizer)
+    return Method(
+        optimizer,
+        options.get("pixel_map") or arctan_map(),
+        options.get("image_filter"),
+        criterion,
+        tolerance,
+    )
+
+
+def _logits(classify: Classify, image: Any) -> Float[Array, " k"]:
+    """The classifier's logits for one image, in the image's precision."""
+    logits = classify(jax.tree.map(lambda leaf: leaf[None], image))[0]
+    return logits.astype(jax.tree.leaves(image)[0].dtype)
+
+
+def _frozen_share(pixel_map: PixelMap, weights: Any) -> Float[Array, ""]:
+    slopes = [slope(pixel_map, leaf).ravel() for leaf in jax.tree.leaves(weights)]
+    return (jnp.concatenate(slopes) < FROZEN_SLOPE).mean(dtype=slopes[0].dtype)

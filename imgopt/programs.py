@@ -1,0 +1,154 @@
+"""Compiled programs: shared whenever they are equal, and run on several devices side by side.
+
+`jax.jit` compiles again for every new function object: a fresh `optax.adam(0.1)`, a fresh lambda.
+`Program` lowers such a function, which takes a fraction of a second, and lets the program's text
+decide: an equal text is compiled once.
+
+Devices that share a batch run the same program, each on its own rows. No communication between them
+is compiled in, whatever operations the program has. By itself, XLA would gather all images for a
+filter's FFT, and every update would wait until all devices know whether any image still moves.
+"""
+
+import functools
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import jax
+from jax.core import Tracer
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from imgopt.errors import InputError
+
+KEPT = 256
+"""Static arguments, and texts of programs, that are remembered."""
+
+IMAGES_AXIS = "images"
+"""Name of the only axis of a mesh of devices."""
+
+Tree = TypeVar("Tree")
+
+
+class Program:
+    """A jitted function(static, *arrays), which compiles equal programs once.
+
+    Args:
+        function: takes a hashable static value, then pytrees of arrays. The static value must hold
+            no weights that may change: it is traced once.
+        donate_argnums: as in `jax.jit`.
+    """
+
+    def __init__(self, function: Callable, *, donate_argnums: int | tuple[int, ...] = ()) -> None:
+        functools.update_wrapper(self, function)
+        self._jitted = jax.jit(function, static_argnums=0, donate_argnums=donate_argnums)
+        self._known: OrderedDict[Hashable, Any] = OrderedDict()
+        self._of_text: OrderedDict[str, Any] = OrderedDict()
+
+    def __call__(self, static: Hashable, *arrays: Any) -> Any:
+        """Calls the compiled function, or the function itself while JAX traces."""
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
+            return self._jitted(static, *arrays)
+        return self._jitted(self._canonical(static, arrays), *arrays)
+
+    def lower(self, static: Hashable, *arrays: Any) -> jax.stages.Lowered:
+        """Lowers the function, as `jax.jit` does; compiling the result compiles for all calls."""
+        return self._jitted.lower(self._canonical(static, arrays), *arrays)
+
+    def _canonical(self, static: Any, arrays: tuple) -> Any:
+        """The static value with which an equal program was compiled first."""
+        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue] - JAX adds it
+            return static
+        leaves, structure = jax.tree.flatten(arrays)
+        key = (static, structure, tuple(map(_description, leaves)))
+        if key not in self._known:
+            text = self._jitted.lower(static, *arrays).as_text()
+            # Two host callbacks can have one text: the text holds a number of the callback only.
+            if "callback" not in text:
+                digest = hashlib.sha256(text.encode()).hexdigest()
+                static = _remember(self._of_text, digest, static)
+            _remember(self._known, key, static)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+
+def _description(leaf: Any) -> Hashable:
+    return jax.typeof(leaf), getattr(leaf, "sharding", None)
+
+
+def _remember(table: OrderedDict, key: Hashable, value: Any) -> Any:
+    """Enters a value unless there is one, forgets the oldest beyond `KEPT`, returns the table's."""
+    found = table.setdefault(key, value)
+    table.move_to_end(key)
+    if len(table) > KEPT:
+        table.popitem(last=False)
+    return found
+
+
+def check_device_count(devices: int) -> None:
+    """Raises InputError unless this process has that many devices."""
+    found = jax.local_devices()
+    if not 1 <= devices <= len(found):
+        raise InputError(
+            f"devices must be at least 1 and at most {len(found)}, the number that this process "
+            f"has ({found[0].device_kind}); got {devices}"
+        )
+
+
+def check_devices(devices: int, *, batch_size: int) -> None:
+    """Raises InputError unless the process has that many devices and a batch divides by them.
+
+    Args:
+        devices: number of devices that share a batch.
+        batch_size: number of images in a batch, at least 1.
+    """
+    check_device_count(devices)
+    if batch_size % devices:
+        larger = batch_size + -batch_size % devices
+        raise InputError(
+            f"the batch size must be a multiple of the {devices} devices that share a batch, got "
+            f"{batch_size}; take {larger}"
+        )
+
+
+def make_mesh(devices: int) -> Mesh | None:
+    """A one-axis mesh of this process's first `devices` devices; None for a single device."""
+    if devices == 1:
+        return None
+    chosen = jax.local_devices()[:devices]
+    return jax.make_mesh((devices,), (IMAGES_AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
+
+
+def sharding(mesh: Mesh | None, *, by_row: bool) -> NamedSharding | None:
+    """The layout of arrays on a mesh: split by row (`by_row`), or whole on every device."""
+    if mesh is None:
+        return None
+    return NamedSharding(mesh, PartitionSpec(IMAGES_AXIS) if by_row else PartitionSpec())
+
+
+def place(tree: Tree, mesh: Mesh | None, *, by_row: bool) -> Tree:
+    """Puts arrays on a mesh, laid out as `sharding` says; without a mesh they stay in place."""
+    return tree if mesh is None else jax.device_put(tree, sharding(mesh, by_row=by_row))
+
+
+def on_each_device(function: Callable[..., Tree], mesh: Mesh | None) -> Callable[..., Tree]:
+    """Makes function(shared, *rows) run on every device of a mesh, each with its own rows.
+
+    Args:
+        function: takes arrays that all rows share, then pytrees of arrays with one row an image,
+            and returns arrays with one row an image. Traced by JAX.
+        mesh: the devices; None returns the function as it is.
+    """
+    if mesh is None:
+        return function
+    by_row, whole = PartitionSpec(IMAGES_AXIS), PartitionSpec()
+
+    def run(shared: Any, *rows: Any) -> Tree:
+        in_specs = (whole, *[by_row for _ in rows])
+        # check_vma would refuse operations of a user's classifier for which JAX has no rule.
+        mapped = jax.shard_map(
+            function, mesh=mesh, in_specs=in_specs, out_specs=by_row, check_vma=False
+        )
+        return mapped(shared, *rows)
+
+    return run
