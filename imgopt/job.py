@@ -20,6 +20,7 @@ from imgopt.classifier import (
 from imgopt.errors import InputError
 from imgopt.method import Method, Options, State, Synthesis, make_method
 from imgopt.programs import Program, check_devices, make_mesh, on_each_device, place, sharding
+from imgopt.rules import check_rule
 
 
 def loops_on_host() -> bool:
@@ -109,6 +110,7 @@ def prepare(split: SplitClassifier, images: Any, options: Options, devices: int)
     batch = one_image(images)
     check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
     method, mesh = make_method(options), make_mesh(devices)
+    check_rule(method.optimizer, weights=jax.tree.map(_row, batch))
     warn_if_flat(split, batch)
     measure = options.get("measure")
     measured = split_classifier(measure, batch) if measure else split
@@ -121,6 +123,10 @@ def prepare(split: SplitClassifier, images: Any, options: Options, devices: int)
         each._replace(arrays=place(each.arrays, mesh, by_row=False)) for each in (split, measured)
     )
     return Job(method, split, measured, mesh)
+
+
+def _row(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
 
 def _compiled(function: Callable, **options: Any) -> Program:

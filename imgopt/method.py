@@ -25,7 +25,7 @@ from imgopt.errors import InputError
 from imgopt.filters import ImageFilter
 from imgopt.pixel_maps import PixelMap, arctan_map, slope, to_float, to_uint8
 from imgopt.promotion import standard_promotion
-from imgopt.rules import as_rule, check_rule, evaluation_weights, own_keys, polyak_lbfgs
+from imgopt.rules import as_rule, evaluation_weights, own_keys, polyak_lbfgs
 
 Criterion = Literal["kl", "max_error"]
 """What the tolerance is compared with: KL(q* ‖ p) in nats, or max |p - q*|."""
@@ -151,7 +151,7 @@ def transform(
         **options: see `Options`.
 
     Raises:
-        InputError: an option is outside its range, or the rule cannot update.
+        InputError: an option is unknown or outside its range.
 
     Example:
         >>> def classify(x):
@@ -284,7 +284,7 @@ def make_method(options: Options) -> Method:
     """Checks the options and fills in their defaults.
 
     Raises:
-        InputError: an option is unknown or outside its range, or the rule cannot update.
+        InputError: an option is unknown or outside its range.
     """
     unknown = set(options) - set(Options.__annotations__)
     if unknown:
@@ -297,10 +297,8 @@ def make_method(options: Options) -> Method:
     is_known = not (tolerance is None or isinstance(tolerance, Tracer))
     if is_known and not 0 <= float(cast(float, tolerance)) < np.inf:
         raise InputError(f"tolerance must be None or at least 0, got {tolerance}")
-    optimizer = options.get("optimizer") or DEFAULT_RULE
-    check_rule(optimizer)
     return Method(
-        optimizer,
+        options.get("optimizer") or DEFAULT_RULE,
         options.get("pixel_map") or arctan_map(),
         options.get("image_filter"),
         criterion,

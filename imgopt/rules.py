@@ -28,6 +28,7 @@ MOMENTUM = 0.9
 POLYAK_SCALE = 0.5
 POLYAK_MOMENTUM = 0.5
 LBFGS_MEMORY = 3
+MIN_COSINE = 0.3
 
 Rate = float | optax.Schedule
 
@@ -146,17 +147,20 @@ def polyak_lbfgs(
     scale: float = POLYAK_SCALE,
     *,
     memory: int = LBFGS_MEMORY,
+    min_cosine: float = MIN_COSINE,
     max_learning_rate: float = math.inf,
 ) -> optax.GradientTransformationExtraArgs:
     """L-BFGS's direction with Polyak's step: w ← w - γd with γ = s·L/⟨∇L, d⟩.
 
     The direction d = H∇L comes from the last changes of the weights and the gradient (Nocedal
     1980), and the known smallest loss, 0, gives the step length: no line search is needed, so an
-    update costs one gradient. Where d does not descend, it is the gradient itself.
+    update costs one gradient. A direction at a right angle to the gradient would need a long step,
+    and images would wander: where cos(d, ∇L) is small, d is the gradient itself.
 
     Args:
         scale: s, above 0.
         memory: pairs of changes that are kept, at least 1; a pair is as large as two images.
+        min_cosine: smallest cosine between d and the gradient, in [0, 1).
         max_learning_rate: largest γ, above 0.
 
     Raises:
@@ -172,12 +176,18 @@ def polyak_lbfgs(
     """
     if not (isinstance(memory, int) and memory >= 1):
         raise InputError(f"memory must be an integer of at least 1, got {memory!r}")
+    if not 0 <= min_cosine < 1:
+        raise InputError(f"min_cosine must be in [0, 1), got {min_cosine}")
     return optax.chain(
-        optax.scale_by_lbfgs(memory), _polyaks_step(scale, max_learning_rate), optax.scale(-1)
+        optax.scale_by_lbfgs(memory),
+        _polyaks_step(scale, max_learning_rate, min_cosine),
+        optax.scale(-1),
     )
 
 
-def _polyaks_step(scale: float, max_learning_rate: float) -> optax.GradientTransformationExtraArgs:
+def _polyaks_step(
+    scale: float, max_learning_rate: float, min_cosine: float = 0.0
+) -> optax.GradientTransformationExtraArgs:
     """Scales a direction d to γd with γ = s·L/⟨∇L, d⟩, at most the largest rate."""
     _check_numbers("polyak", scale=scale)
     if not (scale > 0 and max_learning_rate > 0):
@@ -190,7 +200,8 @@ def _polyaks_step(scale: float, max_learning_rate: float) -> optax.GradientTrans
         value, grad = extra["value"], extra["grad"]
         descent: Any = optax.tree.vdot(grad, updates)
         square: Any = optax.tree.vdot(grad, grad)
-        descends = descent > 0
+        lengths = jnp.sqrt(square * optax.tree.vdot(updates, updates))
+        descends = descent > min_cosine * lengths
         direction = jax.tree.map(lambda d, g: jnp.where(descends, d, g), updates, grad)
         descent = jnp.where(descends, descent, square)
         # A gradient of 0 has no direction: no step.
@@ -247,25 +258,31 @@ def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
     return cast(optax.GradientTransformation, rule)
 
 
-def check_rule(optimizer: Any, *, described: str = "optimizer") -> None:
+PROBE = jax.ShapeDtypeStruct((2, 2, 1), jnp.float32)
+"""Weights of a tiny image, on which a rule that is made by name is tried."""
+
+
+def check_rule(optimizer: Any, *, weights: Any = PROBE, described: str = "optimizer") -> None:
     """Traces one update, since optax itself accepts options such as learning_rate="fast".
 
     Args:
         optimizer: an optax transformation, or `optax.MultiSteps`.
-        described: what the message calls it.
+        weights: shapes and types of the weights of one image.
+        described: what the message calls the rule.
 
     Raises:
-        InputError: it is no optax transformation, or cannot update float32 weights.
+        InputError: it is no optax transformation, or cannot update such weights.
     """
-    weights = jax.ShapeDtypeStruct((2, 2, 1), jnp.float32)
 
-    def one_update(weights: Array) -> Any:
+    def square(weights: Any) -> Any:
+        return optax.tree.vdot(weights, weights)
+
+    def one_update(weights: Any) -> Any:
         rule = as_rule(optimizer)
-        state, value_fn = rule.init(weights), lambda weights: (weights**2).sum()
-        options = {"value": value_fn(weights), "grad": weights, "value_fn": value_fn}
-        return rule.update(weights, state, weights, **options)[0]
+        options = {"value": square(weights), "grad": weights, "value_fn": square}
+        return rule.update(weights, rule.init(weights), weights, **options)[0]
 
-    if not _is_rule(optimizer):
+    if not isinstance(optimizer, optax.GradientTransformation | optax.MultiSteps):
         raise InputError(
             f"{described} must be an optax transformation with init and update, such as "
             f"optax.adam(0.1); got {type(optimizer).__name__}"
@@ -275,8 +292,11 @@ def check_rule(optimizer: Any, *, described: str = "optimizer") -> None:
             change = jax.eval_shape(one_update, weights)
     except Exception as error:  # every transformation raises its own kind of error
         raise InputError(f"{described} cannot update: {_first_line(error)}") from error
-    if (change.shape, change.dtype) != (weights.shape, weights.dtype):
-        raise InputError(f"{described} does not give real updates of float32, shaped as weights")
+    expected, found = (
+        jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (weights, change)
+    )
+    if expected != found:
+        raise InputError(f"{described} must give changes like the weights, {expected}; got {found}")
 
 
 class _LookaheadState(NamedTuple):
@@ -338,10 +358,6 @@ def own_keys(opt_state: optax.OptState, index: Int[Array, ""]) -> optax.OptState
         return jax.random.fold_in(leaf, index) if is_key else leaf
 
     return jax.tree.map(fold, opt_state)
-
-
-def _is_rule(rule: Any) -> bool:
-    return isinstance(rule, optax.GradientTransformation | optax.MultiSteps)
 
 
 def _first_line(error: Exception) -> str:

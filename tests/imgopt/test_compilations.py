@@ -1,0 +1,150 @@
+"""What is equal is compiled once, however the objects that say it were made."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import imgopt
+from imgopt import synthesize
+
+RANDOM = np.random.default_rng(3)
+IMAGES = RANDOM.uniform(size=(3, 4, 5, 3)).astype(np.float32)
+TARGETS = RANDOM.dirichlet(np.ones(3), 3).astype(np.float32)
+
+
+def kernel(seed):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(60, 3)), jnp.float32)
+
+
+def with_kernel(kernel, images):
+    return images.reshape(len(images), -1) @ kernel
+
+
+class Linear:
+    """A plain object with weights as an attribute."""
+
+    def __init__(self, seed):
+        self.kernel = kernel(seed)
+
+    def __call__(self, images):
+        return with_kernel(self.kernel, images)
+
+    def classify(self, images):
+        return self(images)
+
+
+def closure(seed):
+    weights = kernel(seed)
+    return lambda images: with_kernel(weights, images)
+
+
+CLASSIFIERS = {
+    "closure": closure,
+    "bound method": lambda seed: Linear(seed).classify,
+    "object": Linear,
+    "functools.partial": lambda seed: functools.partial(with_kernel, kernel(seed)),
+    "Partial": lambda seed: jax.tree_util.Partial(with_kernel, kernel(seed)),
+}
+PROGRAMS = {"_begin", "_update", "_finish"}
+
+RULES = {
+    "adam": lambda: optax.adam(0.1),
+    "sgd": lambda: imgopt.sgd(0.1),
+    "schedule": lambda: imgopt.sgd(optax.cosine_decay_schedule(0.1, 10)),
+    "default": lambda: None,
+}
+
+
+def run(classify, *, optimizer=None, seed=0, **options):
+    images = np.random.default_rng(seed).uniform(size=IMAGES.shape).astype(np.float32)
+    return synthesize(classify, images, TARGETS, optimizer=optimizer, **options)
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_a_fresh_classifier_with_the_same_code_compiles_nothing(kind, compilations):
+    first = run(CLASSIFIERS[kind](1), steps=3)
+    with compilations() as names:
+        again = run(CLASSIFIERS[kind](1), steps=3)
+        other = run(CLASSIFIERS[kind](2), steps=3)
+    assert not PROGRAMS & set(names)
+    np.testing.assert_array_equal(again.images, first.images)
+    assert (other.outputs != first.outputs).any()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_fresh_rule_compiles_nothing(rule, compilations):
+    classify = CLASSIFIERS["closure"](1)
+    run(classify, optimizer=RULES[rule](), steps=2)
+    with compilations() as names:
+        run(classify, optimizer=RULES[rule](), steps=2)
+    assert not names
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 4}, {"tolerance": 0.1}, {"tolerance": 0.2}, {"seed": 1}, {"indices": [4, 5, 6]}],
+)
+def test_another_number_compiles_nothing(change, compilations):
+    classify = CLASSIFIERS["object"](1)
+    options = {"steps": 2, "tolerance": None}
+    run(classify, **options)
+    with compilations() as names:
+        run(classify, **{**options, **change})
+    assert not PROGRAMS & set(names)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": optax.sgd(1.0)},
+        {"image_filter": imgopt.low_pass(1.5)},
+        {"pixel_map": imgopt.tanh_map()},
+        {"criterion": "max_error"},
+    ],
+)
+def test_another_method_is_compiled(change, compilations):
+    """The count can rise at all."""
+    classify = CLASSIFIERS["closure"](1)
+    base = run(classify, steps=30, optimizer=optax.sgd(2.0), tolerance=0.1)
+    with compilations() as names:
+        options = {"optimizer": optax.sgd(2.0), "tolerance": 0.1, **change}
+        other = run(classify, steps=30, **options)
+    assert "_update" in names
+    assert (other.images != base.images).any()
+
+
+def test_batches_are_one_job(compilations):
+    levels = RANDOM.integers(0, 256, (7, 4, 5, 3), np.uint8)
+    targets = RANDOM.dirichlet(np.ones(3), 7).astype(np.float32)
+    options = {"batch_size": 3, "steps": 2}
+    list(imgopt.synthesize_in_batches(closure(1), levels, targets, **options))
+    with compilations() as names:
+        list(imgopt.synthesize_in_batches(closure(2), levels, targets, **options))
+    assert not PROGRAMS & set(names)
+
+
+def test_host_callbacks_are_never_taken_for_one_another():
+    """Their programs read the same: which function is called stands elsewhere."""
+
+    def classifier(factor):
+        def on_host(images):
+            return (np.asarray(images).reshape(-1, 60) @ np.asarray(kernel(1)) * factor)[..., :]
+
+        @jax.custom_vjp
+        def classify(images):
+            shape = jax.ShapeDtypeStruct((1, 3), jnp.float32)
+            return jax.pure_callback(on_host, shape, images, vmap_method="sequential")
+
+        classify.defvjp(
+            lambda images: (classify(images), None), lambda *_: (jnp.zeros((1, 4, 5, 3)),)
+        )
+        return classify
+
+    with pytest.warns(UserWarning, match="gradient is zero everywhere"):
+        one, two = (run(classifier(factor), steps=0) for factor in (1.0, 3.0))
+    assert (np.argmax(one.outputs, 1) == np.argmax(two.outputs, 1)).all()
+    assert (one.outputs != two.outputs).all()

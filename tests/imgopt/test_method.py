@@ -1,0 +1,226 @@
+"""The method as a transform: pure functions that can be jitted, mapped, scanned, differentiated."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from imgopt import (
+    InputError,
+    Synthesis,
+    arctan_map,
+    iterate,
+    low_pass,
+    polyak,
+    sgd,
+    synthesize,
+    transform,
+)
+
+RANDOM = np.random.default_rng(5)
+IMAGES = RANDOM.uniform(size=(4, 5, 6, 3)).astype(np.float32)
+IMAGES[0, 0, :2] = [[0, 0, 1], [1, 0, 0]]
+KERNEL = RANDOM.normal(size=(90, 4)).astype(np.float32)
+TARGETS = RANDOM.dirichlet(np.ones(4), 4).astype(np.float32)
+OPTIONS = {"optimizer": sgd(0.5), "image_filter": low_pass(2.5)}
+TOLERANT = {"optimizer": polyak(), "tolerance": 0.3, "criterion": "max_error"}
+STEPS = 6
+
+
+def classify(images):
+    return jnp.tanh(2 * images - 1).reshape(len(images), -1) @ jnp.asarray(KERNEL)
+
+
+def looped(images, targets, **options):
+    init, update, finish = transform(classify, targets, **options)
+    state = init(images)
+    for _ in range(STEPS):
+        state = update(state)
+    return finish(state)
+
+
+def scanned(images, targets, **options):
+    init, update, finish = transform(classify, targets, **options)
+    return finish(jax.lax.scan(lambda s, _: (update(s), None), init(images), length=STEPS)[0])
+
+
+def compiled(images, targets, **options):
+    return jax.jit(functools.partial(looped, **options))(images, targets)
+
+
+def mapped(images, targets, **options):
+    one = functools.partial(looped, **options)
+    mapped = jax.jit(jax.vmap(lambda image, target: one(image[None], target[None])))
+    result = mapped(images, targets)
+    return jax.tree.map(lambda leaf: leaf[:, 0], result)
+
+
+def jitted_synthesize(images, targets, **options):
+    def run(images, targets, steps):
+        return synthesize(classify, images, targets, steps=steps, **options)
+
+    return jax.jit(run)(images, targets, STEPS)
+
+
+def mapped_synthesize(images, targets, **options):
+    def run(image, target):
+        return synthesize(classify, image[None], target[None], steps=STEPS, **options)
+
+    return jax.tree.map(lambda leaf: leaf[:, 0], jax.vmap(run)(images, targets))
+
+
+def last_of_iterate(images, targets, **options):
+    return list(iterate(classify, images, targets, steps=STEPS, **options))[-1]
+
+
+WAYS = (scanned, compiled, mapped, jitted_synthesize, mapped_synthesize, last_of_iterate)
+
+
+@pytest.mark.parametrize(
+    ("way", "options"),
+    [
+        *[(way, {"optimizer": polyak()}) for way in WAYS],
+        (looped, {"optimizer": sgd(0.5)}),
+        (compiled, {}),
+        (scanned, OPTIONS),
+        (mapped_synthesize, OPTIONS),
+        *[(way, TOLERANT) for way in (compiled, jitted_synthesize, last_of_iterate)],
+    ],
+)
+def test_every_way_to_run_it_is_synthesize(way, options):
+    found = way(jnp.asarray(IMAGES), jnp.asarray(TARGETS), **options)
+    expected = synthesize(classify, IMAGES, TARGETS, steps=STEPS, **options)
+    for field, one, other in zip(Synthesis._fields, found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3, err_msg=field)
+
+
+def paper_loop(images, target, *, rate, steps):
+    """Paper A's equations 2 to 6 for one image in plain NumPy, with a numerical gradient."""
+
+    def loss(w):
+        x = np.arctan(w) / np.pi + 0.5
+        logits = np.tanh(2 * x - 1).ravel() @ KERNEL.astype(float)
+        return -(target * (logits - np.log(np.exp(logits).sum()))).sum()
+
+    w = np.tan((np.clip(images, 1e-3, 1 - 1e-3).astype(float) - 0.5) * np.pi)
+    for _ in range(steps):
+        gradient, h = np.zeros_like(w), 1e-5
+        for at in np.ndindex(w.shape):
+            shift = np.zeros_like(w)
+            shift[at] = h * max(1.0, abs(w[at]))
+            gradient[at] = (loss(w + shift) - loss(w - shift)) / (2 * shift[at])
+        w = w - rate * (gradient + 5e-4 * w)
+    return np.arctan(w) / np.pi + 0.5
+
+
+def test_three_updates_are_the_papers_equations():
+    init, update, finish = transform(classify, TARGETS[:1], optimizer=sgd(0.5))
+    state = init(jnp.asarray(IMAGES[:1]))
+    for _ in range(3):
+        state = update(state)
+    expected = paper_loop(IMAGES[0], TARGETS[0].astype(float), rate=0.5, steps=3)
+    np.testing.assert_allclose(finish(state).images[0], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("argument", ["images", "targets", "rate", "kernel"])
+def test_the_gradient_through_synthesize_is_the_finite_difference(argument):
+    given = {
+        "images": jnp.asarray(IMAGES[1:2]),
+        "targets": jnp.asarray(TARGETS[1:2]),
+        "rate": jnp.float32(0.5),
+        "kernel": jnp.asarray(KERNEL),
+    }
+
+    def brightness(value):
+        values = {**given, argument: value}
+
+        def own(images):
+            return jnp.tanh(2 * images - 1).reshape(len(images), -1) @ values["kernel"]
+
+        optimizer = sgd(values["rate"])
+        result = synthesize(own, values["images"], values["targets"], steps=3, optimizer=optimizer)
+        return (result.images @ jnp.linspace(0, 1, 3)).sum()
+
+    compiled = jax.jit(brightness)
+    at = given[argument]
+    gradient = jax.jit(jax.grad(brightness))(at)
+    direction = jnp.asarray(RANDOM.normal(size=at.shape), jnp.float32)
+    if argument == "targets":
+        direction = direction - direction.mean()
+    h = 1e-2
+    numerical = (compiled(at + h * direction) - compiled(at - h * direction)) / (2 * h)
+    np.testing.assert_allclose((gradient * direction).sum(), numerical, rtol=0.03, atol=1e-3)
+
+
+def test_images_may_be_a_tree():
+    """Two views of an image, each with weights of its own; a mask that its rule leaves alone."""
+    tree = {"left": jnp.asarray(IMAGES), "mask": jnp.asarray(IMAGES[..., 0].round())}
+
+    def of_tree(images):
+        return classify(images["left"] * images["mask"][..., None])
+
+    optimizer = optax.multi_transform(
+        {"moves": optax.sgd(2.0), "stays": optax.set_to_zero()}, {"left": "moves", "mask": "stays"}
+    )
+    result = synthesize(of_tree, tree, TARGETS, steps=20, optimizer=optimizer)
+    before = synthesize(of_tree, tree, TARGETS, steps=0, optimizer=optimizer)
+    assert (result.kl < before.kl).all()
+    np.testing.assert_array_equal(result.images["mask"], before.images["mask"])
+    assert np.abs(result.images["left"] - before.images["left"]).max() > 0.01
+    alone = synthesize(
+        of_tree,
+        jax.tree.map(lambda leaf: leaf[2:3], tree),
+        TARGETS[2:3],
+        steps=20,
+        optimizer=optimizer,
+    )
+    np.testing.assert_allclose(alone.images["left"][0], result.images["left"][2], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ({}, "at least one array"),
+        ({"a": IMAGES, "b": IMAGES[:2]}, r"one row an image, got \[2, 4\] rows"),
+        ({"a": IMAGES, "b": IMAGES * 255}, r"in \[0, 1\]"),
+        ({"a": IMAGES, "b": np.zeros((4, 2), np.uint8)}, "floating point"),
+    ],
+)
+def test_trees_that_do_not_fit_are_refused(images, message):
+    with pytest.raises(InputError, match=message):
+        synthesize(lambda tree: classify(tree["a"]), images, TARGETS)
+
+
+def test_iterate_gives_every_update_and_stops_with_the_images():
+    every = list(iterate(classify, IMAGES, TARGETS, steps=50, tolerance=0.02))
+    steps = np.stack([result.steps for result in every])
+    np.testing.assert_array_equal(steps.max(1), np.arange(len(every)))
+    assert 1 < len(every) < 50
+    whole = synthesize(classify, IMAGES, TARGETS, steps=50, tolerance=0.02)
+    np.testing.assert_array_equal(every[-1].images, whole.images)
+    assert (whole.kl < 0.03).all()
+
+
+def test_the_state_is_one_tree_with_a_row_an_image():
+    init, update, _ = transform(classify, TARGETS)
+    before, after = init(jnp.asarray(IMAGES)), update(init(jnp.asarray(IMAGES)))
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(after)} == {4}
+    np.testing.assert_allclose(before.weights, arctan_map().to_weights(jnp.asarray(IMAGES)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimiser": sgd()}, "unknown option 'optimiser'; expected optimizer, pixel_map"),
+        ({"criterion": "l2"}, '"kl" or "max_error"'),
+        ({"tolerance": -1.0}, "tolerance must be None or at least 0"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        transform(classify, TARGETS, **options)
