@@ -97,7 +97,13 @@ def check_takes(
         of: Owner of such images in the message, such as "data set".
     """
     if source.spec is None:
-        found = logits_shape(source.classify, (1, *image_shape))[1]
+        try:
+            found = logits_shape(source.classify, (1, *image_shape))[1]
+        except InputError as error:
+            raise InputError(
+                f"classifier {source.name} must be a function from images to logits that JAX can "
+                f"trace; {error}"
+            ) from error
         if found != len(class_names):
             raise InputError(
                 f"classifier {source.name} gives logits of {found} classes, the {of} has "

@@ -16,11 +16,13 @@ import numpy as np
 from tyro.conf import UseAppendAction
 
 from experiments.classifier.report import write_run_report
+from experiments.console.options import check_unused
 from experiments.console.progress import Progress
 from experiments.pages.html import provenance
 from experiments.training.run import (
     TrainingRun,
     check_device_options,
+    check_training_options,
     identity_of,
     run_training,
     steps_footprint,
@@ -104,6 +106,11 @@ class ClassifierTrainConfig:
         check_key(self.key)
         if self.train.loss == "mixed" and self.replace is None:
             raise InputError("--loss mixed needs --replace SET, whose outputs it learns from")
+        if self.replace is None:
+            check_unused(self, "fraction", why="without --replace")
+        if not self.test_split:
+            check_unused(self, "test_dataset", why="without --test-split")
+        check_training_options(self.train)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.classifier.source import check_fits, find_classifier
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
+from experiments.console.options import check_unused
 from experiments.gan.evaluate_report import NearestImages, print_table, write_quality_report
 from experiments.gan.quality import GanQuality, SetQuality
 from experiments.pages.html import provenance
@@ -84,6 +85,8 @@ class GanEvaluateConfig:
         check_key(self.key)
         if self.neighbours < 1:
             raise InputError(f"neighbours must be at least 1, got {self.neighbours}")
+        if not self.gan_train:
+            check_unused(self, "train", why="without --gan-train")
 
 
 def evaluate_gan(config: GanEvaluateConfig) -> GanQuality:

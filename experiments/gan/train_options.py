@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
+from experiments.console.options import check_unused
+from experiments.training.run import check_training_options
 from gans.augmentation import AugmentationName, check_augmentations
 from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderConfig
@@ -95,6 +97,7 @@ class GanTrainConfig:
         check_key(self.key)
         check_augmentations(self.augmentations)
         self._check_options_of_the_other_model()
+        check_training_options(self)
         if self.joint_epochs < 0:
             raise InputError(f"joint_epochs must be at least 0, got {self.joint_epochs}")
         if self.grids < 1:
@@ -109,13 +112,10 @@ class GanTrainConfig:
                 raise InputError(
                     "--per-class is for dcgan; a Stacked GAN is conditioned on the class"
                 )
+            if self.cut_points:
+                check_unused(self, "preset", why="with --cut-points")
             return
-        unchanged = type(self)(data=self.data, out=self.out, model="sgan")
-        for name in STACK_OPTIONS:
-            if getattr(self, name) != getattr(unchanged, name):
-                raise InputError(
-                    f"{name} is for sgan, got {getattr(self, name)} with dcgan; give --model sgan"
-                )
+        check_unused(self, *STACK_OPTIONS, why="without --model sgan")
 
     @property
     def budget(self) -> Budget:

@@ -215,8 +215,8 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
     stop = len(originals) if config.stop is None else config.stop
     if not 0 <= config.start < stop <= len(originals):
         raise InputError(
-            f"the range {config.start} to {stop} is not within the split's {len(originals)} "
-            "images; expected 0 <= start < stop"
+            f"--start {config.start} and --stop {stop} must be 0 <= start < stop <= "
+            f"{len(originals)}, the number of images of split {config.split}"
         )
     targets = make_targets(config.target, originals, start=config.start, stop=stop, key=config.key)
     options = synthesis_options(config.rule)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import imgopt
+from experiments.console.options import check_unused
 from imgopt.errors import InputError
 
 PIXEL_MAPS = {
@@ -44,6 +45,15 @@ class RuleConfig:
     criterion: Literal["kl", "max_error"] = "kl"
     """Quantity that the tolerance limits: KL(target ‖ output) in nats, or the largest error."""
 
+    def __post_init__(self) -> None:
+        """Raises InputError for an option that has no effect without another one."""
+        if self.filter != "low-pass":
+            check_unused(self, "radius", why="without --filter low-pass")
+        if self.filter != "gaussian":
+            check_unused(self, "sigma", why="without --filter gaussian")
+        if self.tolerance is None:
+            check_unused(self, "criterion", why="without --tolerance")
+
     def describe(self) -> dict[str, Any]:
         """Everything that the images depend on: the options in use, with the rule's parsed."""
         filters = {
@@ -72,13 +82,17 @@ def synthesis_options(config: RuleConfig) -> dict[str, Any]:
         raise InputError(f"steps must be at least 0 and at most {MAX_STEPS}, got {config.steps}")
     if config.tolerance is not None and not 0 <= config.tolerance < math.inf:
         raise InputError(f"tolerance must be at least 0 and finite, got {config.tolerance}")
+    rule_options = parse_options(config.rule_options)
+    rate = rule_options.get("learning_rate")
+    if isinstance(rate, str):
+        raise InputError(f"rule {config.rule!r}: learning_rate must be a number, got {rate!r}")
     filters = {
         "none": lambda: None,
         "low-pass": lambda: imgopt.low_pass(config.radius),
         "gaussian": lambda: imgopt.gaussian_low_pass(config.sigma),
     }
     return {
-        "optimizer": imgopt.rule_by_name(config.rule, **parse_options(config.rule_options)),
+        "optimizer": imgopt.rule_by_name(config.rule, **rule_options),
         "pixel_map": PIXEL_MAPS[config.pixel_map](margin=config.margin),
         "image_filter": filters[config.filter](),
         "steps": config.steps,
