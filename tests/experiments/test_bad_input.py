@@ -44,7 +44,7 @@ CASES = {
         f"{SYNTHESIZE} --rule-options 0.1", "must be name=value, got '0.1'"
     ),
     "word for a rate": (
-        f"{SYNTHESIZE} --rule-options rate.*number, got 'fast'"
+        f"{SYNTHESIZE} --rule-options learning_rate=fast", "'sgd'.*rate must be a.*got 'fast'"
     ),
     "rate that is no number": (
         f"{SYNTHESIZE} --rule adam --rule-options learning_rate=nan", "rule 'adam'.*nan"
