@@ -7,7 +7,7 @@ The name of a measure contains the classifier's network and the number of images
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import jax
 import numpy as np
@@ -181,7 +181,7 @@ def _training(
 
 def _identity(
     config: GanEvaluateConfig, classifier: Classifier, sets: Mapping[str, ImageData]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Everything that the result depends on; data are identified by digest, not by place."""
     gan_train = {"key": config.key, "train": as_json(config.train)} if config.gan_train else None
     return {

@@ -1,4 +1,4 @@
-"""Options of `elicit gan train`, and the network sizes that follow from them."""
+"""Options of `elicit gan train`, and the networks that follow from them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,9 @@ from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderConfig
 from gans.game import GameConfig
 from gans.losses import LossWeights
+from gans.pairs import DcganPair, LevelPair
 from gans.sampling import Model
-from gans.stacked import PRESETS, CutPoint, StackConfig
+from gans.stacked import PRESETS, CutPoint, StackConfig, stack_levels
 from imgopt.errors import InputError
 from train.classifiers import Precision
 from train.loop import Budget
@@ -164,3 +165,19 @@ def gan_sizes(
         raise InputError(f"a DCGAN takes square images, got {height}×{width}")
     classes = None if config.per_class else num_classes
     return DcganConfig(image_size=height, channels=channels, num_classes=classes, **given)
+
+
+def network_pairs(
+    config: GanTrainConfig, sizes: DcganConfig | StackConfig
+) -> tuple[DcganPair] | tuple[LevelPair, ...]:
+    """The generator and discriminator of a DCGAN, or those of each level, from the image up.
+
+    Args:
+        config: Configuration of the training.
+        sizes: Sizes of the networks.
+    """
+    options = config.augmentations, config.spectral_norm, config.precision
+    if isinstance(sizes, DcganConfig):
+        return (DcganPair(sizes, *options),)
+    levels = stack_levels(sizes)
+    return tuple(LevelPair(sizes, level, config.weights, *options) for level in levels)

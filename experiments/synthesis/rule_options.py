@@ -3,7 +3,9 @@
 import ast
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+import optax
 
 import imgopt
 from experiments.console.options import check_unused
@@ -14,6 +16,9 @@ PIXEL_MAPS = {
     "tanh": imgopt.tanh_map,
     "sigmoid": imgopt.sigmoid_map,
 }
+
+RuleOption = bool | int | float | str | None
+"""Value of an option of a rule."""
 
 MAX_STEPS = 2**31 - 1
 """Largest int32, since an image's updates are counted in one."""
@@ -54,7 +59,7 @@ class RuleConfig:
         if self.tolerance is None:
             check_unused(self, "criterion", why="without --tolerance")
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Everything that the images depend on: the options in use, with the rule's parsed."""
         filters = {
             "none": {},
@@ -72,8 +77,20 @@ class RuleConfig:
         }
 
 
-def synthesis_options(config: RuleConfig) -> dict[str, Any]:
-    """Gives the keyword arguments of `imgopt.synthesize`.
+@dataclass(frozen=True)
+class SynthesisOptions:
+    """Keyword arguments of `imgopt.synthesize`."""
+
+    optimizer: optax.GradientTransformation
+    pixel_map: imgopt.PixelMap
+    image_filter: imgopt.ImageFilter | None
+    steps: int
+    tolerance: float | None
+    criterion: Literal["kl", "max_error"]
+
+
+def synthesis_options(config: RuleConfig) -> SynthesisOptions:
+    """Makes the objects that the options name.
 
     Raises:
         InputError: an option is unknown or outside its range.
@@ -91,17 +108,17 @@ def synthesis_options(config: RuleConfig) -> dict[str, Any]:
         "low-pass": lambda: imgopt.low_pass(config.radius),
         "gaussian": lambda: imgopt.gaussian_low_pass(config.sigma),
     }
-    return {
-        "optimizer": imgopt.rule_by_name(config.rule, **rule_options),
-        "pixel_map": PIXEL_MAPS[config.pixel_map](margin=config.margin),
-        "image_filter": filters[config.filter](),
-        "steps": config.steps,
-        "tolerance": config.tolerance,
-        "criterion": config.criterion,
-    }
+    return SynthesisOptions(
+        optimizer=imgopt.rule_by_name(config.rule, **rule_options),
+        pixel_map=PIXEL_MAPS[config.pixel_map](margin=config.margin),
+        image_filter=filters[config.filter](),
+        steps=config.steps,
+        tolerance=config.tolerance,
+        criterion=config.criterion,
+    )
 
 
-def parse_options(words: tuple[str, ...]) -> dict[str, Any]:
+def parse_options(words: tuple[str, ...]) -> dict[str, RuleOption]:
     """Turns ("learning_rate=0.1", "form=printed") into a dict; values are Python literals or text.
 
     Raises:
@@ -117,7 +134,7 @@ def parse_options(words: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-def _parse_value(text: str) -> bool | int | float | str | None:
+def _parse_value(text: str) -> RuleOption:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):

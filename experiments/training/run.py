@@ -56,7 +56,7 @@ def run_training(
     run: TrainingRun,
     *,
     train: Callable[[], Trained],
-    summarise: Callable[[Trained], dict[str, Any]],
+    summarise: Callable[[Trained], dict[str, object]],
     report: Callable[[Trained, dict[str, Any]], None],
 ) -> dict[str, Any] | None:
     """Opens a run's directory, trains, and writes the report and the result.
@@ -106,7 +106,7 @@ def _open(run: TrainingRun) -> dict[str, Any] | None:
     return result
 
 
-def identity_of(options: Mapping[str, Any], *, devices: int) -> dict[str, Any]:
+def identity_of(options: Mapping[str, Any], *, devices: int) -> dict[str, object]:
     """Identity of a run: its options, and what else decides the bits of its result.
 
     Args:

@@ -148,9 +148,9 @@ class Experiment:
 
     name: str
     about: str
-    record: Callable[[Path], dict[str, Any]]
+    record: Callable[[Path], dict[str, object]]
     write_pages: Callable[[Path, ExperimentResult], None]
-    describe: Callable[[Mapping[str, Path]], dict[str, Any]] = lambda _: {}
+    describe: Callable[[Mapping[str, Path]], dict[str, object]] = lambda _: {}
     draw: Callable[[Path, Mapping[str, Piece]], None] = lambda *_: None
 
 

@@ -39,7 +39,7 @@ TRAINING_FIELDS = (
 """Fields of a training's result that an experiment's result keeps."""
 
 
-def training_record(run: Path) -> dict[str, Any]:
+def training_record(run: Path) -> dict[str, object]:
     """Accuracy, length and digest of a finished run of `elicit classifier train`.
 
     Args:
