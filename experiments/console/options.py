@@ -119,12 +119,12 @@ def _sentence(box: str, words: Sequence[str]) -> str:
     """What tyro's box says, in one sentence."""
     framed = COLOUR.sub("", box).splitlines()
     body = "\n".join(line[1:-1].removeprefix(" ").rstrip() for line in framed[1:-1])
-    first, *others = (part.strip("\n") for part in RULE.split(body) if part.strip())
+    first, *others = [part.strip("\n") for part in RULE.split(body) if part.strip()] or [""]
     plain = " ".join(first.split())
     if first.startswith(("Missing from", "Unrecognized options")):
         return _missing_or_unknown([first, *others])
-    if found := re.match(r"Error parsing (--[\w-]+): ", plain):
-        return _wrong_type(found[1], " ".join(others), words)
+    if found := re.match(r"Error parsing (--[\w/-]+): ", plain):
+        return _wrong_type(found[1].split("/"), " ".join(others), words)
     if found := re.match(
         r"invalid choice '(.*)' for argument '(.*)'\. Expected one of (.*)", plain
     ):
@@ -168,12 +168,13 @@ def _unknown(word: str, known: Sequence[str]) -> str:
     return f"unknown option {option}{nearest(option, known)}"
 
 
-def _wrong_type(option: str, help_text: str, words: Sequence[str]) -> str:
-    """Says of which type a value must be, and which words came."""
-    found = re.search(rf"{option} (\S.*)", help_text)
+def _wrong_type(names: Sequence[str], help_text: str, words: Sequence[str]) -> str:
+    """Says of which type the value of an option of these names must be, and which words came."""
+    found = re.search(rf"{names[-1]} (\S.*)", help_text)
     kinds = [KINDS[name] for name in KINDS if found and re.search(rf"\b{name}\b", found[1])]
     own = [word.partition("=")[0].replace("_", "-") for word in words]
-    begin = len(words) - own[::-1].index(option)  # the last one counts
+    begin = 1 + max(place for place, word in enumerate(own) if word in names)  # the last counts
     values = [words[begin - 1].partition("=")[2]] if "=" in words[begin - 1] else []
     values += itertools.takewhile(lambda word: not word.startswith("--"), words[begin:])
-    return f"{option} must be {' or '.join(kinds) or 'another'}, got {' '.join(values)!r}"
+    kind = " or ".join(kinds) or "of another type"
+    return f"{own[begin - 1]} must be {kind}, got {' '.join(values)!r}"

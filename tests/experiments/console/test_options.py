@@ -4,10 +4,10 @@ import dataclasses
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from experiments.console.options import check_unused, read_options
 from imgopt.errors import InputError
@@ -33,6 +33,8 @@ class Config:
     """Smallest change."""
     masses: tuple[float, ...] = ()
     """Probabilities."""
+    per_class: Annotated[int, arg(aliases=["--n"])] = 5
+    """Images of each class."""
     rule: Literal["sgd", "momentum"] = "sgd"
     """The rule."""
     others: tuple[Path, ...] = ()
@@ -61,6 +63,9 @@ REFUSALS = {
     "a --out b --steps=2.5": "--steps must be a whole number, got '2.5'",
     "a --out b --steps 1 --steps x": "--steps must be a whole number, got 'x'",
     "a --out b --tolerance x": "--tolerance must be a number, got 'x'",
+    "a --out b --n many": "--n must be a whole number, got 'many'",
+    "a --out b --per_class=many": "--per-class must be a whole number, got 'many'",
+    "a --out b --n": "--n/--per-class needs a value",
     "a --out b --masses 0.5 x --steps 2": "--masses must be a number, got '0.5 x'",
     "a --out b --rule adam": "--rule must be one of sgd, momentum, got 'adam'",
 }
