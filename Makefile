@@ -22,7 +22,7 @@ test-all: .venv/.installed-dev ## Runs all tests, with annotations of shapes and
 	ELICIT_CHECK_ANNOTATIONS=1 .venv/bin/python -m pytest -n 2 --dist worksteal
 
 # Every crash point, 21 kills of each command instead of 3, every kind of damage, 50 times the fuzzing.
-soak: .venv/.installed-dev ## Runs the long form of the reliability tests. Half an hour.
+soak: .venv/.installed-dev ## Runs the long form of the reliability tests. Up to three quarters of an hour.
 	ELICIT_SOAK=1 .venv/bin/python -m pytest -n 2 --dist worksteal tests/faults \
 	tests/experiments/test_damage.py tests/experiments/papers/engine/test_experiment.py \
 	tests/experiments/papers/test_smoke.py

@@ -19,6 +19,7 @@ Two processes never write to one directory: the second is refused, with the firs
 
 import contextlib
 import dataclasses
+import difflib
 import errno
 import importlib
 import itertools
@@ -27,13 +28,16 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 from experiments.commands import COMMANDS, Command
 from experiments.console.signals import Stopped, stopping_on_signals
+
+HELP = ("-h", "--help")
+"""Words that ask for help."""
 
 CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
 """Environment variable that names the directory for compiled programs; unset: none are kept."""
@@ -62,21 +66,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(metadata.version("elicit"))
         return 0
+    if words and words[0] in HELP:  # before a command as well as after it
+        words = [*words[1:], words[0]]
     name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split()), None)
     if name is not None:
         return _run(name, words[name.count(" ") + 1 :])
     leading = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
     group = {n: c for n, c in COMMANDS.items() if n.split()[: len(leading)] == leading}
-    asked_for_help = not words or words[-1] in ("-h", "--help")
-    if group and (asked_for_help or not words[len(leading) :]):
-        print(_overview(group), file=sys.stdout if asked_for_help else sys.stderr)
-        return 0 if asked_for_help else 2
-    print(
-        f"elicit: error: there is no command {' '.join(leading or words)!r}; "
-        f"expected one of: {', '.join(COMMANDS)}",
-        file=sys.stderr,
-    )
+    if group and (not words or words[-1] in HELP):
+        print(_overview(group))
+        return 0
+    print(f"elicit: error: {_no_command(leading or words, group)}", file=sys.stderr)
     return 2
+
+
+def _no_command(words: Sequence[str], group: Collection[str]) -> str:
+    """Says that words name no command, and which ones they may stand for."""
+    word = " ".join(words)
+    if group and not word.startswith("-"):
+        return f"{word!r} is a group of commands; expected one of: {', '.join(group)}"
+    close = [
+        name for part in (words[:2], words[:1])
+        for name in difflib.get_close_matches(" ".join(part), COMMANDS, n=2)
+    ]  # fmt: skip
+    if close:
+        meant = " or ".join(dict.fromkeys(close))
+        return f"there is no command {word!r}; did you mean {meant}? elicit --help lists all"
+    return f"there is no command {word!r}; expected one of: {', '.join(COMMANDS)}"
 
 
 def _overview(commands: dict[str, Command]) -> str:
@@ -92,6 +108,7 @@ def _overview(commands: dict[str, Command]) -> str:
             *lines,
             "",
             "elicit COMMAND --help lists a command's options.",
+            "elicit --version prints the version.",
         ]
     )
 
@@ -162,16 +179,17 @@ def parse(
     name: str, config_type: Any, words: list[str]
 ) -> tuple[Any, contextlib.AbstractContextManager[None]]:
     """A command's options, and the context that connects the processes of one job."""
-    import tyro  # only once the command is known, since it would slow down --help
+    from experiments.console.options import read_options  # here, since tyro slows down --help
 
-    options = {"prog": f"elicit {name}", "args": words, "config": (tyro.conf.OmitArgPrefixes,)}
     if not COMMANDS[name].is_distributed:
-        return tyro.cli(config_type, **options), contextlib.nullcontext()
+        return read_options(name, config_type, words), contextlib.nullcontext()
+    import tyro
+
     from experiments.console.distributed import DistributedConfig, connected
 
     own = Annotated[config_type, tyro.conf.arg(name="")]
     both = dataclasses.make_dataclass("Options", [("own", own), ("hosts", DistributedConfig)])
-    found: Any = tyro.cli(both, description=config_type.__doc__, **options)
+    found: Any = read_options(name, both, words, description=config_type.__doc__)
     return found.own, connected(found.hosts)
 
 

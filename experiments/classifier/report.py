@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from experiments.pages.charts import confusion, curves, reliability
 from experiments.pages.html import Picture, Section, write_report
@@ -14,7 +13,7 @@ def write_run_report(
     *,
     title: str,
     class_names: tuple[str, ...],
-    metrics: Sequence[dict[str, Any]],
+    metrics: Sequence[Mapping[str, float]],
     parameters: int,
     evaluation: Evaluation | None,
     footer: Mapping[str, str],

@@ -98,7 +98,13 @@ def check_takes(
     """
     if source.spec is None:
         like = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-        found = split_classifier(source.classify, like).num_classes
+        try:
+            found = split_classifier(source.classify, like).num_classes
+        except InputError as error:
+            raise InputError(
+                f"classifier {source.name} must be a function from images to logits that JAX can "
+                f"trace; {error}"
+            ) from error
         if found != len(class_names):
             raise InputError(
                 f"classifier {source.name} gives logits of {found} classes, the {of} has "

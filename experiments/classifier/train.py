@@ -16,11 +16,13 @@ import numpy as np
 from tyro.conf import UseAppendAction
 
 from experiments.classifier.report import write_run_report
+from experiments.console.options import check_unused
 from experiments.console.progress import Progress
 from experiments.pages.html import provenance
 from experiments.training.run import (
     TrainingRun,
     check_device_options,
+    check_training_options,
     identity_of,
     run_training,
     steps_footprint,
@@ -104,6 +106,11 @@ class ClassifierTrainConfig:
         check_key(self.key)
         if self.train.loss == "mixed" and self.replace is None:
             raise InputError("--loss mixed needs --replace SET, whose outputs it learns from")
+        if self.replace is None:
+            check_unused(self, "fraction", why="without --replace")
+        if not self.test_split:
+            check_unused(self, "test_dataset", why="without --test-split")
+        check_training_options(self.train)
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ def train_classifier(
     return ClassifierResult(result["classifier_sha256"], result.get("test_accuracy"))
 
 
-def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, Any]:
+def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, float]:
     """Trains the first epoch of a run again, and writes nothing.
 
     Args:
@@ -259,7 +266,7 @@ def _train_data(config: ClassifierTrainConfig, sets: _Sets) -> TrainData:
     return add_images(data, sets.originals, sets.extras) if sets.extras else data
 
 
-def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, Any]:
+def _identity(config: ClassifierTrainConfig, sets: _Sets) -> dict[str, object]:
     """Everything that the result depends on; data are identified by digest, not by place."""
     replaced = None
     if sets.replacements:
@@ -344,7 +351,7 @@ def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -
     return evaluate(classify, test.images, test.labels)
 
 
-def _metrics_line(result: EpochResult, evaluation: Evaluation | None) -> dict[str, Any]:
+def _metrics_line(result: EpochResult, evaluation: Evaluation | None) -> dict[str, float]:
     """Line of `metrics.jsonl` for one epoch."""
     trained = {f"train_{name}": float(mean) for name, mean in result.means.items()}
     line = {"epoch": result.epoch, "step": result.step, **trained}
@@ -357,7 +364,7 @@ def _metrics_line(result: EpochResult, evaluation: Evaluation | None) -> dict[st
 
 def _summarise(
     config: ClassifierTrainConfig, trained: _Trained, train_images: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Fields of `result.json`."""
     spec, variables = trained.classifier
     fields = {

@@ -7,13 +7,14 @@ The name of a measure contains the classifier's network and the number of images
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import jax
 import numpy as np
 
 from experiments.classifier.source import check_fits, find_classifier
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
+from experiments.console.options import check_unused
 from experiments.gan.evaluate_report import NearestImages, print_table, write_quality_report
 from experiments.gan.quality import GanQuality, SetQuality
 from experiments.pages.html import provenance
@@ -84,6 +85,8 @@ class GanEvaluateConfig:
         check_key(self.key)
         if self.neighbours < 1:
             raise InputError(f"neighbours must be at least 1, got {self.neighbours}")
+        if not self.gan_train:
+            check_unused(self, "train", why="without --gan-train")
 
 
 def evaluate_gan(config: GanEvaluateConfig) -> GanQuality:
@@ -178,7 +181,7 @@ def _training(
 
 def _identity(
     config: GanEvaluateConfig, classifier: Classifier, sets: Mapping[str, ImageData]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Everything that the result depends on; data are identified by digest, not by place."""
     gan_train = {"key": config.key, "train": as_json(config.train)} if config.gan_train else None
     return {

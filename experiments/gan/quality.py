@@ -52,7 +52,7 @@ class GanQuality:
         """Full name of a measure that is taken of so many images."""
         return f"{measure}_{self.network}_{images}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Fields of `result.json`."""
         return {
             "generated": asdict(self.generated),

@@ -132,7 +132,7 @@ class _SamplingState(NamedTuple):
     lacking: Int64[np.ndarray, "k 2"]
     tried: Tally
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The state as JSON types."""
         return {
             "number": self.number,
@@ -218,7 +218,7 @@ def _check(config: GanSampleConfig) -> _SamplingJob:
     return _SamplingJob(gan, tuple(sorted(classes)), selector)
 
 
-def _identity(config: GanSampleConfig, job: _SamplingJob) -> dict[str, Any]:
+def _identity(config: GanSampleConfig, job: _SamplingJob) -> dict[str, object]:
     """Everything that the set's bytes depend on."""
     limits = {
         "max_tries_per_class": config.tries,

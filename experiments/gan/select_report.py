@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -94,7 +94,7 @@ def warn_of_shortfalls(outcome: Outcome) -> None:
         warnings.warn(f"fewer images than asked for: {'; '.join(dry)}", stacklevel=2)
 
 
-def describe_outcome(outcome: Outcome) -> dict[str, Any]:
+def describe_outcome(outcome: Outcome) -> dict[str, object]:
     """Gives the content of `selection.json`: counts, and rates in [0, 1]."""
     classes = {}
     for label in outcome.classes:

@@ -1,7 +1,7 @@
 """The classifier that sorts generated images, and the thresholds that they must reach."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -47,7 +47,7 @@ class Selector(NamedTuple):
     references: References | None
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Everything that the selection depends on besides the images."""
         data = {"train_data": data_digest(self.references.data)} if self.references else {}
         return {

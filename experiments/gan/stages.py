@@ -128,7 +128,7 @@ class Stages:
             if path.name not in (*self._done, name):
                 shutil.rmtree(path)
 
-    def _metrics_line(self, result: EpochResult) -> dict[str, Any]:
+    def _metrics_line(self, result: EpochResult) -> dict[str, object]:
         """Line of `metrics.jsonl`: means over the classes; of each class too if each has a GAN."""
         self._check_not_won(result)
         means = {name: float(value.mean()) for name, value in result.means.items()}

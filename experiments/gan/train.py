@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.gan.stages import Stages
-from experiments.gan.train_options import GanTrainConfig, gan_sizes
+from experiments.gan.train_options import GanTrainConfig, gan_sizes, network_pairs
 from experiments.gan.train_report import write_gan_report
 from experiments.pages.html import provenance
 from experiments.training.run import (
@@ -29,9 +29,8 @@ from experiments.training.session import Training
 from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderLearner
 from gans.game import GanData, GanLearner, Variables
-from gans.pairs import DcganPair, LevelPair
 from gans.sampling import GENERATOR, SPEC_FILE, Gan, GanSpec, gan_digest
-from gans.stacked import StackConfig, stack_levels
+from gans.stacked import StackConfig
 from train.data.load import ImageData, data_digest, load_images
 from train.loop import Budget, FitOptions
 from train.storage.checkpoints import CHECKPOINTS, save_checkpoint
@@ -115,10 +114,9 @@ def _largest_stage(
     config: GanTrainConfig, spec: GanSpec, data: ImageData, options: FitOptions
 ) -> Training:
     """The stage whose steps need the most memory; its constants are only shapes."""
-    if isinstance(spec.config, DcganConfig):
-        pairs = (_dcgan_pair(config, spec.config),)
-    else:
-        pairs = tuple(_level_pairs(config, spec.config))[: None if config.joint_epochs else 1]
+    pairs = network_pairs(config, spec.config)
+    if isinstance(spec.config, StackConfig):
+        pairs = pairs[: None if config.joint_epochs else 1]
         encoder = EncoderLearner(spec.config, config.encoder, config.precision)
         constants = jax.eval_shape(encoder.initial, jax.random.key(0)).variables
         options = replace(options, constants=constants)
@@ -139,7 +137,7 @@ def _class_rows(config: GanTrainConfig, data: ImageData) -> ClassRows:
     return rows
 
 
-def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, Any]:
+def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, object]:
     """Everything that the result depends on; data are identified by digest, not by place."""
     options = as_json(config)
     for name in ("data", "data_dir", "out", "split", "devices"):
@@ -153,24 +151,9 @@ def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, Any]:
 
 
 def _train_dcgan(config: GanTrainConfig, sizes: DcganConfig, stages: Stages) -> Variables:
-    learner = GanLearner((_dcgan_pair(config, sizes),), config.game, config.rate)
+    learner = GanLearner(network_pairs(config, sizes), config.game, config.rate)
     state = stages.train("gan", learner, config.budget, preview=_generators)
     return _generators(state.variables)
-
-
-def _dcgan_pair(config: GanTrainConfig, sizes: DcganConfig) -> DcganPair:
-    return DcganPair(sizes, config.augmentations, config.spectral_norm, config.precision)
-
-
-def _level_pairs(config: GanTrainConfig, sizes: StackConfig) -> list[LevelPair]:
-    """Pairs of a stack's levels, from the image up."""
-    return [
-        LevelPair(
-            sizes, level, config.weights, config.augmentations, config.spectral_norm,
-            config.precision,
-        )
-        for level in stack_levels(sizes)
-    ]  # fmt: skip
 
 
 def _train_stack(config: GanTrainConfig, sizes: StackConfig, stages: Stages) -> Variables:
@@ -178,7 +161,7 @@ def _train_stack(config: GanTrainConfig, sizes: StackConfig, stages: Stages) -> 
     encoder = stages.train(
         "encoder", EncoderLearner(sizes, config.encoder, config.precision), encoder_budget
     ).variables
-    pairs = _level_pairs(config, sizes)
+    pairs = network_pairs(config, sizes)
     finished: dict[str, Variables] = {side: {} for side in ("generators", "discriminators")}
     generators: Variables = {}
     for pair in reversed(pairs):
@@ -193,7 +176,7 @@ def _train_stack(config: GanTrainConfig, sizes: StackConfig, stages: Stages) -> 
         for side, networks in finished.items():
             networks |= state.variables[side]
     if config.joint_epochs:
-        learner = GanLearner(tuple(pairs), config.game, config.rate)
+        learner = GanLearner(pairs, config.game, config.rate)
         state = stages.train(
             "joint", learner, Budget(config.budget.batch_size, config.joint_epochs),
             constants=encoder, begin=learner.state_of(**finished), preview=_generators,
@@ -207,7 +190,7 @@ def _generators(variables: Variables) -> Variables:
     return variables.get("average", variables["generators"])
 
 
-def _summarise(config: GanTrainConfig, data: ImageData, gan: Gan) -> dict[str, Any]:
+def _summarise(config: GanTrainConfig, data: ImageData, gan: Gan) -> dict[str, object]:
     """Saves the generators, and gives the fields of `result.json`."""
     gan = Gan(gan.spec, jax.device_get(gan.variables))
     metrics = read_metrics(config.out)

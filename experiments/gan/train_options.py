@@ -1,16 +1,19 @@
-"""Options of `elicit gan train`, and the network sizes that follow from them."""
+"""Options of `elicit gan train`, and the networks that follow from them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
+from experiments.console.options import check_unused
+from experiments.training.run import check_training_options
 from gans.augmentation import AugmentationName, check_augmentations
 from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderConfig
 from gans.game import GameConfig
 from gans.losses import LossWeights
+from gans.pairs import DcganPair, LevelPair
 from gans.sampling import Model
-from gans.stacked import PRESETS, CutPoint, StackConfig
+from gans.stacked import PRESETS, CutPoint, StackConfig, stack_levels
 from imgopt.errors import InputError
 from train.classifiers import Precision
 from train.loop import Budget
@@ -95,6 +98,7 @@ class GanTrainConfig:
         check_key(self.key)
         check_augmentations(self.augmentations)
         self._check_options_of_the_other_model()
+        check_training_options(self)
         if self.joint_epochs < 0:
             raise InputError(f"joint_epochs must be at least 0, got {self.joint_epochs}")
         if self.grids < 1:
@@ -109,13 +113,10 @@ class GanTrainConfig:
                 raise InputError(
                     "--per-class is for dcgan; a Stacked GAN is conditioned on the class"
                 )
+            if self.cut_points:
+                check_unused(self, "preset", why="with --cut-points")
             return
-        unchanged = type(self)(data=self.data, out=self.out, model="sgan")
-        for name in STACK_OPTIONS:
-            if getattr(self, name) != getattr(unchanged, name):
-                raise InputError(
-                    f"{name} is for sgan, got {getattr(self, name)} with dcgan; give --model sgan"
-                )
+        check_unused(self, *STACK_OPTIONS, why="without --model sgan")
 
     @property
     def budget(self) -> Budget:
@@ -164,3 +165,19 @@ def gan_sizes(
         raise InputError(f"a DCGAN takes square images, got {height}×{width}")
     classes = None if config.per_class else num_classes
     return DcganConfig(image_size=height, channels=channels, num_classes=classes, **given)
+
+
+def network_pairs(
+    config: GanTrainConfig, sizes: DcganConfig | StackConfig
+) -> tuple[DcganPair] | tuple[LevelPair, ...]:
+    """The generator and discriminator of a DCGAN, or those of each level, from the image up.
+
+    Args:
+        config: Configuration of the training.
+        sizes: Sizes of the networks.
+    """
+    options = config.augmentations, config.spectral_norm, config.precision
+    if isinstance(sizes, DcganConfig):
+        return (DcganPair(sizes, *options),)
+    levels = stack_levels(sizes)
+    return tuple(LevelPair(sizes, level, config.weights, *options) for level in levels)

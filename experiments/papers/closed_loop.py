@@ -13,7 +13,7 @@ content, and not on where they lie.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from experiments.classifier.source import ClassifierSource, check_fits, find_classifier
 from experiments.classifier.train import ClassifierTrainConfig
@@ -186,7 +186,7 @@ def _load(config: ClosedLoopConfig) -> _Loaded:
     return _Loaded(real, test, gan, selector)
 
 
-def _identity(config: ClosedLoopConfig, loaded: _Loaded) -> dict[str, Any]:
+def _identity(config: ClosedLoopConfig, loaded: _Loaded) -> dict[str, object]:
     """Everything that the results depend on; data, GAN and selector by digest, not by place."""
     options = as_json(config)
     return {

@@ -32,7 +32,7 @@ SORTED_SETS = (UNSORTED, *KIND_NAMES)
 """Names of the sets of the GAN's images."""
 
 
-def describe_sets(directories: Mapping[str, Path]) -> dict[str, Any]:
+def describe_sets(directories: Mapping[str, Path]) -> dict[str, object]:
     """Fields of the result: how the GAN's images were sorted, and by which trained classifier.
 
     Args:

@@ -153,7 +153,7 @@ def make_plan(settings: FiguresASettings, source: Source, key: int) -> Plan:
     return Plan(rows, tuple(Arm(slug, key, "", slug) for slug in RULES), builds)
 
 
-def _record(directory: Path) -> dict[str, Any]:
+def _record(directory: Path) -> dict[str, object]:
     """Measurements of a set, and its rise in saturation."""
     measures = read_sealed(directory / "summary.json")
     shift = measures["saturation"] - measures["saturation_of_originals"]

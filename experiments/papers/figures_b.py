@@ -84,11 +84,11 @@ def make_plan(settings: TableBSettings, source: Source, key: int) -> Plan:
     return Plan(rows, tuple(Arm(slug, key, "", slug) for slug in SETS), builds)
 
 
-def _record(directory: Path) -> dict[str, Any]:
+def _record(directory: Path) -> dict[str, object]:
     """Number of images of each class; for a GAN's set also how the classifier sorted them."""
     reader = open_images(directory)
     counts = np.bincount(reader.labels, minlength=len(reader.class_names))
-    record: dict[str, Any] = {
+    record: dict[str, object] = {
         "images": len(reader),
         "class_names": list(reader.class_names),
         "images_by_class": dict(zip(reader.class_names, counts.tolist(), strict=True)),

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tyro.conf import Positional
 
@@ -94,7 +93,7 @@ def compare_results(a: ExperimentResult, b: ExperimentResult, *, names: tuple[st
     return "\n\n".join(parts) + "\n"
 
 
-def _compared(result: ExperimentResult) -> dict[str, Any]:
+def _compared(result: ExperimentResult) -> dict[str, object]:
     return {name: result.content[name] for name in COMPARED_FIELDS if name in result.content}
 
 

@@ -8,7 +8,6 @@ an interrupted quickstart goes on where it stopped.
 
 import time
 from pathlib import Path
-from typing import Any
 
 from experiments.data.subset import SubsetConfig, make_subset
 from experiments.gan.select_report import class_grid
@@ -103,25 +102,27 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
         )
     )
     _, compared = read_results(out / "loop")
+    _write_report(out, compared, key=key, seconds=time.monotonic() - began)
     result = {"gan": read_result(gan), "comparison": compared.content, "key": key, **environment()}
-    _write_report(out, result, compared, seconds=time.monotonic() - began)
     write_result(out, result, of=(CONFIG_FILE,))  # the report holds times
     print(out / "report.html")
 
 
-def _write_report(
-    out: Path, result: dict[str, Any], compared: ExperimentResult, *, seconds: float
-) -> None:
+def _write_report(out: Path, compared: ExperimentResult, *, key: int, seconds: float) -> None:
+    digits = read_result(out / "gan")["training_images"]
     write_report(
         out / "report.html",
         title="Do a GAN's images help?",
-        lead=f"A small GAN was trained on {result['gan']['training_images']:,} handwritten digits. "
+        lead=f"A small GAN was trained on {digits:,} handwritten digits. "
         "A classifier trained on the same digits sorted the GAN's images, and classifiers were "
         "trained with and without them. A few trainings of a small network on an easy task prove "
         "little; this page shows how the comparison is made.",
         facts=loop_facts(compared),
         sections=[_gan_section(out), *loop_sections(out / "loop", compared)],
-        footer={**provenance(result), "time": f"{seconds:.0f} s in this session"},
+        footer={
+            **provenance({**environment(), "key": key}),
+            "time": f"{seconds:.0f} s in this session",
+        },
     )
 
 

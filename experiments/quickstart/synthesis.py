@@ -8,18 +8,18 @@ with a directory of its own, so an interrupted quickstart goes on where it stopp
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
 from experiments.pages.charts import comparison, curves, histogram
 from experiments.pages.html import Picture, Section, Table, provenance, write_report
-from experiments.pages.statistics import mean_words, paired_difference
+from experiments.pages.statistics import PairedDifference, mean_words, paired_difference
 from experiments.quickstart.gan import quickstart_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from experiments.synthesis.rule_options import RuleConfig
-from experiments.synthesis.summary import synthesis_pairs
+from experiments.synthesis.summary import SetSummary, synthesis_pairs
 from imgopt.errors import InputError
 from train.classifier_training import TrainConfig
 from train.data.load import DIGITS, load_images
@@ -33,7 +33,6 @@ from train.storage.runs import (
     read_result,
     write_result,
 )
-from train.storage.strict_json import read_sealed
 
 WIDTH = 0.25
 """Width of vgg-small: enough for digits, and quick on two cores."""
@@ -82,6 +81,47 @@ class QuickstartConfig:
         return self.out or Path("runs/quickstart-gan" if self.gan else "runs/quickstart")
 
 
+class _Outcome(NamedTuple):
+    """What the quickstart has made.
+
+    Attributes:
+        teacher: run of the classifier that the images were synthesised with.
+        synthesis: measures of the images.
+        arms: runs of the trainings that are compared, originals only first.
+    """
+
+    teacher: Path
+    synthesis: SetSummary
+    arms: dict[str, list[Path]]
+
+    @property
+    def accuracies(self) -> dict[str, list[float]]:
+        """Test accuracies of the trainings."""
+        return {name: [_test_accuracy(run) for run in runs] for name, runs in self.arms.items()}
+
+    @property
+    def difference(self) -> PairedDifference:
+        """What replacing changed in the accuracy."""
+        plain, replaced = self.accuracies.values()
+        return paired_difference(replaced, plain)
+
+    def as_json(self, *, key: int) -> dict[str, object]:
+        """The content of `result.json`."""
+        return {
+            "accuracies": self.accuracies,
+            "difference": self.difference._asdict(),
+            "runs": {name: [run.name for run in runs] for name, runs in self.arms.items()},
+            "synthesis": self.synthesis.as_json(),
+            "key": key,
+            "teacher": _test_accuracy(self.teacher),
+            **environment(),
+        }
+
+
+def _test_accuracy(run: Path) -> float:
+    return read_result(run)["test_accuracy"]
+
+
 def quickstart(config: QuickstartConfig) -> None:
     """Runs the command, and prints the report's path last.
 
@@ -104,16 +144,17 @@ def quickstart(config: QuickstartConfig) -> None:
     )
     train_classifier(teacher, label="1/3 training the classifier")
     images = config.directory / "images"
-    synthesize_set(
+    synthesised, _, _ = synthesize_set(
         SynthesizeConfig(
             classifier=str(teacher.out), dataset=DIGITS, out=images, rule=RULE, key=config.key
         ),
         label="2/3 synthesising images",
     )
-    arms = _train_arms(config, teacher, images)
-    result = _result(config, arms)
-    _write_report(config, result, seconds=time.monotonic() - began)
-    write_result(config.directory, result, of=(CONFIG_FILE,))  # the report holds times
+    measures = cast(SetSummary, synthesised)  # this is the only process
+    outcome = _Outcome(teacher.out, measures, _train_arms(config, teacher, images))
+    _write_report(config, outcome, seconds=time.monotonic() - began)
+    # The report holds times.
+    write_result(config.directory, outcome.as_json(key=config.key), of=(CONFIG_FILE,))
     print(config.directory / "report.html")
 
 
@@ -138,24 +179,8 @@ def _train_arms(
     return arms
 
 
-def _result(config: QuickstartConfig, arms: dict[str, list[Path]]) -> dict[str, Any]:
-    accuracies = {
-        name: [read_result(run)["test_accuracy"] for run in runs] for name, runs in arms.items()
-    }
-    plain, replaced = accuracies.values()
-    return {
-        "accuracies": accuracies,
-        "difference": paired_difference(replaced, plain)._asdict(),
-        "runs": {name: [run.name for run in runs] for name, runs in arms.items()},
-        "synthesis": read_sealed(config.directory / "images" / "summary.json"),
-        "key": config.key,
-        "teacher": read_result(config.directory / "teacher")["test_accuracy"],
-        **environment(),
-    }
-
-
-def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: float) -> None:
-    synthesis = result["synthesis"]
+def _write_report(config: QuickstartConfig, outcome: _Outcome, *, seconds: float) -> None:
+    synthesis = outcome.synthesis
     write_report(
         config.directory / "report.html",
         title="Images that elicit a chosen output",
@@ -164,18 +189,21 @@ def _write_report(config: QuickstartConfig, result: dict[str, Any], *, seconds: 
         "target: 0.9 for the digit that it is, 0.1 for another digit. In the end, classifiers were "
         "trained with and without such images.",
         facts={
-            "digits classified right": f"{result['teacher']:.1%}",
-            "images synthesised": f"{synthesis['images']:,}",
-            "mean largest error": f"{synthesis['max_error_mean']:.3f}",
-            "ranking as asked": f"{synthesis['ranking_as_asked']:.1%}",
+            "digits classified right": f"{_test_accuracy(outcome.teacher):.1%}",
+            "images synthesised": f"{synthesis.images:,}",
+            "mean largest error": f"{synthesis.max_error_mean:.3f}",
+            "ranking as asked": f"{synthesis.ranking_as_asked:.1%}",
         },
         sections=[
             _images_section(config.directory / "images"),
             _outputs_section(config.directory / "images", synthesis),
-            _comparison_section(result),
-            _curves_section(config, result),
+            _comparison_section(outcome),
+            _curves_section(outcome.arms),
         ],
-        footer={**provenance(result), "time": f"{seconds:.0f} s in this session"},
+        footer={
+            **provenance({**environment(), "key": config.key}),
+            "time": f"{seconds:.0f} s in this session",
+        },
     )
 
 
@@ -194,19 +222,19 @@ def _images_section(images: Path) -> Section:
     )
 
 
-def _outputs_section(images: Path, synthesis: dict[str, Any]) -> Section:
+def _outputs_section(images: Path, synthesis: SetSummary) -> Section:
     kl = read_extras(images, ("kl",))["kl"]
     spread = histogram({"images": kl}, x_label="KL(target ‖ output), nats")
-    measures = {"KL(target ‖ output), nats": "kl", "largest error of a class": "max_error"}
-    rows = [
-        (words, *(f"{synthesis[f'{field}_{statistic}']:.4f}" for statistic in ("mean", "p95")))
-        for words, field in measures.items()
-    ]
+    measures = {
+        "KL(target ‖ output), nats": (synthesis.kl_mean, synthesis.kl_p95),
+        "largest error of a class": (synthesis.max_error_mean, synthesis.max_error_p95),
+    }
+    rows = [(words, *(f"{value:.4f}" for value in values)) for words, values in measures.items()]
     return Section(
         title="All synthesised images",
-        text=f"{synthesis['images']:,} images, 100 updates each. They differ from their originals "
-        f"by {synthesis['mean_change_levels']:.1f} of 255 grey levels on average; "
-        f"{synthesis['frozen_pixels']:.0%} of the originals' pixels are black or white and can "
+        text=f"{synthesis.images:,} images, 100 updates each. They differ from their originals "
+        f"by {synthesis.mean_change_levels:.1f} of 255 grey levels on average; "
+        f"{synthesis.frozen_pixels:.0%} of the originals' pixels are black or white and can "
         "hardly change.",
         pictures=(
             Picture(spread, "How far the outputs are from their targets", name="kl"),
@@ -215,13 +243,13 @@ def _outputs_section(images: Path, synthesis: dict[str, Any]) -> Section:
     )  # fmt: skip
 
 
-def _comparison_section(result: dict[str, Any]) -> Section:
+def _comparison_section(outcome: _Outcome) -> Section:
     percent = {
-        name: [100 * value for value in values] for name, values in result["accuracies"].items()
+        name: [100 * value for value in values] for name, values in outcome.accuracies.items()
     }
-    difference = result["difference"]
+    found = outcome.difference
     mean, deviation, low, high = (
-        100 * difference[field] for field in ("mean", "standard_deviation", "low", "high")
+        100 * value for value in (found.mean, found.standard_deviation, found.low, found.high)
     )
     verdict = "contains 0: no difference is shown" if low <= 0 <= high else "does not contain 0"
     rows = [(name, mean_words(values), str(len(values))) for name, values in percent.items()]
@@ -229,7 +257,7 @@ def _comparison_section(result: dict[str, Any]) -> Section:
     return Section(
         title="Do they help?",
         text=f"The difference is {mean:+.2f} ± {deviation:.2f} percentage points over "
-        f"{difference['n']} pairs of trainings with the same seed. Its 95% interval, {low:+.2f} to "
+        f"{found.n} pairs of trainings with the same seed. Its 95% interval, {low:+.2f} to "
         f"{high:+.2f}, {verdict}. A few runs of a small network on an easy task prove little; this "
         "page shows how the comparison is made.",
         pictures=(Picture(drawn, "Every training, and means", name="comparison"),),
@@ -237,10 +265,10 @@ def _comparison_section(result: dict[str, Any]) -> Section:
     )
 
 
-def _curves_section(config: QuickstartConfig, result: dict[str, Any]) -> Section:
+def _curves_section(arms: dict[str, list[Path]]) -> Section:
     means, deviations = {}, {}
-    for name, runs in result["runs"].items():
-        lines = [read_metrics(config.directory / run) for run in runs]
+    for name, runs in arms.items():
+        lines = [read_metrics(run) for run in runs]
         by_epoch = 100 * np.array([[line["test_accuracy"] for line in run] for run in lines])
         means[name] = by_epoch.mean(0).tolist()
         deviations[name] = by_epoch.std(0, ddof=1).tolist()

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -172,7 +172,7 @@ def _make_missing(job: SynthesisJob, image_set: ResumableSet, *, label: str) -> 
             return SynthesisResult(None, images, seconds)
         shards = find_shards(image_set, wanted)
     left_out = [name for index in wanted for name in left_out_of(shards[index])]
-    results: dict[str, Any] = {"stop": job.rows.stop}
+    results: dict[str, object] = {"stop": job.rows.stop}
     if left_out:
         _warn_of_left_out(left_out, total=len(job.rows))
         results["left_out"] = {"images": len(left_out), "source_ids": left_out}
@@ -215,8 +215,8 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
     stop = len(originals) if config.stop is None else config.stop
     if not 0 <= config.start < stop <= len(originals):
         raise InputError(
-            f"the range {config.start} to {stop} is not within the split's {len(originals)} "
-            "images; expected 0 <= start < stop"
+            f"--start {config.start} and --stop {stop} must be 0 <= start < stop <= "
+            f"{len(originals)}, the number of images of split {config.split}"
         )
     targets = make_targets(config.target, originals, start=config.start, stop=stop, key=config.key)
     options = synthesis_options(config.rule)
@@ -253,7 +253,7 @@ def _footprint(job: SynthesisJob) -> Footprint:
         job.source.classify,
         (job.batch_size * job.devices, *job.originals.image_shape),
         devices=job.devices,
-        **{name: job.options[name] for name in compiled_in},
+        **{name: getattr(job.options, name) for name in compiled_in},
     )
     return footprint(
         program,
@@ -263,7 +263,7 @@ def _footprint(job: SynthesisJob) -> Footprint:
     )
 
 
-def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, Any]:
+def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, object]:
     """Everything that the set's bytes depend on, except for its end."""
     return {
         "classifier": job.source.identity,
@@ -286,7 +286,7 @@ def _summarise(job: SynthesisJob, directory: Path, *, left_out: int) -> SetSumma
     pairs = pairs_in_parts(open_images(directory), job.originals, job.rows)
     first, sources = next(pairs)
     summary = summarise(
-        chain([(first, sources)], pairs), columns, job.options["pixel_map"], left_out=left_out
+        chain([(first, sources)], pairs), columns, job.options.pixel_map, left_out=left_out
     )
     write_sealed(directory / "summary.json", summary.as_json())
     shown = slice_images(first, 0, SHOWN_IMAGES)

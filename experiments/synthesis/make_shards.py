@@ -8,7 +8,7 @@ the batch that is being computed.
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from experiments.classifier.source import ClassifierSource
 from experiments.console.progress import Progress
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, Shard
 from experiments.data.saved_batches import Batch, load_batch, save_batch
+from experiments.synthesis.rule_options import SynthesisOptions
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader
 
@@ -45,7 +46,7 @@ class SynthesisJob:
     originals: ImageReader
     rows: range
     targets: Float[np.ndarray, "n k"]
-    options: dict[str, Any]
+    options: SynthesisOptions
     batch_size: int
     batches_per_shard: int
     devices: int
@@ -187,7 +188,7 @@ def _synthesize(
         batch_size=job.batch_size,
         devices=job.devices,
         measure=job.source.measure,
-        **job.options,
+        **vars(job.options),
     )
     for result in results:
         columns = {**result._asdict(), "image": np.asarray(imgopt.to_uint8(result.images))}

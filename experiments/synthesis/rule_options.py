@@ -3,9 +3,12 @@
 import ast
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+import optax
 
 import imgopt
+from experiments.console.options import check_unused
 from imgopt.errors import InputError
 
 PIXEL_MAPS = {
@@ -13,6 +16,9 @@ PIXEL_MAPS = {
     "tanh": imgopt.tanh_map,
     "sigmoid": imgopt.sigmoid_map,
 }
+
+RuleOption = bool | int | float | str | None
+"""Value of an option of a rule."""
 
 MAX_STEPS = 2**31 - 1
 """Largest int32, since an image's updates are counted in one."""
@@ -44,7 +50,16 @@ class RuleConfig:
     criterion: Literal["kl", "max_error"] = "kl"
     """Quantity that the tolerance limits: KL(target ‖ output) in nats, or the largest error."""
 
-    def describe(self) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        """Raises InputError for an option that has no effect without another one."""
+        if self.filter != "low-pass":
+            check_unused(self, "radius", why="without --filter low-pass")
+        if self.filter != "gaussian":
+            check_unused(self, "sigma", why="without --filter gaussian")
+        if self.tolerance is None:
+            check_unused(self, "criterion", why="without --tolerance")
+
+    def describe(self) -> dict[str, object]:
         """Everything that the images depend on: the options in use, with the rule's parsed."""
         filters = {
             "none": {},
@@ -62,8 +77,20 @@ class RuleConfig:
         }
 
 
-def synthesis_options(config: RuleConfig) -> dict[str, Any]:
-    """Gives the keyword arguments of `imgopt.synthesize`.
+@dataclass(frozen=True)
+class SynthesisOptions:
+    """Keyword arguments of `imgopt.synthesize`."""
+
+    optimizer: optax.GradientTransformation
+    pixel_map: imgopt.PixelMap
+    image_filter: imgopt.ImageFilter | None
+    steps: int
+    tolerance: float | None
+    criterion: Literal["kl", "max_error"]
+
+
+def synthesis_options(config: RuleConfig) -> SynthesisOptions:
+    """Makes the objects that the options name.
 
     Raises:
         InputError: an option is unknown or outside its range.
@@ -72,22 +99,26 @@ def synthesis_options(config: RuleConfig) -> dict[str, Any]:
         raise InputError(f"steps must be at least 0 and at most {MAX_STEPS}, got {config.steps}")
     if config.tolerance is not None and not 0 <= config.tolerance < math.inf:
         raise InputError(f"tolerance must be at least 0 and finite, got {config.tolerance}")
+    rule_options = parse_options(config.rule_options)
+    rate = rule_options.get("learning_rate")
+    if isinstance(rate, str):
+        raise InputError(f"rule {config.rule!r}: learning_rate must be a number, got {rate!r}")
     filters = {
         "none": lambda: None,
         "low-pass": lambda: imgopt.low_pass(config.radius),
         "gaussian": lambda: imgopt.gaussian_low_pass(config.sigma),
     }
-    return {
-        "optimizer": imgopt.rule_by_name(config.rule, **parse_options(config.rule_options)),
-        "pixel_map": PIXEL_MAPS[config.pixel_map](margin=config.margin),
-        "image_filter": filters[config.filter](),
-        "steps": config.steps,
-        "tolerance": config.tolerance,
-        "criterion": config.criterion,
-    }
+    return SynthesisOptions(
+        optimizer=imgopt.rule_by_name(config.rule, **rule_options),
+        pixel_map=PIXEL_MAPS[config.pixel_map](margin=config.margin),
+        image_filter=filters[config.filter](),
+        steps=config.steps,
+        tolerance=config.tolerance,
+        criterion=config.criterion,
+    )
 
 
-def parse_options(words: tuple[str, ...]) -> dict[str, Any]:
+def parse_options(words: tuple[str, ...]) -> dict[str, RuleOption]:
     """Turns ("learning_rate=0.1", "form=printed") into a dict; values are Python literals or text.
 
     Raises:
@@ -103,7 +134,7 @@ def parse_options(words: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-def _parse_value(text: str) -> bool | int | float | str | None:
+def _parse_value(text: str) -> RuleOption:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -64,7 +63,7 @@ class SetSummary:
     saturation_of_originals: float
     left_out: int = 0
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The content of `summary.json`, without `left_out` if it is 0."""
         return {name: value for name, value in asdict(self).items() if name != "left_out" or value}
 

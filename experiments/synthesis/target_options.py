@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from experiments.console.options import check_unused
 from imgopt import check_targets, ranked_targets, two_class_targets, uniform_targets
 from imgopt.errors import InputError
 from train.data.image_data import ImageReader
@@ -31,6 +32,17 @@ class TargetConfig:
     rest."""
     targets_file: Path | None = None
     """For file: an .npy matrix of floats, shape (images of the split or of the range, classes)."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError for an option of targets of another kind."""
+        own_options = {
+            "two-class": ("own",),
+            "ranked": ("ranking", "masses"),
+            "file": ("targets_file",),
+        }
+        for kind, names in own_options.items():
+            if kind != self.targets:
+                check_unused(self, *names, why=f"without --targets {kind}")
 
 
 def make_targets(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 
 from experiments.console.compilation import counted_compilations, timing
+from experiments.console.options import check_unused
 from experiments.training.session import Training
 from train.classifiers import Precision, check_precision
 from train.loop import compile_steps
@@ -55,7 +56,7 @@ def run_training(
     run: TrainingRun,
     *,
     train: Callable[[], Trained],
-    summarise: Callable[[Trained], dict[str, Any]],
+    summarise: Callable[[Trained], dict[str, object]],
     report: Callable[[Trained, dict[str, Any]], None],
 ) -> dict[str, Any] | None:
     """Opens a run's directory, trains, and writes the report and the result.
@@ -105,7 +106,7 @@ def _open(run: TrainingRun) -> dict[str, Any] | None:
     return result
 
 
-def identity_of(options: Mapping[str, Any], *, devices: int) -> dict[str, Any]:
+def identity_of(options: Mapping[str, Any], *, devices: int) -> dict[str, object]:
     """Identity of a run: its options, and what else decides the bits of its result.
 
     Args:
@@ -124,6 +125,21 @@ def check_device_options(devices: int, *, batch_size: int, precision: Precision)
     """Raises InputError for devices that cannot share a batch, or that lack the precision."""
     make_training_mesh(devices, batch_size=batch_size)
     check_precision(precision)
+
+
+def check_training_options(config: Any) -> None:
+    """Refuses options of a training that have no effect beside its others.
+
+    Args:
+        config: Has `nonfinite`, and `kl` if it has `loss`.
+
+    Raises:
+        InputError: Such an option is given.
+    """
+    if config.nonfinite.allowed is None:
+        check_unused(config.nonfinite, "max_skipped", why="without --on-nonfinite skip")
+    if getattr(config, "loss", None) == "cross-entropy":
+        check_unused(config, "kl", why="without --loss mixed")
 
 
 def steps_footprint(training: Training) -> Footprint:

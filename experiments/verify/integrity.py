@@ -83,7 +83,9 @@ def check_below(directory: Path, *, pieces: Path | None = None) -> Findings:
             without an experiment.
     """
     if not directory.is_dir():
-        raise InputError(f"expected a directory to verify, got {directory}, which is none")
+        raise InputError(
+            f"expected a directory to verify, got {directory}, which is none; check the path"
+        )
     places = [directory]
     if pieces is not None:
         places += _pieces_elsewhere(directory, pieces)
@@ -112,7 +114,10 @@ def pieces_named(directory: Path, *, pieces: Path | None = None) -> dict[str, Pa
     root = pieces or directory / PIECES
     named = read_result(directory).get("pieces")
     if not isinstance(named, dict) or not all(isinstance(text, str) for text in named.values()):
-        raise InputError(f"expected digests of pieces in {directory / RESULT_FILE}, got {named!r}")
+        raise InputError(
+            f"expected digests of pieces in {directory / RESULT_FILE}, got {named!r}; "
+            "repeat the experiment"
+        )
     return {name: root / f"{name}-{text[:DIGEST_LETTERS]}" for name, text in named.items()}
 
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.classifier.train import ClassifierTrainConfig, repeat_first_epoch
+from experiments.data.resumable_set import Columns
 from experiments.gan.sample import GanSampleConfig
 from experiments.papers.engine.experiment import (
     PIECES,
@@ -252,7 +253,7 @@ def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Repeat
     return RepeatedPart(what, _columns(config.out, begin, begin + len(repeated["id"])), repeated)
 
 
-def _columns(directory: Path, first: int, last: int) -> dict[str, Any]:
+def _columns(directory: Path, first: int, last: int) -> Columns:
     """The columns of a range of images in a synthesised set."""
     stored = open_images(directory)
     last = min(last, len(stored))

@@ -178,10 +178,10 @@ def check_refusal(unchecked, capfd) -> Callable[[Sequence[Any], str, Path], None
             assert run_command(*words) == 2
         printed, complaint = capfd.readouterr()
         assert printed == ""
-        plain = re.sub(r"[│╭╮╰╯─\s]+", " ", complaint)  # tyro draws a box
+        plain = " ".join(complaint.split())
         assert re.search(message, plain), plain
         assert "Traceback" not in complaint
-        assert len(re.findall(r"(?m)^elicit.*: error: |^╭|^usage: elicit COMMAND", complaint)) == 1
+        assert len(re.findall(r"(?m)^elicit.*: error: ", complaint)) == 1
         assert bytes_below(place) == before
 
     return check

@@ -166,7 +166,7 @@ def _require_set(directory: Path, received: object) -> None:
     remedy = (
         f"did you mean {inside[0]}?"
         if inside
-        else f'check the path, give --data-dir with the name of a set, use "{DIGITS}", or {HINT}'
+        else f'check the path, use "{DIGITS}", give --data-dir where a command has it, or {HINT}'
     )
     raise InputError(
         f"expected a data set's directory with {INFO_FILE}, got {str(received)!r}, "

@@ -18,7 +18,7 @@ from experiments.classifier.train import ClassifierTrainConfig
 from experiments.data.augment import AugmentConfig
 from experiments.data.subset import SubsetConfig
 from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train import GanTrainConfig, gan_sizes
+from experiments.gan.train_options import GanTrainConfig, gan_sizes, network_pairs
 from experiments.papers.engine.make_pieces import is_done
 from experiments.papers.engine.plan import Arm, Piece, PieceConfig, Plan, needed
 from experiments.papers.engine.set_sizes import SetSize, SetSizes
@@ -28,7 +28,7 @@ from gans.encoder_training import EncoderLearner
 from gans.game import GanData, GanLearner
 from gans.pairs import DcganPair, LevelPair
 from gans.sampling import generate, generator_shapes
-from gans.stacked import StackConfig, stack_levels
+from gans.stacked import StackConfig
 from train.classifier_training import ClassifierLearner
 from train.classifiers import ClassifierSpec
 from train.data.load import ImageData
@@ -224,21 +224,14 @@ def gan_flop(config: GanTrainConfig, data: SetSize) -> int:
     sizes = _sizes_of(config, data)
     if isinstance(sizes, StackConfig):
         return _stack_flop(config, sizes, data.images)
-    pair = DcganPair(sizes, config.augmentations, config.spectral_norm, config.precision)
     gans = data.num_classes if config.per_class else 1
-    update = _game_flop(config, (pair,), data.image_shape)
+    update = _game_flop(config, network_pairs(config, sizes), data.image_shape)
     return gans * config.budget.total_steps(data.images // gans) * update
 
 
 def _stack_flop(config: GanTrainConfig, sizes: StackConfig, images: int) -> int:
     """FLOP of training a stack: its encoder, each level apart, perhaps all levels together."""
-    pairs = tuple(
-        LevelPair(
-            sizes, level, config.weights, config.augmentations, config.spectral_norm,
-            config.precision,
-        )
-        for level in stack_levels(sizes)
-    )  # fmt: skip
+    pairs = network_pairs(config, sizes)
     encoder = EncoderLearner(sizes, config.encoder, config.precision)
     batch_size, shape = config.budget.batch_size, sizes.image_shape
 
@@ -255,7 +248,7 @@ def _stack_flop(config: GanTrainConfig, sizes: StackConfig, images: int) -> int:
 
 def _game_flop(
     config: GanTrainConfig,
-    pairs: tuple[DcganPair, ...] | tuple[LevelPair, ...],
+    pairs: tuple[DcganPair | LevelPair, ...],
     image_shape: tuple[int, int, int],
     encoder: EncoderLearner | None = None,
 ) -> int:

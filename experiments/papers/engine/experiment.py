@@ -27,13 +27,13 @@ class ExperimentConfig:
     """Directory of the classifiers, GANs and image sets that the experiment makes; OUT/pieces by
     default. Experiments with the same directory share what they have in common."""
     only: tuple[str, ...] = ()
-    """Arms to run, each as ROW,SEED; * stands for any row or any seed. All by default."""
+    """Rows to run, each as ROW,SEED; * stands for any row or any seed. All by default."""
     shard: str | None = None
-    """Share of the arms to run, such as 2/8: the second of eight machines."""
+    """Share of the rows and seeds to run, such as 2/8: the second of eight machines'."""
     merge: tuple[Path, ...] = ()
     """Directories of results to put together, instead of running anything."""
     dry_run: bool = False
-    """Print the arms, what they cost and about how long they take, and run nothing."""
+    """Print the rows, what they cost and about how long they take, and run nothing."""
     key: int = 0
     """Seed of everything random; the trainings that are compared have the keys after it."""
 
@@ -51,7 +51,9 @@ class ExperimentConfig:
             return 0, 1
         number, _, count = self.shard.partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            raise InputError(f"shard must be such as 2/8, from 1/8 to 8/8, got {self.shard!r}")
+            raise InputError(
+                f"--shard must be NUMBER/COUNT, such as 2/8 of eight shares, got {self.shard!r}"
+            )
         return int(number) - 1, int(count)
 
     @property
@@ -146,9 +148,9 @@ class Experiment:
 
     name: str
     about: str
-    record: Callable[[Path], dict[str, Any]]
+    record: Callable[[Path], dict[str, object]]
     write_pages: Callable[[Path, ExperimentResult], None]
-    describe: Callable[[Mapping[str, Path]], dict[str, Any]] = lambda _: {}
+    describe: Callable[[Mapping[str, Path]], dict[str, object]] = lambda _: {}
     draw: Callable[[Path, Mapping[str, Piece]], None] = lambda *_: None
 
 

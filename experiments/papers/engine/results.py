@@ -39,7 +39,7 @@ TRAINING_FIELDS = (
 """Fields of a training's result that an experiment's result keeps."""
 
 
-def training_record(run: Path) -> dict[str, Any]:
+def training_record(run: Path) -> dict[str, object]:
     """Accuracy, length and digest of a finished run of `elicit classifier train`.
 
     Args:
@@ -177,7 +177,10 @@ def common_machine(places: Sequence[Path], identity: Mapping[str, Any]) -> dict[
     found: dict[Path, Any] = {}
     for directory in places:
         if not (directory / CONFIG_FILE).is_file():
-            raise InputError(f"expected results of an experiment to merge, got {directory}")
+            raise InputError(
+                f"expected results of an experiment to merge, got {directory}; give the --out of "
+                "an earlier call"
+            )
         found[directory] = read_sealed(directory / CONFIG_FILE)
     first = next(iter(found.values()))
     common = {name: first.get(name) for name in MACHINE_FIELDS}

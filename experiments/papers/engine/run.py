@@ -7,8 +7,10 @@ that are finished by then.
 
 import fnmatch
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from experiments.console.options import check_unused
 from experiments.papers.engine.experiment import (
     PIECES,
     Experiment,
@@ -16,6 +18,7 @@ from experiments.papers.engine.experiment import (
     ExperimentResult,
     PresetConfig,
     PresetExperiment,
+    Source,
     settings_of,
 )
 from experiments.papers.engine.make_pieces import collect_pieces, is_done, make_pieces
@@ -29,6 +32,7 @@ from experiments.papers.engine.results import (
 )
 from imgopt.errors import InputError
 from train.classifiers import check_precision
+from train.data.load import DIGITS, HINT
 from train.storage.runs import open_run
 
 
@@ -49,6 +53,7 @@ def run_preset(experiment: PresetExperiment, config: PresetConfig) -> Experiment
     check_precision(config.precision)
     settings = settings_of(experiment, config)
     source = experiment.source(settings, config.data_dir)
+    _check_data_dir(config, source)
     plan = experiment.plan(settings, source, config.key)
     return run_plan(experiment, config, plan, lambda: preset_identity(experiment, config, source))
 
@@ -102,6 +107,17 @@ def run_plan(
     return result
 
 
+def _check_data_dir(config: PresetConfig, source: Source) -> None:
+    """Refuses a data directory that is not read, and its absence where one is needed."""
+    if source.dataset == DIGITS:
+        check_unused(config, "data_dir", why=f"with --preset {config.preset}")
+    elif config.data_dir is None and not Path(source.dataset).is_dir():
+        raise InputError(
+            f"--preset {config.preset} reads {source.dataset} and needs --data-dir DIR, TFDS's "
+            f"data directory; to make it: {HINT}"
+        )
+
+
 def choose_arms(plan: Plan, config: ExperimentConfig) -> list[Arm]:
     """The arms that a call asks for.
 
@@ -119,7 +135,7 @@ def choose_arms(plan: Plan, config: ExperimentConfig) -> list[Arm]:
             rows = ", ".join(row.slug for row in plan.rows)
             seeds = ", ".join(str(seed) for seed in sorted({arm.seed for arm in arms}))
             raise InputError(
-                f"only must be ROW,SEED, got {words!r}; expected a row among {rows}, and a seed "
+                f"--only must be ROW,SEED, got {words!r}; expected a row among {rows}, and a seed "
                 f"among {seeds}, or * for any"
             )
     if config.only:
@@ -127,7 +143,10 @@ def choose_arms(plan: Plan, config: ExperimentConfig) -> list[Arm]:
         arms = [arm for arm in arms if any(_matches(arm, *each) for each in wanted)]
     number, count = config.share
     if count > len(arms):
-        raise InputError(f"shard must be one of at most {len(arms)}, got {config.shard}")
+        raise InputError(
+            f"--shard {config.shard} shares {len(arms)} measurements (a row with a seed) among "
+            f"{count}; expected at most {len(arms)}"
+        )
     return arms[number::count]
 
 
@@ -145,6 +164,6 @@ def _merge(config: ExperimentConfig, plan: Plan, pieces: Mapping[str, Piece]) ->
     collect_pieces(wanted, [directory / PIECES for directory in config.merge])
     if missing := missing_arms(plan, pieces):
         raise InputError(
-            f"expected all {len(plan.arms)} arms in {', '.join(map(str, config.merge))}, got "
-            f"none of {' '.join(missing)}; run them with --only, and merge again"
+            f"expected all {len(plan.arms)} measurements in {', '.join(map(str, config.merge))}, "
+            f"got none of {' '.join(missing)}; run them with --only, and merge again"
         )

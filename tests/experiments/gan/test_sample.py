@@ -1,11 +1,8 @@
 """`elicit gan sample`: each image of its own key, sorted by a classifier if asked."""
 
-import dataclasses
-import importlib
 import io
 import json
 import re
-import tracemalloc
 from typing import Any
 
 import jax
@@ -15,56 +12,13 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-import experiments.data.resumable_set
-import experiments.data.rounds
-import experiments.gan.sample
 from experiments.pages.image_sheets import GAP_PX
-from gans.dcgan import DcganConfig, Generator
-from gans.sampling import (
-    GENERATOR,
-    SPEC_FILE,
-    GanSpec,
-    image_keys,
-    keys_from_text,
-    load_gan,
-    sample,
-)
+from gans.sampling import image_keys, keys_from_text, load_gan, sample
+from tests.experiments.made_up_gans import SAMPLED_CLASSES as CLASSES
+from tests.experiments.made_up_gans import write_sampled_gan
 from train.data.load import load_images
 from train.data.verify import read_manifest, verify
 from train.data.write import read_extras
-from train.storage.checkpoints import save_checkpoint
-from train.storage.strict_json import write_json
-
-CLASSES = ("ant", "bee", "hot dog")
-KERNEL_SPREAD = 0.3
-"""Standard deviation; with that of a fresh GAN, 0.02, all images are mid-grey."""
-
-
-def write_gan(run, class_names=CLASSES, *, image_size=16):
-    """A run with a DCGAN for each class, of kernels that nobody trained."""
-    config = DcganConfig(image_size=image_size, noise_dim=5, width=2)
-    shapes = jax.eval_shape(
-        lambda: Generator(config).init(jax.random.key(0), jnp.zeros((1, 5)), train=False)
-    )
-    random = np.random.default_rng(5)  # whose images the callable finds of both kinds
-
-    def fill(path, leaf):
-        shape = (len(class_names), *leaf.shape)
-        if path[-1].key == "kernel":
-            return random.normal(0, KERNEL_SPREAD, shape).astype(np.float32)
-        return np.full(shape, path[-1].key in ("scale", "var"), np.float32)
-
-    spec = GanSpec("dcgan", class_names, config)
-    run.mkdir(parents=True)
-    write_json(run / SPEC_FILE, {**spec._asdict(), "config": dataclasses.asdict(config)})
-    variables = jax.tree_util.tree_map_with_path(fill, shapes)
-    save_checkpoint(run / GENERATOR, 1, {"image": variables})
-    return run
-
-
-@pytest.fixture(scope="module")
-def gan(tmp_path_factory):
-    return write_gan(tmp_path_factory.mktemp("gans") / "gan")
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +28,6 @@ def pool(tmp_path_factory, gan, elicit):
     words = ("--key", 7, "--batch-size", 8, "--per-class", 120)
     assert elicit("gan", "sample", "--gan", gan, "--out", out, *words) == 0
     return out
-
-
-@pytest.fixture
-def draw(gan, tmp_path, elicit):
-    def run_command(*words, name="made", status=0):
-        out = tmp_path / name
-        given = ("gan", "sample", "--gan", gan, "--out", out, "--key", 7)
-        sizes = () if "--batch-size" in words else ("--batch-size", 8)
-        assert elicit(*given, *sizes, *words) == status
-        return out
-
-    return run_command
 
 
 def rows(directory) -> list[dict[str, Any]]:
@@ -299,77 +241,6 @@ def test_the_same_command_again(draw, own_classifier, contents, capsys):
     assert "max_tries_per_class was 40, now 39" in capsys.readouterr().err
 
 
-# ---- shards, interruptions, memory
-
-
-@pytest.fixture
-def small_shards(monkeypatch):
-    """Shards of 7, which no round's number of images is a multiple of."""
-    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 7)
-
-
-WAYS = {
-    "all": ("--per-class", 9),
-    "judged": ("--per-class", 9, "--classifier", "OWN"),
-    "selected": ("--per-class", 6, "--select", "both", "--classifier", "OWN"),
-}
-
-
-@pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize(
-    ("way", "place", "call"),
-    [
-        *((way, "data.resumable_set.write_shard", 2) for way in WAYS),
-        ("all", "data.resumable_set.write_shard", 0),
-        ("selected", "data.resumable_set.write_sealed", 2),
-        ("all", "data.resumable_set.commit", 0),
-        ("judged", "gan.sample.write_pages", 0),
-    ],
-)
-def test_an_interrupted_sampling_goes_on_to_the_same_bytes(
-    draw, own_classifier, contents, tmp_path, monkeypatch, capsys, way, place, call
-):
-    words = ["--batch-size", 2, *(own_classifier if w == "OWN" else w for w in WAYS[way])]
-    drawn = []
-    count = lambda *given, **options: drawn.append(1) or sample(*given, **options)  # noqa: E731
-    monkeypatch.setattr(experiments.gan.sample, "sample", count)
-    whole, draws = contents(draw(*words, name="whole")), len(drawn)
-    assert sum("array_record" in name for name in whole) > 3
-    name, _, function = place.rpartition(".")
-    module = importlib.import_module(f"experiments.{name}")
-    original, calls = getattr(module, function), []
-
-    def interrupt(*given, **options):
-        calls.append(1)
-        if len(calls) > call:
-            raise KeyboardInterrupt
-        return original(*given, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, function, interrupt)
-        draw(*words, status=130)
-    assert "the same command goes on" in capsys.readouterr().err
-    assert list((tmp_path / "made").glob("*.note.json")) or not call
-    drawn.clear()
-    assert contents(draw(*words)) == whole
-    assert (len(drawn) < draws) == (function != "write_shard" or call > 0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "mine", "whole"]
-
-
-def test_memory_does_not_grow_with_the_set(tmp_path, elicit, monkeypatch):
-    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 8)
-    monkeypatch.setattr(experiments.gan.sample, "write_pages", lambda *_, **__: None)
-    gan, peaks = write_gan(tmp_path / "gan", image_size=64), {}
-    for count in (3, 8, 32):
-        words = ("--gan", gan, "--batch-size", 4, "--per-class", count, "--out")
-        if count > 3:  # the first one compiles
-            tracemalloc.start()
-        assert elicit("gan", "sample", *words, tmp_path / str(count)) == 0
-        peaks[count] = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peaks[32] - peaks[8] < 0.25 * 3 * (32 - 8) * 64 * 64 * 3
-
-
 BAD_INPUT = {
     "--class cat": "unknown class 'cat'; expected one of ant, bee, hot dog",
     "--class 3": "unknown class '3'; expected one of ant, bee, hot dog",
@@ -401,7 +272,7 @@ def test_wrong_input_is_refused_before_anything(words, gan, check_wrong_input):
 
 @pytest.mark.filterwarnings("default:fewer images")  # one kind may be rare
 def test_samples_keep_their_distance_from_training_images(tmp_path, run, data, elicit, capsys):
-    gan = write_gan(tmp_path / "gan", ("ant", "bee", "cow"))
+    gan = write_sampled_gan(tmp_path / "gan", ("ant", "bee", "cow"))
     given = ("--gan", gan, "--batch-size", 8, "--class", "0", "--n", 1, "--classifier", run)
     words = (*given, "--select", "both", "--train-data", data, "--out", tmp_path / "made")
     assert elicit("gan", "sample", *words, "--min-distance", 1e6) == 2

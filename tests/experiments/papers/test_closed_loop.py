@@ -276,7 +276,7 @@ BAD_INPUT = {
     "--max-tries-per-class 5": "must be at least per_class, which is 6, got 5",
     "--width 0": "width must be above 0 and finite, got 0.0",
     "--loss mixed": "loss must be cross-entropy, got mixed",
-    "--steps None": "invalid literal for int()",
+    "--steps None": "--steps must be a whole number, got 'None'",
     "--steps 0": "steps must be at least 1, got 0",
     "--epochs 3": "give --steps and not --epochs",
     "--batch-size 49": "has 48 images, less than one batch of 49",
@@ -307,5 +307,5 @@ def test_wrong_input_is_refused_before_anything(
     monkeypatch.setattr("experiments.gan.sample.sample", None)
     given = [data if word == "DATA" else word for word in words.split()]
     assert elicit(*whole, *given, "--out", tmp_path / "out") == 2
-    assert BAD_INPUT[words] in re.sub(r"[│╭╮╰╯─\s]+", " ", capsys.readouterr().err)
+    assert BAD_INPUT[words] in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import shutil
 import signal
 import statistics
@@ -301,16 +300,16 @@ def test_a_precision_reaches_every_network():
 
 
 BAD_INPUT = {
-    "--only 0": "only must be ROW,SEED, got '0'; expected a row among 0, 50, and a seed among 1, 2",
+    "--only 0": "--only must be ROW,SEED, got '0'; expected a row among 0, 50, and a seed among 1",
     "--only 10,1": "got '10,1'; expected a row among 0, 50",
     "--only 0,3": "got '0,3'",
-    "--shard 0/2": "shard must be such as 2/8, from 1/8 to 8/8, got '0/2'",
+    "--shard 0/2": "--shard must be NUMBER/COUNT, such as 2/8 of eight shares, got '0/2'",
     "--shard 3/2": "got '3/2'",
     "--shard 2": "got '2'",
-    "--shard 1/5": "shard must be one of at most 4, got 1/5",
+    "--shard 1/5": "--shard 1/5 shares 4 measurements (a row with a seed) among 5",
     "--merge absent": "expected results of an experiment to merge, got absent",
     "--merge absent --shard 1/2": "--merge runs nothing, so it takes no --only, --shard or",
-    "--preset paper": "expected a data set's directory with dataset_info.json, got 'cifar10'",
+    "--preset paper": "--preset paper reads cifar10 and needs --data-dir DIR",
     f"--key {2**32}": f"key must be at least 0 and below 2**32, got {2**32}",
     f"--key {2**32 - 1}": f"key must be at least 0 and below 2**32, got {2**32}",
 }
@@ -321,8 +320,7 @@ BAD_INPUT = {
 def test_wrong_input_is_refused_before_anything(words, tmp_path, elicit, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert elicit(*COMMAND, *words.split(), "--out", "out") == 2
-    message = re.sub(r"[\s│]+", " ", capsys.readouterr().err)  # without tyro's box
-    assert BAD_INPUT[words] in message
+    assert BAD_INPUT[words] in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
