@@ -60,7 +60,7 @@ from train.runtime.processes import (
 from train.storage.runs import check_key
 from train.storage.strict_json import write_sealed
 
-FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id")
+FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")
 """Features of a synthesised image besides id, image and label."""
 
 NAMED_IMAGES = 5
@@ -267,6 +267,7 @@ def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, Any]:
     return {
         "classifier": job.source.identity,
         "dataset": dataset_identity(config.dataset, config.split, job.originals),
+        "features": FEATURES,
         "start": job.rows.start,
         "target": describe_targets(config.target),
         "rule": config.rule.describe(),

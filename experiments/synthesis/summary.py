@@ -16,7 +16,14 @@ from experiments.pages.html import Picture, Section, write_report
 from experiments.pages.image_sheets import image_pairs
 from imgopt import FROZEN_SLOPE, slope
 from imgopt.errors import InputError
-from train.data.image_data import ImageData, ImageReader, iter_parts, slice_images, take_images
+from train.data.image_data import (
+    ImageData,
+    ImageReader,
+    image_digests,
+    iter_parts,
+    slice_images,
+    take_images,
+)
 
 SHOWN_IMAGES = 8
 """Images on a set's page."""
@@ -85,16 +92,22 @@ def pairs_in_parts(synthesised: ImageReader, originals: ImageReader, rows: range
         own = synthesised.read(done, min(done + len(part.ids), len(synthesised)))
         kept = np.flatnonzero(np.isin(part.ids, own.source_ids or ()))
         own = slice_images(own, 0, len(kept))
-        if own.source_ids != tuple(part.ids[row] for row in kept):
+        sources = take_images(part, kept)
+        if own.source_ids != sources.ids or not _are_sources(sources, own):
             break
         done += len(kept)
         if len(kept):
-            yield own, take_images(part, kept)
+            yield own, sources
     if done < len(synthesised):
         raise InputError(
             f"expected images made from originals {rows.start} to {rows.stop}, in their order, got "
             f"a set whose image {done} is of another; it was made from another data set"
         )
+
+
+def _are_sources(sources: ImageData, synthesised: ImageData) -> bool:
+    """Whether images are those that others were made from; True for a set without digests."""
+    return synthesised.source_digests in (None, image_digests(sources.images))
 
 
 def summarise(

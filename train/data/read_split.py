@@ -181,6 +181,9 @@ def _as_data(part: _Examples, split: _Split) -> ImageData:
         targets=_distributions(part, split, "target"),
         outputs=_distributions(part, split, "output"),
         source_ids=_texts(part, "source_id") if "source_id" in split.features else None,
+        source_digests=(
+            _texts(part, "source_sha256") if "source_sha256" in split.features else None
+        ),
     )
 
 
