@@ -39,11 +39,13 @@ class Selector(NamedTuple):
     Attributes:
         source: the classifier.
         thresholds: what an image must reach to be accepted.
+        image_shape: height, width, channels of the images.
         references: training images, if the thresholds ask for a distance to them.
     """
 
     source: ClassifierSource
     thresholds: Thresholds
+    image_shape: tuple[int, ...]
     references: References | None
 
     @property
@@ -51,7 +53,7 @@ class Selector(NamedTuple):
         """Everything that the selection depends on besides the images."""
         data = {"train_data": data_digest(self.references.data)} if self.references else {}
         return {
-            "classifier": self.source.identity,
+            "classifier": self.source.identify(self.image_shape),
             "thresholds": as_json(self.thresholds),
             **data,
         }
@@ -102,7 +104,7 @@ def find_selector(
             f"expected at least 2 classes to tell apart, got {class_names}, all that the {of} has"
         )
     if train_data is None:
-        return Selector(source, thresholds, None)
+        return Selector(source, thresholds, image_shape, None)
     if source.features is None:
         raise InputError(
             "--min-distance is measured in a classifier's features, which the callable "
@@ -110,7 +112,7 @@ def find_selector(
         )
     data = open_images(train_data)
     check_takes(source, data.class_names, data.image_shape, of="training data")
-    return Selector(source, thresholds, References(data, source.features))
+    return Selector(source, thresholds, image_shape, References(data, source.features))
 
 
 def classify_by(selector: Selector) -> Callable[[UInt8[np.ndarray, "n h w c"]], Classified]:

@@ -265,7 +265,7 @@ def _footprint(job: SynthesisJob) -> Footprint:
 def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, Any]:
     """Everything that the set's bytes depend on, except for its end."""
     return {
-        "classifier": job.source.identity,
+        "classifier": job.source.identify(job.originals.image_shape),
         "dataset": dataset_identity(config.dataset, config.split, job.originals),
         "features": FEATURES,
         "start": job.rows.start,
