@@ -20,7 +20,8 @@ from train.classifiers import (
     feature_function,
     load_classifier,
 )
-from train.data.load import ImageData
+from train.data.combine import describe_classes
+from train.data.image_data import ImageData
 
 
 class ClassifierSource(NamedTuple):
@@ -142,7 +143,7 @@ def check_takes(
         if found != len(class_names):
             raise InputError(
                 f"classifier {source.name} gives logits of {found} classes, the {of} has "
-                f"{len(class_names)}: {class_names}"
+                f"{len(class_names)}: {describe_classes(class_names)}"
             )
         return
     if source.spec.image_shape != image_shape:
@@ -150,10 +151,12 @@ def check_takes(
             f"classifier {source.name} takes images of shape {source.spec.image_shape}, the {of} "
             f"has {image_shape}"
         )
-    if source.spec.class_names != class_names:
+    known = source.spec.class_names
+    if known != class_names:
         raise InputError(
-            f"classifier {source.name} has {len(source.spec.class_names)} classes "
-            f"{source.spec.class_names}, the {of} {len(class_names)} {class_names}"
+            f"classifier {source.name} has {len(known)} classes "
+            f"{describe_classes(known, other=class_names)}, the {of} {len(class_names)} "
+            f"{describe_classes(class_names, other=known)}"
         )
 
 

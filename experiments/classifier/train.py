@@ -249,7 +249,7 @@ def _spec(config: ClassifierTrainConfig, sets: _Sets) -> ClassifierSpec:
 
 def _train_data(config: ClassifierTrainConfig, sets: _Sets) -> TrainData:
     """The originals, some of which may be replaced, and the extra images."""
-    if sets.replacements is None:
+    if config.replace is None or sets.replacements is None:
         data = original_data(sets.originals)
     else:
         key = jax.random.fold_in(jax.random.key(config.key), REPLACEMENT_STREAM)

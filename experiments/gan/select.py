@@ -101,7 +101,7 @@ def select(config: SelectConfig) -> None:
     image_set = ResumableSet(config.out, spec, identity, side_files=(SELECTION_FILE, "report.html"))
     if image_set.is_complete():
         return
-    classify = classify_by(selector)
+    classify = classify_by(selector, most_images=len(data))
     parts = [classify(part.images) for part in iter_parts(data)]
     classified = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     rows, outcome = _choose(config, data, classified)

@@ -1,6 +1,7 @@
 """A synthesised set in numbers and pictures."""
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,8 +29,12 @@ from train.data.image_data import (
 SHOWN_IMAGES = 8
 """Images on a set's page."""
 
-MEASURED_AT_ONCE = 1000
-"""Images measured at a time; it bounds the memory that measuring a large set takes."""
+MEASURED_BYTES = 2**22
+"""Most grey levels measured at a time, at least one image's; measuring takes some 40 bytes each, in
+float32 and complex64."""
+
+COLOURS = 3
+"""Channels of colour; a fourth one is opacity."""
 
 Pair = tuple[ImageData, ImageData]
 """A part of a set, and the images that it was made from."""
@@ -88,7 +93,8 @@ def pairs_in_parts(synthesised: ImageReader, originals: ImageReader, rows: range
         InputError: the set was not made from these originals.
     """
     done = 0
-    for part in iter_parts(originals, start=rows.start, stop=rows.stop, size=MEASURED_AT_ONCE):
+    size = max(MEASURED_BYTES // math.prod(originals.image_shape), 1)
+    for part in iter_parts(originals, start=rows.start, stop=rows.stop, size=size):
         own = synthesised.read(done, min(done + len(part.ids), len(synthesised)))
         kept = np.flatnonzero(np.isin(part.ids, own.source_ids or ()))
         own = slice_images(own, 0, len(kept))
@@ -166,8 +172,8 @@ def _pixel_measures(pixel_map, synthesised, originals):
         "mean_change_levels": imgopt.mean_absolute_change(synthesised, originals),
         "high_frequency_energy": imgopt.high_frequency_energy(synthesised),
         "high_frequency_energy_of_originals": imgopt.high_frequency_energy(originals),
-        "saturation": imgopt.saturation(synthesised),
-        "saturation_of_originals": imgopt.saturation(originals),
+        "saturation": imgopt.saturation(synthesised[..., :COLOURS]),
+        "saturation_of_originals": imgopt.saturation(originals[..., :COLOURS]),
     }
 
 

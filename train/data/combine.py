@@ -1,12 +1,34 @@
 """Combines image sets: pools the splits of a set, and compares sets that are used together."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, image_digests, join_images, source_columns, take_images
+
+SHOWN_CLASSES = 12
+
+
+def describe_classes(names: Sequence[str], *, other: Sequence[str] = ()) -> str:
+    """Names of classes for a message; of many, a few from the first on that another set lacks.
+
+    Args:
+        names: all names.
+        other: names that they are compared with.
+
+    Example:
+        >>> describe_classes(("cat", "dog"))
+        "('cat', 'dog')"
+    """
+    if len(names) <= SHOWN_CLASSES:
+        return repr(tuple(names))
+    pairs = enumerate(zip_longest(names, other[: len(names)]))
+    first = next((i for i, (own, theirs) in pairs if own != theirs), 0)
+    shown = ", ".join(map(repr, names[first : first + 3]))
+    return f"{len(names):,} names, such as {shown} from number {first} on"
 
 
 def check_alike(
@@ -23,7 +45,9 @@ def check_alike(
     for other, data in others.items():
         if data.class_names != wanted.class_names:
             problems.append(
-                f"the classes differ: {wanted.class_names} in {name}, {data.class_names} in {other}"
+                f"the classes differ: "
+                f"{describe_classes(wanted.class_names, other=data.class_names)} in {name}, "
+                f"{describe_classes(data.class_names, other=wanted.class_names)} in {other}"
             )
         if data.images.shape[1:] != wanted.images.shape[1:]:
             problems.append(

@@ -45,7 +45,7 @@ class ImageData(NamedTuple):
 
 def image_digests(images: UInt8[np.ndarray, "n h w c"]) -> tuple[str, ...]:
     """SHA-256 of each image's grey levels, in hexadecimal; it tells images of equal ids apart."""
-    return tuple(hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in images)
+    return tuple(hashlib.sha256(np.ascontiguousarray(image).data).hexdigest() for image in images)
 
 
 def source_columns(data: ImageData) -> dict[str, tuple[str, ...]]:

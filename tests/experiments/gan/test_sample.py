@@ -16,7 +16,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import experiments.data.resumable_set
-import experiments.data.rounds
+import experiments.gan.rounds
 import experiments.gan.sample
 from experiments.pages.image_sheets import GAP_PX
 from gans.dcgan import DcganConfig, Generator
@@ -305,7 +305,7 @@ def test_the_same_command_again(draw, own_classifier, contents, capsys):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Shards of 7, which no round's number of images is a multiple of."""
-    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 7)
+    monkeypatch.setattr(experiments.gan.rounds, "SHARD_IMAGES", 7)
 
 
 WAYS = {
@@ -357,7 +357,7 @@ def test_an_interrupted_sampling_goes_on_to_the_same_bytes(
 
 
 def test_memory_does_not_grow_with_the_set(tmp_path, elicit, monkeypatch):
-    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(experiments.gan.rounds, "SHARD_IMAGES", 8)
     monkeypatch.setattr(experiments.gan.sample, "write_pages", lambda *_, **__: None)
     gan, peaks = write_gan(tmp_path / "gan", image_size=64), {}
     for count in (3, 8, 32):

@@ -28,7 +28,7 @@ def pairs(synthesised, originals=ORIGINALS):
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("part", [2, 1000])
 def test_every_image_stands_beside_its_original(part, known, monkeypatch):
-    monkeypatch.setattr("experiments.synthesis.summary.MEASURED_AT_ONCE", part)
+    monkeypatch.setattr("experiments.synthesis.summary.MEASURED_BYTES", part * 45 + 44)
     synthesised = made() if known else made()._replace(source_digests=None)
     found = pairs(synthesised)
     assert [len(own.labels) for own, _ in found] == ([4] if part == 1000 else [2, 1, 1])

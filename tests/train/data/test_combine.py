@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.train.data.small_sets import random_images
-from train.data.combine import check_alike, count_sources, pool_by_id
+from train.data.combine import check_alike, count_sources, describe_classes, pool_by_id
 from train.data.image_data import image_digests, take_images
 from train.training_sets import add_images, original_data
 
@@ -52,6 +52,16 @@ def test_every_difference_is_named():
     assert "image shapes differ: (3, 5, 1) in the training set, (5, 3, 1) in d;" in message
     assert " in b" not in message
     check_alike(REAL, EXTRAS)
+
+
+def test_of_a_thousand_classes_those_that_differ_are_named():
+    names = tuple(f"class {i}" for i in range(1000))
+    other = (*names[:700], "other", *names[701:])
+    assert describe_classes(names[:12]) == repr(names[:12])
+    found = describe_classes(names, other=other)
+    assert found == "1,000 names, such as 'class 700', 'class 701', 'class 702' from number 700 on"
+    assert "'other'" in describe_classes(other, other=names)
+    assert "from number 900 on" in describe_classes(names, other=names[:900])
 
 
 def test_images_made_of_held_out_ones_are_counted():

@@ -1,0 +1,36 @@
+"""Sets that a callable of the user's makes: which callable it was."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+
+def test_a_callable_s_set_says_whose_it_is(by_own, own_classifier):
+    manifest = json.loads((by_own("--steps", 0) / "manifest.json").read_text())
+    assert manifest["classifier"]["callable"] == own_classifier
+    assert len(manifest["classifier"]["approximate_outputs"]) == 8
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize(("change", "status"), [(1.1, 2), (1 + 1e-5, 0)])
+def test_a_set_is_extended_by_the_same_callable_alone(
+    change, status, data, own_classifier, tmp_path, elicit, contents, monkeypatch, capsys
+):
+    """Other weights under the same name are another classifier; other rounding is not."""
+    words = ["synthesize", "--classifier", own_classifier, "--dataset", data, "--steps", 1]
+    words += ["--batch-size", 2, "--batches-per-shard", 1, "--out", tmp_path / "set"]
+    assert elicit(*words, "--stop", 2) == 0
+    before = contents(tmp_path / "set")
+    module = importlib.import_module("own_classifiers")
+    monkeypatch.setattr(module, "WEIGHTS", module.WEIGHTS * np.float32(change))
+    assert elicit(*words, "--stop", 4) == status
+    if status == 2:
+        assert "classifier.approximate_outputs was [" in capsys.readouterr().err
+        assert contents(tmp_path / "set") == before
+    else:
+        config = (tmp_path / "set" / "config.json").read_text()
+        outputs = json.loads(config)["classifier"]["approximate_outputs"]
+        manifest = json.loads((tmp_path / "set" / "manifest.json").read_text())
+        assert manifest["classifier"]["approximate_outputs"] == outputs
