@@ -85,7 +85,8 @@ def describe_outputs(classify: Classify, image_shape: tuple[int, ...]) -> list[f
     with np.errstate(invalid="ignore"):  # of infinite logits
         below = np.nan_to_num(logits - logits.max(1, keepdims=True), nan=LEAST_LOG_RATIO)
     factors = random.uniform(-1, 1, logits.shape[1])
-    return (np.maximum(below, LEAST_LOG_RATIO) @ factors / np.sqrt(len(factors))).tolist()
+    numbers = np.maximum(below, LEAST_LOG_RATIO) @ factors / np.sqrt(len(factors))
+    return [float(f"{number:.5g}") for number in numbers]
 
 
 def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:

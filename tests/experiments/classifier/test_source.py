@@ -26,7 +26,9 @@ def test_the_numbers_are_as_their_definition_says():
     factors = random.uniform(-1, 1, 40)
     logits = (noise.reshape(PROBE_IMAGES, -1).astype(np.float64) - 0.5) @ WEIGHTS
     expected = [sum(factors * (row - max(row))) / 40**0.5 for row in logits]
-    np.testing.assert_allclose(describe_outputs(linear(WEIGHTS), SHAPE), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        describe_outputs(linear(WEIGHTS), SHAPE), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_same_weights_are_the_same_classifier():
