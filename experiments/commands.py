@@ -48,6 +48,10 @@ COMMANDS: dict[str, Command] = {
         "experiments.data.subset", "SubsetConfig", "make_subset",
         "a number of images of each class, drawn by key → a small data set",
     ),
+    "data resize": Command(
+        "experiments.data.resize", "ResizeConfig", "resize",
+        "all images of a data set in another size, such as MNIST's in 32 x 32 pixels",
+    ),
     "augment": Command(
         "experiments.data.augment", "AugmentConfig", "augment",
         "random square crops of a set's images, enlarged → an image set",

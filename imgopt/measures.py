@@ -88,7 +88,7 @@ def high_frequency_energy(
     columns = np.arange(beyond.shape[1])
     twins = np.where((columns == 0) | (2 * columns == width), 1, 2)
     kept = power * jnp.asarray((beyond * twins)[None, :, :, None], power.dtype)
-    return kept.sum((1, 2, 3)) / (channels * (height * width) ** 2)
+    return kept.sum((1, 2, 3)) / float(channels * (height * width) ** 2)  # no int32 holds it
 
 
 def saturation(images: Float[Array | np.ndarray, "n h w c"]) -> Float[Array, " n"]:

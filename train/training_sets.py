@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from imgopt.errors import InputError
-from train.data.combine import check_alike
-from train.data.load import ImageData
+from train.data.combine import check_alike, check_distinct
+from train.data.image_data import ImageData, image_digests
 
 
 class TrainData(NamedTuple):
@@ -40,40 +40,52 @@ def original_data(data: ImageData) -> TrainData:
 
 
 def replace_images(
-    key: Key[Array, ""], originals: ImageData, synthesised: ImageData, *, fraction: float
+    key: Key[Array, ""],
+    originals: ImageData,
+    synthesised: ImageData,
+    *,
+    fraction: float,
+    name: str = "the training set",
+    source: str = "another set",
 ) -> TrainData:
     """Replaces originals by the synthesised images that were made from them.
 
     The key puts the originals into a random order. The first round(fraction·n) of those that have a
     synthesised image are replaced: image and teacher's output. The label stays that of the
-    original. The synthesised set may cover only a part of the training set, if that is enough.
+    original. The synthesised set may cover only a part of the training set, if that is enough, or
+    more than it.
 
     Args:
         key: Source of the order.
         originals: The training set.
-        synthesised: Set made from the training set; its `source_ids` are ids of `originals`.
+        synthesised: Set made from the training set, or from a set that holds it. Its `source_ids`
+            and `source_digests` tell which image was made from which.
         fraction: Share of the training set to replace, in [0, 1].
+        name: Name of the training set in messages.
+        source: Name in messages of the set that the synthesised images were made from.
 
     Raises:
-        InputError: The fraction is outside its range, the two sets do not match, or too few
-            originals have a synthesised image.
+        InputError: The fraction is outside its range, the two sets do not match, an original has
+            other pixels or another label than the image of its id that a replacement was made
+            from, an id occurs twice, or too few originals have a synthesised image.
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"fraction must be in [0, 1], got {fraction}")
-    if synthesised.source_ids is None or synthesised.outputs is None:
+    if None in (synthesised.source_ids, synthesised.source_digests) or synthesised.outputs is None:
         raise InputError(
-            "the set of replacements has no source_id and output; make it with: elicit synthesize"
+            "the set of replacements has no source_id, source_sha256 and output (sets of older "
+            "versions have no source_sha256); make it with: elicit synthesize"
         )
     check_alike(originals, {"the replacements": synthesised})
-    place_of = {source: place for place, source in enumerate(synthesised.source_ids)}
-    sources = np.array([place_of.get(name, -1) for name in originals.ids])
+    sources = _find_sources(originals, synthesised, name=name, source=source)
     order = np.asarray(jax.random.permutation(key, len(originals.ids)))
     wanted = round(fraction * len(order))
     covered = order[sources[order] >= 0]
     if len(covered) < wanted:
         raise InputError(
             f"fraction {fraction} of {len(order)} images needs {wanted} replacements, but the set "
-            f"covers {len(covered)}; synthesise more, or lower the fraction"
+            f"covers {len(covered)} of {name}, being made from {source}; synthesise more, or lower "
+            "the fraction"
         )
     chosen = covered[:wanted]
     data = original_data(originals)
@@ -83,19 +95,34 @@ def replace_images(
     ):
         column[chosen] = replacement[sources[chosen]]
     data.is_generated[chosen] = True
-    _check_labels(originals, synthesised, chosen, sources)
     return data
 
 
-def _check_labels(
-    originals: ImageData, synthesised: ImageData, chosen: np.ndarray, sources: np.ndarray
-) -> None:
-    differ = originals.labels[chosen] != synthesised.labels[sources[chosen]]
-    if differ.any():
-        name = originals.ids[chosen[np.argmax(differ)]]
+def _find_sources(
+    originals: ImageData, synthesised: ImageData, *, name: str, source: str
+) -> Int[np.ndarray, " n"]:
+    """Finds the place of each original's replacement, -1 for none.
+
+    Ids alone do not tell: folders of pictures often share their file names. So an original must
+    have the pixels that its replacement was made from.
+    """
+    source_ids, digests = synthesised.source_ids or (), synthesised.source_digests or ()
+    check_distinct(originals.ids, of=name)
+    check_distinct(source_ids, of="the replacements", what="source_id")
+    place_of = {each: place for place, each in enumerate(source_ids)}
+    sources = np.array([place_of.get(each, -1) for each in originals.ids])
+    covered = np.flatnonzero(sources >= 0)
+    found = image_digests(originals.images[covered])
+    is_other = np.array([digests[sources[row]] for row in covered]) != np.array(found)
+    is_other |= synthesised.labels[sources[covered]] != originals.labels[covered]
+    if is_other.any():
         raise InputError(
-            f"image {name} has another label in the replacements; they were made from another set"
+            f"expected replacements made from {name}, got a set made from {source}: "
+            f"{is_other.sum()} images such as {originals.ids[covered[np.argmax(is_other)]]} have "
+            "the same id in both and other pixels or another label; synthesise from the set that "
+            "you train on"
         )
+    return sources
 
 
 def add_images(data: TrainData, originals: ImageData, extras: Mapping[str, ImageData]) -> TrainData:

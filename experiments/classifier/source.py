@@ -3,10 +3,11 @@
 import importlib
 import sys
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from imgopt import Classify, split_classifier
 from imgopt.errors import InputError
@@ -18,7 +19,8 @@ from train.classifiers import (
     feature_function,
     load_classifier,
 )
-from train.data.load import ImageData
+from train.data.combine import describe_classes
+from train.data.image_data import ImageData
 
 
 class ClassifierSource(NamedTuple):
@@ -40,10 +42,50 @@ class ClassifierSource(NamedTuple):
     spec: ClassifierSpec | None
     features: jax.tree_util.Partial | None
 
-    @property
-    def identity(self) -> dict[str, str]:
-        """Identity for configurations: a run's digest, wherever it lies, or a callable's name."""
-        return {"sha256": self.sha256} if self.sha256 else {"callable": self.name}
+    def identify(self, image_shape: tuple[int, ...]) -> dict[str, Any]:
+        """What tells this classifier from others in a configuration.
+
+        That is a run's digest, wherever the run lies. Of a callable, whose weights may change under
+        the same name, it is the name and some numbers of its outputs for fixed noise (see
+        `describe_outputs`), which `train.storage.runs.differences` compares with a tolerance.
+
+        Args:
+            image_shape: Height, width, channels of the images that it takes.
+        """
+        if self.sha256:
+            return {"sha256": self.sha256}
+        return {
+            "callable": self.name,
+            "approximate_outputs": describe_outputs(self.measure, image_shape),
+        }
+
+
+PROBE_IMAGES = 8
+LEAST_LOG_RATIO = -100.0
+"""Smaller logits, also infinite ones, count as this much below the largest."""
+
+
+def describe_outputs(classify: Classify, image_shape: tuple[int, ...]) -> list[float]:
+    """Describes a classifier by one number for each of 8 fixed images of noise.
+
+    A number is the sum of the image's logits, the largest one subtracted, each times a fixed factor
+    between -1 and 1, over √k. So it says something of all k logits, and other weights give other
+    numbers. The batch is always the same, so the numbers depend on no batch size; other numbers of
+    threads change their last digits. Nothing is compiled as a whole, so no weights of an earlier
+    call are used.
+
+    Args:
+        classify: The classifier.
+        image_shape: Height, width, channels.
+    """
+    random = np.random.RandomState(0)  # numpy promises its stream for all time
+    noise = random.random_sample((PROBE_IMAGES, *image_shape)).astype(np.float32)
+    logits = np.asarray(classify(jnp.asarray(noise))).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of infinite logits
+        below = np.nan_to_num(logits - logits.max(1, keepdims=True), nan=LEAST_LOG_RATIO)
+    factors = random.uniform(-1, 1, logits.shape[1])
+    numbers = np.maximum(below, LEAST_LOG_RATIO) @ factors / np.sqrt(len(factors))
+    return [float(f"{number:.5g}") for number in numbers]
 
 
 def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
@@ -108,7 +150,7 @@ def check_takes(
         if found != len(class_names):
             raise InputError(
                 f"classifier {source.name} gives logits of {found} classes, the {of} has "
-                f"{len(class_names)}: {class_names}"
+                f"{len(class_names)}: {describe_classes(class_names)}"
             )
         return
     if source.spec.image_shape != image_shape:
@@ -116,10 +158,12 @@ def check_takes(
             f"classifier {source.name} takes images of shape {source.spec.image_shape}, the {of} "
             f"has {image_shape}"
         )
-    if source.spec.class_names != class_names:
+    known = source.spec.class_names
+    if known != class_names:
         raise InputError(
-            f"classifier {source.name} has {len(source.spec.class_names)} classes "
-            f"{source.spec.class_names}, the {of} {len(class_names)} {class_names}"
+            f"classifier {source.name} has {len(known)} classes "
+            f"{describe_classes(known, other=class_names)}, the {of} {len(class_names)} "
+            f"{describe_classes(class_names, other=known)}"
         )
 
 

@@ -39,7 +39,8 @@ from train.classifiers import (
     digest,
 )
 from train.data.combine import check_alike, count_sources
-from train.data.load import ImageData, data_digest, load_images
+from train.data.load import ImageData, data_digest, find_directory, load_images
+from train.data.verify import source_name, split_name
 from train.evaluation import Evaluation, evaluate
 from train.loop import EpochResult, FitOptions, TrainState, fit
 from train.models.networks import NetworkName, build_network, check_image_shape
@@ -232,16 +233,13 @@ def _load(config: ClassifierTrainConfig) -> _Sets:
 
 
 def _warn_of_test_images(extras: dict[str, ImageData], test: ImageData) -> None:
-    """Warns of extra images made of test images.
-
-    It is no error, since two sets may give the same id to different images.
-    """
+    """Warns of extra images that are test images, or made of them."""
     for name, extra in extras.items():
         count = count_sources(extra, test)
         if count:
             warnings.warn(
-                f"{count} of {len(extra.ids)} images of {name} are, by their ids, test images or "
-                "made of test images; the test accuracy will be too high",
+                f"{count} of {len(extra.ids)} images of {name} are test images or made of "
+                "test images; the test accuracy will be too high",
                 stacklevel=2,
             )
 
@@ -258,11 +256,15 @@ def _spec(config: ClassifierTrainConfig, sets: _Sets) -> ClassifierSpec:
 
 def _train_data(config: ClassifierTrainConfig, sets: _Sets) -> TrainData:
     """The originals, some of which may be replaced, and the extra images."""
-    if sets.replacements is None:
+    if config.replace is None or sets.replacements is None:
         data = original_data(sets.originals)
     else:
         key = jax.random.fold_in(jax.random.key(config.key), REPLACEMENT_STREAM)
-        data = replace_images(key, sets.originals, sets.replacements, fraction=config.fraction)
+        data = replace_images(
+            key, sets.originals, sets.replacements, fraction=config.fraction,
+            name=split_name(config.dataset, config.train_split, data_digest(sets.originals)),
+            source=source_name(find_directory(config.replace)),
+        )  # fmt: skip
     return add_images(data, sets.originals, sets.extras) if sets.extras else data
 
 

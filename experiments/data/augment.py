@@ -11,7 +11,8 @@ import numpy as np
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, dataset_identity
 from imgopt.errors import InputError
 from train.augmentation import check_crop, crop_and_zoom
-from train.data.load import ImageData, load_images
+from train.data.image_data import ImageData, source_columns
+from train.data.load import load_images
 from train.data.spec import ImageSetSpec
 from train.storage.runs import check_key
 
@@ -69,7 +70,7 @@ def augment(config: AugmentConfig) -> None:
         name="augmented",
         class_names=data.class_names,
         image_shape=data.images.shape[1:],
-        extras=("source_id",),
+        extras=("source_id", "source_sha256"),
         splits=(SPLIT,),
         description="Images made of others by moving their pixels, labels kept (elicit).",
     )
@@ -92,5 +93,5 @@ def _columns(config: AugmentConfig, data: ImageData, copy: int) -> Columns:
         "id": [f"{config.method}_{copy}_{name}" for name in data.ids],
         "image": np.asarray(crop_and_zoom(key, data.images, crop_px=config.crop_px)),
         "label": data.labels,
-        "source_id": data.source_ids or data.ids,
+        **source_columns(data),
     }

@@ -297,6 +297,8 @@ class ResumableSet:
                 "Choose another --out, or repeat the command that made it; if this is that "
                 f"command, {config} is damaged: restore it, or remove the directory"
             )
+        # Approximate numbers stay those that the set was begun with.
+        self.identity = {name: found.get(name, now) for name, now in self.identity.items()}
         return True
 
     def _write_config(self) -> None:

@@ -9,7 +9,8 @@ import jax
 from experiments.data.resumable_set import Columns, ResumableSet
 from imgopt.errors import InputError
 from train.data.combine import pool_by_id
-from train.data.load import ImageData, data_digest, load_images
+from train.data.image_data import ImageData, source_columns
+from train.data.load import data_digest, load_images
 from train.data.spec import ImageSetSpec
 from train.data.subsets import draw_subset
 from train.storage.runs import check_key
@@ -54,15 +55,16 @@ class SubsetConfig:
 def make_subset(config: SubsetConfig) -> None:
     """Runs the command.
 
-    An image keeps its id, which is its `source_id` too. The bytes depend neither on the order of
+    An image keeps its id, which is its `source_id` too; if several splits use an id, all ids are
+    put after the names of their splits, as in "test/5". The bytes depend neither on the order of
     the images in the files nor on the order of the splits.
 
     Args:
         config: what to draw.
 
     Raises:
-        InputError: a class has fewer images than asked for, an id occurs twice, or something else
-            does not fit. Nothing is written then.
+        InputError: a class has fewer images than asked for, two splits hold the same image, or
+            something else does not fit. Nothing is written then.
     """
     pool = pool_by_id(
         {
@@ -86,7 +88,7 @@ def make_subset(config: SubsetConfig) -> None:
         name="subset",
         class_names=pool.class_names,
         image_shape=pool.images.shape[1:],
-        extras=("source_id",),
+        extras=("source_id", "source_sha256"),
         splits=splits,
         description="So many images of each class of a larger set, drawn by key (elicit).",
     )
@@ -112,5 +114,5 @@ def _columns(data: ImageData) -> Columns:
         "id": data.ids,
         "image": data.images,
         "label": data.labels,
-        "source_id": data.ids,
+        **source_columns(data),
     }

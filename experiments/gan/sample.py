@@ -1,7 +1,8 @@
 """The command `elicit gan sample`: images of chosen classes from a trained GAN, as an image set.
 
 Image number j of class c is drawn by fold_in(fold_in(key, c), j) alone, so a set of more images a
-class begins with those of a smaller one. With --select, numbers are tried from 0 on, and the first
+class begins with those of a smaller one. (A set of less than a batch a class is compiled in smaller
+batches, which may round otherwise.) With --select, numbers are tried from 0 on, and the first
 accepted images are kept (B, 3.3).
 
 Each round draws one batch of every class, and each shard is written as soon as it is full. Memory
@@ -20,7 +21,7 @@ from tyro.conf import arg
 
 from experiments.console.progress import Progress
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet
-from experiments.data.rounds import Round, write_rounds
+from experiments.gan.rounds import Round, write_rounds
 from experiments.gan.select_report import (
     SELECTION_FILE,
     Outcome,
@@ -77,7 +78,7 @@ class GanSampleConfig:
     skip_dry_classes: bool = False
     """With --select: leave out a class without an accepted image, instead of stopping."""
     batch_size: int = 256
-    """Images in a compiled batch."""
+    """Images in a compiled batch; all that may be tried of a class, if these are fewer."""
 
     def __post_init__(self) -> None:
         """Raises InputError for options outside their range or that do not fit together."""
@@ -101,6 +102,11 @@ class GanSampleConfig:
         if self.select is None:
             return self.per_class
         return self.max_tries_per_class or TRIES_PER_IMAGE * self.per_class
+
+    @property
+    def images_at_once(self) -> int:
+        """Images in a compiled batch; one number for the whole set."""
+        return min(self.batch_size, self.tries)
 
 
 class _SamplingJob(NamedTuple):
@@ -251,7 +257,9 @@ def _spec(job: _SamplingJob) -> ImageSetSpec:
 
 def _rounds(config: GanSampleConfig, job: _SamplingJob, state: _SamplingState) -> Iterator[Round]:
     """Draws a batch of every class that lacks images, until none does or all numbers are tried."""
-    classify = None if job.selector is None else classify_by(job.selector)
+    classify = None
+    if job.selector is not None:
+        classify = classify_by(job.selector, most_images=config.tries)
     kinds = 2 if config.select == "both" else 1
     total = kinds * config.per_class * len(job.classes)
     is_last = False
@@ -299,7 +307,7 @@ def _round(
     Images tried of a class after the last one that it needs are not counted. So neither the images
     nor the counts depend on the batch size.
     """
-    stop = min(state.number + config.batch_size, config.tries)
+    stop = min(state.number + config.images_at_once, config.tries)
     lacking, tried = state.lacking, state.tried
     parts = []
     for label in np.flatnonzero(lacking.any(1)).tolist():
@@ -328,7 +336,7 @@ def _draw(
     """Draws images of one class."""
     labels = np.full(len(numbers), label)
     keys = image_keys(jax.random.key(config.key), label, numbers)
-    images = sample(gan, keys, labels, batch_size=config.batch_size)
+    images = sample(gan, keys, labels, batch_size=config.images_at_once)
     return _Samples(labels, numbers, images, np.array(keys_to_text(keys), object), None)
 
 

@@ -25,7 +25,7 @@ from experiments.gan.select_report import (
 from experiments.gan.selector import Classified, check_references, classify_by, find_selector
 from gans.selection import Keep, Thresholds, choose, quota, tally
 from imgopt.errors import InputError
-from train.data.image_data import ImageReader, iter_parts, read_rows
+from train.data.image_data import ImageReader, iter_parts, read_rows, source_columns
 from train.data.load import open_images
 from train.data.spec import ImageSetSpec
 
@@ -94,14 +94,14 @@ def select(config: SelectConfig) -> None:
         name="selected",
         class_names=data.class_names,
         image_shape=data.image_shape,
-        extras=("source_id", "predicted", "confidence"),
+        extras=("source_id", "source_sha256", "predicted", "confidence"),
         splits=(SPLIT,),
         description="Images of a set that a classifier sorted out by their classes (elicit).",
     )
     image_set = ResumableSet(config.out, spec, identity, side_files=(SELECTION_FILE, "report.html"))
     if image_set.is_complete():
         return
-    classify = classify_by(selector)
+    classify = classify_by(selector, most_images=len(data))
     parts = [classify(part.images) for part in iter_parts(data)]
     classified = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     rows, outcome = _choose(config, data, classified)
@@ -146,7 +146,7 @@ def _columns(data: ImageReader, classified: Classified, rows: np.ndarray) -> Col
         "id": images.ids,
         "image": images.images,
         "label": images.labels,
-        "source_id": images.source_ids or images.ids,
+        **source_columns(images),
         "predicted": classified.predictions.predicted[rows],
         "confidence": classified.predictions.confidence[rows],
     }

@@ -17,8 +17,7 @@ from train.evaluation import extract_features, predict
 from train.storage.runs import as_json
 
 BATCH_IMAGES = 256
-"""Images in a compiled batch. Batches are always full, so the answer for an image does not depend
-on how many other images there are."""
+"""Most images in a compiled batch."""
 
 
 class References(NamedTuple):
@@ -39,11 +38,13 @@ class Selector(NamedTuple):
     Attributes:
         source: the classifier.
         thresholds: what an image must reach to be accepted.
+        image_shape: height, width, channels of the images.
         references: training images, if the thresholds ask for a distance to them.
     """
 
     source: ClassifierSource
     thresholds: Thresholds
+    image_shape: tuple[int, ...]
     references: References | None
 
     @property
@@ -51,7 +52,7 @@ class Selector(NamedTuple):
         """Everything that the selection depends on besides the images."""
         data = {"train_data": data_digest(self.references.data)} if self.references else {}
         return {
-            "classifier": self.source.identity,
+            "classifier": self.source.identify(self.image_shape),
             "thresholds": as_json(self.thresholds),
             **data,
         }
@@ -102,7 +103,7 @@ def find_selector(
             f"expected at least 2 classes to tell apart, got {class_names}, all that the {of} has"
         )
     if train_data is None:
-        return Selector(source, thresholds, None)
+        return Selector(source, thresholds, image_shape, None)
     if source.features is None:
         raise InputError(
             "--min-distance is measured in a classifier's features, which the callable "
@@ -110,44 +111,53 @@ def find_selector(
         )
     data = open_images(train_data)
     check_takes(source, data.class_names, data.image_shape, of="training data")
-    return Selector(source, thresholds, References(data, source.features))
+    return Selector(source, thresholds, image_shape, References(data, source.features))
 
 
-def classify_by(selector: Selector) -> Callable[[UInt8[np.ndarray, "n h w c"]], Classified]:
+def classify_by(
+    selector: Selector, *, most_images: int
+) -> Callable[[UInt8[np.ndarray, "n h w c"]], Classified]:
     """Gives a function that classifies images; the references' features are computed once.
+
+    All its batches have one size and are filled up. So the answer for an image does not depend on
+    the other images that are given with it.
 
     Args:
         selector: the classifier and the thresholds.
+        most_images: images of the whole job; batches are not larger.
 
     Returns:
         A function of one image or more. It raises FloatingPointError if the classifier's output
         for an image is not finite.
     """
     references = selector.references
+    batch_size = min(BATCH_IMAGES, most_images)
     known, unit = np.empty((0, 0)), 1.0
     if references is not None:
         parts = iter_parts(references.data)
-        known = np.concatenate([_features(references, part.images) for part in parts])
+        known = np.concatenate([_features(references, part.images, batch_size) for part in parts])
         unit = usual_distance(known)
 
     def classify(images: UInt8[np.ndarray, "n h w c"]) -> Classified:
-        log_p = predict(selector.source.classify, _fill_batches(images), batch_size=BATCH_IMAGES)
+        filled = _fill_batches(images, batch_size)
+        log_p = predict(selector.source.classify, filled, batch_size=batch_size)
         predictions = read_predictions(log_p[: len(images)])
         distances = None
         if references is not None:
-            distances = relative_distances(_features(references, images), known, unit=unit)
+            features = _features(references, images, batch_size)
+            distances = relative_distances(features, known, unit=unit)
         accepted = reaches(predictions, selector.thresholds, distances=distances)
         return Classified(predictions, accepted)
 
     return classify
 
 
-def _features(references: References, images: np.ndarray) -> np.ndarray:
-    filled = _fill_batches(images)
-    return extract_features(references.features, filled, batch_size=BATCH_IMAGES)[: len(images)]
+def _features(references: References, images: np.ndarray, batch_size: int) -> np.ndarray:
+    filled = _fill_batches(images, batch_size)
+    return extract_features(references.features, filled, batch_size=batch_size)[: len(images)]
 
 
-def _fill_batches(images: np.ndarray) -> np.ndarray:
+def _fill_batches(images: np.ndarray, batch_size: int) -> np.ndarray:
     """Appends copies of the last image until the last batch is full."""
-    missing = -len(images) % BATCH_IMAGES
+    missing = -len(images) % batch_size
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge")

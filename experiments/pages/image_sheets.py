@@ -19,9 +19,9 @@ from experiments.pages.style import (
     SHEET_WIDTH_PX,
     SOFT_INK,
     Px,
-    expect_opaque,
     image_box,
     make_sheet,
+    over_white,
     png,
     short,
     style,
@@ -79,15 +79,12 @@ def class_sheet(
     images of a class, the sheet stays white.
 
     Args:
-        sets: for each set's name its images of every class, all of one shape; c is 1 or 3.
+        sets: for each set's name its images of every class, all of one shape; c is 1, 3 or 4.
         class_names: the k names, in the order of the classes.
         columns: most images to show for each class and set.
 
     Returns:
         The bytes of a PNG, at most 920 CSS pixels wide, at twice the screen's resolution.
-
-    Raises:
-        InputError: images with opacity.
     """
     blocks = {}
     for name, classes in sets.items():
@@ -101,7 +98,7 @@ def _filled_row(
     images: UInt8[np.ndarray, "_ h w c"], columns: int
 ) -> UInt8[np.ndarray, "columns h w c"]:
     """Images of a class, with white images in the missing places."""
-    expect_opaque(images)
+    images = over_white(images)
     missing = ((0, columns - len(images)), (0, 0), (0, 0), (0, 0))
     return np.pad(images, missing, constant_values=255)
 
@@ -155,7 +152,7 @@ def image_pairs(
     nats. Of more than 16 classes, the 16 with the largest probabilities are shown.
 
     Args:
-        originals: the original images, n from 1 to 8, c is 1 or 3.
+        originals: the original images, n from 1 to 8, c is 1, 3 or 4.
         synthesised: the synthesised images, in the same order.
         targets: the target distributions; rows sum to 1.
         outputs: the classifier's output distributions.
@@ -163,11 +160,8 @@ def image_pairs(
 
     Returns:
         The bytes of a PNG, at most 920 CSS pixels wide, at twice the screen's resolution.
-
-    Raises:
-        InputError: images with opacity.
     """
-    expect_opaque(originals)
+    originals, synthesised = over_white(originals), over_white(synthesised)
     classes = _shown_classes(targets, outputs)
     names = [short(class_names[i], MAX_CLASS_CHARACTERS) for i in classes]
     notes = [f"KL {kl:.2g} nats" for kl in _kl_nats(targets, outputs)]
@@ -255,20 +249,18 @@ def rules_grid(
     on mid-grey.
 
     Args:
-        originals: the original images, n from 1 to 16, c is 1 or 3.
+        originals: the original images, n from 1 to 16, c is 1, 3 or 4.
         by_rule: for each rule's name its images, in the same order.
         captions: a line below the name, for some or all of the rules.
         difference_gain: factor on the differences in grey levels, above 0.
 
     Returns:
         The bytes of a PNG, at most 920 CSS pixels wide, at twice the screen's resolution.
-
-    Raises:
-        InputError: images with opacity.
     """
-    expect_opaque(originals)
+    originals = over_white(originals)
     rows = [_SheetRow("original", "", originals)]
-    for rule, images in by_rule.items():
+    for rule, made in by_rule.items():
+        images = over_white(made)
         rows.append(_SheetRow(short(rule), short(captions.get(rule, "")), images))
         if difference_gain is not None:
             amplified = _amplified(images, originals, difference_gain)

@@ -14,11 +14,10 @@ from typing import Any
 
 import matplotlib.style
 import numpy as np
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from imgopt.errors import InputError
 
 # Okabe and Ito's colours ("Color Universal Design", 2008), told apart by colour-blind readers too.
 BLUE = "#0072B2"
@@ -103,12 +102,12 @@ def legend_label(name: str) -> str:
     return f" {label}" if label[:1] in ("", "_") else label
 
 
-def expect_opaque(images: np.ndarray) -> None:
-    """Raises InputError unless images are grey or in colour: a sheet cannot show opacity."""
-    if images.shape[-1] not in (1, 3):
-        raise InputError(
-            f"expected images as uint8 (n, h, w, 1 or 3); received {images.dtype} {images.shape}"
-        )
+def over_white(images: UInt8[np.ndarray, "*n h w c"]) -> UInt8[np.ndarray, "*n h w _"]:
+    """Lays images with opacity, of four channels, over white; others stay as they are."""
+    if images.shape[-1] != 4:
+        return images
+    opacity = images[..., 3:] / 255
+    return np.rint(images[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
 
 
 @dataclass(frozen=True)

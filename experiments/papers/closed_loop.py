@@ -197,7 +197,9 @@ def _identity(config: ClosedLoopConfig, loaded: _Loaded) -> dict[str, object]:
             "sha256": {"train": data_digest(loaded.real), "test": data_digest(loaded.test)},
         },
         "gan_sha256": gan_digest(loaded.gan),
-        "given_selector": loaded.selector.identity if loaded.selector else None,
+        "given_selector": (
+            loaded.selector.identify(loaded.real.images.shape[1:]) if loaded.selector else None
+        ),
         "key": config.key,
         **machine_identity(),
     }

@@ -48,7 +48,13 @@ from train.data.image_data import decode_once, slice_images
 from train.data.load import open_images
 from train.data.spec import ImageSetSpec
 from train.data.write import read_extras
-from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
+from train.runtime.memory import (
+    Footprint,
+    check_batch_fits,
+    check_machine_memory,
+    explaining_out_of_memory,
+    footprint,
+)
 from train.runtime.processes import (
     START_AGAIN,
     LostProcessError,
@@ -60,8 +66,11 @@ from train.runtime.processes import (
 from train.storage.runs import check_key
 from train.storage.strict_json import write_sealed
 
-FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id")
+FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")
 """Features of a synthesised image besides id, image and label."""
+
+TARGET_COPIES = 3
+"""Arrays of the targets' size, in float32, that are in memory while they are drawn and checked."""
 
 NAMED_IMAGES = 5
 """Most images left out that are named on the screen. The manifest names all."""
@@ -89,7 +98,7 @@ class SynthesizeConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     batch_size: int = 256
-    """Images that a device computes at a time."""
+    """Images that a device computes at a time; all of them, if the job has fewer."""
     batches_per_shard: int = 4
     """Batches in a file of the set; with several devices, best a multiple of their number."""
     precision: Precision = "float32"
@@ -218,6 +227,11 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
             f"--start {config.start} and --stop {stop} must be 0 <= start < stop <= "
             f"{len(originals)}, the number of images of split {config.split}"
         )
+    check_machine_memory(
+        TARGET_COPIES * (stop - config.start) * len(originals.class_names) * 4,
+        of=f"targets of {stop - config.start:,} images and {len(originals.class_names):,} classes",
+        remedy="make the set in parts, by --start and --stop",
+    )
     targets = make_targets(config.target, originals, start=config.start, stop=stop, key=config.key)
     options = synthesis_options(config.rule)
     originals = decode_once(originals)
@@ -229,7 +243,9 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
         rows=range(config.start, stop),
         targets=targets,
         options=options,
-        batch_size=config.batch_size,
+        # A job of less than a batch is one short shard, which is made anew when the set grows. So
+        # the bytes are those of a job that had the larger end at once.
+        batch_size=min(config.batch_size, stop - config.start),
         batches_per_shard=config.batches_per_shard,
         devices=config.devices,
     )
@@ -266,8 +282,9 @@ def _footprint(job: SynthesisJob) -> Footprint:
 def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, object]:
     """Everything that the set's bytes depend on, except for its end."""
     return {
-        "classifier": job.source.identity,
+        "classifier": job.source.identify(job.originals.image_shape),
         "dataset": dataset_identity(config.dataset, config.split, job.originals),
+        "features": FEATURES,
         "start": job.rows.start,
         "target": describe_targets(config.target),
         "rule": config.rule.describe(),

@@ -21,7 +21,7 @@ from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, Shard
 from experiments.data.saved_batches import Batch, load_batch, save_batch
 from experiments.synthesis.rule_options import SynthesisOptions
 from imgopt.errors import InputError
-from train.data.image_data import ImageData, ImageReader
+from train.data.image_data import ImageData, ImageReader, image_digests
 
 BATCH_COLUMNS = ("image", "outputs", "kl", "max_error", "steps")
 """Arrays of a finished batch."""
@@ -217,6 +217,7 @@ def _leave_out_nonfinite(
         "output": joined.pop("outputs"),
         **joined,
         "source_id": ids,
+        "source_sha256": np.array(image_digests(originals.images), object),
     }
     kept: Columns = {name: column[finite] for name, column in columns.items()}
     kept["id"] = [f"synthesised_{name}" for name in kept["source_id"]]

@@ -1,6 +1,7 @@
 """A synthesised set in numbers and pictures."""
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +16,24 @@ from experiments.pages.html import Picture, Section, write_report
 from experiments.pages.image_sheets import image_pairs
 from imgopt import FROZEN_SLOPE, slope
 from imgopt.errors import InputError
-from train.data.image_data import ImageData, ImageReader, iter_parts, slice_images, take_images
+from train.data.image_data import (
+    ImageData,
+    ImageReader,
+    image_digests,
+    iter_parts,
+    slice_images,
+    take_images,
+)
 
 SHOWN_IMAGES = 8
 """Images on a set's page."""
 
-MEASURED_AT_ONCE = 1000
-"""Images measured at a time; it bounds the memory that measuring a large set takes."""
+MEASURED_BYTES = 2**22
+"""Most grey levels measured at a time, at least one image's; measuring takes some 40 bytes each, in
+float32 and complex64."""
+
+COLOURS = 3
+"""Channels of colour; a fourth one is opacity."""
 
 Pair = tuple[ImageData, ImageData]
 """A part of a set, and the images that it was made from."""
@@ -80,20 +92,27 @@ def pairs_in_parts(synthesised: ImageReader, originals: ImageReader, rows: range
         InputError: the set was not made from these originals.
     """
     done = 0
-    for part in iter_parts(originals, start=rows.start, stop=rows.stop, size=MEASURED_AT_ONCE):
+    size = max(MEASURED_BYTES // math.prod(originals.image_shape), 1)
+    for part in iter_parts(originals, start=rows.start, stop=rows.stop, size=size):
         own = synthesised.read(done, min(done + len(part.ids), len(synthesised)))
         kept = np.flatnonzero(np.isin(part.ids, own.source_ids or ()))
         own = slice_images(own, 0, len(kept))
-        if own.source_ids != tuple(part.ids[row] for row in kept):
+        sources = take_images(part, kept)
+        if own.source_ids != sources.ids or not _are_sources(sources, own):
             break
         done += len(kept)
         if len(kept):
-            yield own, take_images(part, kept)
+            yield own, sources
     if done < len(synthesised):
         raise InputError(
             f"expected images made from originals {rows.start} to {rows.stop}, in their order, got "
             f"a set whose image {done} is of another; it was made from another data set"
         )
+
+
+def _are_sources(sources: ImageData, synthesised: ImageData) -> bool:
+    """Whether images are those that others were made from; True for a set without digests."""
+    return synthesised.source_digests in (None, image_digests(sources.images))
 
 
 def summarise(
@@ -152,8 +171,8 @@ def _pixel_measures(pixel_map, synthesised, originals):
         "mean_change_levels": imgopt.mean_absolute_change(synthesised, originals),
         "high_frequency_energy": imgopt.high_frequency_energy(synthesised),
         "high_frequency_energy_of_originals": imgopt.high_frequency_energy(originals),
-        "saturation": imgopt.saturation(synthesised),
-        "saturation_of_originals": imgopt.saturation(originals),
+        "saturation": imgopt.saturation(synthesised[..., :COLOURS]),
+        "saturation_of_originals": imgopt.saturation(originals[..., :COLOURS]),
     }
 
 

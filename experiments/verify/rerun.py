@@ -236,6 +236,7 @@ def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> Repeat
     """Repeats one batch of a synthesised set by the command itself, on the batch's originals."""
     count = (read_manifest(config.out) or {})["stop"] - config.start
     first = int(draw.integers(-(-count // config.batch_size))) * config.batch_size
+    first = max(min(first, count - config.batch_size), 0)  # a whole batch, unless the set is less
     last = min(first + config.batch_size, count)
     what = f"the batch of images {first:,} to {last - 1:,} of {count:,}"
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
@@ -280,7 +281,7 @@ def _repeat_samples(config: GanSampleConfig, draw: np.random.Generator) -> Repea
         image_keys(root, label, number)
         for label, number in zip(chosen.labels.tolist(), numbers, strict=True)
     ]
-    made = sample(gan, jnp.concatenate(keys), chosen.labels, batch_size=config.batch_size)
+    made = sample(gan, jnp.concatenate(keys), chosen.labels, batch_size=config.images_at_once)
     what = f"{len(rows)} of {len(stored):,} samples ({', '.join(chosen.ids)})"
     return RepeatedPart(what, {"image": chosen.images}, {"image": made})
 

@@ -2,8 +2,11 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from train.data.image_data import ImageData
 
 CALLABLES = """
 import jax.numpy as jnp
@@ -38,6 +41,11 @@ def write_targets(root: Path) -> None:
     (root / "text.npy").write_text("0.9 0.1 0.0\n")
     (root / "empty.npy").write_bytes(b"")
     (root / "cut.npz").write_bytes((root / "several.npz").read_bytes()[:100])
+
+
+def namesakes(data: ImageData) -> dict[str, Any]:
+    """Other images of the same ids, as in two folders that use the same names of files."""
+    return {"id": data.ids, "image": 255 - data.images, "label": data.labels}
 
 
 def write_damaged(root: Path) -> None:

@@ -19,7 +19,8 @@ import train.loop
 from experiments.cli import main
 from experiments.console.progress import Progress
 from experiments.data.resumable_set import Columns
-from tests.experiments.bad_files import CALLABLES, write_damaged, write_targets
+from tests.experiments.bad_files import CALLABLES, namesakes, write_damaged, write_targets
+from train.data.load import load_images
 from train.data.spec import ImageSetSpec
 from train.data.write import commit, write_shard
 
@@ -201,6 +202,8 @@ def root(tmp_path_factory, data, run, made) -> Path:
         write_set(root / name, shape=shape)
     write_set(root / "few", counts={"train": 25, "test": 3})
     write_set(root / "fewer", counts={"train": 3, "test": 9})
+    splits = {split: namesakes(load_images(data, split)) for split in COUNTS}
+    write_columns(root / "namesakes", splits)
     (root / "plain").mkdir()
     (root / "plain" / "note.txt").write_text("mine")
     (root / "file").write_text("a file")

@@ -205,10 +205,15 @@ CASES = {
     "fraction that is no number": (f"{TRAIN} --fraction nan", "fraction must be.*got nan"),
     "absent replacements": (f"{MIXED} --replace absent", "data set's directory.*'absent'"),
     "replacements without outputs": (
-        f"{MIXED} --replace data", "no source_id and output.*elicit synthesize"
+        f"{MIXED} --replace data", "no source_id, source_sha256 and output.*elicit synth"
     ),
     "too few replacements": (
         f"{MIXED} --replace made --fraction 0.5", "needs 24 replacements.*covers 10.*lower the frac"
+    ),
+    "replacements of namesakes": (
+        f"{MIXED} --dataset namesakes --replace made --fraction 0.1",
+        r"made from split train of namesakes \(sha256 .{8}…\), got a set made from split train of "
+        r"made_up \(sha256 .{8}…\): 10 images such as train_00",
     ),
     "replacements of other classes": (
         f"{MIXED} --dataset other --replace made", "classes differ.*'dog'.*'cow'"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import experiments.data.resumable_set
-import experiments.data.rounds
+import experiments.gan.rounds
 import experiments.gan.sample
 import experiments.synthesis.command
 import experiments.training.session
@@ -87,7 +87,7 @@ def tiny_files(tiny_networks, blank_pages):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "vgg-small", NETWORKS[tiny_networks[0]])
         patch.setattr(experiments.gan.sample, "write_pages", blank_page)
-        patch.setattr(experiments.data.rounds, "SHARD_IMAGES", 4)
+        patch.setattr(experiments.gan.rounds, "SHARD_IMAGES", 4)
         yield
 
 

@@ -12,7 +12,10 @@ from imgopt import (
     saturation,
 )
 
-SHAPES = [(2, 8, 8, 3), (1, 7, 10, 2), (3, 10, 7, 1), (1, 9, 5, 4), (2, 1, 6, 3), (1, 6, 1, 3)]
+SHAPES = [
+    (2, 8, 8, 3), (1, 7, 10, 2), (3, 10, 7, 1), (1, 9, 5, 4), (2, 1, 6, 3), (1, 6, 1, 3),
+    (1, 224, 160, 3),  # of more values than an int32 can count the squares of
+]  # fmt: skip
 
 
 def noise(shape, *, low=0.0, high=1.0):

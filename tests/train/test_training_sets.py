@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from train.data.load import ImageData
+from train.data.image_data import ImageData, image_digests, take_images
 from train.training_sets import replace_images
 
 COUNT = 20
@@ -29,10 +29,12 @@ def synthesised(sources):
         targets=np.full((len(sources), 3), 1 / 3, np.float32),
         outputs=np.random.default_rng(1).dirichlet(np.ones(3), COUNT).astype(np.float32)[sources],
         source_ids=tuple(ORIGINALS.ids[i] for i in sources),
+        source_digests=image_digests(ORIGINALS.images[sources]),
     )
 
 
 EVERYTHING = synthesised(RANDOM.permutation(COUNT))
+ELSEWHERE = tuple(f"elsewhere_{i}" for i in range(COUNT))
 
 
 def replace(fraction, made=EVERYTHING, key=KEY):
@@ -86,15 +88,16 @@ def test_a_set_of_part_of_the_originals_will_do():
         (-0.1, {}, r"fraction must be in \[0, 1\], got -0.1"),
         (1.1, {}, r"fraction must be in \[0, 1\], got 1.1"),
         (float("nan"), {}, r"fraction must be in \[0, 1\], got nan"),
-        (0.3, {"source_ids": None}, "no source_id and output.*elicit synthesize"),
-        (0.3, {"outputs": None}, "no source_id and output"),
+        (0.3, {"source_ids": None}, "no source_id, source_sha256 and output.*elicit synth"),
+        (0.3, {"outputs": None}, "no source_id, .* and output"),
         (0.3, {"class_names": ("a", "b", "c")}, "the classes differ: .*'cat'.*'a'"),
         (0.3, {"images": EVERYTHING.images[:, :2]}, r"image shapes differ: .*\(3, 5, 2\).*\(2, 5"),
-        (1, {"labels": (EVERYTHING.labels + 1) % 3}, "another label in the replacements"),
-        (0.3, {"source_ids": ("elsewhere",) * COUNT}, "needs 6 replacements, .* covers 0"),
+        (0.3, {"source_digests": None}, r"no source_id, source_sha256.*older versions"),
+        (0.3, {"labels": (EVERYTHING.labels + 1) % 3}, "other pixels or another label"),
+        (0.3, {"source_ids": ELSEWHERE}, "needs 6 replacements, .* covers 0"),
         (
             0.5,
-            {"source_ids": (*ORIGINALS.ids[:5], *("elsewhere",) * 15)},
+            {"source_ids": (*EVERYTHING.source_ids[:5], *ELSEWHERE[5:])},
             r"0\.5 of 20 images needs 10 replacements, .* covers 5",
         ),
     ],
@@ -102,3 +105,34 @@ def test_a_set_of_part_of_the_originals_will_do():
 def test_what_does_not_fit_is_refused(fraction, changes, message):
     with pytest.raises(ValueError, match=message):
         replace(fraction, EVERYTHING._replace(**changes))
+
+
+def test_a_set_made_from_a_larger_one_serves_its_subsets():
+    some = np.array([3, 8, 11, 17])
+    data = replace_images(KEY, take_images(ORIGINALS, some), EVERYTHING, fraction=1)
+    np.testing.assert_array_equal(data.images, 255 - ORIGINALS.images[some])
+
+
+@pytest.mark.parametrize("fraction", [0.1, 1])
+@pytest.mark.parametrize("others", ["all images", "one image"])
+def test_a_set_made_from_other_images_of_the_same_ids_is_refused(others, fraction):
+    """Such as those of another split, or of pictures that were changed and imported again."""
+    changed = ORIGINALS.images.copy()
+    changed[slice(None) if others == "all images" else 7] ^= 1
+    names = {"name": "split train of small", "source": "split val of large"}
+    message = "made from split train of small, got a set made from split val of large: .*train_000"
+    with pytest.raises(ValueError, match=message):
+        replace_images(
+            KEY, ORIGINALS._replace(images=changed), EVERYTHING, fraction=fraction, **names
+        )
+
+
+@pytest.mark.parametrize("column", ["ids", "source_ids"])
+def test_ids_that_repeat_are_refused(column):
+    repeated = (ORIGINALS.ids[0], *ORIGINALS.ids[:-1])
+    sets = {
+        "ids": (ORIGINALS._replace(ids=repeated), EVERYTHING),
+        "source_ids": (ORIGINALS, EVERYTHING._replace(source_ids=repeated)),
+    }
+    with pytest.raises(ValueError, match=r"distinct (source_)?id for every .*such as train_00000"):
+        replace_images(KEY, *sets[column], fraction=0.1)

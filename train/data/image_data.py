@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ class ImageData(NamedTuple):
         class_names: names of the k classes, in the order of the labels.
         targets: distributions asked for; None if the set has none.
         outputs: the classifier's outputs for the finished images; None if the set has none.
-        source_ids: ids of the images that the optimisation started from; None if the set has none.
+        source_ids: ids of the images that these were made from; None if the set has none.
+        source_digests: digests of those images, as `image_digests` gives them; None if the set has
+            none.
     """
 
     images: UInt8[np.ndarray, "n h w c"]
@@ -37,6 +40,25 @@ class ImageData(NamedTuple):
     targets: Float32[np.ndarray, "n k"] | None = None
     outputs: Float32[np.ndarray, "n k"] | None = None
     source_ids: tuple[str, ...] | None = None
+    source_digests: tuple[str, ...] | None = None
+
+
+def image_digests(images: UInt8[np.ndarray, "n h w c"]) -> tuple[str, ...]:
+    """SHA-256 of each image's grey levels, in hexadecimal; it tells images of equal ids apart."""
+    return tuple(hashlib.sha256(np.ascontiguousarray(image).data).hexdigest() for image in images)
+
+
+def source_columns(data: ImageData) -> dict[str, tuple[str, ...]]:
+    """Features `source_id` and `source_sha256` of images that are made from these.
+
+    Args:
+        data: the images. Where they have sources themselves, those are the sources; a digest that
+            an older set lacks is then empty.
+    """
+    if data.source_ids is None:
+        return {"source_id": data.ids, "source_sha256": image_digests(data.images)}
+    unknown = ("",) * len(data.ids)
+    return {"source_id": data.source_ids, "source_sha256": data.source_digests or unknown}
 
 
 @dataclass(frozen=True)

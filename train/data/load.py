@@ -41,7 +41,7 @@ def load_images(
     Raises:
         InputError: an unknown name or split; a directory that is missing, damaged, in another
             format or without `image` and `label`; images of several sizes; a label outside its
-            range. The message names the file.
+            range; an id that occurs twice. The message names the file or the split.
     """
     reader = open_images(name_or_directory, split, data_dir=data_dir)
     return reader.read(0, len(reader))

@@ -17,6 +17,7 @@ from train.storage.strict_json import parse_json, read_json
 
 INFO_FILE = "dataset_info.json"
 FEATURES_FILE = "features.json"
+ARRAY_RECORD = "array_record"
 CLASS_LIMIT = 100_000
 """Most classes of a set; ImageNet-21k has 21,841."""
 
@@ -34,7 +35,7 @@ _TEMPLATE = re.compile(
 
 
 def open_builder(directory: Path) -> Any:
-    """Gives TFDS's builder of a set in ArrayRecord.
+    """Gives TFDS's builder of a set in ArrayRecord, which may be one of several formats.
 
     Args:
         directory: the directory with dataset_info.json.
@@ -51,6 +52,7 @@ def open_builder(directory: Path) -> Any:
     _check_types(directory / FEATURES_FILE, features)
     try:
         builder: Any = tfds.builder_from_directory(directory)
+        _prefer_array_record(builder.info)
         suffix = builder.info.file_format.file_suffix
     except Exception as error:  # TFDS reports damage in exceptions of many kinds
         reason = next(iter(str(error).strip().splitlines()), "")
@@ -58,13 +60,23 @@ def open_builder(directory: Path) -> Any:
             "a TFDS data set",
             f"{directory}, which TFDS cannot read ({type(error).__name__}: {reason})",
         ) from error
-    if suffix != "array_record":
+    if suffix != ARRAY_RECORD:
         raise InputError(
             f"expected a data set in array_record, got {directory} in {suffix}; "
-            "write it again with TFDS's file_format='array_record'"
+            "write it with TFDS's file_format='array_record', or convert it: tfds convert_format"
         )
     _check_shards(directory, builder)
     return builder
+
+
+def _prefer_array_record(info: Any) -> None:
+    """Chooses ArrayRecord for a set in several formats, as TFDS's `as_data_source` does.
+
+    `tfds convert_format` adds a format in place, and then only `alternativeFileFormats` names it.
+    """
+    formats = {each.file_suffix: each for each in info.available_file_formats()}
+    if ARRAY_RECORD in formats and info.file_format is not formats[ARRAY_RECORD]:
+        info.set_file_format(formats[ARRAY_RECORD], override=True, override_if_initialized=True)
 
 
 def check_class_names(builder: Any) -> None:

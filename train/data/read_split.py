@@ -19,6 +19,7 @@ from PIL import Image
 
 from imgopt.errors import InputError
 from train.data.array_records import count_records, iter_records
+from train.data.combine import check_distinct
 from train.data.image_data import ImageData, ImageReader, join_images
 from train.data.tfds_parts import Example, FileInstruction
 from train.runtime.memory import check_machine_memory
@@ -94,7 +95,8 @@ def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]
 
     Raises:
         InputError: a file is missing, damaged or of another length than the metadata say; an
-            example has no label, or one outside its range. The message names the file.
+            example has no label, or one outside its range; an id occurs twice. The message names
+            the file or the split.
     """
     features = builder.info.features
     opened = _Split(
@@ -105,7 +107,7 @@ def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]
         where=f"in {split!r} of {builder.data_dir}",
     )
     count = opened.ranges[-1].stop
-    labels = np.concatenate([_labels(part, opened) for part in _examples(opened, 0, count)])
+    labels = _check_examples(opened)
     first = next(_examples(opened, 0, 1))
     shape = _decode(_encoded(first)[0], first.path, opened).shape
     opened = opened._replace(image_shape=shape)
@@ -118,6 +120,29 @@ def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]
             _ids(part, opened) for part in _examples(opened, 0, count)
         ),
     )
+
+
+def _check_examples(split: _Split) -> Int32[np.ndarray, " n"]:
+    """Gives all labels; raises InputError for one outside its range, or for an id that repeats.
+
+    Of the ids it keeps 8 bytes each, and reads again only those whose hashes repeat.
+    """
+    count = split.ranges[-1].stop
+    labels, hashes = np.empty(count, np.int32), np.empty(count, np.int64)
+    done = 0
+    for part in _examples(split, 0, count):
+        rows = slice(done, done + len(part.names))
+        labels[rows] = _labels(part, split)
+        hashes[rows] = [hash(name) for name in _ids(part, split)]
+        done = rows.stop
+    values, counts = np.unique(hashes, return_counts=True)
+    repeated = set(values[counts > 1].tolist())
+    if repeated:
+        ids = chain.from_iterable(_ids(part, split) for part in _examples(split, 0, count))
+        check_distinct(
+            (name for name in ids if hash(name) in repeated), of=split.where.removeprefix("in ")
+        )
+    return labels
 
 
 def _file_ranges(builder: Any, instructions: Sequence[FileInstruction]) -> Iterator[_FileRange]:
@@ -181,6 +206,9 @@ def _as_data(part: _Examples, split: _Split) -> ImageData:
         targets=_distributions(part, split, "target"),
         outputs=_distributions(part, split, "output"),
         source_ids=_texts(part, "source_id") if "source_id" in split.features else None,
+        source_digests=(
+            _texts(part, "source_sha256") if "source_sha256" in split.features else None
+        ),
     )
 
 

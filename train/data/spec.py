@@ -30,6 +30,7 @@ EXTRAS: Mapping[str, Extra] = {
     "max_error": Extra(np.float32),
     "steps": Extra(np.int32),
     "source_id": Extra(str),
+    "source_sha256": Extra(str),
     "predicted": Extra(np.int32),
     "confidence": Extra(np.float32),
     "key": Extra(str),

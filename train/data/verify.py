@@ -39,6 +39,26 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def source_name(directory: Path) -> str:
+    """Names the data set that a set was made from, by its manifest, for messages.
+
+    Args:
+        directory: the set's directory.
+
+    Raises:
+        InputError: as `read_manifest`.
+    """
+    source = (read_manifest(directory) or {}).get("dataset")
+    if not isinstance(source, dict) or not {"name", "split"} <= source.keys():
+        return f"a set that {directory}/{MANIFEST_FILE} does not name"
+    return split_name(source["name"], source["split"], str(source.get("sha256")))
+
+
+def split_name(dataset: str, split: str, digest: str) -> str:
+    """Names a split in a message, with the first digits of its digest."""
+    return f"split {split} of {dataset} (sha256 {digest[:8]}…)"
+
+
 def verify(directory: Path) -> list[str]:
     """Compares every shard and the other metadata with their digests in the manifest.
 

@@ -31,6 +31,12 @@ RESULT_FILE = "result.json"
 FILES = "files"
 """Field of a result with the digests of the run's files."""
 
+APPROXIMATE = "approximate_"
+TOLERANCE = 1e-3
+"""Share of the largest number by which approximate numbers may differ: float32 outputs of a deep
+network differ by 1e-6 to 1e-5 with the number of threads, on GPUs with 10 bits of fraction (TF32)
+by up to 1e-3; a step of training moves them more."""
+
 ADDED_LATER = MappingProxyType({"added later": True})
 """Metadata of a dataclass's field that older configurations on disk lack. `as_json` leaves out such
 a field at its default, so that digests of older configurations stay the same."""
@@ -222,14 +228,30 @@ def _is_empty(directory: Path) -> bool:
 
 
 def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:
-    """Gives a line such as "epochs was 5, now 6" for each field that differs."""
+    """Gives a line such as "epochs was 5, now 6" for each field that differs.
+
+    Lists of numbers in fields whose names begin with "approximate_" may differ a little, by
+    `TOLERANCE` of their largest number.
+    """
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        if name.rpartition(".")[2].startswith(APPROXIMATE) and _are_close(found, wanted):
+            return []
         return [] if found == wanted else [f"{name} was {found!r}, now {wanted!r}"]
     lines = []
     for field in sorted({*found, *wanted}):
         inner = f"{name}.{field}" if name else field
         lines += differences(found.get(field), wanted.get(field), name=inner)
     return lines
+
+
+def _are_close(found: Any, wanted: Any) -> bool:
+    """Whether two lists of numbers are equal but for rounding."""
+    try:
+        pairs = [(float(a), float(b)) for a, b in zip(found, wanted, strict=True)]
+    except (TypeError, ValueError):  # no lists, lists of other lengths, or no numbers
+        return False
+    largest = max((max(abs(a), abs(b)) for a, b in pairs), default=0)
+    return all(abs(a - b) <= TOLERANCE * largest for a, b in pairs)
 
 
 def check_key(key: int) -> None:

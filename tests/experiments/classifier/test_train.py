@@ -127,7 +127,7 @@ def test_exactly_the_fraction_is_replaced_in_place(
 def test_extra_sets_are_trained_on_beside_replaced_images(
     training, run, tmp_path, elicit, make_set, made, monkeypatch
 ):
-    extra = make_set(tmp_path / "extra", counts={"test": 3, "train": 9})
+    extra = make_set(tmp_path / "extra", counts={"test": 3, "other": 1, "train": 9})
     words = ["--replace", made, "--fraction", 0.2, "--extra", extra, "--extra", made]
     used, spec = trained_on(training, tmp_path / "out", elicit, monkeypatch, *words)
     plain, plain_spec = trained_on(training, tmp_path / "plain", elicit, monkeypatch, *words[:4])

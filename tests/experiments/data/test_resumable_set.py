@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import experiments.data.resumable_set
-import experiments.data.rounds
+import experiments.gan.rounds
 from experiments.data.resumable_set import ResumableSet
-from experiments.data.rounds import Round, write_rounds
+from experiments.gan.rounds import Round, write_rounds
 from imgopt.errors import InputError
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
@@ -43,7 +43,7 @@ def rounds_from(state, *, total=14):
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     """Shards of 5: a round may fill more than one, and a shard may need more than one."""
-    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 5)
+    monkeypatch.setattr(experiments.gan.rounds, "SHARD_IMAGES", 5)
 
 
 def by_rounds(out, *, identity=IDENTITY, rounds_from=rounds_from):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tests.experiments.conftest import write_columns
-from train.data.image_data import take_images
+from train.data.image_data import image_digests, take_images
 from train.data.load import data_digest, load_images
 from train.data.verify import read_manifest, verify
 
@@ -88,11 +88,28 @@ def test_the_same_command_again_does_nothing(subset, data, elicit, contents, cap
     assert contents(subset) == before
 
 
+def test_splits_may_use_the_same_ids(data, tmp_path, elicit):
+    """Such as numbers from 0 on in each."""
+    numbered = {}
+    for split in ("train", "test"):
+        part = load_images(data, split)
+        ids = [str(i) for i in range(len(part.ids))]
+        numbered[split] = {"id": ids, "image": part.images, "label": part.labels}
+    place, out = write_columns(tmp_path / "numbered", numbered), tmp_path / "small"
+    assert elicit("data", "subset", "--dataset", place, "--out", out, *COUNTS) == 0
+    for split in ("train", "test"):
+        found = load_images(out, split)
+        for name, image in zip(found.ids, found.images, strict=True):
+            origin, _, number = name.partition("/")
+            np.testing.assert_array_equal(numbered[origin]["image"][int(number)], image)
+
+
 def test_digits_by_name(tmp_path, elicit):
     out = tmp_path / "digits"
     words = ("--per-class", 2, "--test-per-class", 1)
     assert elicit("data", "subset", "--dataset", "digits", "--out", out, *words) == 0
     train = load_images(out)
     assert train.source_ids == train.ids
+    assert train.source_digests == image_digests(train.images)
     assert len(data_digest(train)) == 64
     assert len(train.ids) == 20

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-import experiments.data.rounds
+import experiments.gan.rounds
 import experiments.gan.sample
 from gans.sampling import sample
 from tests.experiments.made_up_gans import write_sampled_gan
@@ -14,7 +14,7 @@ from tests.experiments.made_up_gans import write_sampled_gan
 @pytest.fixture
 def small_shards(monkeypatch):
     """Shards of 7, which no round's number of images is a multiple of."""
-    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 7)
+    monkeypatch.setattr(experiments.gan.rounds, "SHARD_IMAGES", 7)
 
 
 WAYS = {
@@ -66,7 +66,7 @@ def test_an_interrupted_sampling_goes_on_to_the_same_bytes(
 
 
 def test_memory_does_not_grow_with_the_set(tmp_path, elicit, monkeypatch):
-    monkeypatch.setattr(experiments.data.rounds, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(experiments.gan.rounds, "SHARD_IMAGES", 8)
     monkeypatch.setattr(experiments.gan.sample, "write_pages", lambda *_, **__: None)
     gan, peaks = write_sampled_gan(tmp_path / "gan", image_size=64), {}
     for count in (3, 8, 32):

@@ -202,7 +202,7 @@ def test_a_callable_selects_too(data, own_classifier, tmp_path, elicit):
     out = tmp_path / "kept"
     words = ("--images", data, "--split", "test", "--classifier", own_classifier)
     assert elicit("select", *words, "--keep", "both", "--out", out) == 0
-    assert read_manifest(out)["classifier"] == {"callable": own_classifier}
+    assert read_manifest(out)["classifier"]["callable"] == own_classifier
     source, kept = load_images(data, "test"), load_images(out)
     assert kept.ids == source.ids  # each is of either kind, and none is refused
     weights = importlib.import_module("own_classifiers").WEIGHTS.astype(np.float64)

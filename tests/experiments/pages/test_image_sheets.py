@@ -9,7 +9,7 @@ import pytest
 
 from experiments.pages import image_sheets
 from experiments.pages.image_sheets import GAP_PX, GRID_SCALE, class_sheet, sample_grid
-from imgopt.errors import InputError
+from experiments.pages.style import over_white
 from tests.experiments.pages.pictures import (
     HOSTILE,
     assert_is_picture,
@@ -69,9 +69,12 @@ def pairs(
     )
 
 
-def rules(gain: float | None = 10.0, rule: str = "SGD") -> bytes:
+def rules(gain: float | None = 10.0, rule: str = "SGD", channels: int = 3) -> bytes:
     return image_sheets.rules_grid(
-        images(), {rule: images(seed=1)}, captions={rule: "mean |Δ| 2.1"}, difference_gain=gain
+        images(channels=channels),
+        {rule: images(channels=channels, seed=1)},
+        captions={rule: "mean |Δ| 2.1"},
+        difference_gain=gain,
     )
 
 
@@ -88,6 +91,10 @@ SHEETS: dict[str, Callable[[], bytes]] = {
     "class_sheet of grey images": lambda: classes(channels=1),
     "rules_grid": rules,
     "rules_grid without differences": lambda: rules(None),
+    **{
+        f"{draw.__name__} of images with opacity": lambda draw=draw: draw(channels=4)
+        for draw in (pairs, classes, rules)
+    },
 }
 HOSTILE_SHEETS: dict[str, Callable[[str], bytes]] = {
     "image_pairs": lambda name: pairs(names=(name, name, "c")),
@@ -141,15 +148,8 @@ def test_classes_of_most_mass_are_shown_in_their_own_order() -> None:
     assert {3, 40} <= set(shown)
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: pairs(channels=4),
-        lambda: image_sheets.rules_grid(images(channels=4), {}, captions={}),
-        lambda: classes(channels=4),
-    ],
-)
-def test_opacity_is_refused(draw: Callable[[], bytes]) -> None:
-    message = r"expected images as uint8 \(n, h, w, 1 or 3\); received uint8 \(\d, 9, 7, 4\)"
-    with pytest.raises(InputError, match=message):
-        draw()
+def test_a_half_opaque_image_is_half_white():
+    image = np.array([[[[100, 0, 255, 0], [100, 0, 255, 255], [100, 0, 255, 51]]]], np.uint8)
+    expected = [[[[255, 255, 255], [100, 0, 255], [224, 204, 255]]]]
+    np.testing.assert_array_equal(over_white(image), expected)
+    np.testing.assert_array_equal(over_white(image[..., :3]), image[..., :3])

@@ -42,12 +42,36 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 # ---- one undisturbed run's bytes
 
 
-@pytest.mark.parametrize("stops", [(6, 10), (4, 9, 10)])
+@pytest.mark.parametrize("stops", [(6, 10), (1, 3, 9, 10)])
 def test_a_set_that_grows_is_the_set_of_one_run(stops, synthesis, made, tmp_path, elicit, contents):
     for stop in stops:
         assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", stop) == 0
         assert len(read(tmp_path / "set")["id"]) == stop
     assert contents(tmp_path / "set") == contents(made)
+
+
+@pytest.mark.parametrize(("words", "size"), [((), 8), (("--stop", 3), 3), (("--batch-size", 2), 2)])
+def test_a_batch_is_not_larger_than_what_there_is_to_do(words, size, by_own, monkeypatch):
+    sizes, original = set(), imgopt.synthesize_in_batches
+
+    def record(*arrays, batch_size, **options):
+        sizes.add(batch_size)
+        return original(*arrays, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(imgopt, "synthesize_in_batches", record)
+    out = by_own("--batch-size", 256, "--steps", 1, *words)
+    assert sizes == {size}
+    asked = 2 if "--batch-size" in words else 256
+    assert json.loads((out / "config.json").read_text())["batch_size"] == asked
+
+
+def test_targets_that_do_not_fit_in_memory_are_refused(
+    data, own_classifier, tmp_path, check_refusal, monkeypatch
+):
+    monkeypatch.setattr("train.runtime.memory.machine_memory_bytes", lambda: 1000)
+    words = ("synthesize", "--classifier", own_classifier, "--dataset", data, "--out", "out")
+    message = r"targets of 48 images and 3 classes would take 1\.69 KiB .*by --start and --stop"
+    check_refusal(words, message, tmp_path)
 
 
 def test_a_later_range_holds_the_same_images(synthesis, made, tmp_path, elicit):
@@ -174,7 +198,7 @@ def test_the_summary_by_parts_is_that_of_all_at_once(
     """Parts of 3 images lie across the shards of 4."""
     shutil.copytree(made, tmp_path / "set")
     (tmp_path / "set" / "summary.json").unlink()
-    monkeypatch.setattr(experiments.synthesis.summary, "MEASURED_AT_ONCE", 3)
+    monkeypatch.setattr(experiments.synthesis.summary, "MEASURED_BYTES", 3 * 768)
     assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", 10) == 0
     found, wanted = (
         json.loads((place / "summary.json").read_text()) for place in (tmp_path / "set", made)
@@ -201,7 +225,7 @@ def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypat
         (train.data.image_data, "PART_IMAGES"),
     ):
         monkeypatch.setattr(module, name, 8)
-    monkeypatch.setattr(experiments.synthesis.summary, "MEASURED_AT_ONCE", 8)
+    monkeypatch.setattr(experiments.synthesis.summary, "MEASURED_BYTES", 8 * 768)
     shape, peaks = (96, 128, 3), {}
     data = make_set(tmp_path / "data", shape=shape, counts={"train": 200})
     given = ("--classifier", "means:classify", "--dataset", data, "--steps", 1)
@@ -356,11 +380,6 @@ def test_in_bfloat16_the_outputs_are_measured_in_float32(synthesis, run, made, t
     np.testing.assert_allclose(columns["output"], expected, atol=1e-5)
     assert (columns["image"] != read(made)["image"][:4]).any()
     assert (columns["kl"] < 1.2 * read(made)["kl"][:4] + 0.05).all()
-
-
-def test_a_callable_s_set_says_whose_it_is(by_own, own_classifier):
-    manifest = json.loads((by_own("--steps", 0) / "manifest.json").read_text())
-    assert manifest["classifier"] == {"callable": own_classifier}
 
 
 def test_no_steps_give_the_originals_back(by_own, data):

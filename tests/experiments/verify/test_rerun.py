@@ -152,12 +152,13 @@ def rewrite_set(directory: Path, **changes: Any) -> None:
     extras = {name: column.astype(EXTRAS[name].dtype) for name, column in extras.items()}
     columns = {
         "id": data.ids, "image": data.images, "label": data.labels, "target": data.targets,
-        "output": data.outputs, "source_id": data.source_ids, **extras,
+        "output": data.outputs, "source_id": data.source_ids,
+        "source_sha256": data.source_digests, **extras,
     }  # fmt: skip
     columns = {name: changes.get(name, lambda c: c)(column) for name, column in columns.items()}
     spec = ImageSetSpec(
         "synthesised", data.class_names, data.images.shape[1:],
-        extras=("target", "output", "kl", "max_error", "steps", "source_id"),
+        extras=("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256"),
     )  # fmt: skip
     manifest = read_sealed(directory / "manifest.json")
     first = 0
@@ -213,8 +214,10 @@ def test_what_was_changed_with_its_digests_is_caught(results, elicit, capsys):
         image=brighter,
         output=lambda column: np.roll(column, 1, axis=1),
         kl=lambda column: column + np.float32(0.25),
-        # A batch is found by its first image.
-        id=lambda column: tuple(f"{name}{'x' * (i % 2)}" for i, name in enumerate(column)),
+        # A batch is found by its first image; the last one of 8 begins at 35 of 43.
+        id=lambda column: tuple(
+            name if i % 8 in (0, 35 % 8) else f"{name}x" for i, name in enumerate(column)
+        ),
     )
     rewrite_first_epoch(piece(results, "teacher"), train_loss=0.5, test_accuracy=0.125)
     assert elicit("verify", results) == 0

@@ -30,6 +30,7 @@ def random_columns(spec: ImageSetSpec, size: int, *, start: int = 0) -> dict[str
         "max_error": output[:, -1],
         "steps": np.array(numbers, np.int32),
         "source_id": [f"train_{i:05d}" for i in numbers],
+        "source_sha256": [f"{i:064x}" for i in numbers],
         "predicted": np.array(numbers[::-1], np.int32) % num_classes,
         "confidence": output.max(1),
         "key": [f"{i:016x}" for i in numbers],

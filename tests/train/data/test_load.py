@@ -10,9 +10,10 @@ import pytest
 import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
-from tests.train.data.small_sets import write_small_set
-from train.data.load import find_directory, list_splits, load_images
+from tests.train.data.small_sets import random_columns, write_small_set
+from train.data.load import find_directory, list_splits, load_images, open_images
 from train.data.spec import ImageSetSpec
+from train.data.write import commit, read_extras, write_shard
 
 SPEC = ImageSetSpec(
     "tiny",
@@ -21,6 +22,8 @@ SPEC = ImageSetSpec(
     extras=("target", "output", "source_id"),
     splits=("train", "test"),
 )
+
+SHARD_ROWS = (slice(0, 4), slice(4, 7))
 
 
 @pytest.fixture
@@ -118,6 +121,64 @@ def test_labels_outside_the_range_are_refused(directory):
     features.write_text(features.read_text().replace('"numClasses": "2"', '"numClasses": "1"'))
     with pytest.raises(ValueError, match=r"labels in \[0, 1\), got 1"):
         load_images(directory)
+
+
+@pytest.mark.parametrize("rows", [(0, 2), (1, 5)])
+def test_an_id_that_repeats_is_refused_within_a_shard_and_across_shards(rows, tmp_path):
+    columns = random_columns(SPEC, 7)
+    columns["id"][rows[1]] = columns["id"][rows[0]] = "twice"
+    parts = [{name: column[s] for name, column in columns.items()} for s in SHARD_ROWS]
+    with pytest.MonkeyPatch.context() as patch:  # the writer refuses it within a shard
+        patch.setattr("train.data.write.require", lambda *_: None)
+        shards = [
+            write_shard(tmp_path, SPEC, split="train", index=i, columns=part)
+            for i, part in enumerate(parts)
+        ]
+        commit(tmp_path, SPEC, {"train": shards}, manifest={})
+    message = rf"id for every image of 'train' of {tmp_path}, got 1 that .* such as twice"
+    with pytest.raises(ValueError, match=message):
+        open_images(tmp_path)
+    assert len(open_images(tmp_path, "train[:2]")) == 2
+
+
+@pytest.mark.parametrize("template", ["{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}", None])
+def test_a_set_that_tfds_converted_in_place_is_read(template, directory):
+    """Another format comes first, and ArrayRecord is among the alternatives."""
+    wanted = load_images(directory)
+    (directory / "manifest.json").unlink()
+    info = json.loads((directory / "dataset_info.json").read_text())
+    info |= {"fileFormat": "tfrecord", "alternativeFileFormats": ["array_record"]}
+    if template is None:  # TFDS's usual names
+        for split in info["splits"]:
+            del split["filepathTemplate"]
+            for path in directory.glob(f"tiny-{split['name']}.array_record-0000?"):
+                path.rename(f"{path}-of-{len(split['shardLengths']):05d}")
+    (directory / "dataset_info.json").write_text(json.dumps(info))
+    data = load_images(directory)
+    np.testing.assert_array_equal(data.images, wanted.images)
+    assert data.ids == wanted.ids
+    for row, target in zip(
+        tfds.builder_from_directory(directory).as_data_source("train"), data.targets, strict=True
+    ):
+        np.testing.assert_array_equal(row["target"], target)
+    assert len(read_extras(directory, ["target"])["target"]) == 7
+
+
+def test_a_split_without_labels_spoils_no_other(tmp_path):
+    """As STL-10's `unlabelled`, whose labels are all -1."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.data.write.require", lambda *_: None)
+        columns = {split: random_columns(SPEC, 3) for split in SPEC.splits}
+        columns["test"]["label"] = np.full(3, -1)
+        shards = {
+            split: [write_shard(tmp_path, SPEC, split=split, index=0, columns=own)]
+            for split, own in columns.items()
+        }
+        commit(tmp_path, SPEC, shards, manifest={})
+    assert list_splits(tmp_path) == {"train": 3, "test": 3}
+    assert load_images(tmp_path).labels.tolist() == [0, 1, 0]
+    with pytest.raises(ValueError, match=r"labels in \[0, 2\), got -1 in 'test'.*all labelled"):
+        open_images(tmp_path, "test")
 
 
 @pytest.mark.parametrize("split", ["validation", "", "train[", "train[:1", "test[2:2]"])

@@ -82,6 +82,26 @@ def test_fields_that_came_or_went_differ():
     assert found == ["a was 1, now None", "b.d was None, now 3"]
 
 
+@pytest.mark.parametrize(
+    ("now", "count"),
+    [
+        ([1.0, -4.0], 0),
+        ([1.003, -4.0], 0),  # within 1e-3 of the largest number
+        ([1.005, -4.0], 1),
+        ([1.0, -4.0, 0.0], 1),
+        ([1.0, "x"], 1),
+        ([], 1),
+        (None, 1),
+    ],
+)
+def test_approximate_numbers_may_differ_a_little(now, count):
+    found = {"classifier": {"approximate_outputs": [1.0, -4.0], "exact": 1.0}}
+    wanted = {"classifier": {"approximate_outputs": now, "exact": 1.0}}
+    assert len(differences(found, wanted)) == count
+    assert len(differences(wanted, found)) == count
+    assert len(differences({"outputs": [1.0]}, {"outputs": [1.0 + 1e-9]})) == 1
+
+
 def test_metrics_grow_and_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
     assert read_metrics(tmp_path) == []
     lines = [{"epoch": i, "loss": 1 / i} for i in (1, 2, 3)]
