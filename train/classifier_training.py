@@ -21,6 +21,9 @@ from train.nonfinite import NonFiniteConfig
 from train.storage.runs import ADDED_LATER
 from train.training_sets import TrainData
 
+DROPOUT_STREAM = 2
+"""Folded into a step's key for what the network draws; the augmentation uses 0 and 1."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -130,8 +133,9 @@ class ClassifierLearner:
         images = normalise(to_float(images), self.spec)
         params = state.variables["params"]
         batch_stats = {name: v for name, v in state.variables.items() if name != "params"}
+        rngs = jax.random.fold_in(key, DROPOUT_STREAM)
         gradients, (updated, means) = jax.grad(self._losses, has_aux=True)(
-            params, batch_stats, images, batch
+            params, batch_stats, images, batch, rngs
         )
         optimizer = make_optimizer(self.config, constants)
         with standard_promotion():
@@ -140,11 +144,15 @@ class ClassifierLearner:
         return TrainState(variables, opt_state), means
 
     def _losses(
-        self, params: Any, batch_stats: dict[str, Any], images: Array, batch: Any
+        self, params: Any, batch_stats: dict[str, Any], images: Array, batch: Any, rngs: Array
     ) -> tuple[Array, tuple[dict[str, Any], dict[str, Array]]]:
         """Mean loss, the new averages of batch norm, and the scalars to report."""
         logits, updated = self.spec.build(precision=self.config.precision).apply(
-            {"params": params, **batch_stats}, images, train=True, mutable=["batch_stats"]
+            {"params": params, **batch_stats},
+            images,
+            train=True,
+            mutable=list(batch_stats),
+            rngs=rngs,
         )
         if self.config.loss == "mixed":
             loss = mixed_soft_label_loss(
