@@ -32,6 +32,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
+from elicit_jax import DISTRIBUTION
 from experiments.commands import COMMANDS, Command
 from experiments.console.signals import Stopped, stopping_on_signals
 
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words == ["--version"]:
-        print(metadata.version("elicit"))
+        print(metadata.version(DISTRIBUTION))
         return 0
     name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split()), None)
     if name is not None:

@@ -30,7 +30,7 @@ CASES = {
     ),
     "word for a number": (f"{SYNTHESIZE} --steps many", "steps.*'?many"),
     "word outside a choice": (f"{SYNTHESIZE} --pixel-map cubic", "cubic.*arctan.*tanh.*sigmo"),
-    "unknown model": (f"{TRAIN} --model vgg17", "vgg17.*vgg16.*vgg-small.*kono-cnn"),
+    "unknown model": (f"{TRAIN} --model vgg17", "vgg17.*vgg16, .*resnet9.*package.module:name"),
     "unknown precision": (f"{SYNTHESIZE} --precision half", "half.*float32.*bfloat16"),
     # update rule, map, filter, stopping
     "unknown rule": (f"{SYNTHESIZE} --rule adan2", "unknown update rule 'adan2'.*optax.*adam"),

@@ -13,7 +13,6 @@ from typing import Annotated, get_origin, get_type_hints
 
 import pytest
 
-from experiments.cli import main
 from experiments.commands import COMMANDS
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -74,7 +73,7 @@ def test_a_command_s_function_and_configuration_exist_and_say_what_they_are(name
 
 def test_version_is_the_installed_one(elicit, capsys):
     assert elicit("--version") == 0
-    assert capsys.readouterr().out == f"{metadata.version('elicit')}\n"
+    assert capsys.readouterr().out == f"{metadata.version('elicit-jax')}\n"
 
 
 @pytest.mark.parametrize(
@@ -114,9 +113,10 @@ def test_help_imports_nothing_slow():
 
 def test_one_console_script_is_declared_and_it_is_main():
     project = tomllib.loads(PYPROJECT.read_text())["project"]
-    assert project["scripts"] == {"elicit": "experiments.cli:main"}
+    assert project["scripts"] == {"elicit": "elicit_jax:main"}
     module, _, function = project["scripts"]["elicit"].partition(":")
-    assert getattr(importlib.import_module(module), function) is main
+    assert callable(getattr(importlib.import_module(module), function))
+    assert project["name"] == importlib.import_module(module).DISTRIBUTION
 
 
 def test_ctrl_c_is_no_traceback(elicit, monkeypatch, capsys):
