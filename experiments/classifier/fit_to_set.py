@@ -38,7 +38,7 @@ def fit_to_set(config: TrainConfig, images: int, *, devices: int = 1) -> TrainCo
     epochs = config.epochs
     if epochs is None:
         steps_per_epoch = max(images // batch_size, 1)
-        epochs = min(PAPER_EPOCHS, -(-MOST_STEPS // steps_per_epoch))
+        epochs = max(min(PAPER_EPOCHS, MOST_STEPS // steps_per_epoch), 1)
     return replace(config, batch_size=batch_size, epochs=epochs)
 
 

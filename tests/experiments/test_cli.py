@@ -25,7 +25,7 @@ def option_names(config: type) -> set[str]:
     for field in dataclasses.fields(config):
         if get_origin(hints[field.name]) is Annotated:  # Positional
             continue
-        nested = field.default_factory if callable(field.default_factory) else None
+        nested = hints[field.name]
         if isinstance(nested, type) and dataclasses.is_dataclass(nested):
             names |= option_names(nested)
         else:
