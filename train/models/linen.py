@@ -86,7 +86,7 @@ class Network:
         found = jnp.asarray(logits, jnp.float32)
         return (found, *updated) if updated else found
 
-    def _flag(self, train: bool) -> dict[str, bool]:
+    def _flag(self, train: bool) -> dict[str, Any]:
         """The keyword that sets training mode; none for a module that takes images alone."""
         for name in inspect.signature(type(self.module).__call__).parameters:
             if name in TRAINING_FLAGS:

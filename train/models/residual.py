@@ -1,5 +1,7 @@
 """Residual networks for small images: ResNet-9 and wide residual networks."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -92,7 +94,7 @@ class WideResNet(nn.Module):
         x = nn.relu(batch_norm(x, train=train, dtype=self.dtype)).mean((1, 2))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 
-    def _block(self, x: Array, channels: int, stride: int, train: bool) -> Array:
+    def _block(self, x: Array, channels: int, stride: Literal[1, 2], train: bool) -> Array:
         keep = x
         x = nn.relu(batch_norm(x, train=train, dtype=self.dtype))
         if keep.shape[-1] != channels or stride != 1:

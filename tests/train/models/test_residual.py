@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifiers import ClassifierSpec
 from train.models.linen import Network
 from train.models.networks import build_network
 from train.models.residual import WideResNet
+from train.training_sets import TrainData
 
 REFERENCE = Path(__file__).parents[2] / "references" / "networks.npz"
 SHAPES = {"resnet9": (3, 16, 24, 3), "wrn-16-4": (3, 9, 14, 3)}
@@ -119,3 +122,19 @@ def test_logits_are_pytorchs(case):
     before = jax.tree.leaves(variables["batch_stats"])
     for old, new in zip(before, jax.tree.leaves(updated["batch_stats"]), strict=True):
         assert (old != new).any()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_keeps_the_state_s_shapes_and_types(name, precision):
+    """Of the mixed loss, with batch norm's statistics; the values are those of all networks."""
+    spec = ClassifierSpec(name, 1 / 16, ("a", "b", "c"), (8, 16, 3), (0.5,) * 3, (0.25,) * 3)
+    learner = ClassifierLearner(spec, TrainConfig(loss="mixed", precision=precision))
+    images, labels = jnp.zeros((4, 8, 16, 3), jnp.uint8), jnp.zeros(4, jnp.int32)
+    batch = TrainData(images, labels, jnp.ones((4, 3)) / 3, labels == 0)
+    before = jax.eval_shape(learner.initial, jax.random.key(0))
+    after, means = jax.eval_shape(learner.update, jax.random.key(0), before, batch, np.int32(9))
+    assert after == before
+    assert {leaf.dtype for leaf in jax.tree.leaves(after.variables)} == {jnp.dtype("float32")}
+    assert set(before.variables) == {"params", "batch_stats"}
+    assert means["loss"].dtype == jnp.float32
