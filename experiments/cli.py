@@ -33,6 +33,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
+from elicit_jax import DISTRIBUTION
 from experiments.commands import COMMANDS, Command
 from experiments.console.signals import Stopped, stopping_on_signals
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words == ["--version"]:
-        print(metadata.version("elicit"))
+        print(metadata.version(DISTRIBUTION))
         return 0
     if words and words[0] in HELP:  # before a command as well as after it
         words = [*words[1:], words[0]]

@@ -1,5 +1,10 @@
 """DCGANs and Stacked GANs for small data sets: training, sampling, selection, evaluation."""
 
+# ruff: noqa: E402
+from elicit_jax import check_packages
+
+check_packages()  # before anything is imported from `train`
+
 from gans.augmentation import augment
 from gans.dcgan import DcganConfig
 from gans.game import GameConfig, GanData, GanLearner

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from imgopt.promotion import standard_promotion
-from train.models.layers import Conv, DTypeLike
-from train.models.networks import BATCH_NORM_MOMENTUM
+from train.models.layers import BATCH_NORM_MOMENTUM, Conv, DTypeLike
 from train.models.transposed import TransposedConv
 
 WEIGHT_STD = 0.02

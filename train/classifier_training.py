@@ -21,17 +21,22 @@ from train.nonfinite import NonFiniteConfig
 from train.storage.runs import ADDED_LATER
 from train.training_sets import TrainData
 
+PAPER_EPOCHS, PAPER_BATCH_SIZE = 300, 128  # paper A, section 3
+
+DROPOUT_STREAM = 2
+"""Folded into a step's key for what the network draws; the augmentation uses 0 and 1."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train a classifier. The defaults are paper A's where it gives them (section 3)."""
 
-    epochs: int = 300
-    """Passes over the training set; the accuracy reported is that of the last one."""
+    epochs: int | None = PAPER_EPOCHS
+    """Passes over the training set; the last one's accuracy is reported. None: by its size."""
     steps: int | None = None
     """Updates in all, instead of --epochs; the last epoch is then cut short."""
-    batch_size: int = 128
-    """Images in a step; images after the last full batch of an epoch are not used."""
+    batch_size: int | None = PAPER_BATCH_SIZE
+    """Images in a step; those after an epoch's last full batch are not used. None: by size."""
     learning_rate: float = 0.05
     """Highest learning rate: it rises linearly from 0, then falls to 0 as half a cosine."""
     warmup_fraction: float = 0.05
@@ -66,8 +71,10 @@ class TrainConfig:
 
     @property
     def budget(self) -> Budget:
-        """How long to train."""
-        return Budget(self.batch_size, self.epochs, self.steps)
+        """How long to train: as long as in paper A where nothing is given."""
+        batch_size = PAPER_BATCH_SIZE if self.batch_size is None else self.batch_size
+        epochs = PAPER_EPOCHS if self.epochs is None else self.epochs
+        return Budget(batch_size, epochs, self.steps)
 
     @property
     def step_config(self) -> "TrainConfig":
@@ -130,8 +137,9 @@ class ClassifierLearner:
         images = normalise(to_float(images), self.spec)
         params = state.variables["params"]
         batch_stats = {name: v for name, v in state.variables.items() if name != "params"}
+        rngs = jax.random.fold_in(key, DROPOUT_STREAM)
         gradients, (updated, means) = jax.grad(self._losses, has_aux=True)(
-            params, batch_stats, images, batch
+            params, batch_stats, images, batch, rngs
         )
         optimizer = make_optimizer(self.config, constants)
         with standard_promotion():
@@ -140,11 +148,15 @@ class ClassifierLearner:
         return TrainState(variables, opt_state), means
 
     def _losses(
-        self, params: Any, batch_stats: dict[str, Any], images: Array, batch: Any
+        self, params: Any, batch_stats: dict[str, Any], images: Array, batch: Any, rngs: Array
     ) -> tuple[Array, tuple[dict[str, Any], dict[str, Array]]]:
         """Mean loss, the new averages of batch norm, and the scalars to report."""
         logits, updated = self.spec.build(precision=self.config.precision).apply(
-            {"params": params, **batch_stats}, images, train=True, mutable=["batch_stats"]
+            {"params": params, **batch_stats},
+            images,
+            train=True,
+            mutable=list(batch_stats),
+            rngs=rngs,
         )
         if self.config.loss == "mixed":
             loss = mixed_soft_label_loss(

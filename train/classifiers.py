@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from imgopt.errors import InputError
-from train.models.networks import ConvNet, build_network, check_image_shape
+from train.models.linen import Network
+from train.models.networks import build_network, check_image_shape
 from train.storage.checkpoints import CHECKPOINTS, check_layout, digest_of, newest_checkpoint
 from train.storage.runs import check_digest
 from train.storage.strict_json import read_sealed
@@ -29,7 +30,7 @@ class ClassifierSpec(NamedTuple):
     """Everything needed to apply a classifier's variables.
 
     Attributes:
-        network: Name of the architecture.
+        network: Name of the architecture, or place of a Linen module, as `build_network` takes it.
         width: Factor on its channel counts.
         class_names: Names of the classes, in the order of the logits.
         image_shape: Height, width, channels.
@@ -44,7 +45,7 @@ class ClassifierSpec(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def build(self, *, precision: Precision = "float32") -> ConvNet:
+    def build(self, *, precision: Precision = "float32") -> Network:
         """Builds the network, which computes in the given precision."""
         return build_network(
             self.network,
@@ -78,9 +79,7 @@ class _Apply(NamedTuple):
         """Normalises the images and applies the network."""
         network = self.spec.build(precision=self.precision)
         normalised = normalise(images, self.spec)
-        return jnp.asarray(
-            network.apply(variables, normalised, train=False, features=self.features)
-        )
+        return network.apply(variables, normalised, train=False, features=self.features)
 
 
 def check_precision(precision: Precision) -> None:
@@ -129,7 +128,8 @@ def feature_function(
 
     Returns:
         A `Partial` from float32 images (n, h, w, c) in [0, 1] to features (n, d), the flattened
-        input of the last dense layer. The variables are its leaves.
+        input of the last dense layer; the logits of a network that has none. The variables are its
+        leaves.
     """
     function = _Apply(classifier.spec, precision, features=True)
     return jax.tree_util.Partial(function, classifier.variables)
@@ -193,7 +193,7 @@ def _check_spec(spec: ClassifierSpec) -> None:
     spec.build()
     if min(spec.image_shape) < 1:
         raise InputError(f"image_shape must have numbers above 0, got {spec.image_shape}")
-    check_image_shape(spec.network, spec.image_shape)
+    check_image_shape(spec.network, spec.image_shape, num_classes=len(spec.class_names))
     channels = spec.image_shape[2]
     if not len(spec.mean) == len(spec.std) == channels or min(spec.std) <= 0:
         raise InputError(

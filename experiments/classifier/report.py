@@ -1,11 +1,16 @@
-"""Report of a classifier's training and test."""
+"""Report and summary of a classifier's training and test."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
+import numpy as np
+
 from experiments.pages.charts import confusion, curves, reliability
 from experiments.pages.html import Picture, Section, write_report
+from train.classifiers import Classifier, digest
 from train.evaluation import Evaluation
+from train.storage.runs import read_metrics
 
 
 def write_run_report(
@@ -76,3 +81,27 @@ def evaluation_section(
             ),
         ),
     )
+
+
+def summarise_run(
+    out: Path, classifier: Classifier, evaluation: Evaluation | None, *, train_images: int
+) -> dict[str, object]:
+    """Fields of a run's `result.json`.
+
+    Args:
+        out: The run's directory, with its metrics.
+        classifier: Trained classifier.
+        evaluation: Its test after the last epoch; None without a test.
+        train_images: Number of training images.
+    """
+    spec, variables = classifier
+    fields = {
+        **read_metrics(out)[-1],
+        "classifier_sha256": digest(Classifier(spec, jax.device_get(variables))),
+        "parameters": sum(np.size(p) for p in jax.tree.leaves(variables["params"])),
+        "train_images": train_images,
+    }
+    if evaluation:
+        fields["calibration_error"] = evaluation.calibration_error
+        fields["test_images"] = int(evaluation.confusion.sum())
+    return fields

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tyro.conf import UseAppendAction
 
-from experiments.classifier.report import write_run_report
+from experiments.classifier.fit_to_set import describe_choice, fit_to_set, load_test_split
+from experiments.classifier.report import summarise_run, write_run_report
 from experiments.console.options import check_unused
 from experiments.console.progress import Progress
 from experiments.pages.html import provenance
@@ -36,14 +38,13 @@ from train.classifiers import (
     ClassifierSpec,
     channel_statistics,
     classify_function,
-    digest,
 )
 from train.data.combine import check_alike, count_sources
 from train.data.load import ImageData, data_digest, find_directory, load_images
 from train.data.verify import source_name, split_name
 from train.evaluation import Evaluation, evaluate
 from train.loop import EpochResult, FitOptions, TrainState, fit
-from train.models.networks import NetworkName, build_network, check_image_shape
+from train.models.networks import build_network, check_image_shape
 from train.runtime.memory import explaining_out_of_memory
 from train.runtime.processes import is_first_process
 from train.storage.checkpoints import CHECKPOINTS
@@ -74,8 +75,9 @@ class ClassifierTrainConfig:
     """Name of a data set, such as cifar10 or digits, or directory of an image set."""
     out: Path
     """The run's directory."""
-    model: NetworkName = "vgg16"
-    """Architecture: vgg16 (paper A), vgg-small (for CPUs), kono-cnn (paper B)."""
+    model: str = "vgg16"
+    """vgg16 (paper A), vgg-small (for CPUs), kono-cnn (paper B), resnet9, wrn-16-4, or a Flax Linen
+    module of your own as package.module:name."""
     width: float = 1.0
     """Factor on all channel counts of the model."""
     data_dir: Path | None = None
@@ -96,7 +98,7 @@ class ClassifierTrainConfig:
     """Number of devices of each process that share a batch; another number rounds differently."""
     key: int = 0
     """Seed of all randomness."""
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(batch_size=None, epochs=None))
 
     def __post_init__(self) -> None:
         """Raises InputError for options that are invalid for any data."""
@@ -146,11 +148,15 @@ def train_classifier(
         LostProcessError: Another process of the job has ended.
     """
     sets = _load(config)
+    given, config = config, _fitted(config, sets)
     spec = _spec(config, sets)
     training = _training(config, spec, sets)
     check_device_options(
-        config.devices, batch_size=config.train.batch_size, precision=config.train.precision
+        config.devices,
+        batch_size=training.budget.batch_size,
+        precision=config.train.precision,
     )
+    choice = describe_choice(given.train, config.train, len(training.data.labels))
     result = run_training(
         TrainingRun(
             config.out,
@@ -160,8 +166,10 @@ def train_classifier(
             files=PARTS,
             estimate=functools.partial(steps_footprint, training),
         ),
-        train=lambda: _train(config, spec, sets, training, label=label),
-        summarise=lambda trained: _summarise(config, trained, len(training.data.labels)),
+        train=lambda: _train(config, spec, sets, training, label=label, choice=choice),
+        summarise=lambda trained: summarise_run(
+            config.out, *trained, train_images=len(training.data.labels)
+        ),
         report=functools.partial(_report, config),
     )
     if result is None:
@@ -183,6 +191,7 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, float]:
         FloatingPointError: The loss is no longer finite.
     """
     sets = _load(config)
+    config = _fitted(config, sets)
     spec = _spec(config, sets)
     training = _training(config, spec, sets)
     steps = training.budget.steps_per_epoch(len(training.data.labels))
@@ -217,19 +226,28 @@ class _Sets(NamedTuple):
 
 def _load(config: ClassifierTrainConfig) -> _Sets:
     originals = load_images(config.dataset, config.train_split, data_dir=config.data_dir)
-    build_network(config.model, num_classes=len(originals.class_names), width=config.width)
-    check_image_shape(config.model, originals.images.shape[1:])
+    num_classes = len(originals.class_names)
+    dtype = jnp.dtype(config.train.precision).type
+    build_network(config.model, num_classes=num_classes, width=config.width, dtype=dtype)
+    check_image_shape(config.model, originals.images.shape[1:], num_classes=num_classes)
     replacements = None if config.replace is None else load_images(config.replace)
     extras = {
         f"extra set {n} ({path})": load_images(path) for n, path in enumerate(config.extra, 1)
     }
-    if not config.test_split:
-        return _Sets(originals, replacements, extras, None)
-    test_dataset = config.test_dataset or config.dataset
-    test = load_images(test_dataset, config.test_split, data_dir=config.data_dir)
-    check_alike(originals, {"the test set": test})
-    _warn_of_test_images(extras, test)
+    test = None
+    if config.test_split:
+        test_dataset = config.test_dataset or config.dataset
+        test = load_test_split(test_dataset, config.test_split, data_dir=config.data_dir)
+        check_alike(originals, {"the test set": test})
+        _warn_of_test_images(extras, test)
     return _Sets(originals, replacements, extras, test)
+
+
+def _fitted(config: ClassifierTrainConfig, sets: _Sets) -> ClassifierTrainConfig:
+    """Chooses the batch size and the epochs that are not given."""
+    images = sum(len(data.labels) for data in (sets.originals, *sets.extras.values()))
+    devices = config.devices * jax.process_count()
+    return replace(config, train=fit_to_set(config.train, images, devices=devices))
 
 
 def _warn_of_test_images(extras: dict[str, ImageData], test: ImageData) -> None:
@@ -322,8 +340,11 @@ def _train(
     training: Training,
     *,
     label: str,
+    choice: str | None,
 ) -> _Trained:
     """Trains from the last undamaged checkpoint to the end; writes metrics and checkpoints."""
+    if choice and is_first_process():
+        print(choice)
     evaluation = None
     session = Session(config.out, config.out / CHECKPOINTS, label, _ids(sets))
 
@@ -342,15 +363,13 @@ def _train(
 
 
 def _ids(sets: _Sets) -> list[str]:
-    """Ids of the training images; a replaced image keeps the id of its original."""
+    # A replaced image keeps the id of its original.
     return [name for data in (sets.originals, *sets.extras.values()) for name in data.ids]
 
 
 def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -> Evaluation | None:
-    if test is None:
-        return None
     classify = classify_function(Classifier(spec, state.variables))
-    return evaluate(classify, test.images, test.labels)
+    return evaluate(classify, test.images, test.labels) if test else None
 
 
 def _metrics_line(result: EpochResult, evaluation: Evaluation | None) -> dict[str, float]:
@@ -362,23 +381,6 @@ def _metrics_line(result: EpochResult, evaluation: Evaluation | None) -> dict[st
     if evaluation:
         line |= {"test_loss": evaluation.loss, "test_accuracy": evaluation.accuracy}
     return line
-
-
-def _summarise(
-    config: ClassifierTrainConfig, trained: _Trained, train_images: int
-) -> dict[str, object]:
-    """Fields of `result.json`."""
-    spec, variables = trained.classifier
-    fields = {
-        **read_metrics(config.out)[-1],
-        "classifier_sha256": digest(Classifier(spec, jax.device_get(variables))),
-        "parameters": sum(np.size(p) for p in jax.tree.leaves(variables["params"])),
-        "train_images": train_images,
-    }
-    if trained.evaluation:
-        fields["calibration_error"] = trained.evaluation.calibration_error
-        fields["test_images"] = int(trained.evaluation.confusion.sum())
-    return fields
 
 
 def _report(config: ClassifierTrainConfig, trained: _Trained, result: dict[str, Any]) -> None:

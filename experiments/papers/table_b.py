@@ -94,7 +94,8 @@ class TableBSettings:
     @property
     def steps(self) -> int:
         """Steps of the trainings with equal steps: those of the epochs on twice the real images."""
-        return 2 * self.per_class * NUM_CLASSES // self.train.batch_size * self.train.epochs
+        budget = self.train.budget
+        return 2 * self.per_class * NUM_CLASSES // budget.batch_size * budget.epochs
 
 
 PRESETS: dict[PresetName, TableBSettings] = {

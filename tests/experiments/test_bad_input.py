@@ -30,7 +30,7 @@ CASES = {
     ),
     "word for a number": (f"{SYNTHESIZE} --steps many", "--steps must be a whole number.*'many'"),
     "word outside a choice": (f"{SYNTHESIZE} --pixel-map cubic", "tanh, sigmoid, got 'cubic'"),
-    "unknown model": (f"{TRAIN} --model vgg17", "vgg16.*vgg-small.*kono-cnn.*got 'vgg17'"),
+    "unknown model": (f"{TRAIN} --model vgg17", "vgg17.*vgg16, .*resnet9.*package.module:name"),
     "unknown precision": (f"{SYNTHESIZE} --precision half", "float32, bfloat16, got 'half'"),
     # update rule, map, filter, stopping
     "unknown rule": (f"{SYNTHESIZE} --rule adan2", "unknown update rule 'adan2'.*optax.*adam"),

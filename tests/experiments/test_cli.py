@@ -13,7 +13,6 @@ from typing import Annotated, get_origin, get_type_hints
 
 import pytest
 
-from experiments.cli import main
 from experiments.commands import COMMANDS
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -26,7 +25,7 @@ def option_names(config: type) -> set[str]:
     for field in dataclasses.fields(config):
         if get_origin(hints[field.name]) is Annotated:  # Positional
             continue
-        nested = field.default_factory if callable(field.default_factory) else None
+        nested = hints[field.name]
         if isinstance(nested, type) and dataclasses.is_dataclass(nested):
             names |= option_names(nested)
         else:
@@ -86,7 +85,7 @@ def test_version_is_the_installed_one(elicit, capsys):
     assert elicit("--help") == 0
     assert "elicit --version" in capsys.readouterr().out
     assert elicit("--version") == 0
-    assert capsys.readouterr().out == f"{metadata.version('elicit')}\n"
+    assert capsys.readouterr().out == f"{metadata.version('elicit-jax')}\n"
 
 
 @pytest.mark.parametrize(
@@ -128,9 +127,10 @@ def test_help_imports_nothing_slow():
 
 def test_one_console_script_is_declared_and_it_is_main():
     project = tomllib.loads(PYPROJECT.read_text())["project"]
-    assert project["scripts"] == {"elicit": "experiments.cli:main"}
+    assert project["scripts"] == {"elicit": "elicit_jax:main"}
     module, _, function = project["scripts"]["elicit"].partition(":")
-    assert getattr(importlib.import_module(module), function) is main
+    assert callable(getattr(importlib.import_module(module), function))
+    assert project["name"] == importlib.import_module(module).DISTRIBUTION
 
 
 def test_ctrl_c_is_no_traceback(elicit, monkeypatch, capsys):

@@ -20,6 +20,10 @@ from train.storage.listed_files import broken_set
 HINT = "elicit data prepare cifar10 --data-dir DIR"
 
 
+class MissingSplitError(InputError):
+    """The image set has no split of this name."""
+
+
 def load_images(
     name_or_directory: str | Path, split: str = "train", *, data_dir: str | Path | None = None
 ) -> ImageData:
@@ -213,7 +217,7 @@ def _file_instructions(builder: Any, split: str) -> list[FileInstruction]:
     try:
         instructions = splits[split].file_instructions
     except (KeyError, ValueError, AssertionError) as error:
-        raise InputError(
+        raise MissingSplitError(
             f"expected a split among {sorted(splits)}, got {split!r}; "
             f"choose one of those of {builder.data_dir}"
         ) from error

@@ -22,6 +22,7 @@ from etils import epath
 from jaxtyping import UInt8
 from PIL import Image
 
+from elicit_jax import DISTRIBUTION
 from imgopt.errors import InputError
 from train.data import array_records
 from train.data.open_tfds import open_builder
@@ -36,7 +37,7 @@ from train.storage.strict_json import read_json, write_json, write_sealed
 # shards.
 GROWING_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 COUNTED_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-RECORDED_PACKAGES = ("elicit", "jax", "flax", "optax", "numpy", "tensorflow-datasets")
+RECORDED_PACKAGES = ("jax", "flax", "optax", "numpy", "tensorflow-datasets")
 """Packages that can change a set's bytes."""
 PNG_LEVEL = 6  # 1,000 CIFAR-10 images: 124 us and 2,264 bytes each; level 1: 112 us, 2,300 bytes
 ENCODING_THREADS = 4  # zlib releases Python's lock; this helps with images larger than CIFAR's
@@ -144,7 +145,8 @@ def commit(
         for path in staged.glob("*.json"):
             write_json(path, read_json(path))  # the same bytes every time
         files = {name: sha256_of(staged / name) for name in DESCRIPTION_FILES}
-        versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+        versions = {"elicit": importlib.metadata.version(DISTRIBUTION)}
+        versions |= {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
         added = {"shards": records, "files": files, "versions": versions}
         write_sealed(staged / MANIFEST_FILE, {**manifest, **added})
         for name in METADATA_FILES:

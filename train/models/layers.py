@@ -1,4 +1,4 @@
-"""The layers that our networks share: convolution and pooling."""
+"""The layers that our networks share: convolution, batch norm and pooling."""
 
 from typing import Literal
 
@@ -9,11 +9,15 @@ from flax.typing import Initializer
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
+from imgopt.promotion import standard_promotion
 from train.models import cpu_convolution
 from train.models.winograd import Border
 
 DTypeLike = jnp.dtype | type
 Padding = Literal["same", "valid"]
+
+BATCH_NORM_MOMENTUM = 0.9
+"""Weight of the old running average; PyTorch's default is 0.1 for the new value."""
 
 
 class KernelLayer(nn.Module):
@@ -132,6 +136,30 @@ def convolve_directly(images: Array, kernel: Array, border: Border, stride: int)
         [(zeros, zeros) for zeros in border],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def batch_norm(x: Array, *, train: bool, dtype: DTypeLike) -> Array:
+    """Adds batch norm to the Linen module that calls it.
+
+    Args:
+        x: channels last.
+        train: use the batch's statistics and update the running ones; else use the running ones.
+        dtype: precision of the result; statistics are float32.
+    """
+    with standard_promotion():
+        return nn.BatchNorm(
+            use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=dtype
+        )(x)
+
+
+def global_max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
+    """The maximum over all positions, taken pair by pair; its gradient is as `max_pool_2x2`'s."""
+    x = images.reshape(len(images), -1, images.shape[-1])
+    while (count := x.shape[1]) > 1:
+        half = count // 2
+        pairs = _maximum(x[:, :half], x[:, half : 2 * half])
+        x = jnp.concatenate([pairs, x[:, 2 * half :]], axis=1)
+    return x[:, 0]
 
 
 def max_pool_2x2(images: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:

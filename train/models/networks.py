@@ -1,5 +1,6 @@
-"""Architectures of classifiers: Flax Linen modules from normalised images to logits."""
+"""The networks of classifiers, by name: Flax Linen modules from normalised images to logits."""
 
+import functools
 import math
 from typing import Literal, NamedTuple
 
@@ -8,10 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
-from imgopt.promotion import standard_promotion
-from train.models.layers import Conv, DTypeLike, max_pool_2x2
+from train.models.layers import Conv, DTypeLike, batch_norm, max_pool_2x2
+from train.models.linen import (
+    MakeModule,
+    Network,
+    check_traced,
+    import_module_maker,
+    make_module,
+)
+from train.models.residual import ResNet9, WideResNet, scaled
 
-NetworkName = Literal["vgg16", "vgg-small", "kono-cnn"]
+NetworkName = Literal["vgg16", "vgg-small", "kono-cnn", "resnet9", "wrn-16-4"]
 
 # A number is a 3×3 convolution with that many output channels, "M" a 2×2 pooling.
 # Simonyan and Zisserman 2015, configuration D, with the single dense layer usual on CIFAR-10.
@@ -19,9 +27,6 @@ VGG16 = (64, 64, "M", 128, 128, "M", *(256,) * 3, "M", *(512,) * 3, "M", *(512,)
 # After configuration A of the same paper, at half its width and without its last block.
 VGG_SMALL = (32, "M", 64, "M", 128, 128, "M", 256, 256, "M")
 KONO_CNN = (64, 64, "M", 128, 128, "M")  # paper B, table 1
-
-BATCH_NORM_MOMENTUM = 0.9
-"""Weight of the old running average; PyTorch's default is 0.1 for the new value."""
 
 
 class ConvNet(nn.Module):
@@ -41,20 +46,22 @@ class ConvNet(nn.Module):
     batch_norm: bool = True
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this, for every pooling to halve them."""
+        return 2 ** self.layout.count("M")
+
     @nn.compact
-    def __call__(
-        self, images: Float[Array, "n h w c"], *, train: bool, features: bool = False
-    ) -> Float[Array, "n k_or_d"]:
-        """Computes logits, or the inputs of the last dense layer.
+    def __call__(self, images: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n k"]:
+        """Computes the logits of normalised images.
 
         Args:
-            images: normalised; height and width divisible by 2 for each pooling.
+            images: height and width divisible by 2 for each pooling.
             train: batch norm uses the batch's statistics and updates the running ones; otherwise
                 it uses the running ones.
-            features: stop before the last dense layer; not for initialisation.
 
         Returns:
-            The k logits, or the d features, of every image; float32.
+            The k logits of every image; float32.
         """
         x = images.astype(self.dtype)
         for item in self.layout:
@@ -62,75 +69,105 @@ class ConvNet(nn.Module):
         x = x.reshape(len(x), -1)
         for size in self.hidden:
             x = nn.relu(nn.Dense(size, dtype=self.dtype)(x))
-        if not features:
-            x = nn.Dense(self.num_classes, dtype=self.dtype)(x)
-        return x.astype(jnp.float32)
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 
     def _convolution(self, x: Array, features: int, train: bool) -> Array:
         x = Conv(features, use_bias=not self.batch_norm, dtype=self.dtype)(x)
         if self.batch_norm:
-            with standard_promotion():
-                x = nn.BatchNorm(
-                    use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=self.dtype
-                )(x)
+            x = batch_norm(x, train=train, dtype=self.dtype)
         return nn.relu(x)
 
 
 class Architecture(NamedTuple):
-    """Sizes of a `ConvNet` at full width; see there."""
+    """Sizes of a `ConvNet` at full width, see there; called, it makes the network."""
 
     layout: tuple[int | str, ...]
     hidden: tuple[int, ...] = ()
     batch_norm: bool = True
 
+    def __call__(
+        self, num_classes: int, *, width: float = 1.0, dtype: DTypeLike = jnp.float32
+    ) -> ConvNet:
+        """Makes the network, with all channel counts multiplied by the width."""
+        return ConvNet(
+            num_classes=num_classes,
+            layout=tuple(x if x == "M" else scaled(int(x), width) for x in self.layout),
+            hidden=tuple(scaled(size, width) for size in self.hidden),
+            batch_norm=self.batch_norm,
+            dtype=dtype,
+        )
 
-NETWORKS: dict[str, Architecture] = {
+
+NETWORKS: dict[str, MakeModule] = {
     "vgg16": Architecture(VGG16),
     "vgg-small": Architecture(VGG_SMALL),
     "kono-cnn": Architecture(KONO_CNN, hidden=(1024,), batch_norm=False),
+    "resnet9": ResNet9,
+    "wrn-16-4": functools.partial(WideResNet, depth=16, widening=4),
 }
+"""What makes each network; see `train.models.linen.make_module`. `register_network` adds one."""
+
+
+def register_network(name: str, make: MakeModule) -> None:
+    """Gives a network of one's own a name, for this process.
+
+    The command line and saved runs know a network by its place, "package.module:name", without
+    being registered.
+
+    Args:
+        name: a new name without a colon.
+        make: a Linen module, its class, or a function from the number of classes to a module; see
+            `train.models.linen.make_module`.
+
+    Raises:
+        InputError: the name belongs to another network; compiled programs go by the name.
+    """
+    if ":" in name or NETWORKS.get(name, make) is not make:
+        raise InputError(f"expected a new name without a colon for a network, got {name!r}")
+    NETWORKS[name] = make
 
 
 def build_network(
     name: str, *, num_classes: int, width: float = 1.0, dtype: DTypeLike = jnp.float32
-) -> ConvNet:
+) -> Network:
     """Builds a network by name.
 
     Args:
-        name: "vgg16", "vgg-small" or "kono-cnn".
+        name: a key of `NETWORKS`, or "package.module:name" of a Linen module, its class, or a
+            function that makes one.
         num_classes: number of classes, k, at least 2.
         width: factor on all channel counts, above 0; each count stays at least 1.
         dtype: precision of the computation.
 
     Raises:
-        InputError: the name is unknown or a number is outside its range.
+        InputError: the name is unknown, cannot be imported or makes no Linen module, or a number is
+            outside its range.
     """
-    if name not in NETWORKS:
-        raise InputError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}")
+    if ":" not in name and name not in NETWORKS:
+        raise InputError(
+            f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}, or "
+            "package.module:name of a Flax Linen module"
+        )
     if num_classes < 2:
         raise InputError(f"a classifier needs at least 2 classes, got {num_classes}")
     if not 0 < width < math.inf:
         raise InputError(f"width must be above 0 and finite, got {width}")
-    architecture = NETWORKS[name]
-    return ConvNet(
-        num_classes=num_classes,
-        layout=_scale(architecture.layout, width),
-        hidden=_scale(architecture.hidden, width),
-        batch_norm=architecture.batch_norm,
-        dtype=dtype,
-    )
+    make = NETWORKS[name] if name in NETWORKS else import_module_maker(name)
+    return Network(name, make_module(make, name, num_classes=num_classes, width=width, dtype=dtype))
 
 
-def check_image_shape(name: str, image_shape: tuple[int, int, int]) -> None:
-    """Raises InputError unless every pooling of a network can halve the height and width."""
-    factor = 2 ** NETWORKS[name].layout.count("M")
+def check_image_shape(
+    name: str, image_shape: tuple[int, int, int], *, num_classes: int = 2
+) -> None:
+    """Raises InputError unless a network takes images of a shape; nothing is computed."""
+    network = build_network(name, num_classes=num_classes)
+    factor = getattr(network.module, "size_multiple", None)
+    if factor is None:
+        check_traced(network, image_shape, num_classes=num_classes)
+        return
     height, width, _ = image_shape
     if height % factor or width % factor:
         raise InputError(
             f"{name} halves images {factor.bit_length() - 1} times, so height and width must be "
             f"multiples of {factor}; got {height}×{width}"
         )
-
-
-def _scale(layout: tuple, width: float) -> tuple:
-    return tuple(item if item == "M" else max(1, round(item * width)) for item in layout)

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 
+from elicit_jax import DISTRIBUTION
 from imgopt.errors import InputError
 from train.storage.files import atomic_write, file_problem, naming, sha256_of
 from train.storage.listed_files import check_digests
@@ -324,12 +325,13 @@ def write_metrics(directory: Path, lines: bytes) -> None:
 
 def environment() -> dict[str, Any]:
     """Describes how a figure is made: device, versions and the command."""
-    packages = ("elicit", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
     device = jax.devices()[0]
     return {
         "device": f"{len(jax.devices())} × {device.platform} ({device.device_kind})",
         "versions": {
             "python": sys.version.split()[0],
+            "elicit": metadata.version(DISTRIBUTION),
             **{package: metadata.version(package) for package in packages},
         },
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -172,7 +172,7 @@ def training_flop(config: ClassifierTrainConfig, data: SetSize) -> int:
         data: its training set.
     """
     learner = ClassifierLearner(_spec_of(config, data), config.train.step_config)
-    return _training_flop(learner, config.train.batch_size)
+    return _training_flop(learner, config.train.budget.batch_size)
 
 
 @functools.cache  # many trainings are of one network
@@ -305,14 +305,14 @@ def measure_speed(config: ClassifierTrainConfig, data: SetSize) -> float:
     """
     spec = _spec_of(config, data)
     steps = CPU_STEPS if jax.default_backend() == "cpu" else STEPS_PER_CALL
-    count = steps * config.train.batch_size
+    count = steps * config.train.budget.batch_size
     images = np.random.default_rng(0).integers(0, 256, (count, *data.image_shape), np.uint8)
     labels = np.arange(count, dtype=np.int32) % data.num_classes
     calls = fit(
         jax.random.key(0),
         ClassifierLearner(spec, config.train.step_config),
         original_data(ImageData(images, labels, (), data.class_names)),
-        Budget(config.train.batch_size, ENDLESS),
+        Budget(config.train.budget.batch_size, ENDLESS),
         FitOptions(constants=np.int32(ENDLESS * steps), steps_per_call=steps),
     )
     jax.block_until_ready(next(calls).state)  # compiles

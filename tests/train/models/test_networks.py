@@ -74,7 +74,7 @@ def test_width_scales_all_but_the_logits():
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_logits_and_features_are_float32_and_of_every_image(name, dtype):
     network = build_network(name, num_classes=7, width=0.05, dtype=dtype)
-    factor = 2 ** NETWORKS[name].layout.count("M")
+    factor = network.module.size_multiple
     images = jnp.zeros((3, factor, 2 * factor, 3))
 
     def run():
@@ -84,7 +84,8 @@ def test_logits_and_features_are_float32_and_of_every_image(name, dtype):
     logits, features = jax.eval_shape(run)
     assert logits.dtype == features.dtype == jnp.float32
     assert logits.shape == (3, 7)
-    assert features.shape == (3, {"vgg16": 52, "vgg-small": 26, "kono-cnn": 51}[name])
+    sizes = {"vgg16": 52, "vgg-small": 26, "kono-cnn": 51, "resnet9": 26, "wrn-16-4": 13}
+    assert features.shape == (3, sizes[name])
 
 
 @pytest.mark.usefixtures("tiny_networks")
@@ -108,7 +109,10 @@ def test_features_are_what_the_last_dense_layer_takes(name, size):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "vgg19"}, "unknown network 'vgg19'; expected one of vgg16, vgg-small, kono-cnn"),
+        (
+            {"name": "vgg19"},
+            "network 'vgg19'; expected one of vgg16, .*wrn-16-4, .*or package.module",
+        ),
         ({"num_classes": 1}, "at least 2 classes, got 1"),
         ({"width": 0}, "width must be above 0.*, got 0"),
         ({"width": float("nan")}, "width must be above 0.*, got nan"),
@@ -125,6 +129,7 @@ def test_unknown_networks_and_sizes_are_refused(options, message):
         ("vgg16", (64, 32, 3), (32, 48, 3)),
         ("vgg-small", (16, 48, 1), (24, 16, 3)),
         ("kono-cnn", (4, 12, 3), (4, 6, 3)),
+        ("resnet9", (8, 24, 3), (8, 12, 3)),
     ],
 )
 def test_sizes_that_pooling_cannot_halve_are_refused(name, good, bad):
