@@ -21,6 +21,9 @@ from train.runtime.allocator import keep_memory
 from train.runtime.memory import footprint, peak_bytes
 from train.storage.runs import environment
 
+RULE = imgopt.sgd()
+"""Paper A's rule."""
+
 SIMULATE = "--xla_force_host_platform_device_count"
 
 
@@ -81,13 +84,14 @@ def _measure_synthesis(point: Point) -> dict[str, Any]:
     def run(count: int, devices: int) -> Any:
         parts = imgopt.synthesize_in_batches(
             classify, images[:count], targets[:count], batch_size=point.batch_size // devices,
-            devices=devices, steps=point.steps, measure=classify_function(classifier),
+            devices=devices, steps=point.steps, optimizer=RULE,
+            measure=classify_function(classifier),
         )  # fmt: skip
         return collections.deque(parts, maxlen=1).pop()  # a device's part of the last batch
 
     batch = (point.batch_size, *shape)
     compilation, program = timed(
-        lambda: imgopt.compile_updates(classify, batch, devices=point.devices)
+        lambda: imgopt.compile_updates(classify, batch, devices=point.devices, optimizer=RULE)
     )
     last = run(point.batch_size, point.devices)
     found = {

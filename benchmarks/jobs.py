@@ -35,6 +35,9 @@ from train.loop import Budget, FitOptions, Learner, fit
 from train.models.networks import NetworkName
 from train.training_sets import original_data
 
+RULE = imgopt.sgd()
+"""Paper A's rule, which the other libraries compute too."""
+
 WHOLE_SYNTHESIS_STEPS = 100
 
 FLOP_OF_A_CALL = {"cpu": 1e11, "gpu": 1e14}
@@ -121,7 +124,9 @@ def synthesis_step(case: Case) -> Job:
         classify, measure = _classifiers(inputs, case.precision)
 
         def call() -> np.ndarray:
-            result = imgopt.synthesize(classify, images, targets, steps=steps, measure=measure)
+            result = imgopt.synthesize(
+                classify, images, targets, steps=steps, measure=measure, optimizer=RULE
+            )
             return np.asarray(jax.block_until_ready(result).outputs)
 
         return call
@@ -149,7 +154,7 @@ def whole_synthesis(case: Case) -> Job:
         def call() -> np.ndarray:
             parts = imgopt.synthesize_in_batches(
                 classify, inputs.images, inputs.targets, batch_size=case.batch_size, steps=steps,
-                measure=measure,
+                measure=measure, optimizer=RULE,
             )  # fmt: skip
             return np.concatenate([part.outputs for part in parts])
 

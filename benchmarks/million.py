@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ import train.data.image_data
 from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet
 from experiments.gan.sample import GanSampleConfig, sample_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
-from experiments.synthesis.rule_options import RuleConfig
+from experiments.synthesis.rule_options import PAPER_RULE
 from gans.dcgan import DcganConfig, Generator, draw_noise
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
 from train.data.spec import ImageSetSpec
@@ -93,7 +93,7 @@ def synthesize(directory: Path, images: int) -> None:
         dataset=str(directory.with_name("write")),
         out=directory,
         stop=images,
-        rule=RuleConfig(steps=1),
+        rule=replace(PAPER_RULE, steps=1),
         batch_size=SHARD_IMAGES,
         batches_per_shard=1,
     )

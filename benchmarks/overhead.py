@@ -90,7 +90,9 @@ def measure_synthesis(config: OverheadConfig, directory: Path) -> dict[str, Any]
 
     def work() -> Any:
         originals = imgopt.to_float(images)
-        result = imgopt.synthesize(classify, originals, targets, steps=config.updates_timed)
+        result = imgopt.synthesize(
+            classify, originals, targets, steps=config.updates_timed, optimizer=imgopt.sgd()
+        )
         return jax.block_until_ready(result)
 
     shard = directory / "shard"

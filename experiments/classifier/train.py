@@ -342,7 +342,7 @@ def _train(
     label: str,
     choice: str | None,
 ) -> _Trained:
-    """Trains from the last undamaged checkpoint to the end; writes metrics and checkpoints."""
+    """Trains from the last undamaged checkpoint to the end."""
     if choice and is_first_process():
         print(choice)
     evaluation = None
@@ -369,7 +369,7 @@ def _ids(sets: _Sets) -> list[str]:
 
 def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -> Evaluation | None:
     classify = classify_function(Classifier(spec, state.variables))
-    return evaluate(classify, test.images, test.labels) if test else None
+    return evaluate(classify, test.images, test.labels) if test is not None else None
 
 
 def _metrics_line(result: EpochResult, evaluation: Evaluation | None) -> dict[str, float]:

@@ -34,7 +34,7 @@ from experiments.papers.engine.run import run_preset
 from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
 from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import RuleConfig
+from experiments.synthesis.rule_options import PAPER_RULE, RuleConfig
 from experiments.synthesis.summary import Pair, pairs_in_parts, synthesis_pairs
 from train.classifiers import Precision
 from train.data.load import open_images
@@ -54,13 +54,14 @@ class _Rule(NamedTuple):
 
 
 RULES = {
-    "sgd": _Rule("SGD", RuleConfig()),
-    "momentum": _Rule("momentum", RuleConfig(rule="momentum")),
+    "sgd": _Rule("SGD", PAPER_RULE),
+    "momentum": _Rule("momentum", replace(PAPER_RULE, rule="momentum")),
     "momentum-as-printed": _Rule(
-        "momentum, as printed", RuleConfig(rule="momentum", rule_options=("form=printed",))
+        "momentum, as printed", replace(PAPER_RULE, rule="momentum", rule_options=("form=printed",))
     ),
     "momentum-low-pass-10": _Rule(
-        "momentum, low-pass 10", RuleConfig(rule="momentum", filter="low-pass", radius=10.0)
+        "momentum, low-pass 10",
+        replace(PAPER_RULE, rule="momentum", filter="low-pass", radius=10.0),
     ),
 }
 """Rules of figures 3, 4 (eqs. 7 and 8 read in two ways) and 5; each is a row and a piece."""

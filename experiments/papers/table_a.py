@@ -7,7 +7,7 @@ loss (section 3). The paper says nothing about the optimiser of the trainings: i
 `TrainConfig`. Everything else is as in the paper.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.classifier.train import ClassifierTrainConfig
@@ -24,7 +24,7 @@ from experiments.papers.engine.results import training_record
 from experiments.papers.engine.run import run_preset
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
 from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import RuleConfig
+from experiments.synthesis.rule_options import PAPER_RULE, RuleConfig
 from train.classifier_training import TrainConfig
 from train.classifiers import Precision
 from train.data.load import DIGITS
@@ -40,7 +40,7 @@ class TableASettings(TeacherSettings):
     The arms are trained like the teacher, except for the loss.
     """
 
-    rule: RuleConfig = field(default_factory=RuleConfig)
+    rule: RuleConfig = PAPER_RULE
     percentages: tuple[int, ...] = tuple(PAPER)
     """Percentages of the training images to replace, one for each row."""
     seeds: int = 5
@@ -64,7 +64,7 @@ PRESETS: dict[PresetName, TableASettings] = {
         model="vgg-small",
         width=1 / 32,
         train=TrainConfig(epochs=1, flip=False, pad_px=2),
-        rule=RuleConfig(steps=3),
+        rule=replace(PAPER_RULE, steps=3),
         percentages=(0, 30),
         seeds=2,
         batch_size=479,

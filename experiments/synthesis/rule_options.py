@@ -26,10 +26,11 @@ MAX_STEPS = 2**31 - 1
 
 @dataclass(frozen=True)
 class RuleConfig:
-    """How the images are optimised; the defaults are paper A's."""
+    """How the images are optimised."""
 
-    rule: str = "sgd"
-    """Update rule: sgd, momentum, or the name of any optax optimiser, such as adam."""
+    rule: str = "polyak-lbfgs"
+    """Update rule: polyak-lbfgs or polyak, which need no learning rate; sgd or momentum, paper
+    A's; or the name of any rule of optax or optax.contrib, such as adam."""
     rule_options: tuple[str, ...] = ()
     """Options of the rule as name=value, such as: learning_rate=0.1 form=printed."""
     pixel_map: Literal["arctan", "tanh", "sigmoid"] = "arctan"
@@ -42,11 +43,10 @@ class RuleConfig:
     """Radius of the low-pass filter, in cycles an image."""
     sigma: float = 1.0
     """Standard deviation of the Gaussian filter, in pixels."""
-    steps: int = 100
-    """Number of updates; with a tolerance, the largest number."""
-    tolerance: float | None = None
-    """An image stops once its criterion is at or below this. By default every image takes all
-    steps, as in the paper."""
+    steps: int = 50
+    """Largest number of updates; without a tolerance every image takes all of them."""
+    tolerance: float | None = 0.01
+    """An image stops once its criterion is at or below this. None: never, as in paper A."""
     criterion: Literal["kl", "max_error"] = "kl"
     """Quantity that the tolerance limits: KL(target ‖ output) in nats, or the largest error."""
 
@@ -75,6 +75,10 @@ class RuleConfig:
             "tolerance": self.tolerance,
             **stopping,
         }
+
+
+PAPER_RULE = RuleConfig(rule="sgd", steps=100, tolerance=None)
+"""Paper A's defaults."""
 
 
 @dataclass(frozen=True)
