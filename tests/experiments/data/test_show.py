@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.prepare_cifar10 import PrepareConfig, prepare
+from experiments.data.prepare_cifar import PrepareConfig, prepare
 from experiments.data.show import ShowConfig, show
 from imgopt.errors import InputError
-from tests.experiments.data.small_cifar10 import batch
+from tests.experiments.data.small_cifar import batch
 from tests.experiments.pages.pictures import decoded
 from tests.train.data.small_sets import change_second_example, write_small_set
 from train.data.load import load_images
