@@ -33,6 +33,7 @@ from imgopt.errors import InputError
 from train.data.read_split import PIXELS_LIMIT
 from train.data.spec import ImageSetSpec
 from train.data.subsets import shuffled_classes
+from train.storage.runs import check_key
 
 MAX_SIZE_PX = math.isqrt(PIXELS_LIMIT)
 """Largest size of an image that the reader of image sets accepts."""
@@ -129,6 +130,7 @@ class _Found:
 
 
 def _check_options(config: ImportConfig) -> None:
+    check_key(config.key)
     if not 1 <= config.size <= MAX_SIZE_PX:
         raise InputError(
             f"expected --size of 1 to {MAX_SIZE_PX:,} pixels, got {config.size}; most networks "
@@ -215,7 +217,7 @@ def _why_empty(place: Path, listed: Sequence[_Listed]) -> str:
 
 def _list_files(word: str, listed: Sequence[_Listed]) -> None:
     for file, reason in listed[:PRINTED_FILES]:
-        print(f"{word}: {file}: {reason}", file=sys.stderr)
+        print(f"{word}: {file if file.isprintable() else repr(file)}: {reason}", file=sys.stderr)
     if len(listed) > PRINTED_FILES:
         print(
             f"{word}: and {len(listed) - PRINTED_FILES:,} more, all listed in manifest.json",

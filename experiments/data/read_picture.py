@@ -92,7 +92,7 @@ def read_picture(path: Path, *, size: int, fit: Fit = "crop") -> ReadPicture | N
     except MemoryError:
         return NotRead("too large for the memory of this machine")
     except Exception as error:  # damaged bytes raise errors of many kinds in Pillow
-        return NotRead(f"damaged ({error})")
+        return NotRead(f"damaged ({' '.join(str(error).split())})")
 
 
 def _not_a_file(path: Path) -> str:

@@ -130,7 +130,10 @@ def _same_size(strips: Sequence[Sequence[Pixels]]) -> list[list[Image.Image]]:
 
 
 def _as_rgb(image: Pixels) -> Image.Image:
-    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).convert("RGB")
+    found = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    if found.mode == "RGBA":
+        found = Image.alpha_composite(Image.new("RGBA", found.size, "white"), found)
+    return found.convert("RGB")
 
 
 def _write_page(

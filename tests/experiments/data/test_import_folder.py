@@ -101,6 +101,7 @@ def test_the_share_is_that_of_every_class(share, counts, tmp_path):
     [
         ({"folder": Path("nowhere")}, "no folder"),
         ({"size": 0}, "--size"),
+        ({"key": -1}, "key"),
         ({"size": 10**9}, "--size of 1 to 8,192 pixels, got 1000000000"),
         ({"test_share": 1.0}, "--test-share"),
         ({"test_share": float("nan")}, "--test-share"),
@@ -120,6 +121,8 @@ def test_a_single_picture_of_each_class_needs_an_option(tmp_path):
         import_folder(ImportConfig(tmp_path / "in", tmp_path / "set"))
     import_folder(ImportConfig(tmp_path / "in", tmp_path / "set", test_share=0))
     assert list_splits(tmp_path / "set") == {"train": 1}
+    with pytest.raises(InputError, match="a split test is made by elicit data import --test-share"):
+        load_images(tmp_path / "set", "test")
 
 
 def test_the_set_is_not_made_among_the_pictures(folder):
