@@ -258,7 +258,7 @@ def _shards(spool: PictureSpool, found: _Found, rows: np.ndarray) -> list[partia
 def _columns(spool: PictureSpool, found: _Found, rows: np.ndarray) -> Columns:
     return {
         "id": [found.ids[row] for row in rows],
-        "image": spool.take(rows.tolist()),
+        "image": spool.take(rows),
         "label": np.array([found.labels[row] for row in rows], np.int32),
     }
 

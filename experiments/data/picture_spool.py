@@ -3,11 +3,10 @@
 import hashlib
 import math
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from train.storage.files import naming
 
@@ -34,7 +33,7 @@ class PictureSpool:
         self._out, self._image_shape = out, image_shape
         self._image_bytes = math.prod(image_shape)
         parent = next(path for path in out.resolve().parents if path.is_dir())
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=parent)  # noqa: SIM115 -- closed with the spool
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(parent))  # noqa: SIM115 -- closed with the spool
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> "PictureSpool":
@@ -64,7 +63,7 @@ class PictureSpool:
         with naming(self._out):
             self._file.write(content)
 
-    def take(self, rows: Sequence[int]) -> UInt8[np.ndarray, "n h w c"]:
+    def take(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w c"]:
         """Reads pictures.
 
         Args:
@@ -72,7 +71,7 @@ class PictureSpool:
         """
         images = np.empty((len(rows), *self._image_shape), np.uint8)
         for image, row in zip(images, rows, strict=True):
-            self._file.seek(row * self._image_bytes)
+            self._file.seek(int(row) * self._image_bytes)
             content = self._file.read(self._image_bytes)
             image[...] = np.frombuffer(content, np.uint8).reshape(self._image_shape)
         return images

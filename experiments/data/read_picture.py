@@ -190,8 +190,6 @@ def _upright(image: Image.Image, remarks: list[str]) -> Image.Image:
     except Exception:  # broken EXIF data raise errors of many kinds in Pillow
         remarks.append("its EXIF data are broken; taken as upright")
         return image
-    if isinstance(orientation, tuple):
-        orientation = orientation[0]
     turn = TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
@@ -226,7 +224,7 @@ def _converted(image: Image.Image, profile: bytes, remarks: list[str]) -> Image.
 @functools.lru_cache(maxsize=8)
 def _to_srgb(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform]:
     """Gives the mode that a profile fits and the conversion; most folders have few profiles."""
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     mode = PROFILE_MODES[source.profile.xcolor_space.strip()]
     return mode, ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 

@@ -68,12 +68,21 @@ def test_of_an_animation_the_first_frame_is_taken_and_it_is_said(name, tmp_path)
     assert found.remarks == ("animated; its first frame is taken",)
 
 
-def test_a_large_photograph_is_like_the_one_decoded_in_full(tmp_path):
+def test_the_preview_in_a_photograph_is_no_animation(tmp_path):
+    photograph, preview = Image.new("RGB", (80, 80), "red"), Image.new("RGB", (8, 8), "blue")
+    photograph.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview])
+    found = read(tmp_path / "a.jpg")
+    assert found.pixels.reshape(-1, 3).max(0).tolist() == [254, 0, 0]
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize("size", [32, 400])
+def test_a_large_photograph_is_like_the_one_decoded_in_full(size, tmp_path):
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8)).resize((1600, 1200))
-    noise.save(tmp_path / "a.jpg", quality=95)
+    noise.save(tmp_path / "a.jpg", quality=95, subsampling=0)
     noise.save(tmp_path / "a.png")
-    whole, scaled = read(tmp_path / "a.png", 32).pixels, read(tmp_path / "a.jpg", 32).pixels
+    whole, scaled = read(tmp_path / "a.png", size).pixels, read(tmp_path / "a.jpg", size).pixels
     assert np.abs(scaled.astype(int) - whole).mean() < 3
 
 
