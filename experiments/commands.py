@@ -31,8 +31,8 @@ COMMANDS: dict[str, Command] = {
         writes="directory",
     ),
     "data prepare": Command(
-        "experiments.data.prepare_cifar10", "PrepareConfig", "prepare",
-        "CIFAR-10's official archive → a TFDS data set, without TensorFlow",
+        "experiments.data.prepare_cifar", "PrepareConfig", "prepare",
+        "CIFAR-10 or CIFAR-100: official archive → a TFDS data set, without TensorFlow",
         writes="target",
     ),
     "data import": Command(

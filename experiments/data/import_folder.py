@@ -1,43 +1,73 @@
-"""The command `elicit data import`: pictures in one folder a class, as an image set."""
+"""The command `elicit data import`: pictures in one folder a class, as an image set.
 
+Every picture is read once, and only one is in memory at a time. The square images wait in a
+temporary file until all are read, since only then is it known which ones become the split test.
+"""
+
+import math
 import re
 import sys
-import warnings
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from jaxtyping import Int
 from tyro.conf import Positional
 
-from experiments.data.resumable_set import Columns, ResumableSet
+from experiments.data.find_pictures import (
+    TEST,
+    TRAIN,
+    ClassFolder,
+    PictureFolders,
+    find_pictures,
+    visible,
+)
+from experiments.data.picture_spool import PictureSpool
+from experiments.data.read_picture import FORMAT_WORDS, Fit, NotRead, read_picture
+from experiments.data.resumable_set import SHARD_IMAGES, Columns, ResumableSet
 from imgopt.errors import InputError
-from train.data.image_data import ImageData, take_images
-from train.data.load import data_digest
+from train.data.read_split import PIXELS_LIMIT
 from train.data.spec import ImageSetSpec
 from train.data.subsets import shuffled_classes
+from train.storage.runs import check_key
+
+MAX_SIZE_PX = math.isqrt(PIXELS_LIMIT)
+"""Largest size of an image that the reader of image sets accepts."""
+SHARD_BYTES = 2**25
+"""Most pixels of a shard, which is in memory as a whole, in bytes."""
+DEFAULT_TEST_SHARE = 0.2
+PRINTED_FILES = 20
+"""Most files that are listed on the screen; the manifest lists all."""
+NAMED_REASONS = 3
+"""Most files that a message names to say why a class is empty."""
 
 
 @dataclass(frozen=True)
 class ImportConfig:
-    """Makes a data set from a folder of pictures (PNG or JPEG) with one subfolder a class."""
+    """Makes a data set from a folder of pictures with one subfolder a class.
+
+    Reads PNG, JPEG, WebP, BMP, TIFF and GIF. If the subfolders are called train, val, valid,
+    validation or test and have subfolders of their own, they become the splits of the set.
+    """
 
     folder: Positional[Path]
     """The folder; the names of its subfolders are the names of the classes."""
     out: Path
     """The directory of the new data set."""
     size: int = 32
-    """Height and width of the images in pixels. A picture's middle square is scaled to it."""
+    """Height and width of the images in pixels."""
+    fit: Fit = "crop"
+    """What becomes of a picture that is not square: crop takes its middle square, pad adds white at
+    two sides, squash distorts it."""
     name: str | None = None
     """Name of the data set; by default the name of the folder."""
-    test_fraction: float = 0.0
-    """Share of each class's pictures that becomes the split test, in [0, 1)."""
+    test_share: float | None = None
+    """Share of each class's training pictures that becomes the split test, at least one picture of
+    every class that has two; 0: no split test. By default 0.2, or 0 if the folder has splits."""
     key: int = 0
     """Key by which the pictures of the split test are drawn."""
 
@@ -45,187 +75,192 @@ class ImportConfig:
 def import_folder(config: ImportConfig) -> None:
     """Turns a folder of pictures into an image set; unreadable files are listed, not fatal.
 
-    The id of an image is its class and file name, such as "ship/0001.jpg". The same command on the
-    same pictures does nothing once the set is complete.
+    The id of an image is its path below the folder, such as "ship/0001.jpg". The same command on
+    the same pictures does nothing once the set is complete.
 
     Args:
         config: the options.
 
     Raises:
         InputError: there is no such folder, no class, or a class without a readable picture; `out`
-            holds something else; the size is below 1; the fraction is outside [0, 1) or too small
-            to draw a picture.
+            holds something else or lies in the folder; the size is below 1 or too large; the share
+            is outside [0, 1), or no class has two pictures, or the folder has its own split test.
     """
-    _check_import(config)
+    _check_options(config)
+    folders = find_pictures(config.folder)
+    share = _test_share(config, folders)
     spec = ImageSetSpec(
         name=config.name or _set_name(config.folder),
-        class_names=_class_names(config.folder),
+        class_names=folders.class_names,
         image_shape=(config.size, config.size, 3),
-        splits=("train", "test") if config.test_fraction else ("train",),
+        splits=tuple(dict.fromkeys([*folders.splits, *([TEST] if share else [])])),
         description="Pictures of a user's own, made square and of one size.",
     )
-    pictures, unreadable = _read_folder(config.folder, config.size)
-    for file, reason in unreadable:
-        print(f"unreadable: {file}: {reason}", file=sys.stderr)
-    data = _as_data(pictures, spec.class_names)
-    splits = _draw_splits(data, config)
-    image_set = ResumableSet(config.out, spec, _identity(config, spec, data, unreadable))
-    if image_set.is_complete():
-        return
-    with image_set.open_for_writing():
-        image_set.write_shards({split: [partial(_columns, own)] for split, own in splits.items()})
-    counts = ", ".join(f"{len(own.labels):,} {split}" for split, own in splits.items())
-    found = f"{len(spec.class_names)} classes, {len(unreadable)} unreadable files"
-    print(f"{config.out}: {counts}, {found}")
+    with PictureSpool(config.out, spec.image_shape) as spool:
+        found = _read_pictures(folders, config, spool)
+        _list_files("unreadable", found.unreadable)
+        _list_files("note", found.notes)
+        rows = _rows_of_splits(found, config, share)
+        image_set = ResumableSet(config.out, spec, _identity(config, spec, share, found, spool))
+        if image_set.is_complete():
+            return
+        with image_set.open_for_writing():
+            image_set.write_shards({split: _shards(spool, found, rows[split]) for split in rows})
+    counts = ", ".join(f"{len(rows[split]):,} {split}" for split in spec.splits)
+    summary = f"{len(spec.class_names)} classes, {len(found.unreadable)} unreadable files"
+    print(f"{config.out}: {counts}, {summary}")
 
 
-Picture = UInt8[np.ndarray, "size size 3"]
-"""A user's picture, made square: pixels, 0 to 255."""
-
-
-class Unreadable(NamedTuple):
-    """A file that is not a readable picture.
-
-    Attributes:
-        file: path below the folder.
-        reason: what is wrong with the file.
-    """
+class _Listed(NamedTuple):
+    """What there is to say of a file: its path below the folder, and the words."""
 
     file: str
     reason: str
 
 
-def _check_import(config: ImportConfig) -> None:
-    if not config.folder.is_dir():
+@dataclass(frozen=True)
+class _Found:
+    """The pictures that were read, in order, without their pixels; and what was noticed."""
+
+    ids: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    unreadable: list[_Listed] = field(default_factory=list)
+    notes: list[_Listed] = field(default_factory=list)
+
+
+def _check_options(config: ImportConfig) -> None:
+    check_key(config.key)
+    if not 1 <= config.size <= MAX_SIZE_PX:
         raise InputError(
-            f"expected a folder with one subfolder a class, got {config.folder}, which is no "
-            "folder; check the path"
+            f"expected --size of 1 to {MAX_SIZE_PX:,} pixels, got {config.size}; most networks "
+            "take 32 to 224"
         )
-    if not _class_names(config.folder):
+    if config.test_share is not None and not 0 <= config.test_share < 1:
+        raise InputError(f"expected --test-share in [0, 1), got {config.test_share}")
+    if config.out.resolve().is_relative_to(config.folder.resolve()):
         raise InputError(
-            f"expected one subfolder a class in {config.folder}, got none; "
-            "put the pictures of each class into a folder of its name"
+            f"expected --out outside the folder of the pictures, got {config.out} in "
+            f"{config.folder}, where it would be taken for a class; choose another --out"
         )
-    if config.size < 1:
-        raise InputError(f"expected --size of at least 1 pixel, got {config.size}")
-    if not 0 <= config.test_fraction < 1:
-        raise InputError(f"expected --test-fraction in [0, 1), got {config.test_fraction}")
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Lists a folder by name, without the hidden files that file managers leave in it."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _test_share(config: ImportConfig, folders: PictureFolders) -> float:
+    """Gives the share of the training pictures to draw for the split test."""
+    if config.test_share is None:
+        return DEFAULT_TEST_SHARE if len(folders.splits) == 1 else 0.0
+    if config.test_share and TEST in folders.splits:
+        raise InputError(
+            f"expected no --test-share with the split {folders.splits[TEST]}, got "
+            f"{config.test_share}; leave the option out, or move that folder away"
+        )
+    return config.test_share
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    return tuple(path.name for path in _visible(folder) if path.is_dir())
+def _read_pictures(folders: PictureFolders, config: ImportConfig, spool: PictureSpool) -> _Found:
+    """Reads every picture, in the order of the splits, classes and names."""
+    found = _Found()
+    for path in folders.strays:
+        file = _file_name(path, config.folder)
+        found.unreadable.append(_Listed(file, "outside the folders of the classes"))
+    for each in folders.classes:
+        before, listed = len(found.ids), len(found.unreadable)
+        for path in visible(each.path):
+            _read_one(path, each, config, spool, found)
+        if len(found.ids) == before and each.split == TRAIN:
+            raise InputError(_why_empty(each.path, found.unreadable[listed:]))
+    for split, place in folders.splits.items():
+        if split not in found.splits:
+            raise InputError(_why_empty(place, found.unreadable))
+    return found
 
 
-def _read_folder(folder: Path, size: int) -> tuple[dict[str, Picture], list[Unreadable]]:
-    """Reads every picture, in the order of classes and names.
-
-    Returns:
-        The pictures by their paths below the folder, the class first, and all other files.
-    """
-    pictures: dict[str, Picture] = {}
-    unreadable: list[Unreadable] = []
-    for path in _visible(folder):
-        if not path.is_dir():
-            unreadable.append(Unreadable(path.name, "outside the folders of the classes"))
-            continue
-        before = len(pictures)
-        for inner in _visible(path):
-            file = f"{path.name}/{inner.name}"
-            read = _read_picture(inner, file, size)
-            if isinstance(read, Unreadable):
-                unreadable.append(read)
-            else:
-                pictures[file] = read
-        if len(pictures) == before:
-            raise InputError(
-                f"expected at least one PNG or JPEG in every class, got none that can be read in "
-                f"{path}; add pictures or remove the folder"
-            )
-    return pictures, unreadable
+def _read_one(
+    path: Path, of: ClassFolder, config: ImportConfig, spool: PictureSpool, found: _Found
+) -> None:
+    """Reads a picture into the spool, or lists it."""
+    file = _file_name(path, config.folder)
+    if file != path.relative_to(config.folder).as_posix():
+        found.unreadable.append(_Listed(file, "its name is not valid text"))
+        return
+    picture = read_picture(path, size=config.size, fit=config.fit)
+    if isinstance(picture, NotRead):
+        found.unreadable.append(_Listed(file, picture.reason))
+        return
+    spool.add(file, picture.pixels)
+    found.ids.append(file)
+    found.labels.append(of.label)
+    found.splits.append(of.split)
+    found.notes.extend(_Listed(file, remark) for remark in picture.remarks)
 
 
-def _read_picture(path: Path, file: str, size: int) -> Picture | Unreadable:
-    if path.is_dir():
-        return Unreadable(file, "a folder in the folder of a class")
+def _file_name(path: Path, folder: Path) -> str:
+    """The path below the folder; bytes that are no text are escaped."""
+    name = path.relative_to(folder).as_posix()
     try:
-        file.encode()
-        with warnings.catch_warnings():
-            # Between its limit and twice that Pillow only warns of a decompression bomb.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                return square(image, size)
+        name.encode()
     except UnicodeEncodeError:
-        return Unreadable(ascii(file), "its name is not valid text")
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return Unreadable(file, f"more than {Image.MAX_IMAGE_PIXELS:,} pixels")
-    except Image.UnidentifiedImageError:
-        return Unreadable(file, "neither a PNG nor a JPEG")
-    # Pillow has no class of its own.
-    except (OSError, SyntaxError, ValueError, zlib.error) as error:
-        return Unreadable(file, f"damaged ({error})")
+        return ascii(name)
+    return name
 
 
-def square(image: Image.Image, size: int) -> Picture:
-    """Turns a picture upright and into RGB, scales its shorter side, and cuts out the middle.
-
-    Args:
-        image: a picture of any mode and size; transparent parts become white, 16 bits become 8.
-        size: height and width of the result in pixels, at least 1.
-
-    Returns:
-        The pixels, 0 to 255.
-    """
-    rgb = _rgb(ImageOps.exif_transpose(image))
-    return np.asarray(ImageOps.fit(rgb, (size, size), Image.Resampling.BICUBIC))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # Pillow's own conversion clips 16-bit levels at 255, so nearly all would become white.
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, "white")
-        return Image.alpha_composite(white, coloured).convert("RGB")
-    return image.convert("RGB")
-
-
-def _as_data(pictures: Mapping[str, Picture], class_names: tuple[str, ...]) -> ImageData:
-    labels = [class_names.index(file.partition("/")[0]) for file in pictures]
-    return ImageData(
-        images=np.stack(list(pictures.values())),
-        labels=np.array(labels, np.int32),
-        ids=tuple(pictures),
-        class_names=class_names,
+def _why_empty(place: Path, listed: Sequence[_Listed]) -> str:
+    why = "; ".join(f"{file}: {reason}" for file, reason in listed[:NAMED_REASONS])
+    more = len(listed) - NAMED_REASONS
+    if more > 0:
+        why += f"; and {more:,} more"
+    return (
+        f"expected at least one {FORMAT_WORDS} in every class and split, got none that can be read "
+        f"in {place} ({why or 'it is empty'}); add pictures or remove the folder"
     )
 
 
-def _draw_splits(data: ImageData, config: ImportConfig) -> dict[str, ImageData]:
-    """Draws the same share of every class for the split test; both splits keep the order."""
-    if config.test_fraction == 0:
-        return {"train": data}
-    is_test = np.zeros(len(data.labels), bool)
-    key = jax.random.key(config.key)
-    for own in shuffled_classes(key, data.labels, num_classes=len(data.class_names)):
-        # A class must not vanish from training.
-        count = min(round(config.test_fraction * len(own)), len(own) - 1)
-        is_test[own[:count]] = True
+def _list_files(word: str, listed: Sequence[_Listed]) -> None:
+    for file, reason in listed[:PRINTED_FILES]:
+        print(f"{word}: {file if file.isprintable() else repr(file)}: {reason}", file=sys.stderr)
+    if len(listed) > PRINTED_FILES:
+        print(
+            f"{word}: and {len(listed) - PRINTED_FILES:,} more, all listed in manifest.json",
+            file=sys.stderr,
+        )
+
+
+def _rows_of_splits(
+    found: _Found, config: ImportConfig, share: float
+) -> dict[str, Int[np.ndarray, " m"]]:
+    """Gives the numbers of each split's pictures; draws the same share of every class for test."""
+    splits, labels = np.array(found.splits), np.array(found.labels)
+    rows = {split: np.flatnonzero(splits == split) for split in dict.fromkeys(found.splits)}
+    if share == 0:
+        return rows
+    train = rows[TRAIN]
+    key, drawn = jax.random.key(config.key), [np.zeros(0, np.int64)]
+    for own in shuffled_classes(key, labels[train], num_classes=labels.max() + 1):
+        # A class must not vanish from training, nor from the test if there are two pictures.
+        drawn.append(own[: min(max(1, round(share * len(own))), len(own) - 1)])
+    is_test = np.isin(np.arange(len(train)), np.concatenate(drawn))
     if not is_test.any():
         raise InputError(
-            f"expected --test-fraction that draws a picture, got {config.test_fraction}, which "
-            "draws none of so few; raise it or leave it out"
+            f"expected a class with two pictures or more, got one of each in {config.folder}, so "
+            "that none is left for the split test; add pictures, or give --test-share 0"
         )
-    masks = {"train": ~is_test, "test": is_test}
-    return {split: take_images(data, np.flatnonzero(mask)) for split, mask in masks.items()}
+    return {**rows, TRAIN: train[~is_test], TEST: train[is_test]}
 
 
-def _columns(data: ImageData) -> Columns:
-    return {"id": data.ids, "image": data.images, "label": data.labels}
+def _shards(spool: PictureSpool, found: _Found, rows: np.ndarray) -> list[partial[Columns]]:
+    """Gives a function for each shard that reads its columns."""
+    image_bytes = spool.take(rows[:1]).nbytes
+    size = max(1, min(SHARD_IMAGES, SHARD_BYTES // image_bytes))
+    starts = range(0, len(rows), size)
+    return [partial(_columns, spool, found, rows[start : start + size]) for start in starts]
+
+
+def _columns(spool: PictureSpool, found: _Found, rows: np.ndarray) -> Columns:
+    return {
+        "id": [found.ids[row] for row in rows],
+        "image": spool.take(rows),
+        "label": np.array([found.labels[row] for row in rows], np.int32),
+    }
 
 
 def _set_name(folder: Path) -> str:
@@ -235,15 +270,17 @@ def _set_name(folder: Path) -> str:
 
 
 def _identity(
-    config: ImportConfig, spec: ImageSetSpec, data: ImageData, unreadable: Sequence[Unreadable]
+    config: ImportConfig, spec: ImageSetSpec, share: float, found: _Found, spool: PictureSpool
 ) -> dict[str, Any]:
     """Everything that the set's bytes depend on."""
     return {
         "name": spec.name,
         "source": str(config.folder),
-        "images_sha256": data_digest(data),
+        "images_sha256": spool.sha256,
         "size": config.size,
-        "test_fraction": config.test_fraction,
+        "fit": config.fit,
+        "test_share": share,
         "key": config.key,
-        "unreadable": [entry._asdict() for entry in unreadable],
+        "unreadable": [entry._asdict() for entry in found.unreadable],
+        "notes": [entry._asdict() for entry in found.notes],
     }

@@ -1,100 +1,203 @@
 """The command `elicit data show`: counts and a contact sheet of a data set."""
 
 import io
-from collections import Counter
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tyro.conf import Positional
 
+from experiments.pages.fonts import FONT_FILE, drawn_names, legend
+from experiments.pages.html import Picture, Section, write_report
 from imgopt.errors import InputError
-from train.data.image_data import ImageData
-from train.data.load import list_splits, load_images
+from train.data.digits import DIGITS
+from train.data.image_data import ImageReader, read_rows
+from train.data.load import find_directory, list_splits, open_images
+from train.data.open_tfds import open_builder
 from train.storage.files import atomic_write
 
 SHEET_IMAGE_PX = 64  # an image of 32 pixels can be recognised at about this size
 SHEET_GAP_PX = 2
+FONT_PX = 12
+
+Pixels = UInt8[np.ndarray, "h w c"]
 
 
 @dataclass(frozen=True)
 class ShowConfig:
-    """Prints the splits and classes of a data set and draws its first images, a row a class."""
+    """Prints the splits and classes of a data set and draws the first images of each class."""
 
     data: Positional[str]
     """The directory of a data set, or "digits", or with --data-dir its name."""
     data_dir: Path | None = None
     """TFDS's data directory."""
     out: Path = Path("contact_sheet.png")
-    """PNG file of the contact sheet; an older one is replaced."""
+    """File of the contact sheet; an older one is replaced. In a .png there is a row for each class,
+    in an .html a strip of images for each class, with names of any script."""
     columns: int = 10
     """Images of each class on the contact sheet."""
+    split: str | None = None
+    """The only split to count and draw, such as "test" or "train[:10%]"; by default all splits are
+    counted and the first is drawn."""
 
 
 def show(config: ShowConfig) -> None:
     """Prints a data set's splits, classes and counts, and writes a contact sheet.
 
+    The images may have several sizes. Without --split, a split that cannot be read, such as one
+    without labels, is named and left out.
+
     Args:
-        config: the options; the sheet shows the first split.
+        config: the options.
 
     Raises:
-        InputError: as `load_images`; or there is less than one column, `out` does not end in .png,
-            or its directory does not exist.
+        InputError: as `open_images`, for the split that was asked for or for all of them; or there
+            is less than one column, `out` ends in neither .png nor .html, or its directory does not
+            exist.
     """
     if config.columns < 1:
         raise InputError(f"expected --columns of at least 1, got {config.columns}")
-    if config.out.suffix.lower() != ".png" or not config.out.parent.is_dir():
+    if config.out.suffix.lower() not in (".png", ".html") or not config.out.parent.is_dir():
         raise InputError(
-            f"expected --out as a .png file in an existing directory, got {config.out}"
+            f"expected --out as a .png or .html file in an existing directory, got {config.out}"
         )
-    splits = list_splits(config.data, data_dir=config.data_dir)
-    data = {name: load_images(config.data, name, data_dir=config.data_dir) for name in splits}
-    _print_summary(data)
-    first = next(iter(data.values()))
-    buffer = io.BytesIO()
-    contact_sheet(first, columns=config.columns).save(buffer, "PNG")
-    atomic_write(config.out, buffer.getvalue())
-    print(f"contact sheet: {config.out}")
+    readers = _open_splits(config)
+    split, reader = next(iter(readers.items()))
+    sides = _sides(config)
+    size = "several sizes" if sides is None else f"{sides[0]} x {sides[1]} pixels"
+    print(f"images: {size}, {reader.image_shape[2]} channels")
+    _print_counts(readers)
+    rows = [
+        np.flatnonzero(reader.labels == k)[: config.columns] for k in range(len(reader.class_names))
+    ]
+    images = _read_images(config, split, reader, np.sort(np.concatenate(rows)))
+    strips = [[images[row] for row in own] for own in rows]
+    if config.out.suffix.lower() == ".html":
+        _write_page(config, split, strips, reader.class_names)
+    else:
+        buffer = io.BytesIO()
+        contact_sheet(strips, reader.class_names).save(buffer, "PNG")
+        atomic_write(config.out, buffer.getvalue())
+        if words := legend(reader.class_names):
+            print(f"on the sheet, {words}")
+    print(f"contact sheet of {split}: {config.out}")
 
 
-def contact_sheet(data: ImageData, *, columns: int) -> Image.Image:
-    """Draws the first images of each class in a row, with the name of the class on the left.
+def contact_sheet(strips: Sequence[Sequence[Pixels]], class_names: Sequence[str]) -> Image.Image:
+    """Draws images of each class in a row, with the name of the class on the left.
 
     Args:
-        data: the images.
-        columns: number of images in a row, at least 1.
+        strips: images of every class, of 1, 3 or 4 channels; at least one image altogether.
+        class_names: names of the classes; those that the font lacks are replaced by numbers.
 
     Returns:
-        The sheet, in RGB; images are enlarged by a whole factor, so that pixels stay squares.
+        The sheet, in RGB. Images of one size are enlarged by a whole factor, so that pixels stay
+        squares; images of several sizes are scaled to fit into squares.
     """
-    height, width = data.images.shape[1:3]
-    factor = max(1, SHEET_IMAGE_PX // max(height, width))
-    step_y, step_x = height * factor + SHEET_GAP_PX, width * factor + SHEET_GAP_PX
-    font = ImageFont.load_default()
-    name_px = int(max(font.getlength(name) for name in data.class_names)) + 8
-    size = (name_px + columns * step_x, len(data.class_names) * step_y)
-    sheet = Image.new("RGB", size, "white")
+    drawn = _same_size(strips)
+    step_x, step_y = (
+        side + SHEET_GAP_PX for side in next(strip for strip in drawn if strip)[0].size
+    )
+    font, names = ImageFont.truetype(FONT_FILE, FONT_PX), drawn_names(class_names)
+    name_px = int(max(font.getlength(name) for name in names)) + 8
+    columns = max(map(len, drawn))
+    sheet = Image.new("RGB", (name_px + columns * step_x, len(names) * step_y), "white")
     draw = ImageDraw.Draw(sheet)
-    for row, name in enumerate(data.class_names):
-        middle = row * step_y + step_y // 2
-        draw.text((4, middle), name, fill="black", font=font, anchor="lm")
-        for column, index in enumerate(np.flatnonzero(data.labels == row)[:columns]):
-            enlarged = data.images[index].repeat(factor, axis=0).repeat(factor, axis=1)
-            image = Image.fromarray(enlarged[:, :, 0] if enlarged.shape[2] == 1 else enlarged)
-            sheet.paste(image.convert("RGB"), (name_px + column * step_x, row * step_y))
+    for row, (name, strip) in enumerate(zip(names, drawn, strict=True)):
+        draw.text((4, row * step_y + step_y // 2), name, fill="black", font=font, anchor="lm")
+        for column, image in enumerate(strip):
+            sheet.paste(image, (name_px + column * step_x, row * step_y))
     return sheet
 
 
-def _print_summary(data: Mapping[str, ImageData]) -> None:
-    first = next(iter(data.values()))
-    height, width, channels = first.images.shape[1:]
-    print(f"images: {height} x {width} pixels, {channels} channels")
-    for split, part in data.items():
-        print(f"split {split}: {len(part.labels):,} images")
-    counts = {split: Counter(part.labels.tolist()) for split, part in data.items()}
-    indent = max(len(name) for name in ("class", *first.class_names))
-    print(f"{'class':{indent}}", *(f"{split:>8}" for split in data))
-    for label, name in enumerate(first.class_names):
-        print(f"{name:{indent}}", *(f"{counts[split][label]:>8,}" for split in data))
+def _same_size(strips: Sequence[Sequence[Pixels]]) -> list[list[Image.Image]]:
+    """Brings images to one size, in RGB."""
+    shapes = {image.shape[:2] for strip in strips for image in strip}
+    images = [[_as_rgb(image) for image in strip] for strip in strips]
+    if len(shapes) > 1:
+        box = (2 * SHEET_IMAGE_PX, 2 * SHEET_IMAGE_PX)
+        return [[ImageOps.pad(image, box, color="white") for image in strip] for strip in images]
+    factor = max(1, SHEET_IMAGE_PX // max(next(iter(shapes))))
+    return [
+        [ImageOps.scale(image, factor, Image.Resampling.NEAREST) for image in strip]
+        for strip in images
+    ]
+
+
+def _as_rgb(image: Pixels) -> Image.Image:
+    found = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    if found.mode == "RGBA":
+        found = Image.alpha_composite(Image.new("RGBA", found.size, "white"), found)
+    return found.convert("RGB")
+
+
+def _write_page(
+    config: ShowConfig, split: str, strips: Sequence[Sequence[Pixels]], class_names: Sequence[str]
+) -> None:
+    """Writes a page with a strip of images for each class, below which stands its name."""
+    pictures = []
+    for name, strip in zip(class_names, strips, strict=True):
+        buffer = io.BytesIO()
+        if strip:
+            contact_sheet([strip], [" "]).save(buffer, "PNG")
+            pictures.append(Picture(buffer.getvalue(), name))
+    section = Section("Images of each class", pictures=pictures)
+    lead = f"The first images of every class of the split {split}."
+    write_report(config.out, title=config.data, lead=lead, facts={}, sections=[section], footer={})
+
+
+def _open_splits(config: ShowConfig) -> dict[str, ImageReader]:
+    """Opens the split that was asked for, or all that can be read; the others are named."""
+    if config.split is not None:
+        return {config.split: open_images(config.data, config.split, data_dir=config.data_dir)}
+    readers, refusals = {}, []
+    for split in list_splits(config.data, data_dir=config.data_dir):
+        try:
+            readers[split] = open_images(config.data, split, data_dir=config.data_dir)
+        except InputError as error:
+            refusals.append(error)
+            print(f"split {split} is left out: {error}", file=sys.stderr)
+    if not readers:
+        raise refusals[0]
+    return readers
+
+
+def _sides(config: ShowConfig) -> tuple[int, int] | None:
+    """Gives height and width of all images; None if they may differ from each other."""
+    if config.data == DIGITS:
+        return open_images(DIGITS).image_shape[:2]
+    builder = open_builder(find_directory(config.data, data_dir=config.data_dir))
+    height, width, _ = builder.info.features["image"].shape
+    return None if None in (height, width) else (height, width)
+
+
+def _read_images(
+    config: ShowConfig, split: str, reader: ImageReader, rows: np.ndarray
+) -> dict[int, Pixels]:
+    """Reads images by their numbers; unlike the reader's, they may have several sizes."""
+    if _sides(config) is not None:
+        return dict(zip(rows.tolist(), read_rows(reader, rows).images, strict=True))
+    builder = open_builder(find_directory(config.data, data_dir=config.data_dir))
+    source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    return {row: _decoded(source[row]["image"]) for row in rows.tolist()}
+
+
+def _decoded(encoded: bytes) -> Pixels:
+    with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _print_counts(readers: Mapping[str, ImageReader]) -> None:
+    for split, reader in readers.items():
+        print(f"split {split}: {len(reader):,} images")
+    names = next(iter(readers.values())).class_names
+    counts = [np.bincount(each.labels, minlength=len(names)) for each in readers.values()]
+    indent = max(len(name) for name in ("class", *names))
+    print(f"{'class':{indent}}", *(f"{split:>8}" for split in readers))
+    for label, name in enumerate(names):
+        print(f"{name:{indent}}", *(f"{own[label]:>8,}" for own in counts))

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from experiments.pages.fonts import drawn_names
 from experiments.pages.style import (
     BLUE,
     INK,
@@ -115,7 +116,7 @@ def _class_figure(blocks: Mapping[str, np.ndarray], class_names: Sequence[str]) 
         left += width + SET_GAP_PX
     gap = GAP_PX * width / first.shape[1]
     pitch = (height + gap) / len(class_names)
-    for row, name in enumerate(class_names):
+    for row, name in enumerate(drawn_names(class_names)):
         middle = SET_NAMES_PX + row * pitch + (pitch - gap) / 2
         sheet.text(CLASS_NAMES_PX - 10, middle, short(name, MAX_CLASS_CHARACTERS), fontsize=8)
     return sheet.figure
@@ -163,7 +164,8 @@ def image_pairs(
     """
     originals, synthesised = over_white(originals), over_white(synthesised)
     classes = _shown_classes(targets, outputs)
-    names = [short(class_names[i], MAX_CLASS_CHARACTERS) for i in classes]
+    drawn = drawn_names(class_names)
+    names = [short(drawn[i], MAX_CLASS_CHARACTERS) for i in classes]
     notes = [f"KL {kl:.2g} nats" for kl in _kl_nats(targets, outputs)]
     distributions = (targets[:, classes], outputs[:, classes])
     columns = map(_PairColumn, originals, synthesised, *distributions, notes)

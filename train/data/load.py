@@ -219,7 +219,8 @@ def _file_instructions(builder: Any, split: str) -> list[FileInstruction]:
     except (KeyError, ValueError, AssertionError) as error:
         raise MissingSplitError(
             f"expected a split among {sorted(splits)}, got {split!r}; "
-            f"choose one of those of {builder.data_dir}"
+            f"choose one of those of {builder.data_dir}; a split test is made by elicit data "
+            "import --test-share or elicit data subset --test-per-class"
         ) from error
     if not instructions:
         raise InputError(

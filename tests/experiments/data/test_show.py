@@ -1,13 +1,23 @@
 """The command `elicit data show`: counts and a contact sheet."""
 
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.prepare_cifar10 import PrepareConfig, prepare
+from experiments.data.prepare_cifar import PrepareConfig, prepare
 from experiments.data.show import ShowConfig, show
-from tests.experiments.data.small_cifar10 import batch
+from imgopt.errors import InputError
+from tests.experiments.data.small_cifar import batch
+from tests.experiments.pages.pictures import decoded
+from tests.train.data.small_sets import change_second_example, write_small_set
 from train.data.load import load_images
+from train.data.spec import ImageSetSpec
 
 
 def test_show_counts_and_draws(tmp_path, cifar10, capsys):
@@ -35,9 +45,60 @@ def test_show_draws_the_digits(tmp_path, capsys):
     assert "1,437" in capsys.readouterr().out
 
 
+def odd_set(directory: Path, change: Callable[[Any], None]) -> Path:
+    """Writes a set whose split odd has an example that was changed, as others write sets."""
+    spec = ImageSetSpec("tiny", ("cat", "猫"), (6, 4, 3), splits=("odd", "train"))
+    write_small_set(directory, spec, {"odd": (3,), "train": (5,)})
+    shard = directory / "tiny-odd.array_record-00000"
+    change_second_example(shard, shard, change)
+    (directory / "manifest.json").unlink()
+    return directory
+
+
+def test_a_split_is_chosen_and_one_without_labels_is_left_out(tmp_path, capsys):
+    def unlabel(features: Any) -> None:
+        features["label"].int64_list.value[:] = [-1]
+
+    directory, out = str(odd_set(tmp_path / "set", unlabel)), tmp_path / "sheet.png"
+    show(ShowConfig(directory, out=out))
+    printed = capsys.readouterr()
+    assert "split odd is left out: expected labels in [0, 2), got -1" in printed.err
+    assert printed.out.splitlines()[1] == "split train: 5 images"
+    show(ShowConfig(directory, split="train[:2]", out=out))
+    assert f"contact sheet of train[:2]: {out}" in capsys.readouterr().out
+    with pytest.raises(InputError, match="got -1"):
+        show(ShowConfig(directory, split="odd", out=out))
+
+
+def test_images_of_several_sizes_are_drawn(tmp_path, capsys):
+    def enlarge(features: Any) -> None:
+        buffer = io.BytesIO()
+        Image.new("RGB", (90, 30), "red").save(buffer, "JPEG")
+        features["image"].bytes_list.value[:] = [buffer.getvalue()]
+
+    directory, out = odd_set(tmp_path / "set", enlarge), tmp_path / "sheet.png"
+    features = (directory / "features.json").read_text()
+    (directory / "features.json").write_text(re.sub(r'"[46]"', '"-1"', features))
+    show(ShowConfig(str(directory), split="odd", out=out))
+    assert "several sizes" in capsys.readouterr().out
+    sheet = decoded(out.read_bytes()).astype(int)
+    is_red = (sheet[130:] - [254, 0, 0]).__abs__().max(2) < 5
+    assert abs(int(is_red.sum()) - 128 * 43) < 300
+
+
+def test_names_that_the_font_lacks_are_numbered_or_text_of_a_page(tmp_path, capsys):
+    directory = str(odd_set(tmp_path / "set", lambda _: None))
+    show(ShowConfig(directory, out=tmp_path / "sheet.png"))
+    assert "on the sheet, class 1: 猫" in capsys.readouterr().out
+    show(ShowConfig(directory, out=tmp_path / "sheet.html"))
+    page = (tmp_path / "sheet.html").read_text()
+    assert "<figcaption>猫</figcaption>" in page
+    assert page.count("<img") == 2
+
+
 def test_show_refuses_bad_options(tmp_path):
-    with pytest.raises(ValueError, match="--columns"):
+    with pytest.raises(InputError, match="--columns"):
         show(ShowConfig("digits", columns=0))
     for out in (tmp_path / "sheet.txt", tmp_path / "none" / "sheet.png"):
-        with pytest.raises(ValueError, match="--out"):
+        with pytest.raises(InputError, match="--out"):
             show(ShowConfig("digits", out=out))

@@ -103,6 +103,14 @@ HOSTILE_SHEETS: dict[str, Callable[[str], bytes]] = {
 }
 
 
+def test_a_name_that_the_font_lacks_is_numbered() -> None:
+    lacking, numbered = ("ant", "猫"), ("ant", "class 1")
+    assert pairs(names=lacking) == pairs(names=numbered)
+    sets = {"real": [images(), images()]}
+    drawn = [class_sheet(sets, names, columns=2) for names in (lacking, numbered)]
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("draw", SHEETS.values(), ids=SHEETS.keys())
 def test_a_sheet_is_a_picture_with_the_same_bytes_every_time(draw: Callable[[], bytes]) -> None:
     assert_same_bytes_every_time(draw)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from experiments.data.cifar10_files import BINARY, read_cifar10
+from experiments.data.cifar_files import CIFAR10, read_cifar
 from experiments.synthesis.target_options import TargetConfig, make_targets
-from tests.experiments.data.small_cifar10 import PER_BATCH, binary_files, trust, write_folder
+from tests.experiments.data.small_cifar import PER_BATCH, binary_files, trust, write_folder
 from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome, replaced
 from tests.train.data.small_sets import change_second_example, write_small_set
 from train.data.image_data import ImageData, reader_of
@@ -145,7 +145,7 @@ def test_targets(bare, tmp_path_factory, data):
 
 @pytest.fixture(scope="module")
 def binary_folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("cifar10") / BINARY.folder
+    folder = tmp_path_factory.mktemp("cifar10") / CIFAR10.binary.folder
     return write_folder(folder, binary_files())
 
 
@@ -155,8 +155,8 @@ def test_binary_files_of_cifar10(binary_folder, data):
     path = binary_folder / data.draw(st.sampled_from(sorted(binary_files())))
     content = data.draw(damaged(path.read_bytes()))
     with replaced(path, content), pytest.MonkeyPatch.context() as patch:
-        trust(patch, files={}, archives={})
-        found = outcome(lambda: read_cifar10(binary_folder), binary_folder)
+        trust(patch)
+        found = outcome(lambda: read_cifar("cifar10", binary_folder), binary_folder)
     if found is not None:
         for split, count in (("train", 5), ("test", 1)):
             pixels, labels = found.splits[split]

@@ -10,8 +10,18 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import hashing
 
-from experiments.data.prepare_cifar10 import PrepareConfig, prepare, tfds_order
-from tests.experiments.data.small_cifar10 import NAMES, PER_BATCH, batch
+from experiments.data.prepare_cifar import PrepareConfig, prepare, tfds_order
+from imgopt.errors import InputError
+from tests.experiments.data.small_cifar import (
+    FINE_NAMES,
+    NAMES,
+    PER_BATCH,
+    batch,
+    fine_batch,
+    fine_python_files,
+    trust,
+    write_folder,
+)
 from train.data.load import load_images
 from train.data.verify import verify
 
@@ -46,6 +56,25 @@ def test_tfds_reads_the_prepared_cifar10(tmp_path, cifar10, capsys):
     ]
 
 
+def test_tfds_reads_the_prepared_cifar100(tmp_path, monkeypatch):
+    trust(monkeypatch)
+    folder = write_folder(tmp_path / "cifar-100-python", fine_python_files())
+    prepare(PrepareConfig("cifar100", tmp_path / "data", folder))
+    sources: Any = tfds.data_source("cifar100", data_dir=tmp_path / "data")
+    for number, split in enumerate(("train", "test")):
+        wanted = fine_batch(number)
+        rows = list(sources[split])
+        assert len(rows) == PER_BATCH
+        for row in rows:
+            index = int(row["id"].decode().removeprefix(f"{split}_"))
+            assert row["label"] == wanted[b"fine_labels"][index]
+            planes = wanted[b"data"][index].reshape(3, 32, 32)
+            np.testing.assert_array_equal(row["image"], planes.transpose(1, 2, 0))
+    info: Any = tfds.builder("cifar100", data_dir=tmp_path / "data").info
+    assert info.features["label"].names == FINE_NAMES
+    assert info.full_name == "cifar100/3.0.2"
+
+
 def test_the_order_is_that_of_tfds():
     # The first five examples of cifar10/3.0.2 as TFDS's catalogue shows them.
     first = tfds_order("train", 50_000)[:5].tolist()
@@ -70,14 +99,14 @@ def test_a_refusal_leaves_nothing(tmp_path, cifar10):
     (cifar10["python folder"] / "test_batch").write_bytes(b"")
     cifar10["binary archive"].write_text("not an archive")
     for name in ("python folder", "binary archive"):
-        with pytest.raises(ValueError, match="expected"):
+        with pytest.raises(InputError, match="expected"):
             prepare(config(tmp_path, cifar10[name]))
         assert not (tmp_path / "data").exists()
 
 
 def test_an_existing_directory_is_refused(tmp_path, cifar10):
     prepare(config(tmp_path, cifar10["python archive"]))
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(InputError, match="exists already"):
         prepare(config(tmp_path, cifar10["python archive"]))
     assert len(load_images("cifar10", data_dir=tmp_path / "data").labels) == 60
 
@@ -87,7 +116,7 @@ def test_without_a_network_it_says_what_to_do(tmp_path, monkeypatch):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", fail)
-    with pytest.raises(ValueError, match="--archive FILE"):
+    with pytest.raises(InputError, match="--archive FILE"):
         prepare(config(tmp_path, None))
     assert not (tmp_path / "data").exists()
 
@@ -100,7 +129,7 @@ class Answer(io.BytesIO):
 
 def test_a_download_shows_its_progress_and_is_verified(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("urllib.request.urlopen", lambda *_a, **_o: Answer(bytes(25 * 2**20)))
-    with pytest.raises(ValueError, match="sha256"):
+    with pytest.raises(InputError, match="sha256"):
         prepare(config(tmp_path, None))
     assert capsys.readouterr().out.splitlines() == [
         "downloaded 10 of 25 MB",

@@ -1,4 +1,4 @@
-"""The command `elicit data prepare`: CIFAR-10 as the directory that TFDS makes of it."""
+"""The command `elicit data prepare`: CIFAR-10 or CIFAR-100 as the directory TFDS makes of it."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 from tyro.conf import Positional
 
-from experiments.data.cifar10_files import PYTHON, SIZE_PX, URL, Batch, read_cifar10
+from experiments.data.cifar_files import CIFAR_SETS, SIZE_PX, URL, Batch, read_cifar
 from experiments.data.resumable_set import Columns, ResumableSet
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
@@ -31,14 +31,14 @@ PROGRESS_STEP_MB = 10
 class PrepareConfig:
     """Makes a data set that TFDS reads, without TensorFlow."""
 
-    name: Positional[Literal["cifar10"]]
-    """The data set."""
+    name: Positional[Literal["cifar10", "cifar100"]]
+    """The data set; the labels of cifar100 are its 100 fine ones."""
     data_dir: Path
-    """TFDS's data directory; the set becomes cifar10/3.0.2 in it."""
+    """TFDS's data directory; the set becomes cifar10/3.0.2 or cifar100/3.0.2 in it."""
     archive: Path | None = None
-    """The official cifar-10-python.tar.gz or cifar-10-binary.tar.gz, or the folder that it unpacks
-    to. Without it, the python archive is downloaded. Checksums are compared with the official
-    ones."""
+    """The official archive, such as cifar-10-python.tar.gz or cifar-10-binary.tar.gz, or a tar of
+    its files, or the folder that it unpacks to, as torchvision and Keras leave it. Without it, the
+    python archive is downloaded. The files of a python archive must be the official ones."""
 
     @property
     def target(self) -> Path:
@@ -47,7 +47,7 @@ class PrepareConfig:
 
 
 def prepare(config: PrepareConfig) -> None:
-    """Turns the official files of CIFAR-10 into the directory that TFDS makes of them.
+    """Turns the official files of CIFAR into the directory that TFDS makes of them.
 
     Ids, features, the number of shards and the order of the examples are TFDS's own.
 
@@ -64,21 +64,24 @@ def prepare(config: PrepareConfig) -> None:
             "one or remove it first"
         )
     with _archive_or_folder(config) as path:
-        cifar10 = read_cifar10(path)
+        cifar = read_cifar(config.name, path)
     spec = ImageSetSpec(
-        name="cifar10",
-        class_names=cifar10.class_names,
+        name=config.name,
+        class_names=cifar.class_names,
         image_shape=(SIZE_PX, SIZE_PX, 3),
-        splits=tuple(cifar10.splits),
-        description="CIFAR-10: 60,000 colour images of 32 x 32 pixels in 10 classes.",
+        splits=tuple(cifar.splits),
+        description=(
+            f"{CIFAR_SETS[config.name].title}: 60,000 colour images of 32 x 32 pixels in "
+            f"{len(cifar.class_names)} classes."
+        ),
         version=TFDS_VERSION,
     )
-    image_set = ResumableSet(config.target, spec, cifar10.source)
+    image_set = ResumableSet(config.target, spec, cifar.source)
     with image_set.open_for_writing():
         image_set.write_shards(
-            {split: [partial(_columns, split, own)] for split, own in cifar10.splits.items()}
+            {split: [partial(_columns, split, own)] for split, own in cifar.splits.items()}
         )
-    counts = ", ".join(f"{len(batch.labels):,} {split}" for split, batch in cifar10.splits.items())
+    counts = ", ".join(f"{len(batch.labels):,} {split}" for split, batch in cifar.splits.items())
     print(f"{config.target}: {counts}")
 
 
@@ -89,8 +92,9 @@ def _archive_or_folder(config: PrepareConfig) -> Iterator[Path]:
         yield config.archive
         return
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / PYTHON.archive
-        _download(URL + PYTHON.archive, path)
+        archive = CIFAR_SETS[config.name].python.archive
+        path = Path(scratch) / archive
+        _download(URL + archive, path)
         yield path
 
 
@@ -130,7 +134,7 @@ def tfds_order(split: str, size: int) -> Int64[np.ndarray, " size"]:
     """Gives the order in which TFDS writes the examples of a split: that of salted MD5 digests.
 
     So a part of a split, such as "train[:10%]", holds the same images as in anyone else's
-    cifar10/3.0.2. Source: `tensorflow_datasets.core.hashing` and `shuffle`.
+    cifar10/3.0.2 or cifar100/3.0.2. Source: `tensorflow_datasets.core.hashing` and `shuffle`.
 
     Args:
         split: name of the split, which is the salt.
