@@ -1,15 +1,21 @@
 """Exact evaluation of a classifier: every image counts once."""
 
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from imgopt import Classify, to_float
 from imgopt.classifier import as_partial
+from imgopt.errors import InputError
+from train.checks import are_probabilities, check_images, check_labels
+
+Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
+"""Grey levels as uint8, or floats in [0, 1], which are taken as they are."""
 
 CALIBRATION_BINS = 15
 
@@ -37,72 +43,105 @@ class Evaluation(NamedTuple):
     calibration_error: float
 
 
-@jax.jit
-def _log_probabilities(
-    classify: jax.tree_util.Partial, images: UInt8[Array, "n h w c"]
-) -> Float[Array, "n k"]:
-    return jax.nn.log_softmax(classify(to_float(images)).astype(jnp.float32))
+class _Outputs(NamedTuple):
+    """A classifier's log-probabilities, and whether its own output was a row of probabilities."""
+
+    log_p: Float[Array, "n k"]
+    is_distribution: Bool[Array, " n"]
 
 
 @jax.jit
-def _features(
-    features: jax.tree_util.Partial, images: UInt8[Array, "n h w c"]
-) -> Float[Array, "n d"]:
-    return features(to_float(images))
+def _log_probabilities(classify: jax.tree_util.Partial, images: Any) -> _Outputs:
+    logits = _rows_of(classify, images, returns="logits of shape (n, number of classes)")
+    return _Outputs(jax.nn.log_softmax(logits), are_probabilities(logits))
+
+
+@jax.jit
+def _features(features: jax.tree_util.Partial, images: Any) -> Float[Array, "n d"]:
+    return _rows_of(features, images, returns="features of shape (n, d)")
+
+
+def _rows_of(function: Callable, images: Any, *, returns: str) -> Float[Array, "n k"]:
+    """Calls a function of images, which must return one row for each, and converts to float32."""
+    is_levels = images.dtype == jnp.uint8
+    rows = function(to_float(images) if is_levels else images.astype(jnp.float32))
+    if getattr(rows, "ndim", None) != 2 or len(rows) != len(images):
+        raise InputError(
+            f"expected {returns} for images of shape {images.shape}, got "
+            f"{getattr(rows, 'shape', type(rows).__name__)}"
+        )
+    return rows.astype(jnp.float32)
 
 
 def predict(
-    classify: Classify, images: UInt8[np.ndarray, "n h w c"], *, batch_size: int = 500
+    classify: Classify, images: Images, *, batch_size: int = 500
 ) -> Float[np.ndarray, "n k"]:
     """Log-probabilities of any number of images, in batches of one compiled size.
 
     Args:
         classify: Function from float32 images in [0, 1] to logits.
-        images: Grey levels of at least one image.
+        images: At least one image: grey levels as uint8, or floats in [0, 1], taken as they are.
         batch_size: Images in a batch, at least 1.
+
+    Raises:
+        InputError: The images are others, or `classify` returns no logits.
+
+    Warns:
+        UserWarning: `classify` returns probabilities.
     """
-    return _in_batches(_log_probabilities, as_partial(classify), images, batch_size)
+    found = _in_batches(_log_probabilities, as_partial(classify), images, batch_size)
+    if found.is_distribution.all():
+        warnings.warn(
+            "expected logits, got rows of numbers that are at least 0 and sum to 1, as "
+            "probabilities do; return the logits, or the logarithms of the probabilities",
+            stacklevel=2,
+        )
+    return found.log_p
 
 
 def extract_features(
-    features: jax.tree_util.Partial,
-    images: UInt8[np.ndarray, "n h w c"],
-    *,
-    batch_size: int = 500,
+    features: jax.tree_util.Partial, images: Images, *, batch_size: int = 500
 ) -> Float[np.ndarray, "n d"]:
     """Features of any number of images, in batches of one compiled size.
 
     Args:
         features: Function from float32 images in [0, 1] to vectors, such as
             `train.classifiers.feature_function` gives.
-        images: Grey levels of at least one image.
+        images: At least one image: grey levels as uint8, or floats in [0, 1], taken as they are.
         batch_size: Images in a batch, at least 1.
+
+    Raises:
+        InputError: The images are others, or the function returns no vectors.
     """
-    return _in_batches(_features, features, images, batch_size)
+    return _in_batches(_features, as_partial(features), images, batch_size)
 
 
 def _in_batches(
-    program: Callable[[jax.tree_util.Partial, np.ndarray], Array],
+    program: Callable[[jax.tree_util.Partial, np.ndarray], Any],
     function: jax.tree_util.Partial,
     images: np.ndarray,
     batch_size: int,
-) -> np.ndarray:
+) -> Any:
     """Runs a compiled program over all images, in batches of one size.
 
     The last batch is padded with copies of its last image; their results are dropped.
     """
+    check_images(images)
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
     batch_size = min(batch_size, len(images))
     parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)), mode="edge")
-        parts.append(program(function, padded)[: len(batch)])
-    return np.concatenate(jax.device_get(parts))
+        parts.append(program(function, padded))
+    joined = jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(parts))
+    return jax.tree.map(lambda rows: rows[: len(images)], joined)
 
 
 def evaluate(
     classify: Classify,
-    images: UInt8[np.ndarray, "n h w c"],
+    images: Images,
     labels: Int[np.ndarray, " n"],
     *,
     batch_size: int = 500,
@@ -111,15 +150,24 @@ def evaluate(
 
     Args:
         classify: Function from float32 images in [0, 1] to logits.
-        images: Grey levels of at least one image.
-        labels: True classes, in [0, k).
+        images: At least one image: grey levels as uint8, or floats in [0, 1], taken as they are.
+        labels: True classes, one for each image, in [0, k).
         batch_size: Images in a batch, at least 1.
 
     Raises:
-        FloatingPointError: The output for some image is not finite.
+        InputError: Images or labels are others, or `classify` returns no logits.
+        FloatingPointError: The output for some image is not finite. A class may have a logit of
+            -inf, if it is not the label of the image.
+
+    Warns:
+        UserWarning: `classify` returns probabilities.
     """
+    check_labels(labels, count=len(images))
     log_p = predict(classify, images, batch_size=batch_size)
-    broken = int((~np.isfinite(log_p)).any(1).sum())
+    check_labels(labels, num_classes=log_p.shape[1])
+    labels = np.asarray(labels)
+    of_label = log_p[np.arange(len(labels)), labels]
+    broken = int((np.isnan(log_p).any(1) | ~np.isfinite(of_label)).sum())
     if broken:
         raise FloatingPointError(
             f"the classifier's output is not finite for {broken} of {len(log_p)} images; its "
@@ -138,7 +186,7 @@ def evaluate(
         bin_accuracy, bin_confidence = sum_right / counts, sum_confidence / counts
     return Evaluation(
         accuracy=float(right.mean()),
-        loss=float(-log_p[np.arange(len(labels)), labels].mean(dtype=np.float64)),
+        loss=float(-of_label.mean(dtype=np.float64)),
         confusion=confusion,
         bin_confidence=bin_confidence,
         bin_accuracy=bin_accuracy,
