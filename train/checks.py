@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from imgopt.errors import InputError
@@ -168,4 +169,4 @@ def one_hot(labels: Any, num_classes: int, *, dtype: Any = jnp.float32) -> Float
 
 def is_traced(value: Any) -> bool:
     """Whether a value is not known yet, within a compiled or transformed function."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, Tracer)
