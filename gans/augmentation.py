@@ -57,9 +57,11 @@ def augment(
         stop the gradient.
 
     Raises:
-        InputError: a name is unknown or given twice.
+        InputError: a name is unknown or given twice, or the images are not floats.
     """
     check_augmentations(names)
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(f"images must be floats in [-1, 1], got {images.dtype}; see to_signed")
 
     def change(index: Int[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         own_keys = jax.random.split(jax.random.fold_in(key, index), len(AUGMENTATIONS))
@@ -68,7 +70,8 @@ def augment(
                 image = augmentation(own_key, image)
         return image
 
-    return jax.vmap(change)(jnp.arange(len(images)), images) if names else images
+    numbers = jnp.arange(len(images), dtype=jnp.int32)
+    return jax.vmap(change)(numbers, images) if names else images
 
 
 def check_augmentations(names: Sequence[str]) -> None:
@@ -107,8 +110,8 @@ def translate(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array,
     height, width, _ = image.shape
     most = (height // TRANSLATION_PART, width // TRANSLATION_PART)
     padded = jnp.pad(image, (*((side, side) for side in most), (0, 0)))
-    offset = jax.random.randint(key, (2,), 0, 2 * jnp.array(most) + 1)
-    return jax.lax.dynamic_slice(padded, (*offset, 0), image.shape)
+    offset = jax.random.randint(key, (2,), 0, 2 * jnp.array(most, jnp.int32) + 1, jnp.int32)
+    return jax.lax.dynamic_slice(padded, (*offset, jnp.int32(0)), image.shape)
 
 
 def cut_out(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
@@ -118,10 +121,11 @@ def cut_out(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "
     the edges between pixels, including the two ends, if it is even. The part outside the image is
     ignored.
     """
-    lengths = jnp.array(image.shape[:2])
+    lengths = jnp.array(image.shape[:2], jnp.int32)
     sizes = lengths // CUT_OUT_PART
-    starts = jax.random.randint(key, (2,), 0, lengths + 1 - sizes % 2) - sizes // 2
-    places = jnp.moveaxis(jnp.indices(image.shape[:2]), 0, -1)
+    centres = jax.random.randint(key, (2,), 0, lengths + 1 - sizes % 2, jnp.int32)
+    starts = centres - sizes // 2
+    places = jnp.moveaxis(jnp.indices(image.shape[:2], jnp.int32), 0, -1)
     starts, ends = starts[None, None], (starts + sizes)[None, None]
     inside = ((starts <= places) & (places < ends)).all(-1, keepdims=True)
     return jnp.where(inside, 0, image)

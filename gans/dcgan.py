@@ -24,6 +24,7 @@ from gans.blocks import (
     transposed_convolution,
 )
 from imgopt.errors import InputError
+from train.checks import check_labels, outside_as_nan
 from train.models.layers import DTypeLike
 
 LABEL_STD = 0.1
@@ -40,7 +41,7 @@ class DcganConfig:
     """Sizes of a DCGAN."""
 
     image_size: int = 32
-    """Height and width in pixels: 16, 32, 64 or a larger power of two."""
+    """Height and width in pixels: 16, 32, 48 or another multiple of 16."""
     channels: int = 3
     """Channels of the images."""
     num_classes: int | None = None
@@ -59,10 +60,10 @@ class DcganConfig:
             InputError: a size is outside its range.
         """
         size = self.image_size
-        if size < 2**HALVINGS or size & (size - 1):
+        if size < 1 or size % 2**HALVINGS:
             raise InputError(
-                f"image_size must be a power of two, at least {2**HALVINGS}, since the image is "
-                f"halved {HALVINGS} times; got {size}"
+                f"image_size must be a multiple of {2**HALVINGS}, since the image is halved "
+                f"{HALVINGS} times; got {size}"
             )
         for name in ("channels", "noise_dim", "label_dim", "width"):
             if getattr(self, name) < 1:
@@ -74,7 +75,7 @@ class DcganConfig:
             )
 
 
-def draw_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Array, "n z"]:
+def draw_dcgan_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Array, "n z"]:
     """Draws uniform noise on [-1, 1), as the code of Radford et al. does.
 
     Args:
@@ -82,7 +83,7 @@ def draw_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Arra
         count: number of noise vectors, n.
         noise_dim: their length, z.
     """
-    return jax.random.uniform(key, (count, noise_dim), minval=-1.0)
+    return jax.random.uniform(key, (count, noise_dim), jnp.float32, minval=-1.0)
 
 
 class Generator(nn.Module):
@@ -109,7 +110,7 @@ class Generator(nn.Module):
         """Generates images in [-1, 1] (see `gans.blocks.from_signed`).
 
         Args:
-            noise: see `draw_noise`.
+            noise: see `draw_dcgan_noise`.
             labels: in [0, num_classes), with classes only.
             train: batch norm uses the batch's statistics and updates the running ones; otherwise
                 it uses the running ones.
@@ -117,8 +118,8 @@ class Generator(nn.Module):
         Raises:
             InputError: labels without classes or classes without labels.
         """
-        _check_labels(self.config, labels)
-        if self.config.num_classes is not None:
+        labels = _checked_labels(self.config, labels)
+        if labels is not None:
             noise = jnp.concatenate([noise, self._embed(labels)], axis=-1)
         widths = _widths(self.config)[::-1]
         side = self.config.image_size // 2**HALVINGS
@@ -132,7 +133,7 @@ class Generator(nn.Module):
         x = transposed_convolution(self.config.channels, stride=2, dtype=self.dtype)(x)
         return nn.tanh(x).astype(jnp.float32)
 
-    def _embed(self, labels: Array | None) -> Array:
+    def _embed(self, labels: Array) -> Array:
         initial = nn.initializers.normal(LABEL_STD)
         return nn.Embed(
             self.config.num_classes or 0, self.config.label_dim, embedding_init=initial
@@ -176,7 +177,7 @@ class Discriminator(nn.Module):
             InputError: labels without classes or classes without labels, or images of another
                 size.
         """
-        _check_labels(self.config, labels)
+        labels = _checked_labels(self.config, labels)
         side, channels = self.config.image_size, self.config.channels
         if images.shape[1:] != (side, side, channels):
             raise InputError(
@@ -186,7 +187,7 @@ class Discriminator(nn.Module):
         x = trunk(images, train=train)
         logits = self._apply(dense(1, dtype=self.dtype), x, train)[:, 0]
         classes = self.config.num_classes
-        if classes is not None and labels is not None:
+        if classes is not None and labels is not None:  # they go together
             embed = nn.Embed(classes, x.shape[-1], embedding_init=draw_weights)
             match = self._apply(embed, labels, train) * x.astype(jnp.float32)
             logits = logits.astype(jnp.float32) + match.sum(-1)
@@ -201,8 +202,13 @@ def _widths(config: DcganConfig) -> tuple[int, ...]:
     return tuple(config.width * 2**index for index in range(HALVINGS))
 
 
-def _check_labels(config: DcganConfig, labels: Array | None) -> None:
-    if config.num_classes is None and labels is not None:
-        raise InputError("this GAN has no classes, so it takes no labels; set num_classes")
-    if config.num_classes is not None and labels is None:
+def _checked_labels(config: DcganConfig, labels: Array | None) -> Array | None:
+    """Labels that an embedding takes; one outside its range gives NaN, not another class."""
+    if config.num_classes is None:
+        if labels is not None:
+            raise InputError("this GAN has no classes, so it takes no labels; set num_classes")
+        return None
+    if labels is None:
         raise InputError(f"a GAN of {config.num_classes} classes needs a label for every example")
+    check_labels(labels, num_classes=config.num_classes)
+    return outside_as_nan(labels, config.num_classes)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Key
 
 from gans.blocks import to_signed
 from gans.encoder import FEATURES
-from gans.game import GanData
+from gans.game import GanData, check_gan_data
 from gans.pairs import build_encoder
 from gans.stacked import StackConfig
 from imgopt import to_float
@@ -19,7 +19,7 @@ from imgopt.promotion import standard_promotion
 from train.augmentation import flip_and_crop
 from train.classifiers import Precision
 from train.loop import TrainState
-from train.losses import cross_entropy
+from train.losses import accuracy, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,22 @@ class EncoderLearner:
 
     def initial(self, key: Key[Array, ""]) -> TrainState:
         """Initialises variables and optimiser state."""
-        variables = build_encoder(self.stack).init(key, jnp.zeros((1, *self.stack.image_shape)))
+        images = jnp.zeros((1, *self.stack.image_shape), jnp.float32)
+        variables = build_encoder(self.stack).init(key, images)
         return TrainState(dict(variables), self._optimizer.init(variables["params"]))
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
         return optax.adam(self.config.encoder_learning_rate)
+
+    def check(self, data: GanData) -> None:
+        """Raises InputError for images and labels that do not fit the stack."""
+        check_gan_data(data, num_classes=self.stack.num_classes)
+        if data.images.shape[1:] != self.stack.image_shape:
+            raise InputError(
+                f"images must have the stack's shape {self.stack.image_shape}, got "
+                f"{data.images.shape[1:]}"
+            )
 
     def update(
         self, key: Key[Array, ""], state: TrainState, batch: GanData, constants: None
@@ -88,7 +98,7 @@ class EncoderLearner:
             found: Any = network.apply({"params": params}, to_signed(to_float(images)))
             logits = found[FEATURES[-1]]
             mean = cross_entropy(logits, batch.labels).mean()
-            return mean, {"loss": mean, "accuracy": (logits.argmax(1) == batch.labels).mean()}
+            return mean, {"loss": mean, "accuracy": accuracy(logits, batch.labels)}
 
         params = state.variables["params"]
         gradients, means = jax.grad(loss, has_aux=True)(params)

@@ -25,7 +25,8 @@ from gans.losses import (
 )
 from imgopt.errors import InputError
 from imgopt.promotion import standard_promotion
-from train.loop import TrainState
+from train.checks import check_grey_levels, check_labels
+from train.learner import TrainState
 
 ADAPTIVE_STEPS = ((0.65, 1), (0.5, 3), (0.3, 5), (0.0, 7))
 """Bounds on the discriminator's loss, and generator updates above each (Huang et al., code)."""
@@ -63,6 +64,20 @@ class GanData(NamedTuple):
     labels: Int[Array, " n"]
 
 
+def check_gan_data(data: GanData, *, num_classes: int | None) -> None:
+    """Checks a training set before anything is compiled.
+
+    Args:
+        data: The training set.
+        num_classes: Number of classes; None if the labels are not used.
+
+    Raises:
+        InputError: The images are not uint8, or the labels are not one class for each image.
+    """
+    check_grey_levels(data.images)
+    check_labels(data.labels, count=len(data.images), num_classes=num_classes)
+
+
 class GeneratedBatch(NamedTuple):
     """Output of a generator, and its inputs.
 
@@ -89,6 +104,11 @@ class NetworkPair(Protocol):
     @property
     def weights(self) -> LossWeights:
         """Weights of the losses."""
+        ...
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes; None for a GAN that does not know them."""
         ...
 
     def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
@@ -149,6 +169,10 @@ class GanLearner:
     pairs: tuple[NetworkPair, ...]
     config: GameConfig
     learning_rate: float
+
+    def check(self, data: GanData) -> None:
+        """Raises InputError for images that are not uint8, or labels that are no classes."""
+        check_gan_data(data, num_classes=self.pairs[-1].num_classes)
 
     def initial(self, key: Key[Array, ""]) -> TrainState:
         """Draws all networks and initialises the optimisers."""
@@ -219,9 +243,9 @@ class GanLearner:
                 total += weighted_sum(
                     pair.weights, adversarial=adversarial, entropy=_noise_error(on_fake, fake[name])
                 )
-                accuracy = ((on_real.logits > 0).mean() + (on_fake.logits < 0).mean()) / 2
+                right = jnp.stack([on_real.logits > 0, on_fake.logits < 0])
                 metrics[self._named("discriminator_loss", pair)] = adversarial
-                metrics[self._named("discriminator_accuracy", pair)] = accuracy
+                metrics[self._named("discriminator_accuracy", pair)] = right.mean(dtype=jnp.float32)
                 updated[name] = after
             return total, (updated, metrics)
 
@@ -305,7 +329,9 @@ class GanLearner:
         if self.config.generator_steps != "adaptive":
             return jnp.int32(int(self.config.generator_steps))
         bounds, counts = zip(*ADAPTIVE_STEPS, strict=True)
-        return jnp.select([loss > bound for bound in bounds[:-1]], counts[:-1], counts[-1])
+        above = [loss > bound for bound in bounds[:-1]]
+        *more, most = map(jnp.int32, counts)
+        return jnp.select(above, more, most)
 
     def _average(self, state: TrainState) -> TrainState:
         if not self.config.averaging:
@@ -320,6 +346,18 @@ class GanLearner:
 
     def _named(self, name: str, pair: NetworkPair) -> str:
         return name if len(self.pairs) == 1 else f"{name}_{pair.target}"
+
+
+def trained_generators(variables: Variables) -> Variables:
+    """Generators to sample from, out of a `GanLearner`'s variables: their average, if there is one.
+
+    Args:
+        variables: `TrainState.variables` of the last epoch.
+
+    Returns:
+        The generators' variables by the features that they generate, as `gans.Gan` takes them.
+    """
+    return variables.get("average", variables["generators"])
 
 
 GENERATOR_METRICS = {

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
+from train.losses import sum_over_classes
 
 AdversarialForm = Literal["non-saturating", "saturating"]
 
@@ -105,7 +106,8 @@ def conditional_loss(
     Args:
         found: the encoder's features; its logits if the condition is the label.
         condition: features, or one-hot labels t.
-        is_label: take the cross entropy -Σ t log softmax(found) in nats, not `feature_loss`.
+        is_label: take the cross entropy -Σ t log softmax(found) in nats, not `feature_loss`. A
+            class with t = 0 counts 0, even if its logit is -inf.
 
     Raises:
         InputError: the shapes differ.
@@ -117,7 +119,7 @@ def conditional_loss(
             "logits and one-hot labels must have one shape (n, k), got "
             f"{found.shape} and {condition.shape}"
         )
-    return -(condition * jax.nn.log_softmax(found)).sum(1)
+    return -sum_over_classes(condition, jax.nn.log_softmax(found))
 
 
 def weighted_sum(

@@ -249,6 +249,12 @@ def _checked(
     real: np.ndarray, generated: np.ndarray, *, fewest: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Converts both sets to float64; checks that they are large enough and finite."""
+    for features in (real, generated):
+        if features.ndim != 2 or features.shape[1] != real.shape[1]:
+            raise InputError(
+                "expected two sets of features of shape (n, d), with equal d, got "
+                f"{real.shape} and {generated.shape}"
+            )
     if min(len(real), len(generated)) < fewest:
         raise InputError(
             f"expected at least {fewest} images in each set, got {len(real)} real and "

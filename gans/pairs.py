@@ -15,6 +15,7 @@ from gans.game import GanData, GeneratedBatch, Variables
 from gans.losses import LossWeights, conditional_loss
 from gans.stacked import Level, LevelDiscriminator, StackConfig, build_generator
 from imgopt import to_float
+from train.checks import check_grey_levels, one_hot
 from train.classifiers import Precision
 
 IMAGE = "image"
@@ -48,6 +49,11 @@ class DcganPair:
         return LossWeights()
 
     @property
+    def num_classes(self) -> int | None:
+        """Number of classes; None for a GAN without classes."""
+        return self.config.num_classes
+
+    @property
     def _generator(self) -> dcgan.Generator:
         return dcgan.Generator(self.config, dtype=_dtype(self.precision))
 
@@ -59,10 +65,10 @@ class DcganPair:
     def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
         """See `gans.game.NetworkPair`."""
         keys = jax.random.split(key)
-        labels = None if self.config.num_classes is None else jnp.zeros(1, int)
-        noise = jnp.zeros((1, self.config.noise_dim))
+        labels = None if self.config.num_classes is None else jnp.zeros(1, jnp.int32)
+        noise = jnp.zeros((1, self.config.noise_dim), jnp.float32)
         size = self.config.image_size
-        images = jnp.zeros((1, size, size, self.config.channels))
+        images = jnp.zeros((1, size, size, self.config.channels), jnp.float32)
         return (
             _init(self._generator, keys[0], noise, labels),
             _init(self._discriminator, keys[1], images, labels),
@@ -71,7 +77,7 @@ class DcganPair:
     def real(self, batch: GanData, constants: Any) -> Float[Array, "n h w c"]:
         """The images of the batch, in [-1, 1]."""
         del constants
-        return to_signed(to_float(batch.images))
+        return _signed(batch)
 
     def condition(self, batch: GanData, constants: Any) -> Array | None:
         """The labels of the batch; None for a GAN without classes."""
@@ -79,8 +85,8 @@ class DcganPair:
         return None if self.config.num_classes is None else batch.labels
 
     def draw_noise(self, key: Key[Array, ""], count: int) -> Float[Array, "n z"]:
-        """See `gans.dcgan.draw_noise`."""
-        return dcgan.draw_noise(key, count, noise_dim=self.config.noise_dim)
+        """See `gans.dcgan.draw_dcgan_noise`."""
+        return dcgan.draw_dcgan_noise(key, count, noise_dim=self.config.noise_dim)
 
     def generate(
         self, variables: Variables, condition: Array | None, noise: Array
@@ -127,6 +133,11 @@ class LevelPair:
         return self.level.target
 
     @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.config.num_classes
+
+    @property
     def _generator(self) -> stacked.MapGenerator | stacked.VectorGenerator:
         return build_generator(self.level, width=self.config.width, dtype=_dtype(self.precision))
 
@@ -142,9 +153,9 @@ class LevelPair:
     def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
         """See `gans.game.NetworkPair`."""
         keys = jax.random.split(key)
-        condition = jnp.zeros((1, *self.level.condition_shape))
-        noise = jnp.zeros((1, self.level.noise_dim))
-        features = jnp.zeros((1, *self.level.target_shape))
+        condition = jnp.zeros((1, *self.level.condition_shape), jnp.float32)
+        noise = jnp.zeros((1, self.level.noise_dim), jnp.float32)
+        features = jnp.zeros((1, *self.level.target_shape), jnp.float32)
         return (
             _init(self._generator, keys[0], condition, noise),
             _init(self._discriminator, keys[1], features),
@@ -157,12 +168,12 @@ class LevelPair:
     def condition(self, batch: GanData, constants: Variables) -> Array:
         """The features of the level above, from the encoder, or one-hot labels."""
         if self.level.condition == FEATURES[-1]:
-            return jax.nn.one_hot(batch.labels, self.config.num_classes)
+            return one_hot(batch.labels, self.config.num_classes)
         return self._features(batch, constants)[self.level.condition]
 
     def draw_noise(self, key: Key[Array, ""], count: int) -> Float[Array, "n z"]:
-        """See `gans.stacked.draw_noise`."""
-        return stacked.draw_noise(key, count, noise_dim=self.level.noise_dim)
+        """See `gans.stacked.draw_stack_noise`."""
+        return stacked.draw_stack_noise(key, count, noise_dim=self.level.noise_dim)
 
     def generate(
         self, variables: Variables, condition: Array | None, noise: Array
@@ -189,7 +200,7 @@ class LevelPair:
         ).mean()
 
     def _features(self, batch: GanData, encoder: Variables) -> dict[str, Array]:
-        return self._encode(encoder, to_signed(to_float(batch.images)), start=IMAGE)
+        return self._encode(encoder, _signed(batch), start=IMAGE)
 
     def _encode(self, encoder: Variables, features: Array, *, start: str) -> dict[str, Array]:
         network = build_encoder(self.config, precision=self.precision)
@@ -199,6 +210,12 @@ class LevelPair:
 def build_encoder(config: StackConfig, *, precision: Precision = "float32") -> Encoder:
     """Builds the encoder of a stack."""
     return Encoder(config.num_classes, config.encoder_width, dtype=_dtype(precision))
+
+
+def _signed(batch: GanData) -> Float[Array, "n h w c"]:
+    """A batch's images in [-1, 1]."""
+    check_grey_levels(batch.images)
+    return to_signed(to_float(batch.images))
 
 
 def _dtype(precision: Precision) -> Any:

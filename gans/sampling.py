@@ -22,9 +22,12 @@ from gans.dcgan import DcganConfig
 from gans.stacked import StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
 from imgopt.errors import InputError
-from train.storage.checkpoints import check_layout, digest_of, newest_checkpoint
-from train.storage.runs import check_digest
-from train.storage.strict_json import read_sealed
+from train.batches import typed_key
+from train.checks import check_labels, one_hot
+from train.storage.checkpoints import check_layout, digest_of, newest_checkpoint, save_checkpoint
+from train.storage.files import building_directory
+from train.storage.runs import as_json, check_digest, write_result
+from train.storage.strict_json import read_sealed, write_sealed
 from train.storage.typed_json import from_json
 
 SPEC_FILE = "gan.json"
@@ -109,6 +112,25 @@ def load_gan(run: str | Path) -> Gan:
     return gan
 
 
+def save_gan(run: str | Path, gan: Gan) -> None:
+    """Saves a GAN in a new directory, which `load_gan` and the command line read.
+
+    Args:
+        run: the directory, which must not exist; missing parents are made.
+        gan: trained GAN.
+
+    Raises:
+        InputError: the directory exists, or the variables are not those that the spec describes.
+    """
+    expected = expected_variables(gan.spec)
+    variables = jax.tree.map(np.asarray, gan.variables)
+    check_layout(run, variables, lambda: expected, spec_file="the spec")
+    with building_directory(Path(run)) as partial:
+        write_sealed(partial / SPEC_FILE, as_json(gan.spec._asdict()))
+        save_checkpoint(partial / GENERATOR, 0, variables)
+        write_result(partial, {"gan_sha256": gan_digest(gan)}, of=(SPEC_FILE, GENERATOR))
+
+
 def _read_spec(path: Path) -> GanSpec:
     fields = read_sealed(path)
     try:
@@ -181,7 +203,8 @@ def image_keys(
         label: the class.
         numbers: numbers of its images, at least 0.
     """
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, label), numbers)
+    of_class = jax.random.fold_in(typed_key(key), label)
+    return jax.vmap(jax.random.fold_in, (None, 0))(of_class, numbers)
 
 
 def sample(
@@ -198,13 +221,22 @@ def sample(
         batch_size: images in a batch, at least 1.
 
     Raises:
-        InputError: a label is outside its range.
+        InputError: a label is no integer or outside its range, or there are more or fewer keys
+            than labels.
         FloatingPointError: an image is not finite.
     """
-    if labels.size and not 0 <= labels.min() <= labels.max() < gan.spec.num_classes:
+    keys = typed_key(keys)
+    if keys.ndim != 1:
         raise InputError(
-            f"labels must be in [0, {gan.spec.num_classes}), got {labels.min()} to {labels.max()}"
+            f"expected an array of keys, one for each image, got keys of shape {keys.shape}; make "
+            "them with gans.image_keys"
         )
+    if len(keys) != len(labels):
+        raise InputError(f"expected a key for each of {len(labels)} labels, got {len(keys)} keys")
+    check_labels(labels, num_classes=gan.spec.num_classes)
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    labels = np.asarray(labels, np.int32)
     images = np.empty((len(labels), *gan.spec.image_shape), np.uint8)
     for rows, variables in _rows_by_gan(gan, labels):
         for start in range(0, len(rows), batch_size):
@@ -254,24 +286,24 @@ def generate(
 
 
 def _generate_dcgan(config, variables, keys, labels) -> Any:
-    noise = _draw(dcgan.draw_noise, keys, config.noise_dim)
+    noise = _draw(dcgan.draw_dcgan_noise, keys, config.noise_dim)
     given = None if config.num_classes is None else labels
     return dcgan.Generator(config).apply(variables["image"], noise, given, train=False)
 
 
 def _generate_stack(config, variables, keys, labels) -> Any:
-    features = jax.nn.one_hot(labels, config.num_classes)
+    features = one_hot(labels, config.num_classes)
     for index, level in reversed(list(enumerate(stack_levels(config)))):
         level_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
-        noise = _draw(stacked.draw_noise, level_keys, level.noise_dim)
+        noise = _draw(stacked.draw_stack_noise, level_keys, level.noise_dim)
         network = build_generator(level, width=config.width)
         features = network.apply(variables[level.target], features, noise, train=False)
     return features
 
 
-def _draw(draw_noise, keys, noise_dim: int):
+def _draw(draw, keys, noise_dim: int):
     """Draws the noise of each image by its own key."""
-    return jax.vmap(lambda key: draw_noise(key, 1, noise_dim=noise_dim)[0])(keys)
+    return jax.vmap(lambda key: draw(key, 1, noise_dim=noise_dim)[0])(keys)
 
 
 def keys_to_text(keys: Key[Array, " n"]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 
 from imgopt.errors import InputError
+from train.checks import check_labels, check_probabilities, check_same_length
 
 Keep = Literal["tp", "fp", "both"]
 
@@ -95,7 +96,7 @@ def read_predictions(log_p: Float[np.ndarray, "n k"]) -> Predictions:
             classes with the highest value, the first is predicted.
 
     Raises:
-        InputError: there are fewer than two classes.
+        InputError: there are fewer than two classes, or the rows are not log-probabilities.
         FloatingPointError: the output for some image is not finite.
     """
     if log_p.shape[1] < 2:
@@ -106,6 +107,7 @@ def read_predictions(log_p: Float[np.ndarray, "n k"]) -> Predictions:
             f"the classifier's output is not finite for {broken} of {len(log_p)} images; its "
             "training or that of the GAN diverged"
         )
+    check_probabilities(np.exp(log_p.astype(np.float32)), name="the exponentials of log_p")
     highest = np.exp(np.partition(log_p.astype(np.float32), -2, axis=1)[:, -2:])
     return Predictions(
         predicted=log_p.argmax(1).astype(np.int32),
@@ -179,7 +181,11 @@ def choose(
         predicted: predicted classes, in [0, k).
         accepted: which images reach the thresholds.
         lacking: number of images wanted, by class and kind (see `quota`).
+
+    Raises:
+        InputError: a class is outside its range, or the three arrays differ in length.
     """
+    _check_answers(labels, predicted, accepted, num_classes=len(lacking))
     lacking = lacking.astype(np.int64)
     kinds = (labels == predicted).astype(int)
     needed, rows = np.zeros(len(labels), bool), []
@@ -205,9 +211,21 @@ def tally(
         predicted: predicted classes, in [0, k).
         accepted: which images reach the thresholds.
         num_classes: number of classes, k.
+
+    Raises:
+        InputError: a class is outside its range, or the three arrays differ in length.
     """
+    _check_answers(labels, predicted, accepted, num_classes=num_classes)
     confusion = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     counts = np.zeros((num_classes, len(KINDS)), np.int64)
     np.add.at(counts, (labels, (labels == predicted).astype(int)), accepted)
     return Tally(confusion, counts)
+
+
+def _check_answers(
+    labels: np.ndarray, predicted: np.ndarray, accepted: np.ndarray, *, num_classes: int
+) -> None:
+    check_same_length({"labels": labels, "predicted": predicted, "accepted": accepted})
+    for classes in (labels, predicted):
+        check_labels(classes, num_classes=num_classes)

@@ -131,7 +131,7 @@ def stack_levels(config: StackConfig) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def draw_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Array, "n z"]:
+def draw_stack_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Array, "n z"]:
     """Draws uniform noise on [0, 1), as the official code does.
 
     Args:
@@ -139,7 +139,7 @@ def draw_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Float[Arra
         count: number of noise vectors, n.
         noise_dim: their length, z.
     """
-    return jax.random.uniform(key, (count, noise_dim))
+    return jax.random.uniform(key, (count, noise_dim), jnp.float32)
 
 
 def build_generator(
@@ -175,7 +175,7 @@ class VectorGenerator(nn.Module):
 
         Args:
             condition: features of the level above, or one-hot labels.
-            noise: see `draw_noise`.
+            noise: see `draw_stack_noise`.
             train: batch norm uses the batch's statistics and updates the running ones; otherwise
                 it uses the running ones.
 
@@ -226,7 +226,7 @@ class MapGenerator(nn.Module):
 
         Args:
             condition: features of the level above, or one-hot labels.
-            noise: see `draw_noise`.
+            noise: see `draw_stack_noise`.
             train: batch norm uses the batch's statistics and updates the running ones; otherwise
                 it uses the running ones.
 

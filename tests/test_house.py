@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import inspect
 import re
 import subprocess
 from collections import Counter, defaultdict
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +176,39 @@ def test_private_names_stay_in_their_module():
         if name and name.startswith("_") and source.split(".")[0] in PACKAGES
     }
     assert not wrong
+
+
+# Types of numbers
+
+
+def draws_without_a_type(tree: ast.Module) -> Iterator[int]:
+    """Lines that draw numbers, or make a parameter, in the type that jax_enable_x64 decides."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        name = ast.unparse(node.func)
+        given = {keyword.arg for keyword in node.keywords}
+        if name == "self.param":  # name, initialiser, shape, dtype
+            is_typed = len(node.args) > 3
+        elif name == "jax.random.bernoulli":  # draws in the type of p, its second argument
+            is_typed = len(node.args) > 1 or "p" in given
+        elif name.startswith("jax.random.") and hasattr(jax.random, node.func.attr):
+            names = list(inspect.signature(getattr(jax.random, node.func.attr)).parameters)
+            typed_by = names.index("dtype") if {"dtype", "shape"} <= {*names} else -1
+            is_typed = len(node.args) > typed_by or "dtype" in given
+        else:
+            continue
+        if not is_typed:
+            yield node.lineno
+
+
+def test_what_is_drawn_does_not_depend_on_jax_enable_x64():
+    found = {
+        f"{module.name}:{line}"
+        for module in modules().values()
+        for line in draws_without_a_type(module.tree)
+    }
+    assert not found
 
 
 # Sizes

@@ -1,32 +1,51 @@
 """Training: image sets, classifiers, losses, the training loop, checkpoints."""
 
 from train.classifier_training import ClassifierLearner, TrainConfig
-from train.classifiers import Classifier, ClassifierSpec, classify_function, load_classifier
+from train.classifiers import (
+    Classifier,
+    ClassifierSpec,
+    channel_statistics,
+    classify_function,
+    feature_function,
+    load_classifier,
+    save_classifier,
+)
 from train.data.load import ImageData, load_images
-from train.evaluation import Evaluation, evaluate
-from train.loop import Budget, FitOptions, fit
+from train.evaluation import Evaluation, evaluate, extract_features, predict
+from train.learner import Learner, TrainState
+from train.loop import Budget, EpochResult, FitOptions, fit
 from train.losses import cross_entropy, mixed_soft_label_loss
 from train.storage.checkpoints import latest_checkpoint, save_checkpoint
-from train.training_sets import TrainData, replace_images
+from train.training_sets import TrainData, add_images, original_data, replace_images
 
 __all__ = [
     "Budget",
     "Classifier",
     "ClassifierLearner",
     "ClassifierSpec",
+    "EpochResult",
     "Evaluation",
     "FitOptions",
     "ImageData",
+    "Learner",
     "TrainConfig",
     "TrainData",
+    "TrainState",
+    "add_images",
+    "channel_statistics",
     "classify_function",
     "cross_entropy",
     "evaluate",
+    "extract_features",
+    "feature_function",
     "fit",
     "latest_checkpoint",
     "load_classifier",
     "load_images",
     "mixed_soft_label_loss",
+    "original_data",
+    "predict",
     "replace_images",
     "save_checkpoint",
+    "save_classifier",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from imgopt.errors import InputError
+from train.checks import check_grey_levels
 
 CROPS_AT_ONCE = 1024  # 12 MB as float32 at CIFAR's size, however large the set is
 
@@ -27,18 +28,22 @@ def flip_and_crop(
 
     Returns:
         Images of the same shape.
+
+    Raises:
+        InputError: The images are not grey levels.
     """
+    check_grey_levels(images)
     flip_key, crop_key = jax.random.split(key)
     count, *shape = images.shape
     if flip:
-        mirrored = jax.random.bernoulli(flip_key, shape=(count, 1, 1, 1))
+        mirrored = jax.random.bernoulli(flip_key, jnp.float32(0.5), (count, 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
     if pad_px:
         padded = jnp.pad(images, ((0, 0), (pad_px, pad_px), (pad_px, pad_px), (0, 0)))
-        offsets = jax.random.randint(crop_key, (count, 2), 0, 2 * pad_px + 1)
+        offsets = jax.random.randint(crop_key, (count, 2), 0, 2 * pad_px + 1, jnp.int32)
 
         def cut(image: Array, offset: Array) -> Array:
-            return jax.lax.dynamic_slice(image, (*offset, 0), shape)
+            return jax.lax.dynamic_slice(image, (*offset, jnp.int32(0)), shape)
 
         images = jax.vmap(cut)(padded, offsets)
     return images
@@ -62,22 +67,23 @@ def crop_and_zoom(
         Images of the same shape.
 
     Raises:
-        InputError: crop_px is outside its range.
+        InputError: The images are not grey levels, or crop_px is outside its range.
     """
+    check_grey_levels(images)
     _, height, width, channels = images.shape
     check_crop(crop_px, (height, width))
-    places = jnp.array([height - crop_px + 1, width - crop_px + 1])
+    places = jnp.array([height - crop_px + 1, width - crop_px + 1], jnp.int32)
 
     def zoom(numbered: tuple[Int[Array, ""], UInt8[Array, "h w c"]]) -> UInt8[Array, "h w c"]:
         index, image = numbered
-        offset = jax.random.randint(jax.random.fold_in(key, index), (2,), 0, places)
-        cut = jax.lax.dynamic_slice(image, (*offset, 0), (crop_px, crop_px, channels))
+        offset = jax.random.randint(jax.random.fold_in(key, index), (2,), 0, places, jnp.int32)
+        cut = jax.lax.dynamic_slice(image, (*offset, jnp.int32(0)), (crop_px, crop_px, channels))
         # Grey levels, not [0, 1]: 24 to 32 pixels is then exact in float32, so every device rounds
         # a value halfway between two levels in the same way.
         levels = resize_bilinear(cut.astype(jnp.float32), height=height, width=width)
         return jnp.round(levels).astype(jnp.uint8)
 
-    numbered = (jnp.arange(len(images)), jnp.asarray(images))
+    numbered = (jnp.arange(len(images), dtype=jnp.int32), jnp.asarray(images))
     return jax.lax.map(zoom, numbered, batch_size=CROPS_AT_ONCE)
 
 

@@ -10,7 +10,25 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
+from imgopt.errors import InputError
 from train.runtime.processes import shard_batch
+
+
+def typed_key(key: Any) -> Key[Array, "*groups"]:
+    """Makes a typed key of one that `jax.random.PRNGKey` made; typed keys stay as they are.
+
+    Args:
+        key: One key or an array of keys.
+
+    Raises:
+        InputError: It is no key.
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return key
+    if dtype != np.uint32 or not np.ndim(key):
+        raise InputError(f"expected a key, such as jax.random.key(0), got {key!r:.80}")
+    return jax.random.wrap_key_data(key)
 
 
 def fold_in(key: Key[Array, "*groups"], data: Any) -> Key[Array, "*groups"]:
@@ -31,9 +49,10 @@ def epoch_order(
         groups: Rows of each group; without groups, a single array of all rows.
         count: Number of rows to return, the first ones of the order.
     """
+    key = typed_key(key)
     keys = fold_in(fold_in(key, 1), epoch)
     orders = [
-        jnp.asarray(rows)[_permutation(each, len(rows))[:count]]
+        jnp.asarray(rows, jnp.int32)[_permutation(each, len(rows))[:count]]
         for each, rows in zip(keys.reshape(-1), groups, strict=True)
     ]
     return jnp.stack(orders) if key.ndim else orders[0]
@@ -62,7 +81,7 @@ class Epoch(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=1)
 def _permutation(key: Key[Array, ""], count: int) -> Int[Array, " n"]:
-    return jax.random.permutation(key, count)
+    return jax.random.permutation(key, jnp.arange(count, dtype=jnp.int32))
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "count", "mesh"))
@@ -88,7 +107,7 @@ def take_batches(
     Returns:
         The data's arrays with leading axes for batches, groups (if there are any) and examples.
     """
-    places = first * batch_size + jnp.arange(count * batch_size)
+    places = first * batch_size + jnp.arange(count * batch_size, dtype=jnp.int32)
     rows = jnp.take(order, places, axis=-1, mode="clip")
     rows = jnp.moveaxis(rows.reshape(*order.shape[:-1], count, batch_size), -2, 0)
     batches = jax.tree.map(lambda column: column[rows], data)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Key
@@ -14,9 +15,16 @@ from imgopt import to_float
 from imgopt.errors import InputError
 from imgopt.promotion import standard_promotion
 from train.augmentation import flip_and_crop
+from train.checks import check_grey_levels, check_labels
 from train.classifiers import ClassifierSpec, Precision, normalise
 from train.loop import Budget, TrainState
-from train.losses import KlDirection, cross_entropy, mixed_soft_label_loss
+from train.losses import (
+    KlDirection,
+    accuracy,
+    check_teacher,
+    cross_entropy,
+    mixed_soft_label_loss,
+)
 from train.nonfinite import NonFiniteConfig
 from train.storage.runs import ADDED_LATER
 from train.training_sets import TrainData
@@ -94,7 +102,7 @@ def make_optimizer(
 
     # Optax's own schedule needs its lengths while tracing; here they are arguments of the program.
     def rate(step: ArrayLike) -> Array:
-        step, total = jnp.asarray(step, float), jnp.asarray(total_steps, float)
+        step, total = jnp.asarray(step, jnp.float32), jnp.asarray(total_steps, jnp.float32)
         rise = jnp.round(config.warmup_fraction * total)
         fallen = (step - rise) / (total - rise)
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * fallen))
@@ -110,7 +118,8 @@ def make_optimizer(
 class ClassifierLearner:
     """A classifier in training, for `train.fit` with a `TrainData`.
 
-    Its `constants` is the number of updates in all, which the learning rate depends on.
+    The constants of its update are the number of updates in all, which the learning rate depends
+    on; `fit` asks `constants` for it.
 
     Attributes:
         spec: The classifier to train.
@@ -122,10 +131,28 @@ class ClassifierLearner:
 
     def initial(self, key: Key[Array, ""]) -> TrainState:
         """Draws the initial variables and makes the optimiser's initial state."""
-        images = jnp.zeros((1, *self.spec.image_shape))
+        images = jnp.zeros((1, *self.spec.image_shape), jnp.float32)
         variables = self.spec.build().init(key, images, train=False)
         opt_state = make_optimizer(self.config, 1).init(variables["params"])
         return TrainState(dict(variables), opt_state)
+
+    def check(self, data: TrainData) -> None:
+        """Raises InputError for images, labels or teacher's outputs that do not fit the network."""
+        check_grey_levels(data.images)
+        if data.images.shape[1:] != self.spec.image_shape:
+            raise InputError(
+                f"images must have the classifier's shape {self.spec.image_shape}, got "
+                f"{data.images.shape[1:]}"
+            )
+        count, num_classes = len(data.images), len(self.spec.class_names)
+        check_labels(data.labels, count=count, num_classes=num_classes)
+        if self.config.loss == "mixed":
+            shape = (count, num_classes)
+            check_teacher(data.teacher_outputs, data.is_generated, shape=shape)
+
+    def constants(self, total_steps: int) -> Int[np.ndarray, ""]:
+        """The number of updates in all, as an array."""
+        return np.asarray(total_steps, np.int32)
 
     def update(
         self, key: Key[Array, ""], state: TrainState, batch: TrainData, constants: Int[Array, ""]
@@ -168,5 +195,5 @@ class ClassifierLearner:
             )
         else:
             loss = cross_entropy(logits, batch.labels)
-        accuracy = (logits.argmax(1) == batch.labels).mean()
-        return loss.mean(), (dict(updated), {"loss": loss.mean(), "accuracy": accuracy})
+        means = {"loss": loss.mean(), "accuracy": accuracy(logits, batch.labels)}
+        return means["loss"], (dict(updated), means)

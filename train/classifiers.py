@@ -13,9 +13,16 @@ from jaxtyping import Array, Float, UInt8
 from imgopt.errors import InputError
 from train.models.linen import Network
 from train.models.networks import build_network, check_image_shape
-from train.storage.checkpoints import CHECKPOINTS, check_layout, digest_of, newest_checkpoint
-from train.storage.runs import check_digest
-from train.storage.strict_json import read_sealed
+from train.storage.checkpoints import (
+    CHECKPOINTS,
+    check_layout,
+    digest_of,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from train.storage.files import building_directory
+from train.storage.runs import as_json, check_digest, write_result
+from train.storage.strict_json import read_sealed, write_sealed
 from train.storage.typed_json import from_json
 
 Precision = Literal["float32", "bfloat16"]
@@ -137,7 +144,8 @@ def feature_function(
 
 def normalise(images: Float[Array, "n h w c"], spec: ClassifierSpec) -> Float[Array, "n h w c"]:
     """Subtracts the spec's mean from images in [0, 1] and divides by its std, for each channel."""
-    mean, std = (jnp.broadcast_to(jnp.array(v), images.shape) for v in (spec.mean, spec.std))
+    levels = (jnp.array(v, jnp.float32) for v in (spec.mean, spec.std))
+    mean, std = (jnp.broadcast_to(v, images.shape) for v in levels)
     return (images - mean) / std
 
 
@@ -221,6 +229,25 @@ def load_classifier(run: str | Path) -> Classifier:
     classifier = Classifier(spec, jax.tree.map(jnp.asarray, variables))
     check_digest(Path(run), "classifier_sha256", digest(classifier), of=CHECKPOINTS)
     return classifier
+
+
+def save_classifier(run: str | Path, classifier: Classifier) -> None:
+    """Saves a classifier in a new directory, which `load_classifier` and the command line read.
+
+    Args:
+        run: The directory, which must not exist; missing parents are made.
+        classifier: Trained classifier.
+
+    Raises:
+        InputError: The directory exists, or the variables are not those that the spec describes.
+    """
+    spec, variables = classifier.spec, jax.tree.map(np.asarray, classifier.variables)
+    check_layout(run, variables, lambda: _expected_variables(spec), spec_file="the spec")
+    with building_directory(Path(run)) as partial:
+        write_sealed(partial / SPEC_FILE, as_json(spec._asdict()))
+        save_checkpoint(partial / CHECKPOINTS, 0, {"variables": variables})
+        result = {"classifier_sha256": digest(classifier)}
+        write_result(partial, result, of=(SPEC_FILE, CHECKPOINTS))
 
 
 def _expected_variables(spec: ClassifierSpec) -> dict[str, Any]:

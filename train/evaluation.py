@@ -1,15 +1,21 @@
 """Exact evaluation of a classifier: every image counts once."""
 
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from imgopt import Classify, split_classifier, to_float
+from imgopt.errors import InputError
 from imgopt.programs import Program
+from train.checks import are_probabilities, check_images, check_labels
+
+Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
+"""Grey levels as uint8, or floats in [0, 1], which are taken as they are."""
 
 CALIBRATION_BINS = 15
 
@@ -37,46 +43,67 @@ class Evaluation(NamedTuple):
     calibration_error: float
 
 
-@Program
-def _log_probabilities(
-    classify: Callable, arrays: list, images: UInt8[Array, "n h w c"]
-) -> Float[Array, "n k"]:
-    return jax.nn.log_softmax(classify(arrays, to_float(images)).astype(jnp.float32))
+class _Outputs(NamedTuple):
+    """A classifier's log-probabilities, and whether its own output was a row of probabilities."""
+
+    log_p: Float[Array, "n k"]
+    is_distribution: Bool[Array, " n"]
 
 
 @Program
-def _features(
-    features: Callable, arrays: list, images: UInt8[Array, "n h w c"]
-) -> Float[Array, "n d"]:
-    return features(arrays, to_float(images))
+def _log_probabilities(classify: Callable, arrays: list, images: Any) -> _Outputs:
+    logits = classify(arrays, _as_floats(images)).astype(jnp.float32)
+    return _Outputs(jax.nn.log_softmax(logits), are_probabilities(logits))
+
+
+@Program
+def _features(features: Callable, arrays: list, images: Any) -> Float[Array, "n d"]:
+    return features(arrays, _as_floats(images)).astype(jnp.float32)
+
+
+def _as_floats(images: Any) -> Float[Array, "n h w c"]:
+    return to_float(images) if images.dtype == jnp.uint8 else images.astype(jnp.float32)
 
 
 def predict(
-    classify: Classify, images: UInt8[np.ndarray, "n h w c"], *, batch_size: int = 500
+    classify: Classify, images: Images, *, batch_size: int = 500
 ) -> Float[np.ndarray, "n k"]:
     """Log-probabilities of any number of images, in batches of one compiled size.
 
     Args:
         classify: Function from float32 images in [0, 1] to logits.
-        images: Grey levels of at least one image.
+        images: At least one image: grey levels as uint8, or floats in [0, 1], taken as they are.
         batch_size: Images in a batch, at least 1.
+
+    Raises:
+        InputError: The images are others, or `classify` returns no logits.
+
+    Warns:
+        UserWarning: `classify` returns probabilities.
     """
-    return _in_batches(_log_probabilities, classify, images, batch_size)
+    found = _in_batches(_log_probabilities, classify, images, batch_size)
+    if found.is_distribution.all():
+        warnings.warn(
+            "expected logits, got rows of numbers that are at least 0 and sum to 1, as "
+            "probabilities do; return the logits, or the logarithms of the probabilities",
+            stacklevel=2,
+        )
+    return found.log_p
 
 
 def extract_features(
-    features: Classify,
-    images: UInt8[np.ndarray, "n h w c"],
-    *,
-    batch_size: int = 500,
+    features: Classify, images: Images, *, batch_size: int = 500
 ) -> Float[np.ndarray, "n d"]:
     """Features of any number of images, in batches of one compiled size.
 
     Args:
         features: Function from float32 images in [0, 1] to vectors, such as
             `train.classifiers.feature_function` gives.
-        images: Grey levels of at least one image.
+        images: At least one image: grey levels as uint8, or floats in [0, 1], taken as they are.
         batch_size: Images in a batch, at least 1.
+
+    Raises:
+        InputError: The images are others, or the function returns no vectors.
     """
     return _in_batches(_features, features, images, batch_size)
 
@@ -86,11 +113,14 @@ def _in_batches(
     function: Classify,
     images: np.ndarray,
     batch_size: int,
-) -> np.ndarray:
+) -> Any:
     """Runs a compiled program over all images, in batches of one size.
 
     The last batch is padded with copies of its last image; their results are dropped.
     """
+    check_images(images)
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
     batch_size = min(batch_size, len(images))
     like = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.float32)
     split = split_classifier(function, like)
@@ -98,13 +128,14 @@ def _in_batches(
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         padded = np.pad(batch, ((0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)), mode="edge")
-        parts.append(program(split.function, split.arrays, padded)[: len(batch)])
-    return np.concatenate(jax.device_get(parts))
+        parts.append(program(split.function, split.arrays, padded))
+    joined = jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(parts))
+    return jax.tree.map(lambda rows: rows[: len(images)], joined)
 
 
 def evaluate(
     classify: Classify,
-    images: UInt8[np.ndarray, "n h w c"],
+    images: Images,
     labels: Int[np.ndarray, " n"],
     *,
     batch_size: int = 500,
@@ -113,15 +144,24 @@ def evaluate(
 
     Args:
         classify: Function from float32 images in [0, 1] to logits.
-        images: Grey levels of at least one image.
-        labels: True classes, in [0, k).
+        images: At least one image: grey levels as uint8, or floats in [0, 1], taken as they are.
+        labels: True classes, one for each image, in [0, k).
         batch_size: Images in a batch, at least 1.
 
     Raises:
-        FloatingPointError: The output for some image is not finite.
+        InputError: Images or labels are others, or `classify` returns no logits.
+        FloatingPointError: The output for some image is not finite. A class may have a logit of
+            -inf, if it is not the label of the image.
+
+    Warns:
+        UserWarning: `classify` returns probabilities.
     """
+    check_labels(labels, count=len(images))
     log_p = predict(classify, images, batch_size=batch_size)
-    broken = int((~np.isfinite(log_p)).any(1).sum())
+    check_labels(labels, num_classes=log_p.shape[1])
+    labels = np.asarray(labels)
+    of_label = log_p[np.arange(len(labels)), labels]
+    broken = int((np.isnan(log_p).any(1) | ~np.isfinite(of_label)).sum())
     if broken:
         raise FloatingPointError(
             f"the classifier's output is not finite for {broken} of {len(log_p)} images; its "
@@ -140,7 +180,7 @@ def evaluate(
         bin_accuracy, bin_confidence = sum_right / counts, sum_confidence / counts
     return Evaluation(
         accuracy=float(right.mean()),
-        loss=float(-log_p[np.arange(len(labels)), labels].mean(dtype=np.float64)),
+        loss=float(-of_label.mean(dtype=np.float64)),
         confusion=confusion,
         bin_confidence=bin_confidence,
         bin_accuracy=bin_accuracy,

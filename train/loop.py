@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from imgopt.errors import InputError
-from train.batches import Epoch, epoch_order, fold_in, take_batches
+from train.batches import Epoch, epoch_order, fold_in, take_batches, typed_key
+from train.checks import check_same_length
+from train.learner import Learner, TrainState, check_data, given_or_own
 from train.nonfinite import count_skipped, finite_means, flag_nonfinite
 from train.runtime.processes import (
     as_local,
@@ -42,33 +44,6 @@ STEPS_PER_CALL = 20
 
 SECONDS_PER_CALL = 1.0
 """Time that one device call should take; a request to stop waits about this long."""
-
-
-class TrainState(NamedTuple):
-    """Everything that changes in training: the variables by name, and the optimisers' states."""
-
-    variables: dict[str, Any]
-    opt_state: Any
-
-
-@runtime_checkable  # for tests, which check annotations
-class Learner(Protocol):
-    """What is trained, as two pure functions. Equal learners share one compiled program.
-
-    A learner is hashable by value. Arrays that it needs but does not change are its `constants`.
-    """
-
-    def initial(self, key: Key[Array, ""]) -> TrainState:
-        """Draws the initial variables and makes the optimisers' initial states."""
-        ...
-
-    def update(
-        self, key: Key[Array, ""], state: TrainState, batch: Any, constants: Any
-    ) -> tuple[TrainState, dict[str, Array]]:
-        """Makes one step on one batch: the new state, and scalars to average over an epoch."""
-        ...
-
-    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +95,8 @@ class FitOptions:
     Attributes:
         groups: Rows of each group, by the group's name. None: one training on all rows, without an
             axis of groups.
-        constants: Passed to the learner's update unchanged.
+        constants: Passed to the learner's update unchanged. None: what the learner's own
+            `constants(total_steps)` makes, if it has that method.
         max_skipped: Most non-finite steps to skip. A skipped step leaves the state (that of its
             group) unchanged. None: training stops at the first non-finite step.
         steps_per_call: Most steps per device call; fewer if they take longer than about a second.
@@ -215,7 +191,7 @@ def fit(
     All processes of a job must call this with the same arguments.
 
     Args:
-        key: Source of all randomness.
+        key: Source of all randomness, from `jax.random.key` or `jax.random.PRNGKey`.
         learner: What is trained.
         data: Training set, a pytree of arrays with one row for each example.
         budget: How long to train. With groups, an epoch has the full batches of the smallest group.
@@ -229,7 +205,8 @@ def fit(
         One `EpochResult` after every epoch that remains.
 
     Raises:
-        InputError: The training set or a group is smaller than a batch, there are fewer devices
+        InputError: The arrays of the training set differ in length, or the learner cannot learn
+            from them; the training set or a group is smaller than a batch; there are fewer devices
             than asked for, or they cannot share a batch evenly.
         NotFinite: A scalar or the new state of a step is not finite, and skipping is not allowed or
             `max_skipped` is used up.
@@ -237,15 +214,19 @@ def fit(
         Paused: `after_call` asked for it.
         LostProcessError: Another process of the job has ended.
     """
-    options = options or FitOptions()
+    key, options = typed_key(key), options or FitOptions()
+    check_same_length(data)
+    check_data(learner, data)
     rows, count = options.rows(data), options.examples(data)
     steps, total = budget.steps_per_epoch(count), budget.total_steps(count)
     mesh = make_training_mesh(options.devices, batch_size=budget.batch_size)
     program = _make_run_steps(learner, options.groups is not None, options.skips, mesh)
     if options.groups is not None:
-        key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(rows)))
+        key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(rows), dtype=jnp.int32))
     step, state, earlier, skipped = resume or Snapshot(0, initial_state(key, learner))
-    state, data, *shared = replicate((state, data, options.constants, key), mesh)
+    state, data, *shared = replicate(
+        (state, data, given_or_own(options.constants, learner, total), key), mesh
+    )
     caller = _StepCaller(functools.partial(program, *shared), at_most=options.steps_per_call)
     next_batches = functools.partial(
         take_batches, data, batch_size=budget.batch_size, count=options.steps_per_call, mesh=mesh
@@ -322,7 +303,8 @@ def compile_steps(
         InputError: The training set, a group or the devices do not fit the batch, as for `fit`.
     """
     options = options or FitOptions()
-    used = budget.steps_per_epoch(options.examples(data)) * budget.batch_size
+    count = options.examples(data)
+    used = budget.steps_per_epoch(count) * budget.batch_size
     shape = () if options.groups is None else (len(options.groups),)
     key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape))
     order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
@@ -333,7 +315,8 @@ def compile_steps(
     )  # fmt: skip
     batches = jax.eval_shape(next_batches, data, order)
     state = initial_shapes(key, learner)
-    constants = jax.eval_shape(lambda tree: tree, options.constants)
+    given = given_or_own(options.constants, learner, budget.total_steps(count))
+    constants = jax.eval_shape(lambda tree: tree, given)
     run_steps: Any = _make_run_steps(learner, bool(shape), options.skips, mesh)
     return run_steps.lower(constants, key, state, batches, 0, 0).compile()
 
@@ -345,6 +328,7 @@ def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
     """Draws a learner's initial state; for several keys, with a leading axis of groups."""
+    key = typed_key(key)
     return _make_initial(learner, bool(key.ndim))(fold_in(key, 0))
 
 

@@ -39,6 +39,7 @@ class ToyPair:
     target: str = "image"
     weights: LossWeights = LossWeights()  # noqa: RUF009 - frozen
     has_encoder: bool = False
+    num_classes: int = 2
 
     def initial(self, key):
         keys = jax.random.split(key, 4)

@@ -209,6 +209,8 @@ def test_chunks_make_no_difference(chunk, monkeypatch):
         (lambda real, made: overlap(real, made, neighbours=0), "neighbours.*at least 1, got 0"),
         (lambda real, made: nearest_distances(real[:0], made), "at least 1.*got 37 real and 0"),
         (lambda real, made: relative_distances(made, real[:1]), "at least 2 training.*got 1"),
+        (lambda real, made: overlap(real, made[:, :-1]), "features of shape.*equal d, got"),
+        (lambda real, made: kernel_distance(real[None], made), "features of shape.*equal d, got"),
         (
             lambda real, made: relative_distances(made, real[[0, 0, 1, 1, 2]]),
             "different training images, got 5",

@@ -19,11 +19,13 @@ from gans.sampling import (
     GanSpec,
     expected_variables,
     gan_digest,
+    generate,
     image_keys,
     load_gan,
     sample,
 )
 from gans.stacked import StackConfig, build_generator, stack_levels
+from imgopt.errors import InputError
 from train.storage.checkpoints import save_checkpoint
 from train.storage.runs import as_json
 from train.storage.strict_json import write_json
@@ -161,7 +163,7 @@ def test_samples_of_a_stack_go_down_its_levels(gans):
         level = levels[index]
         noise = jnp.stack(
             [
-                stacked.draw_noise(
+                stacked.draw_stack_noise(
                     jax.random.fold_in(key, index), 1, noise_dim=50 if index else 16
                 )[0]
                 for key in KEYS
@@ -172,13 +174,37 @@ def test_samples_of_a_stack_go_down_its_levels(gans):
     np.testing.assert_allclose(made_by(gan, range(7)), to_grey_levels(features), rtol=0, atol=1)
 
 
+@pytest.mark.parametrize("keys", [KEYS[:3], KEYS[0], KEYS[:0]], ids=["fewer", "one", "none"])
+def test_an_image_without_a_key_of_its_own_is_refused(keys, gan):
+    with pytest.raises(InputError, match=r"expected (a key for each of 7 labels|an array of keys)"):
+        sample(gan, keys, LABELS, batch_size=3)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_keys_of_the_old_style_draw_the_same_images(gans):
+    old = image_keys(jax.random.PRNGKey(5), 1, np.arange(3))
+    typed = image_keys(jax.random.key(5), 1, np.arange(3))
+    found = sample(gans["dcgan"], jax.random.key_data(typed), LABELS[:3], batch_size=3)
+    for keys in (old, typed):
+        np.testing.assert_array_equal(sample(gans["dcgan"], keys, LABELS[:3], batch_size=3), found)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "sgan of 2 levels"])
+def test_a_label_outside_gives_no_image_of_another_class(name, gans):
+    """Where it cannot be refused, within a compiled function."""
+    gan = gans[name]
+    labels = jnp.array([0, -1, 1])
+    _, is_finite = generate(gan.spec.config, gan.variables, KEYS[:3], labels)
+    assert not is_finite
+
+
 @pytest.mark.parametrize("name", ["dcgan", "dcgan per class", "sgan of 2 levels"])
 def test_nothing_is_made_of_nothing(name, gans):
     images = sample(gans[name], KEYS[:0], LABELS[:0])
     assert images.shape == (0, *SHAPES[gans[name].spec.model])
 
 
-@pytest.mark.parametrize(("labels", "got"), [([0, 3], "0 to 3"), ([-1, 2], "-1 to 2")])
+@pytest.mark.parametrize(("labels", "got"), [([0, 3], "3 at position 1"), ([-1, 2], "-1")])
 def test_labels_outside_the_classes_are_refused(labels, got, gan):
     with pytest.raises(ValueError, match=rf"labels must be in \[0, 3\), got {got}"):
         sample(gan, KEYS[:2], np.array(labels))

@@ -61,6 +61,12 @@ def test_an_output_without_predictions_is_refused():
         read_predictions(np.zeros((3, 1)))
 
 
+def test_probabilities_and_logits_are_no_log_probabilities():
+    for wrong in (softmax(outputs(), axis=1), outputs()):
+        with pytest.raises(ValueError, match="exponentials of log_p must be probabilities"):
+            read_predictions(wrong)
+
+
 JUDGEMENT = Predictions(
     predicted=np.array([0, 1, 2], np.int32),
     confidence=np.array([0.5, 0.75, 1], np.float32),

@@ -12,7 +12,7 @@ from gans.stacked import (
     LevelDiscriminator,
     StackConfig,
     build_generator,
-    draw_noise,
+    draw_stack_noise,
     stack_levels,
 )
 
@@ -94,7 +94,7 @@ STACKS = [("pool2",), ("fc3",), ("pool2", "fc3"), ("pool1", "pool2", "fc3"), ("p
 
 def inputs(level, count=3):
     condition = jnp.ones((count, *level.condition_shape))
-    return condition, draw_noise(jax.random.key(0), count, noise_dim=level.noise_dim)
+    return condition, draw_stack_noise(jax.random.key(0), count, noise_dim=level.noise_dim)
 
 
 def start(level, width, dtype=jnp.float32):
@@ -214,7 +214,7 @@ def test_images_stay_between_minus_one_and_one_and_features_at_least_zero():
 
 
 def test_noise_is_uniform_between_zero_and_one():
-    noise = draw_noise(jax.random.key(0), 500, noise_dim=50)
+    noise = draw_stack_noise(jax.random.key(0), 500, noise_dim=50)
     assert noise.shape == (500, 50)
     assert 0 <= noise.min() < noise.max() < 1
     np.testing.assert_allclose([noise.mean(), noise.var()], [0.5, 1 / 12], atol=0.01)

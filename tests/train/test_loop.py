@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imgopt.errors import InputError
 from train import loop
 from train.loop import (
     Budget,
@@ -308,6 +309,49 @@ def test_the_number_of_steps_to_skip_is_at_least_1():
         NonFiniteConfig(max_skipped=0)
     assert NonFiniteConfig().allowed is None
     assert NonFiniteConfig("skip", 4).allowed == 4
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["one", "groups"])
+def test_a_key_of_the_old_style_trains_alike(groups):
+    assert_same_bits(run(jax.random.PRNGKey(3), groups=groups), run(KEY, groups=groups))
+
+
+@dataclass(frozen=True)
+class Counted(Walker):
+    """Walks on by the number of updates in all, and refuses data without rows' numbers."""
+
+    def check(self, data):
+        if "row" not in data:
+            raise InputError("no rows")
+
+    def constants(self, total_steps):
+        return np.float32(total_steps)
+
+
+def test_a_learner_makes_its_constants_unless_they_are_given():
+    own = run(learner=Counted())
+    assert_same_bits(own, run(constants=np.float32(15)))
+    assert_same_bits(run(learner=Counted(), constants=np.float32(2)), run(constants=np.float32(2)))
+
+
+def test_a_learner_refuses_data_before_anything_is_compiled(compilations):
+    with compilations() as compiled, pytest.raises(InputError, match="no rows"):
+        run(learner=Counted(0.3), data={"x": DATA["x"]})
+    assert not compiled
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({**DATA, "x": DATA["x"][:20]}, "got 23 row, 20 x"),
+        ({**DATA, "x": np.float32(1)}, "got 23 row, 0 x"),
+        ({}, "got none"),
+    ],
+)
+def test_arrays_without_a_row_for_each_example_are_refused(data, message):
+    with pytest.raises(InputError, match=f"one row for each example, {message}"):
+        run(data=data)
 
 
 def test_a_group_smaller_than_a_batch_is_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from imgopt.errors import InputError
 from train.losses import cross_entropy, mixed_soft_label_loss
 
 RANDOM = np.random.default_rng(5)
@@ -112,6 +113,40 @@ def test_sure_and_wrong_stays_finite(name):
     assert np.isfinite(gradient(LOSSES[name], columns)).all()
 
 
+@every_loss
+@pytest.mark.parametrize("label", [-1, -3, -4, 3])
+def test_a_label_outside_is_refused_and_never_another_class_s_loss(name, label):
+    labels = COLUMNS[1].at[2].set(label)
+    columns = (COLUMNS[0], labels, *COLUMNS[2:])
+    with pytest.raises(InputError, match=rf"labels must be in \[0, 3\), got {label} at position 2"):
+        LOSSES[name](*columns)
+    found = np.asarray(jax.jit(LOSSES[name])(*columns))
+    assert np.isnan(found[2])
+    expected = np.asarray(jax.jit(LOSSES[name])(*COLUMNS))
+    np.testing.assert_allclose(np.delete(found, 2), np.delete(expected, 2), rtol=1e-6)
+
+
+@every_loss
+def test_a_class_without_any_probability_counts_nothing(name):
+    """The loss is as if that class were not there, except for the share of it in a smoothed q."""
+    logits, labels = COLUMNS[0].at[:, 1].set(-jnp.inf), COLUMNS[1] // 2 * 2
+    labels = jnp.where(labels == 1, 0, labels)
+    teacher = COLUMNS[2].at[:, 1].set(0.0)
+    columns = (logits, labels, teacher / teacher.sum(1, keepdims=True), COLUMNS[3])
+    low = (columns[0].at[:, 1].set(-90.0), *columns[1:])
+    np.testing.assert_allclose(LOSSES[name](*columns), LOSSES[name](*low), rtol=1e-6)
+    assert np.isfinite(LOSSES[name](*columns)).all()
+    np.testing.assert_allclose(
+        gradient(LOSSES[name], columns), gradient(LOSSES[name], low), atol=1e-6
+    )
+
+
+def test_a_teacher_s_logits_are_refused():
+    wrong = COLUMNS[2].at[3].set(jnp.array([4.0, -1.0, 2.0]))
+    with pytest.raises(InputError, match=r"probabilities.*got \[ 4. -1.  2.\] in row 2"):
+        mixed_soft_label_loss(*COLUMNS[:2], wrong, COLUMNS[3])
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("index", "value", "message"),
@@ -137,3 +172,5 @@ def test_shapes_that_would_broadcast_are_refused(index, value, message):
 def test_unknown_directions_are_refused():
     with pytest.raises(ValueError, match=r"must be .* got 'forward'"):
         mixed_soft_label_loss(*COLUMNS, kl="forward")
+    with pytest.raises(InputError, match="smoothing must be above 0 and at most 1, got 0"):
+        mixed_soft_label_loss(*COLUMNS, kl="model||target", smoothing=0)

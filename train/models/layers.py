@@ -43,10 +43,10 @@ class KernelLayer(nn.Module):
     def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 d"]:
         """Applies the kernel and adds the bias."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         result = self.apply_kernel(images.astype(self.dtype), jnp.asarray(kernel, self.dtype))
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
             result += jnp.expand_dims(bias.astype(self.dtype), (0, 1, 2))
         return result
 

@@ -39,7 +39,9 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
 
 
-def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: int = KEPT) -> None:
+def save_checkpoint(
+    directory: str | Path, step: int, state: dict[str, Any], *, keep: int = KEPT
+) -> None:
     """Saves a checkpoint and removes all but the newest few.
 
     Args:
@@ -51,6 +53,7 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
     Raises:
         OSError: it cannot be written; the error names it.
     """
+    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / str(step)
     _digest_file(path).unlink(missing_ok=True)  # a checkpoint that is replaced counts no more
@@ -61,7 +64,7 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
     _remove_all_but(directory, [saved for saved in _steps(directory) if saved <= step][:keep])
 
 
-def remove_damaged(directory: Path) -> None:
+def remove_damaged(directory: str | Path) -> None:
     """Removes all checkpoints but the newest undamaged ones, and files that killed writers left.
 
     Call this before a training resumes.
@@ -73,6 +76,7 @@ def remove_damaged(directory: Path) -> None:
         UserWarning: for every damaged checkpoint older than the newest undamaged one, with the
             file's name; `latest_checkpoint` warns about the newer ones.
     """
+    directory = Path(directory)
     whole: list[int] = []
     for path, damaged in _checked(directory):
         if damaged is None:
@@ -82,7 +86,7 @@ def remove_damaged(directory: Path) -> None:
     _remove_all_but(directory, whole[:KEPT])
 
 
-def latest_checkpoint(directory: Path) -> Checkpoint | None:
+def latest_checkpoint(directory: str | Path) -> Checkpoint | None:
     """Restores the newest undamaged checkpoint, to resume from; None if there is none.
 
     Args:
@@ -103,7 +107,7 @@ def latest_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
-def newest_checkpoint(directory: Path) -> Checkpoint | None:
+def newest_checkpoint(directory: str | Path) -> Checkpoint | None:
     """Restores the newest checkpoint, to use the trained network; None if there is none.
 
     Args:
@@ -123,7 +127,7 @@ def newest_checkpoint(directory: Path) -> Checkpoint | None:
     return None
 
 
-def damaged_checkpoints(directory: Path) -> list[str]:
+def damaged_checkpoints(directory: str | Path) -> list[str]:
     """Gives a line for each damaged checkpoint, which names a damaged file.
 
     Args:
@@ -150,13 +154,13 @@ def digest_of(description: str, variables: Any) -> str:
 def check_layout(
     run: str | Path, variables: Any, expected: Callable[[], Any], *, spec_file: str
 ) -> None:
-    """Raises InputError if restored arrays do not fit the network that a run describes.
+    """Raises InputError if a network's arrays are not those that its description asks for.
 
     Args:
         run: the run's directory, for the message.
-        variables: the restored arrays.
+        variables: the arrays.
         expected: gives the shapes and types that the arrays must have, in the same tree.
-        spec_file: name of the file that describes the network.
+        spec_file: what describes the network, for the message.
     """
     try:
         wanted = _layout(expected())
@@ -194,8 +198,9 @@ def _steps(directory: Path) -> list[int]:
     return sorted((int(stem) for stem in stems if STEP.fullmatch(stem)), reverse=True)
 
 
-def _checked(directory: Path) -> Iterator[tuple[Path, str | None]]:
+def _checked(directory: str | Path) -> Iterator[tuple[Path, str | None]]:
     """Gives every committed checkpoint, the newest first, and its first damaged file, if any."""
+    directory = Path(directory)
     paths = (directory / str(step) for step in _steps(directory))
     return ((path, _first_damaged(path)) for path in paths)
 

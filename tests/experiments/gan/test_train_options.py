@@ -125,10 +125,10 @@ CASES = {
     "negative joint epochs": (f"{SGAN} --joint-epochs=-1", "joint_epochs must be at least 0.*-1"),
     "no encoder epochs": (f"{SGAN} --encoder-epochs 0", "encoder_epochs must be at least 1.*0"),
     "sides that cannot be halved": (f"{SGAN} --data small", "multiple of 4; got 14×14"),
-    "sides that are no power of two": (
-        "--data medium --batch-size 8", "power of two, at least 16.*got 24"
+    "sides that are no multiple of 16": (
+        "--data medium --batch-size 8", "multiple of 16.*got 24"
     ),
-    "sides below 16": ("--data small --batch-size 8", "power of two, at least 16.*got 14"),
+    "sides below 16": ("--data small --batch-size 8", "multiple of 16.*got 14"),
     "sides that differ": ("--data odd --batch-size 8", "takes square images, got 20×16"),
     "one class": ("--data one --batch-size 8", "at least 2 classes, got 1"),
     "one class for a stack": (f"{SGAN} --data one", "at least 2 classes, got 1"),

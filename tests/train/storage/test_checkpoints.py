@@ -1,6 +1,7 @@
 """Checkpoints: saved arrays come back, and damage is noticed."""
 
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,17 @@ def test_structure_types_and_bits_come_back(tmp_path):
     ):
         assert found.dtype == saved.dtype
         np.testing.assert_array_equal(found, saved)
+
+
+@pytest.mark.parametrize("as_given", [str, Path], ids=["text", "path"])
+def test_a_place_may_be_relative(as_given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(as_given("new/place"), 7, state(7))
+    for restore in (latest_checkpoint, newest_checkpoint):
+        assert restore(as_given("new/place")).step == 7
+    remove_damaged(as_given("new/place"))
+    assert damaged_checkpoints(as_given("new/place")) == []
+    assert names(tmp_path / "new" / "place") == ["7", "7.json"]
 
 
 def test_nothing_there_is_none(tmp_path):
