@@ -15,6 +15,7 @@ from train.evaluation import Evaluation, evaluate, extract_features, predict
 from train.learner import Learner, TrainState
 from train.loop import Budget, EpochResult, FitOptions, fit
 from train.losses import cross_entropy, mixed_soft_label_loss
+from train.models.networks import register_network
 from train.storage.checkpoints import latest_checkpoint, save_checkpoint
 from train.training_sets import TrainData, add_images, original_data, replace_images
 
@@ -45,6 +46,7 @@ __all__ = [
     "mixed_soft_label_loss",
     "original_data",
     "predict",
+    "register_network",
     "replace_images",
     "save_checkpoint",
     "save_classifier",

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from imgopt.errors import InputError
+from train.checks import check_grey_levels
 from train.models.linen import Network
 from train.models.networks import build_network, check_image_shape
 from train.storage.checkpoints import (
@@ -158,7 +159,11 @@ def channel_statistics(
 
     Returns:
         The means, and the standard deviations, which are at least 1e-3.
+
+    Raises:
+        InputError: The images are not uint8 of shape (n, h, w, c).
     """
+    check_grey_levels(images)
     levels = np.arange(256, dtype=np.float64) / 255
     means, stds = [], []
     for channel in range(images.shape[-1]):

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from tyro.conf import UseAppendAction
 
 from experiments.classifier.fit_to_set import describe_choice, fit_to_set, load_test_split
@@ -319,7 +318,6 @@ def _training(config: ClassifierTrainConfig, spec: ClassifierSpec, sets: _Sets) 
         data,
         budget,
         FitOptions(
-            constants=np.int32(budget.total_steps(len(data.labels))),
             max_skipped=config.train.nonfinite.allowed,
             devices=config.devices,
         ),

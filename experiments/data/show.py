@@ -14,6 +14,7 @@ from tyro.conf import Positional
 
 from experiments.pages.fonts import FONT_FILE, drawn_names, legend
 from experiments.pages.html import Picture, Section, write_report
+from experiments.pages.style import over_white
 from imgopt.errors import InputError
 from train.data.digits import DIGITS
 from train.data.image_data import ImageReader, read_rows
@@ -130,10 +131,8 @@ def _same_size(strips: Sequence[Sequence[Pixels]]) -> list[list[Image.Image]]:
 
 
 def _as_rgb(image: Pixels) -> Image.Image:
-    found = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    if found.mode == "RGBA":
-        found = Image.alpha_composite(Image.new("RGBA", found.size, "white"), found)
-    return found.convert("RGB")
+    image = over_white(image)
+    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).convert("RGB")
 
 
 def _write_page(

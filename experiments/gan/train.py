@@ -28,7 +28,7 @@ from experiments.training.run import (
 from experiments.training.session import Training
 from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderLearner
-from gans.game import GanData, GanLearner, Variables
+from gans.game import GanData, GanLearner, Variables, trained_generators
 from gans.sampling import GENERATOR, SPEC_FILE, Gan, GanSpec, gan_digest
 from gans.stacked import StackConfig
 from train.data.load import ImageData, data_digest, load_images
@@ -152,8 +152,8 @@ def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, object]:
 
 def _train_dcgan(config: GanTrainConfig, sizes: DcganConfig, stages: Stages) -> Variables:
     learner = GanLearner(network_pairs(config, sizes), config.game, config.rate)
-    state = stages.train("gan", learner, config.budget, preview=_generators)
-    return _generators(state.variables)
+    state = stages.train("gan", learner, config.budget, preview=trained_generators)
+    return trained_generators(state.variables)
 
 
 def _train_stack(config: GanTrainConfig, sizes: StackConfig, stages: Stages) -> Variables:
@@ -170,24 +170,19 @@ def _train_stack(config: GanTrainConfig, sizes: StackConfig, stages: Stages) -> 
         above = dict(generators)
         state = stages.train(
             f"level-{pair.target}", learner, config.budget, constants=encoder,
-            preview=(lambda v, above=above: above | _generators(v)) if is_bottom else None,
+            preview=(lambda v, above=above: above | trained_generators(v)) if is_bottom else None,
         )  # fmt: skip
-        generators |= _generators(state.variables)
+        generators |= trained_generators(state.variables)
         for side, networks in finished.items():
             networks |= state.variables[side]
     if config.joint_epochs:
         learner = GanLearner(pairs, config.game, config.rate)
         state = stages.train(
             "joint", learner, Budget(config.budget.batch_size, config.joint_epochs),
-            constants=encoder, begin=learner.state_of(**finished), preview=_generators,
+            constants=encoder, begin=learner.state_of(**finished), preview=trained_generators,
         )  # fmt: skip
-        generators = _generators(state.variables)
+        generators = trained_generators(state.variables)
     return generators
-
-
-def _generators(variables: Variables) -> Variables:
-    """Generators to sample from: their running average, if there is one."""
-    return variables.get("average", variables["generators"])
 
 
 def _summarise(config: GanTrainConfig, data: ImageData, gan: Gan) -> dict[str, object]:

@@ -20,6 +20,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from experiments.pages.fonts import drawn_names
 from experiments.pages.statistics import mean_and_deviation
 from experiments.pages.style import (
     BLUE,
@@ -188,7 +189,7 @@ def _name_both_axes(axes: Axes, class_names: Sequence[str]) -> None:
     axes.spines[:].set_visible(False)
     if size > MAX_NAMED_CLASSES:
         return
-    names = [short(name) for name in class_names]
+    names = [short(name) for name in drawn_names(class_names)]
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     if max(map(len, names)) <= 2:
         turned = {}
@@ -222,7 +223,7 @@ def class_shares(
             if is_named:
                 words = [f"{value:.1%}" for value in values]
                 axes.bar_label(bars, words, padding=4, fontsize=7.5)
-        names = [short(name) for name in class_names] if is_named else []
+        names = [short(name) for name in drawn_names(class_names)] if is_named else []
         axes.set_yticks(np.arange(len(names)), names)
         axes.set(xlabel=x_label, xlim=(0, 1), ylim=(len(class_names) - 0.4, -0.6))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))

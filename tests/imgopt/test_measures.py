@@ -1,15 +1,19 @@
 """Measures, against NumPy and by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from imgopt import (
+    InputError,
     high_frequency_energy,
     low_pass,
     mean_absolute_change,
     ranking_as_asked,
     saturation,
+    to_float,
+    to_uint8,
 )
 
 SHAPES = [
@@ -82,3 +86,53 @@ def test_saturation_is_the_spread_of_the_channels():
     half = red.copy()
     half[:, :1] = 0
     np.testing.assert_allclose(saturation(np.concatenate([grey, red, half])), [0, 1, 0.5])
+
+
+def ranked_pairwise(outputs, targets):
+    """The definition: every pair of classes that the target orders, the output orders too."""
+    asked = targets[:, :, None] > targets[:, None, :]
+    given = outputs[:, :, None] > outputs[:, None, :]
+    return np.all(~asked | given, axis=(1, 2))
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_ranking_is_its_definition_with_ties_and_nan(k):
+    random = np.random.default_rng(k)
+    targets = random.integers(0, 3, (400, k)).astype(np.float32)
+    outputs = np.where(
+        random.uniform(size=(400, 1)) < 0.5, targets + random.integers(0, 2, (400, k)), targets
+    ).astype(np.float32)
+    outputs[::50, 0] = np.nan
+    found = np.asarray(ranking_as_asked(outputs, targets))
+    np.testing.assert_array_equal(found, ranked_pairwise(outputs, targets))
+    assert 0.1 < found.mean() < 0.97
+
+
+def test_ranking_of_a_thousand_classes_takes_little_memory():
+    shape = jax.ShapeDtypeStruct((100, 1000), np.float32)
+    program = jax.jit(ranking_as_asked).lower(shape, shape).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 100 * 1000 * 4 * 40
+
+
+LEVELS = np.full((2, 8, 6, 3), 7, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mean_absolute_change(LEVELS, LEVELS), "floating point .* got uint8; divide"),
+        (lambda: mean_absolute_change(LEVELS / 255, LEVELS), "floating point .* got uint8"),
+        (lambda: mean_absolute_change(LEVELS / 255, LEVELS[:1] / 255), "one shape"),
+        (lambda: saturation(LEVELS), "floating point"),
+        (lambda: saturation(LEVELS.astype(np.float32)), r"from 7 to 7; divide grey levels by 255"),
+        (lambda: high_frequency_energy(LEVELS), "floating point"),
+        (lambda: to_uint8(LEVELS), "floating point"),
+        (lambda: to_uint8(LEVELS / 6), r"in \[0, 1\], got values from 1.16667"),
+        (lambda: to_float(LEVELS / 255), "must be uint8 grey levels, got float32"),
+        (lambda: ranking_as_asked(np.ones((2, 3)), np.ones((2, 4))), r"\(2, 3\) and \(2, 4\)"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_images_of_another_kind_are_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

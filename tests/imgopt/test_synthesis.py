@@ -252,3 +252,51 @@ def test_nan_logits_of_one_image_do_not_disturb_its_neighbours(tolerance):
     assert_same_bits(rows(result, others), rows(healthy, others))
     assert np.isnan(result.images[1]).all()
     assert np.isfinite(healthy.images).all()
+
+
+def nan_gradient_for_bright(images):
+    """Logits are finite at first; the gradient of bright images is not."""
+    logits = linear(images)
+    brightness = images.mean((1, 2, 3))
+    root = jnp.sqrt(jnp.where(brightness > 0.75, 0 * brightness, 1.0))
+    return logits + root[:, None]
+
+
+def litter():
+    """Fills memory with a number and frees it, so that what is read by mistake shows."""
+    for size in (4, 16, 64, 256, 1024, 4096):
+        junk = [jnp.full(size, 12345.0) + 0 for _ in range(50)]
+        jax.block_until_ready(junk)
+        del junk
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.01])
+def test_measures_of_an_image_that_is_not_finite_are_nan(tolerance):
+    images = 0.2 + 0.5 * IMAGES
+    images[1] = 0.9
+    for _ in range(5):
+        litter()
+        result = synthesize(
+            nan_gradient_for_bright, images, TARGETS, steps=3, tolerance=tolerance,
+            optimizer=sgd(0.5),
+        )  # fmt: skip
+        assert np.isnan(result.images[1]).any()
+        for measured in (result.outputs, result.kl, result.max_error):
+            assert np.isnan(measured[1]).all()
+            assert np.isfinite(np.delete(measured, 1, axis=0)).all()
+            assert (np.abs(np.delete(measured, 1, axis=0)) < 100).all()
+
+
+def with_minus_infinity(images):
+    return jnp.where(jnp.arange(4)[None] == 2, -jnp.inf, linear(images))
+
+
+def test_a_class_without_probability_counts_nothing_where_none_is_asked_for():
+    targets = np.tile(np.float32([0.5, 0.3, 0.0, 0.2]), (6, 1))
+    result = synthesize(with_minus_infinity, IMAGES, targets, steps=20)
+    before = synthesize(with_minus_infinity, IMAGES, targets, steps=0)
+    assert np.isfinite(result.images).all()
+    assert (result.kl < before.kl).all()
+    assert (result.outputs[:, 2] == 0).all()
+    asked = synthesize(with_minus_infinity, IMAGES, np.full_like(targets, 0.25), steps=0)
+    assert np.isinf(asked.kl).all()

@@ -1,10 +1,11 @@
 """Wrong input of `synthesize`: refused with a clear message before anything is compiled."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imgopt import InputError, synthesize
+from imgopt import InputError, check_targets, synthesize, synthesize_in_batches
 
 SHAPE = (6, 5, 7, 3)
 NUM_CLASSES = 4
@@ -63,3 +64,63 @@ def test_wrong_input_is_refused_before_anything_is_compiled(compilations, change
     with compilations() as names, pytest.raises(InputError, match=message):
         synthesize(**arguments)
     assert not {"_begin", "_update", "_finish"} & set(names)
+
+
+def as_probabilities(images):
+    return jax.nn.softmax(linear(images))
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_probabilities_in_place_of_logits_are_warned_about(batches):
+    levels = np.round(IMAGES * 255).astype(np.uint8)
+
+    def run():
+        if batches:
+            options = {"batch_size": 4, "steps": 1}
+            return list(synthesize_in_batches(as_probabilities, levels, TARGETS, **options))
+        return synthesize(as_probabilities, IMAGES, TARGETS, steps=1)
+
+    with pytest.warns(UserWarning, match="look like probabilities"):
+        run()
+
+
+FLAT = {
+    "arg max": lambda x: jax.nn.one_hot(linear(x).argmax(1), NUM_CLASSES, dtype=jnp.float32) * 2,
+    "rounding": lambda x: jnp.round(linear(x)),
+    "integers": lambda x: linear((x * 255).astype(jnp.uint8).astype(jnp.float32)),
+    "stopped gradient": lambda x: linear(jax.lax.stop_gradient(x)),
+    "constant": lambda x: jnp.ones((len(x), NUM_CLASSES)),
+}
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_a_gradient_of_zero_is_named(kind):
+    with pytest.warns(UserWarning, match="gradient is zero everywhere, so no pixel will move"):
+        result = synthesize(FLAT[kind], IMAGES, TARGETS, steps=2)
+    still = synthesize(linear, IMAGES, TARGETS, steps=0)
+    np.testing.assert_array_equal(result.images, still.images)
+
+
+def test_one_logit_is_refused():
+    with pytest.raises(InputError, match=r"at least 2 classes.* returned \(1, 1\)"):
+        synthesize(lambda x: linear(x)[:, :1], IMAGES, np.ones((6, 1), np.float32))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16])
+def test_targets_of_half_precision_are_taken_and_sum_to_1(dtype):
+    exact = np.random.default_rng(0).dirichlet(np.ones(NUM_CLASSES), 6).astype(np.float32)
+    found = synthesize(linear, IMAGES, jnp.asarray(exact, dtype), steps=4)
+    expected = synthesize(linear, IMAGES, exact, steps=4)
+    np.testing.assert_allclose(found.kl, expected.kl, atol=0.03)
+    checked = check_targets(jnp.asarray(exact, dtype), count=6)
+    np.testing.assert_allclose(checked.sum(1), 1, atol=1e-6)
+
+
+def test_shapes_are_checked_under_jit_too():
+    def run(images, targets):
+        return synthesize(linear, images, targets, steps=1).kl
+
+    with pytest.raises(InputError, match=r"targets must have shape \(6, 4\), got \(6, 3\)"):
+        jax.jit(run)(IMAGES, TARGETS[:, :3])
+    with pytest.raises(InputError, match="floating point"):
+        jax.jit(run)(np.zeros(SHAPE, np.uint8), TARGETS)
