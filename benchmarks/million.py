@@ -31,7 +31,7 @@ from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, Resumab
 from experiments.gan.sample import GanSampleConfig, sample_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from experiments.synthesis.rule_options import PAPER_RULE
-from gans.dcgan import DcganConfig, Generator, draw_noise
+from gans.dcgan import DcganConfig, Generator, draw_dcgan_noise
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
 from train.data.spec import ImageSetSpec
 from train.runtime.allocator import keep_memory
@@ -103,7 +103,7 @@ def synthesize(directory: Path, images: int) -> None:
 def gan_sample(directory: Path, images: int) -> None:
     """`elicit gan sample` from a small, untrained DCGAN."""
     config = DcganConfig(image_size=16, num_classes=len(CLASS_NAMES), noise_dim=8, width=2)
-    noise = draw_noise(jax.random.key(0), 1, noise_dim=config.noise_dim)
+    noise = draw_dcgan_noise(jax.random.key(0), 1, noise_dim=config.noise_dim)
     variables = Generator(config).init(jax.random.key(1), noise, jnp.zeros(1, int), train=False)
     run = directory.with_name("gan")
     run.mkdir()

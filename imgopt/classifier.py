@@ -17,21 +17,26 @@ Classify = Callable[[Float[Array, "n h w c"]], Float[Array, "n k"]]
 """Takes float32 images in [0, 1] to logits. It normalises them itself, in evaluation mode."""
 
 
-class SplitClassifier(NamedTuple):
+class Split(NamedTuple):
     """A classifier in two parts, so that its weights are arguments of a compiled program.
 
     Attributes:
         function: function(arrays, images) → logits. It is hashable and holds no weights.
         arrays: the weights, and whatever other arrays the classifier uses, as they are now.
-        num_classes: number of logits.
+        output: shape and type of the logits.
     """
 
-    function: Callable[[list, Any], Float[Array, "n k"]]
+    function: Callable[[list, Any], Array]
     arrays: list
-    num_classes: int
+    output: Any
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return self.output.shape[1]
 
 
-def split_classifier(classify: Classify, batch: Any) -> SplitClassifier:
+def split_classifier(classify: Classify, batch: Any) -> Split:
     """Separates a classifier's arrays from its computation, as they are at this moment.
 
     The classifier is traced, and every array that it uses becomes an argument, wherever it is kept:
@@ -48,19 +53,26 @@ def split_classifier(classify: Classify, batch: Any) -> SplitClassifier:
         InputError: the classifier cannot take such images, or does not return one row of at least
             two logits an image.
     """
-    named = _split_partial(classify) if isinstance(classify, jax.tree_util.Partial) else None
+    split = split_function(classify, batch)
+    _check_logits(split.output, batch)
+    return split
+
+
+def split_function(function: Callable, batch: Any) -> Split:
+    """Does the same for a function of images that may return anything, such as features.
+
+    Raises:
+        InputError: the function cannot take such images.
+    """
+    named = _split_partial(function) if isinstance(function, jax.tree_util.Partial) else None
     try:
         if named is not None:
-            function, arrays = named
-            logits = jax.eval_shape(lambda images: classify(images), batch)
-        else:
-            closed, logits = jax.make_jaxpr(classify, return_shape=True)(batch)
-            function, arrays = _Traced(closed.jaxpr), list(closed.consts)
+            return Split(*named, jax.eval_shape(lambda images: function(images), batch))
+        closed, output = jax.make_jaxpr(function, return_shape=True)(batch)
     except Exception as error:  # a wrong shape is a different error in every library
         what = str(error).split("\n-----")[0]  # JAX adds a note on its own traceback
         raise InputError(f"classify cannot take images of shape {_shape(batch)}: {what}") from error
-    _check_logits(logits, batch)
-    return SplitClassifier(function, arrays, logits.shape[1])
+    return Split(_Traced(closed.jaxpr), list(closed.consts), output)
 
 
 def as_fixed_batch(classify: Classify, *, batch_size: int) -> Classify:
@@ -121,7 +133,7 @@ def as_fixed_batch(classify: Classify, *, batch_size: int) -> Classify:
     return logits
 
 
-def warn_if_flat(split: SplitClassifier, batch: Any) -> None:
+def warn_if_flat(split: Split, batch: Any) -> None:
     """Warns of a classifier whose gradient is zero whatever the image is, such as an arg max.
 
     Only the trace is looked at: nothing is computed. A pixel cannot move along such a gradient.

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from imgopt import method as core
 from imgopt.classifier import (
-    SplitClassifier,
+    Split,
     one_image,
     split_classifier,
     warn_if_flat,
@@ -44,8 +44,8 @@ class Job(NamedTuple):
     """One method and one classifier, with its weights as they were at the beginning."""
 
     method: Method
-    classify: SplitClassifier
-    measure: SplitClassifier
+    classify: Split
+    measure: Split
     mesh: Mesh | None
 
     @property
@@ -98,7 +98,7 @@ class Job(NamedTuple):
         return _finish(static, self.measure.arrays, state)
 
 
-def prepare(split: SplitClassifier, images: Any, options: Options, devices: int) -> Job:
+def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
     """Checks the options, and puts the classifier's arrays on the devices.
 
     Args:

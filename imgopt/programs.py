@@ -21,8 +21,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from imgopt.errors import InputError
 
-KEPT = 256
-"""Static arguments, and texts of programs, that are remembered."""
+KEPT_PROGRAMS = 256
+"""Programs whose texts are remembered."""
+
+KEPT_CALLS = 8
+"""Last static arguments whose program is known without lowering it again."""
 
 IMAGES_AXIS = "images"
 """Name of the only axis of a mesh of devices."""
@@ -41,6 +44,7 @@ class Program:
 
     def __init__(self, function: Callable, *, donate_argnums: int | tuple[int, ...] = ()) -> None:
         functools.update_wrapper(self, function)
+        self._function = function
         self._jitted = jax.jit(function, static_argnums=0, donate_argnums=donate_argnums)
         self._known: OrderedDict[Hashable, Any] = OrderedDict()
         self._of_text: OrderedDict[str, Any] = OrderedDict()
@@ -62,12 +66,13 @@ class Program:
         leaves, structure = jax.tree.flatten(arrays)
         key = (static, structure, tuple(map(_description, leaves)))
         if key not in self._known:
-            text = self._jitted.lower(static, *arrays).as_text()
+            # A function of its own, since JAX keeps what it has traced as long as the function.
+            text = jax.jit(functools.partial(self._function, static)).lower(*arrays).as_text()
             # Two host callbacks can have one text: the text holds a number of the callback only.
             if "callback" not in text:
                 digest = hashlib.sha256(text.encode()).hexdigest()
-                static = _remember(self._of_text, digest, static)
-            _remember(self._known, key, static)
+                static = _remember(self._of_text, digest, static, KEPT_PROGRAMS)
+            _remember(self._known, key, static, KEPT_CALLS)
         self._known.move_to_end(key)
         return self._known[key]
 
@@ -76,11 +81,11 @@ def _description(leaf: Any) -> Hashable:
     return jax.typeof(leaf), getattr(leaf, "sharding", None)
 
 
-def _remember(table: OrderedDict, key: Hashable, value: Any) -> Any:
-    """Enters a value unless there is one, forgets the oldest beyond `KEPT`, returns the table's."""
+def _remember(table: OrderedDict, key: Hashable, value: Any, kept: int) -> Any:
+    """Enters a value unless there is one, forgets the oldest ones, and returns the table's."""
     found = table.setdefault(key, value)
     table.move_to_end(key)
-    if len(table) > KEPT:
+    if len(table) > kept:
         table.popitem(last=False)
     return found
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from imgopt.classifier import Classify, SplitClassifier, one_image, split_classifier
+from imgopt.classifier import Classify, Split, one_image, split_classifier
 from imgopt.errors import InputError
 from imgopt.job import Job, loops_on_host, prepare
 from imgopt.method import Options, State, Synthesis, transform
@@ -255,7 +255,7 @@ def compile_updates(
 class CheckedInputs(NamedTuple):
     """A classifier, split, with images and targets that fit it."""
 
-    classify: SplitClassifier
+    classify: Split
     images: Any
     targets: Float[Array, "n k"]
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from imgopt import Classify, split_classifier, to_float
+from imgopt import Classify, to_float
+from imgopt.classifier import split_function
 from imgopt.errors import InputError
 from imgopt.programs import Program
 from train.checks import are_probabilities, check_images, check_labels
@@ -81,7 +82,9 @@ def predict(
     Warns:
         UserWarning: `classify` returns probabilities.
     """
-    found = _in_batches(_log_probabilities, classify, images, batch_size)
+    found = _in_batches(
+        _log_probabilities, classify, images, batch_size, returns="logits of shape (n, k)"
+    )
     if found.is_distribution.all():
         warnings.warn(
             "expected logits, got rows of numbers that are at least 0 and sum to 1, as "
@@ -105,7 +108,7 @@ def extract_features(
     Raises:
         InputError: The images are others, or the function returns no vectors.
     """
-    return _in_batches(_features, features, images, batch_size)
+    return _in_batches(_features, features, images, batch_size, returns="features of shape (n, d)")
 
 
 def _in_batches(
@@ -113,6 +116,8 @@ def _in_batches(
     function: Classify,
     images: np.ndarray,
     batch_size: int,
+    *,
+    returns: str,
 ) -> Any:
     """Runs a compiled program over all images, in batches of one size.
 
@@ -123,7 +128,10 @@ def _in_batches(
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     batch_size = min(batch_size, len(images))
     like = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.float32)
-    split = split_classifier(function, like)
+    split = split_function(function, like)
+    found = getattr(split.output, "shape", type(split.output).__name__)
+    if isinstance(found, str) or len(found) != 2 or found[0] != batch_size:
+        raise InputError(f"expected {returns} for images of shape {like.shape}, got {found}")
     parts = []
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]

@@ -40,9 +40,8 @@ WIDTH = 0.25
 TRAINING = TrainConfig(epochs=8, batch_size=64, flip=False, pad_px=2)
 """Digits must not be mirrored. They fill the image, and a shift by 2 pixels keeps them whole."""
 
-RULE = RuleConfig(rule="sgd", rule_options=("learning_rate=4.0",))
-"""The paper's rule with 80 times its learning rate. Most pixels of digits are black or white, where
-the arctan map is nearly flat; 100 updates at the paper's rate hardly change them."""
+RULE = RuleConfig()
+"""How the images are optimised: as `elicit synthesize` does by default."""
 
 FRACTION = 0.3
 
@@ -232,8 +231,8 @@ def _outputs_section(images: Path, synthesis: SetSummary) -> Section:
     rows = [(words, *(f"{value:.4f}" for value in values)) for words, values in measures.items()]
     return Section(
         title="All synthesised images",
-        text=f"{synthesis.images:,} images, 100 updates each. They differ from their originals "
-        f"by {synthesis.mean_change_levels:.1f} of 255 grey levels on average; "
+        text=f"{synthesis.images:,} images, at most {RULE.steps} updates each. They differ "
+        f"from their originals by {synthesis.mean_change_levels:.1f} of 255 grey levels on average; "
         f"{synthesis.frozen_pixels:.0%} of the originals' pixels are black or white and can "
         "hardly change.",
         pictures=(

@@ -139,7 +139,8 @@ def run(tmp_path_factory, training) -> Path:
 @pytest.fixture(scope="session")
 def synthesis(data, run) -> list[Any]:
     """The words of a command that synthesises in shards of 4, but for --out and the range."""
-    words = "--batch-size 4 --batches-per-shard 1 --steps 5 --rule-options learning_rate=3.0"
+    words = "--batch-size 4 --batches-per-shard 1 --steps 5 --rule sgd"
+    words += " --tolerance None --rule-options learning_rate=3.0"
     return ["synthesize", "--classifier", run, "--dataset", data, *words.split()]
 
 

@@ -37,24 +37,27 @@ CASES = {
     "no optimiser": (f"{SYNTHESIZE} --rule l2_loss", "'?l2_loss'?.*(optimiser|takes)"),
     "module for a rule": (f"{SYNTHESIZE} --rule contrib", "unknown update rule 'contrib'"),
     "unknown option of a rule": (
-        f"{SYNTHESIZE} --rule-options speed=3", "rule 'sgd'.*speed.*takes learning_rate"
+        f"{SYNTHESIZE} --rule sgd --rule-options speed=3", "rule 'sgd'.*speed.*takes learning_rate"
     ),
     "missing option of a rule": (f"{SYNTHESIZE} --rule adam", "'adam'.*missing.*learning_rate"),
     "misformed option of a rule": (
-        f"{SYNTHESIZE} --rule-options 0.1", "must be name=value, got '0.1'"
+        f"{SYNTHESIZE} --rule sgd --rule-options 0.1", "must be name=value, got '0.1'"
     ),
     "word for a rate": (
-        f"{SYNTHESIZE} --rule-options learning_rate=fast", "'sgd'.*rate must be a.*got 'fast'"
+        f"{SYNTHESIZE} --rule sgd --rule-options learning_rate=fast",
+        "'sgd'.*rate must be a.*got 'fast'",
     ),
     "rate that is no number": (
         f"{SYNTHESIZE} --rule adam --rule-options learning_rate=nan", "rule 'adam'.*nan"
     ),
     "list for a rate": (
-        f"{SYNTHESIZE} --rule-options learning_rate=[1,2]", "finite number.*got '.1,2.'"
+        f"{SYNTHESIZE} --rule sgd --rule-options learning_rate=[1,2]", "finite number.*got '.1,2.'"
     ),
-    "complex rate": (f"{SYNTHESIZE} --rule-options learning_rate=1j", "finite number.*got '1j'"),
+    "complex rate": (
+        f"{SYNTHESIZE} --rule sgd --rule-options learning_rate=1j", "finite number.*got '1j'"
+    ),
     "endless rate": (
-        f"{SYNTHESIZE} --rule-options learning_rate=1e999", "finite number.*got '1e999'"
+        f"{SYNTHESIZE} --rule sgd --rule-options learning_rate=1e999", "finite number.*got '1e999'"
     ),
     "unknown form of momentum": (
         f"{SYNTHESIZE} --rule momentum --rule-options form=nesterov", "pytorch.*printed.*'nesterov'"

@@ -92,8 +92,8 @@ def test_version_is_the_installed_one(elicit, capsys):
     ("words", "named", "told"),
     [
         ("train", "'train'", "did you mean gan train? elicit --help lists all"),
-        ("Synthesize", "'Synthesize'", "did you mean synthesize?"),
-        ("sythesize -x", "'sythesize'", "did you mean synthesize?"),
+        ("Synthesize", "'Synthesize'", "did you mean synthesize"),
+        ("sythesize -x", "'sythesize'", "did you mean synthesize"),
         ("data shwo mine", "'data shwo mine'", "did you mean data show"),
         ("clasifier trian --out x", "'clasifier trian'", "did you mean classifier train or"),
         ("--color", "'--color'", f"expected one of: {', '.join(COMMANDS)}"),

@@ -101,7 +101,18 @@ def trained_on(training, out, elicit, monkeypatch, *words):
 def test_exactly_the_fraction_is_replaced_in_place(
     data, training, tmp_path, elicit, by_own, monkeypatch
 ):
-    replacements = by_own("--stop", 30, "--steps", 3, "--rule-options", "learning_rate=5.0")
+    replacements = by_own(
+        "--stop",
+        30,
+        "--steps",
+        3,
+        "--rule",
+        "sgd",
+        "--tolerance",
+        "None",
+        "--rule-options",
+        "learning_rate=5.0",
+    )
     words = ["--loss", "mixed", "--replace", replacements, "--fraction", 0.3, "--epochs", 1]
     used, _ = trained_on(training, tmp_path / "mixed", elicit, monkeypatch, *words)
     assert elicit(*training, *words, "--out", tmp_path / "mixed") == 0

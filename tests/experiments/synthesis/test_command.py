@@ -320,12 +320,14 @@ def test_a_file_may_hold_the_range_or_the_whole_split(by_own, tmp_path):
 # ---- rules, maps, filters, stopping, precision
 
 RULES = {
-    "sgd": "--rule-options learning_rate=5.0",
+    "by default": "--margin 1e-3",
+    "polyak": "--rule polyak --rule-options scale=0.25",
+    "sgd": "--rule sgd --rule-options learning_rate=5.0",
     "momentum": "--rule momentum --rule-options learning_rate=2.0",
     "momentum as printed": "--rule momentum --rule-options form=printed learning_rate=1.5",
     "adam": "--rule adam --rule-options learning_rate=0.02",
-    "tanh": "--pixel-map tanh --rule-options learning_rate=0.3",
-    "sigmoid": "--pixel-map sigmoid --margin 1e-4 --rule-options learning_rate=1.0",
+    "tanh": "--rule sgd --pixel-map tanh --rule-options learning_rate=0.3",
+    "sigmoid": "--rule sgd --pixel-map sigmoid --margin 1e-4 --rule-options learning_rate=1.0",
     "low-pass": "--rule momentum --filter low-pass --radius 5 --rule-options learning_rate=2.0",
     "gaussian": "--rule momentum --filter gaussian --sigma 0.7 --rule-options learning_rate=2.0",
 }
@@ -341,7 +343,7 @@ def test_every_rule_map_and_filter_brings_the_outputs_closer(words, by_own):
         if "=" in word:
             name, _, value = word.partition("=")
             assert str(recorded["rule"][name]) == value
-    assert recorded["rule"]["name"] in ("sgd", "momentum", "adam")
+    assert recorded["rule"]["name"] in ("polyak-lbfgs", "polyak", "sgd", "momentum", "adam")
 
 
 def test_the_two_forms_of_momentum_differ_by_the_rate_in_the_first_step(by_own):
@@ -363,7 +365,9 @@ def test_a_filtered_set_holds_filtered_images(by_own):
 
 @pytest.mark.parametrize("criterion", ["kl", "max_error"])
 def test_with_a_tolerance_images_stop_when_they_are_there(criterion, by_own):
-    words = ("--steps", 60, "--rule-options", "learning_rate=5.0", "--criterion", criterion)
+    words = (
+        f"--rule sgd --steps 60 --rule-options learning_rate=5.0 --criterion {criterion}".split()
+    )
     columns = read(by_own(*words, "--tolerance", 0.03))
     assert columns["steps"].max() < 60
     assert len(set(columns["steps"].tolist())) > 1

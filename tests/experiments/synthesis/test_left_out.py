@@ -61,7 +61,7 @@ def make(originals, tmp_path, elicit):
         out = tmp_path / name
         given = ["--classifier", f"nan_classifiers:{classifier}", "--dataset", dataset]
         sizes = ["--batch-size", 2, "--batches-per-shard", 2, "--steps", 3]
-        sizes += ["--rule-options", "learning_rate=9.0"]
+        sizes += ["--rule", "sgd", "--tolerance", "None", "--rule-options", "learning_rate=9.0"]
         assert elicit("synthesize", *given, *sizes, "--out", out, *words) == status
         return out
 
