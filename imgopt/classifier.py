@@ -91,10 +91,10 @@ def as_fixed_batch(classify: Classify, *, batch_size: int) -> Classify:
         (3, 2)
     """
 
-    def logits(images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
+    def logits(images: Float[Any, "n h w c"]) -> Float[Array, "n k"]:
         one_batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
         split = split_classifier(classify, one_batch)
-        return _by_batch(split.function, batch_size)(split.arrays, images)
+        return _by_batch(split.function, batch_size)(split.arrays, jnp.asarray(images))
 
     return logits
 
