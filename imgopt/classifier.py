@@ -1,6 +1,9 @@
 """The classifier as synthesis sees it: a function from images to logits."""
 
+import dataclasses
+import functools
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -9,6 +12,7 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
@@ -41,8 +45,11 @@ def split_classifier(classify: Classify, batch: Any) -> Split:
 
     The classifier is traced, and every array that it uses becomes an argument, wherever it is kept:
     in a closure, a global variable, an object, a module of NNX, Equinox or Keras. So no answer can
-    come from weights of an earlier call. A `jax.tree_util.Partial` of a function and its arrays is
-    not traced again: it names its arrays itself.
+    come from weights of an earlier call. (A jitted function that the classifier calls keeps the
+    arrays that it closed over when JAX first traced it, as everywhere in JAX.)
+
+    Of a `jax.tree_util.Partial` of a function and its arrays, calls with equal computations share
+    even their lowering.
 
     Args:
         classify: the classifier.
@@ -64,15 +71,22 @@ def split_function(function: Callable, batch: Any) -> Split:
     Raises:
         InputError: the function cannot take such images.
     """
-    named = _split_partial(function) if isinstance(function, jax.tree_util.Partial) else None
+    function = _without_jit(function)
     try:
-        if named is not None:
-            return Split(*named, jax.eval_shape(lambda images: function(images), batch))
-        closed, output = jax.make_jaxpr(function, return_shape=True)(batch)
+        # A new function each time: of the same one JAX would give its earlier trace and weights.
+        closed, output = jax.make_jaxpr(lambda x: function(x), return_shape=True)(batch)
+        _check_alive(closed.consts)
+    except InputError:
+        raise
     except Exception as error:  # a wrong shape is a different error in every library
-        what = str(error).split("\n-----")[0]  # JAX adds a note on its own traceback
-        raise InputError(f"classify cannot take images of shape {_shape(batch)}: {what}") from error
-    return Split(_Traced(closed.jaxpr), list(closed.consts), output)
+        raise InputError(
+            f"classify cannot take images of shape {_shape(batch)}: {_explain(error)}"
+        ) from error
+    name = _name(function) if _is_written_out(closed.jaxpr) else None
+    identity = object() if name is None else (name, str(closed.jaxpr))
+    # NumPy arrays are copied: their owner may write into them while the result is still awaited.
+    arrays = [each if isinstance(each, jax.Array) else jnp.array(each) for each in closed.consts]
+    return Split(_Traced(closed.jaxpr, identity), arrays, output)
 
 
 def as_fixed_batch(classify: Classify, *, batch_size: int) -> Classify:
@@ -92,44 +106,61 @@ def as_fixed_batch(classify: Classify, *, batch_size: int) -> Classify:
         (3, 2)
     """
 
-    def by_batch(function: Callable, *rows: Array) -> Array:
-        """Maps a function of whole batches over arrays with any number of rows."""
+    def logits(images: Float[Any, "n h w c"]) -> Float[Array, "n k"]:
+        one_batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
+        split = split_classifier(classify, one_batch)
+        return _by_batch(split.function, batch_size)(split.arrays, jnp.asarray(images))
+
+    return logits
+
+
+def _by_batch(function: Callable, batch_size: int) -> Callable:
+    """Makes function(arrays, images) of one batch size take any number of images."""
+
+    def over_rows(function: Callable) -> Callable:
+        """Takes any number of rows, and under `jax.vmap` those of all mapped calls at once."""
+        call = jax.custom_batching.custom_vmap(functools.partial(_map_batches, function))
+
+        @call.def_vmap
+        def mapped(size: int, in_batched: list, arrays: list, *rows: Array) -> tuple[Array, bool]:
+            if any(in_batched[0]):
+                raise InputError("as_fixed_batch cannot be mapped over a classifier's weights")
+            rows = tuple(
+                each if is_batched else jnp.broadcast_to(each, (size, *each.shape))
+                for each, is_batched in zip(rows, in_batched[1:], strict=True)
+            )
+            merged = call(arrays, *(each.reshape(-1, *each.shape[2:]) for each in rows))
+            return merged.reshape(size, -1, *merged.shape[1:]), True
+
+        return call
+
+    def _map_batches(function: Callable, arrays: list, *rows: Array) -> Array:
         count = len(rows[0])
         fill = -count % batch_size
         padded = (jnp.pad(each, [(0, fill), *[(0, 0)] * (each.ndim - 1)], "edge") for each in rows)
         batches = tuple(each.reshape(-1, batch_size, *each.shape[1:]) for each in padded)
-        mapped = jax.lax.map(lambda batch: function(*batch), batches)
-        return mapped.reshape(-1, *mapped.shape[2:])[:count]
+        found = jax.lax.map(lambda batch: function(arrays, *batch), batches)
+        return found.reshape(-1, *found.shape[2:])[:count]
 
-    def over_rows(function: Callable) -> Callable:
-        """Under `jax.vmap`, takes all rows of all the mapped calls at once."""
-        call = jax.custom_batching.custom_vmap(function)
+    def pull_back(arrays: list, images: Array, cotangents: Array) -> Array:
+        return jax.vjp(functools.partial(function, arrays), images)[1](cotangents)[0]
 
-        @call.def_vmap
-        def mapped(axis_size: int, in_batched: list[bool], *rows: Array) -> tuple[Array, bool]:
-            rows = tuple(
-                each if is_batched else jnp.broadcast_to(each, (axis_size, *each.shape))
-                for each, is_batched in zip(rows, in_batched, strict=True)
-            )
-            merged = call(*(each.reshape(-1, *each.shape[2:]) for each in rows))
-            return merged.reshape(axis_size, -1, *merged.shape[1:]), True
-
-        return call
-
-    def pull_back(images: Array, cotangents: Array) -> Array:
-        return jax.vjp(classify, images)[1](cotangents)[0]
-
-    forward = over_rows(lambda images: by_batch(classify, images))
-    backward = over_rows(lambda images, cotangents: by_batch(pull_back, images, cotangents))
+    forward, backward = over_rows(function), over_rows(pull_back)
 
     @jax.custom_vjp
-    def logits(images: Array) -> Array:
-        return forward(images)
+    def logits(arrays: list, images: Array) -> Array:
+        return forward(arrays, images)
 
-    logits.defvjp(
-        lambda images: (forward(images), images),
-        lambda images, cotangents: (backward(images, cotangents),),
-    )
+    def run(arrays: list, images: Any) -> tuple[Array, tuple]:
+        if any(leaf.perturbed for leaf in arrays):
+            raise InputError("as_fixed_batch has no derivative with respect to weights")
+        given = [leaf.value for leaf in arrays], images.value
+        return forward(*given), given
+
+    def run_back(given: tuple, cotangents: Any) -> tuple[None, Array]:
+        return None, backward(*given, cotangents)
+
+    logits.defvjp(run, run_back, symbolic_zeros=True)
     return logits
 
 
@@ -156,37 +187,27 @@ def warn_if_flat(split: Split, batch: Any) -> None:
         )
 
 
+@dataclasses.dataclass(frozen=True)
 class _Traced:
-    """The computation of a traced classifier, which is given its arrays."""
+    """The computation of a traced classifier, which is given its arrays.
 
-    def __init__(self, jaxpr: jax.extend.core.Jaxpr) -> None:
-        self.jaxpr = jaxpr
+    Attributes:
+        jaxpr: the computation.
+        identity: equal where computations are known to be equal.
+    """
+
+    jaxpr: jax.extend.core.Jaxpr = dataclasses.field(compare=False)
+    identity: Hashable
 
     def __call__(self, arrays: list, images: Any) -> Float[Array, "n k"]:
         closed = jax.extend.core.ClosedJaxpr(self.jaxpr, arrays)
         return jax.extend.core.jaxpr_as_fun(closed)(*jax.tree.leaves(images))[0]
 
 
-class _Named(NamedTuple):
-    """The computation of a `Partial`, which is given the arrays among its arguments."""
-
-    function: Callable
-    structure: Any
-    others: tuple[Hashable, ...]
-    """The leaves that are no arrays, such as `train=False`; `_ARRAY` where an array belongs."""
-
-    def __call__(self, arrays: list, images: Any) -> Float[Array, "n k"]:
-        remaining = iter(arrays)
-        leaves = [next(remaining) if other is _ARRAY else other for other in self.others]
-        args, kwargs = jax.tree.unflatten(self.structure, leaves)
-        return self.function(*args, images, **kwargs)
-
-
-_ARRAY = object()
-
-
-def _split_partial(classify: jax.tree_util.Partial) -> tuple[_Named, list] | None:
-    """Splits a `Partial` of a function that holds nothing else; None for any other."""
+def _name(classify: Classify) -> Hashable | None:
+    """A `Partial` without its arrays, if its function is one that is equal by value; else None."""
+    if not isinstance(classify, jax.tree_util.Partial):
+        return None
     owner = getattr(classify.func, "__self__", classify.func)
     is_function = inspect.isfunction(owner)
     if is_function and owner.__closure__ is not None:
@@ -195,13 +216,80 @@ def _split_partial(classify: jax.tree_util.Partial) -> tuple[_Named, list] | Non
         return None  # an object that is equal to itself only: its attributes may change
     leaves, structure = jax.tree.flatten((classify.args, classify.keywords))
     is_array = [isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves]
-    others = [_ARRAY if a else leaf for leaf, a in zip(leaves, is_array, strict=True)]
-    named = _Named(classify.func, structure, tuple(others))
+    others = tuple(leaf for leaf, skip in zip(leaves, is_array, strict=True) if not skip)
+    name = classify.func, structure, tuple(is_array), others
     try:
-        hash(named)
+        hash(name)
     except TypeError:
         return None
-    return named, [leaf for leaf, a in zip(leaves, is_array, strict=True) if a]
+    return name
+
+
+def _is_written_out(jaxpr: jax.extend.core.Jaxpr) -> bool:
+    """Whether a computation's text shows all of it: no arrays or code inside its operations."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "call_exported" or "callback" in equation.primitive.name:
+            return False
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
+            if getattr(inner, "consts", None):
+                return False
+            if _is_jaxpr(inner) and not _is_written_out(getattr(inner, "jaxpr", inner)):
+                return False
+    return True
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return isinstance(value, jax.extend.core.Jaxpr | jax.extend.core.ClosedJaxpr)
+
+
+def _without_jit(classify: Classify) -> Classify:
+    """The function that `jax.jit` was given; jitted, it would keep the weights of its first trace.
+
+    A method's object would be an argument of the jitted function, mostly a static one.
+    """
+    method = classify if inspect.ismethod(classify) else None
+    function = method.__func__ if method else classify
+    if not isinstance(function, _JITTED):
+        return classify
+    function = inspect.unwrap(function, stop=lambda wrapped: not isinstance(wrapped, _JITTED))
+    return functools.partial(function, method.__self__) if method else function
+
+
+_JITTED = type(jax.jit(lambda: None))
+
+
+def _check_alive(arrays: list) -> None:
+    """Raises UnexpectedTracerError where the classifier kept a value of an earlier trace."""
+    for array in arrays:
+        if isinstance(array, Tracer):
+            jnp.copy(array)
+
+
+_NOT_TRACEABLE = (
+    "; JAX traces the classifier: it can neither use NumPy on the images nor branch on their values"
+)
+_NOT_EVALUATION = "; synthesis needs evaluation mode: no dropout, and no statistics of the batch"
+_HINTS = {
+    "ConcretizationTypeError": _NOT_TRACEABLE,
+    "TracerArrayConversionError": _NOT_TRACEABLE,
+    "InvalidRngError": _NOT_EVALUATION,
+    "ModifyScopeVariableError": _NOT_EVALUATION,
+    "TraceContextError": _NOT_EVALUATION,
+    "UnexpectedTracerError": "; it keeps values of its last call, as layers in training mode do: "
+    "load it anew, and call it in evaluation mode",
+}
+"""What to do, by the name of another library's error."""
+
+
+def _explain(error: Exception) -> str:
+    """Another library's message in one line, and what to do where that is known."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error) or type(error).__name__)  # without colours
+    # What JAX adds is about its own traceback, about our function, or about its source.
+    text = re.split(
+        r"\n-----|The error occurred while|This concrete value|A function transf", text
+    )[0]
+    hints = [_HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _HINTS]
+    return " ".join(text.split()).rstrip(".") + "".join(hints[:1])
 
 
 def _check_logits(logits: Any, batch: Any) -> None:

@@ -232,7 +232,8 @@ def _outputs_section(images: Path, synthesis: SetSummary) -> Section:
     return Section(
         title="All synthesised images",
         text=f"{synthesis.images:,} images, at most {RULE.steps} updates each. They differ "
-        f"from their originals by {synthesis.mean_change_levels:.1f} of 255 grey levels on average; "
+        f"from their originals by {synthesis.mean_change_levels:.1f} of 255 grey levels on "
+        "average; "
         f"{synthesis.frozen_pixels:.0%} of the originals' pixels are black or white and can "
         "hardly change.",
         pictures=(
