@@ -246,7 +246,7 @@ def finish(method: Method, classify: Classify, state: State) -> Synthesis:
 def measure(
     method: Method, classify: Classify, state: State
 ) -> tuple[Synthesis, Bool[Array, " n"]]:
-    """What `finish` gives, and whether the classifier's output looks like probabilities."""
+    """What `finish` gives, and which outputs of the classifier look like probabilities."""
 
     def finish_image(state: State) -> tuple[Synthesis, Bool[Array, ""]]:
         weights = evaluation_weights(state.opt_state, state.weights)

@@ -11,7 +11,6 @@ filter's FFT, and every update would wait until all devices know whether any ima
 
 import functools
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -46,8 +45,8 @@ class Program:
         functools.update_wrapper(self, function)
         self._function = function
         self._jitted = jax.jit(function, static_argnums=0, donate_argnums=donate_argnums)
-        self._known: OrderedDict[Hashable, Any] = OrderedDict()
-        self._of_text: OrderedDict[str, Any] = OrderedDict()
+        self._known: dict[Hashable, Any] = {}
+        self._of_text: dict[Hashable, Any] = {}
 
     def __call__(self, static: Hashable, *arrays: Any) -> Any:
         """Calls the compiled function, or the function itself while JAX traces."""
@@ -65,28 +64,27 @@ class Program:
             return static
         leaves, structure = jax.tree.flatten(arrays)
         key = (static, structure, tuple(map(_description, leaves)))
-        if key not in self._known:
+        if (canonical := self._known.get(key)) is None:
+            canonical = static
             # A function of its own, since JAX keeps what it has traced as long as the function.
             text = jax.jit(functools.partial(self._function, static)).lower(*arrays).as_text()
             # Two host callbacks can have one text: the text holds a number of the callback only.
             if "callback" not in text:
                 digest = hashlib.sha256(text.encode()).hexdigest()
-                static = _remember(self._of_text, digest, static, KEPT_PROGRAMS)
-            _remember(self._known, key, static, KEPT_CALLS)
-        self._known.move_to_end(key)
-        return self._known[key]
+                canonical = _remember(self._of_text, digest, static, KEPT_PROGRAMS)
+            _remember(self._known, key, canonical, KEPT_CALLS)
+        return canonical
 
 
 def _description(leaf: Any) -> Hashable:
     return jax.typeof(leaf), getattr(leaf, "sharding", None)
 
 
-def _remember(table: OrderedDict, key: Hashable, value: Any, kept: int) -> Any:
-    """Enters a value unless there is one, forgets the oldest ones, and returns the table's."""
+def _remember(table: dict[Hashable, Any], key: Hashable, value: Any, kept: int) -> Any:
+    """Enters a value unless there is one, forgets the oldest, returns the entry."""
     found = table.setdefault(key, value)
-    table.move_to_end(key)
     if len(table) > kept:
-        table.popitem(last=False)
+        table.pop(next(iter(table)), None)
     return found
 
 

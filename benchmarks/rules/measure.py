@@ -61,8 +61,8 @@ ARMS = {
     "Polyak, s = 0.35, momentum 0.5": Arm(lambda _: imgopt.polyak(0.35), 40),
     "L-BFGS with Polyak's step (default)": Arm(lambda _: imgopt.polyak_lbfgs(), 40),
     "the same, warm start": Arm(lambda _: imgopt.polyak_lbfgs(), 40, warm=True),
-    "L-BFGS with line search": Arm(lambda _: optax.lbfgs(), 20),
     "Gauss-Newton, damped": Arm(lambda logits: gauss_newton(logits), 10, passes=11),
+    "L-BFGS with line search": Arm(lambda _: optax.lbfgs(), 14),
 }
 
 
@@ -80,7 +80,8 @@ def gauss_newton(logits: Callable) -> optax.GradientTransformation:
         # The gradient is Jᵀr; r = p - q* follows from it.
         residual = jnp.linalg.lstsq(gram, jacobian @ gradient.ravel())[0]
         curvature = (jnp.diag(p) - p[:, None] * p[None]) @ gram
-        damping = DAMPING * jnp.trace(curvature) / len(p) * jnp.eye(len(p))
+        # An image that nothing can move has no curvature at all.
+        damping = (DAMPING * jnp.trace(curvature) / len(p) + 1e-12) * jnp.eye(len(p))
         change = jacobian.T @ jnp.linalg.solve(curvature + damping, residual)
         return -change.reshape(weights.shape), state
 
@@ -170,16 +171,16 @@ def searches(opt_state: Any) -> np.ndarray:
 
 
 def main(config: RulesConfig) -> None:
-    """Measures what is not measured yet."""
+    """Measures what is not measured yet, arm by arm."""
     config.out.mkdir(parents=True, exist_ok=True)
-    classifier = load_classifier(config.classifier)
+    classify = classify_function(load_classifier(config.classifier))
     batches = read_batches(config)
-    for number, batch in enumerate(batches):
-        for name, arm in ARMS.items():
-            place = config.out / f"{list(ARMS).index(name):02d}-{number}.json"
+    for arm_number, (name, arm) in enumerate(ARMS.items()):
+        for number, batch in enumerate(batches):
+            place = config.out / f"{arm_number:02d}-{number}.json"
             if place.exists():
                 continue
-            found = measure(classify_function(classifier), batch, arm)
+            found = measure(classify, batch, arm)
             record = {"arm": name, "batch": number, "warm": arm.warm, **environment(), **found}
             place.write_text(json.dumps(record))
             print(name, number, f"{sum(found['seconds']):.0f} s", flush=True)
