@@ -54,6 +54,6 @@ def test_the_python_in_the_readme_runs():
     namespace: dict = {}
     for block in blocks:
         exec(block, namespace)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     assert namespace["result"].outputs.shape == (8, 10)
     assert namespace["loss"].shape == (8,)

@@ -63,7 +63,7 @@ def read(directory: Path) -> tuple[dict[str, Curve], dict[str, Any], int]:
             np.mean([record["passes"][:updates] for record in found], axis=0),
             np.cumsum(np.sum([record["seconds"][:updates] for record in found], axis=0)),
         )
-    machine = {name: records[0][name] for name in ("device", "versions", "command")}
+    machine = {name: records[0][name] for name in ("device", "versions")}
     return curves, machine, count
 
 

@@ -205,7 +205,7 @@ def stubborn(tmp_path, monkeypatch):
     """A user's callable that predicts the second class for every image."""
     (tmp_path / "stubborn.py").write_text(
         "import jax.numpy as jnp\n"
-        "bee = lambda images: jnp.tile(jnp.array([0., 1., 0.]), (len(images), 1))\n"
+        "bee = lambda images: jnp.tile(jnp.array([0., 5., 0.]), (len(images), 1))\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
