@@ -85,7 +85,9 @@ CASES = {
     "radius of no filter": (f"{SYNTHESIZE} --radius 5", "--radius 5.0 .*without --filter low-pass"),
     "radius of another filter": (f"{SYNTHESIZE} --radius 5 --filter gaussian", "--radius 5.0 has"),
     "sigma of no filter": (f"{SYNTHESIZE} --sigma 2", "--sigma 2.0 .*without --filter gaussian"),
-    "criterion of no tolerance": (f"{SYNTHESIZE} --tolerance None --criterion max_error", "without --tolerance"),
+    "criterion of no tolerance": (
+        f"{SYNTHESIZE} --tolerance None --criterion max_error", "without --tolerance"
+    ),
     "label's share of uniform targets": (
         f"{SYNTHESIZE} --targets uniform --own 0.8", "--own 0.8 .*without --targets two-class"
     ),
@@ -164,7 +166,8 @@ CASES = {
         f"{SYNTHESIZE_BY} json:dumps", "json:dumps must be a function from images to logits"
     ),
     "callable without classes": (
-        f"{SYNTHESIZE_BY} callables:flat", r"logits of shape \(1, number of classes\).*returned \(1,\)"
+        f"{SYNTHESIZE_BY} callables:flat",
+        r"logits of shape \(1, number of classes\).*returned \(1,\)",
     ),
     "callable without images": (
         f"{SYNTHESIZE_BY} callables:batchless", r"logits of shape \(1, .*returned \(7, 3\)"
