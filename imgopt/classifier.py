@@ -45,8 +45,7 @@ def split_classifier(classify: Classify, batch: Any) -> Split:
 
     The classifier is traced, and every array that it uses becomes an argument, wherever it is kept:
     in a closure, a global variable, an object, a module of NNX, Equinox or Keras. So no answer can
-    come from weights of an earlier call. (A jitted function that the classifier calls keeps the
-    arrays that it closed over when JAX first traced it, as everywhere in JAX.)
+    come from weights of an earlier call.
 
     Of a `jax.tree_util.Partial` of a function and its arrays, calls with equal computations share
     even their lowering.
@@ -73,8 +72,10 @@ def split_function(function: Callable, batch: Any) -> Split:
     """
     function = _without_jit(function)
     try:
-        # A new function each time: of the same one JAX would give its earlier trace and weights.
-        closed, output = jax.make_jaxpr(lambda x: function(x), return_shape=True)(batch)
+        # A new function in a new context: otherwise JAX would give its earlier trace, and weights,
+        # of the same function or of a jitted one inside it.
+        with _FRESH(object()):
+            closed, output = jax.make_jaxpr(lambda x: function(x), return_shape=True)(batch)
         _check_alive(closed.consts)
     except InputError:
         raise
@@ -256,6 +257,9 @@ def _without_jit(classify: Classify) -> Classify:
 
 
 _JITTED = type(jax.jit(lambda: None))
+
+_FRESH = jax.make_user_context(None)
+"""JAX keeps what it has traced by this context too."""
 
 
 def _check_alive(arrays: list) -> None:

@@ -33,11 +33,20 @@ def loops_on_host() -> bool:
 
 
 class _Static(NamedTuple):
-    """The part of a job that is compiled in."""
+    """The part of a job that is compiled in.
+
+    Attributes:
+        method: the options, without the tolerance, which is an argument.
+        function: the classifier's computation.
+        mesh: the devices that share a batch.
+        token: a job's own, where a rule, map or filter of the user may have changed since the last
+            job: its program is lowered again, and its text decides.
+    """
 
     method: Method
     function: Any
     mesh: Mesh | None
+    token: object
 
 
 class Job(NamedTuple):
@@ -47,11 +56,13 @@ class Job(NamedTuple):
     classify: Split
     measure: Split
     mesh: Mesh | None
+    token: object
 
     @property
     def static(self) -> _Static:
-        """The static part of the updates: without the tolerance, which is an argument."""
-        return _Static(self.method._replace(tolerance=None), self.classify.function, self.mesh)
+        """The static part of the updates."""
+        method = self.method._replace(tolerance=None)
+        return _Static(method, self.classify.function, self.mesh, self.token)
 
     @property
     def shared(self) -> tuple[list, Float[Array, ""]]:
@@ -110,7 +121,7 @@ def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
     batch = one_image(images)
     check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
     method, mesh = make_method(options), make_mesh(devices)
-    check_rule(method.optimizer, weights=jax.tree.map(_row, batch))
+    check_rule(method.optimizer, weights=rows_of(batch))
     warn_if_flat(split, batch)
     measure = options.get("measure")
     measured = split_classifier(measure, batch) if measure else split
@@ -122,11 +133,30 @@ def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
     split, measured = (
         each._replace(arrays=place(each.arrays, mesh, by_row=False)) for each in (split, measured)
     )
-    return Job(method, split, measured, mesh)
+    given = ("optimizer", "pixel_map", "image_filter")
+    token = object() if any(options.get(name) for name in given) else None
+    return Job(method, split, measured, mesh, token)
 
 
-def _row(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+def rows_of(batch: Any) -> Any:
+    """Shapes and types of one row of a batch."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batch)
+
+
+def arrays_in(options: Options, batch: Any) -> list:
+    """The arrays that a rule, map, filter or measuring classifier holds.
+
+    Args:
+        options: as in `imgopt.synthesize`.
+        batch: shape and type of a batch of one image.
+
+    Raises:
+        InputError: the rule cannot update such images' weights, or `measure` cannot take them.
+    """
+    method, measure = make_method(options), options.get("measure")
+    held = check_rule(method.optimizer, weights=rows_of(batch))
+    held += jax.make_jaxpr(lambda weights: method.render(weights))(rows_of(batch)).consts
+    return held + (split_classifier(measure, batch).arrays if measure else [])
 
 
 def _compiled(function: Callable, **options: Any) -> Program:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from imgopt.classifier import Classify
 from imgopt.errors import InputError
 from imgopt.filters import ImageFilter
-from imgopt.pixel_maps import PixelMap, arctan_map, slope, to_float, to_uint8
+from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
 from imgopt.promotion import standard_promotion
 from imgopt.rules import as_rule, evaluation_weights, own_keys, polyak_lbfgs
 
@@ -182,7 +182,12 @@ def init(
         images: a pytree of images in [0, 1], with one row an image.
         indices: the images' indices in the whole data set, 0 to n - 1 by default. A rule that
             draws random numbers draws those of image i with its key folded with `indices[i]`.
+
+    Raises:
+        InputError: the images are no floats, or known values are outside [0, 1].
     """
+    for leaf in jax.tree.leaves(images):
+        check_images(leaf)
     weights = jax.tree.map(method.pixel_map.to_weights, images)
     dtype = jax.tree.leaves(weights)[0].dtype
     count = len(jax.tree.leaves(weights)[0])
@@ -212,6 +217,9 @@ def update(method: Method, classify: Classify, state: State) -> State:
 
     def update_image(state: State) -> State:
         def value_fn(weights: Any) -> Float[Array, ""]:
+            # A line search may hand over float64 weights where JAX's 64-bit types are enabled.
+            like = state.weights
+            weights = jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), weights, like)
             return loss(weights, state.targets)[0]
 
         (value, log_p), gradient = jax.value_and_grad(loss, has_aux=True)(
@@ -257,7 +265,8 @@ def measure(
         found = errors(log_q, state.targets)
         # Rounding turns NaN into a healthy black. NaN is put in last: XLA on CPUs may drop a NaN
         # that goes into `exp`.
-        is_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(image)]).all()
+        finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(image)]
+        is_finite = jnp.stack([*finite, ~jnp.isnan(log_q).any()]).all()
         measured = jnp.exp(log_q), jnp.maximum(found["kl"], 0), found["max_error"]
         measured = (jnp.where(is_finite, value, jnp.nan) for value in measured)
         sums_to_1 = jnp.abs(logits.sum() - 1) < PROBABILITY_TOLERANCE

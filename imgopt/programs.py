@@ -67,11 +67,14 @@ class Program:
         if (canonical := self._known.get(key)) is None:
             canonical = static
             # A function of its own, since JAX keeps what it has traced as long as the function.
-            text = jax.jit(functools.partial(self._function, static)).lower(*arrays).as_text()
+            lowered = jax.jit(functools.partial(self._function, static)).lower(*arrays)
+            text = lowered.as_text()
             # Two host callbacks can have one text: the text holds a number of the callback only.
             if "callback" not in text:
-                digest = hashlib.sha256(text.encode()).hexdigest()
-                canonical = _remember(self._of_text, digest, static, KEPT_PROGRAMS)
+                # The text does not show how the arrays are nested.
+                nested = structure, jax.tree.structure(lowered.out_info)
+                program = (hashlib.sha256(text.encode()).hexdigest(), *nested)
+                canonical = _remember(self._of_text, program, static, KEPT_PROGRAMS)
             _remember(self._known, key, canonical, KEPT_CALLS)
         return canonical
 

@@ -5,7 +5,6 @@ as `grad` and the function itself as `value_fn`, so that line searches work too.
 """
 
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
@@ -27,6 +26,10 @@ MOMENTUM = 0.9
 
 POLYAK_SCALE = 0.5
 POLYAK_MOMENTUM = 0.5
+MAX_LEARNING_RATE = 1e4
+"""Bound of Polyak's step. Where all pixels are black or white, the gradient nearly vanishes, and
+without a bound one step would turn them over. Images of other kinds take rates of 1 to 1,000."""
+
 LBFGS_MEMORY = 3
 MIN_COSINE = 0.3
 
@@ -104,7 +107,7 @@ def polyak(
     *,
     momentum: float = POLYAK_MOMENTUM,
     weight_decay: float = 0.0,
-    max_learning_rate: float = math.inf,
+    max_learning_rate: float = MAX_LEARNING_RATE,
 ) -> optax.GradientTransformationExtraArgs:
     """Polyak's step: v ← μv + γ∇L with γ = s·L/‖∇L‖²;  w ← (1 - λ)w - v.
 
@@ -148,7 +151,7 @@ def polyak_lbfgs(
     *,
     memory: int = LBFGS_MEMORY,
     min_cosine: float = MIN_COSINE,
-    max_learning_rate: float = math.inf,
+    max_learning_rate: float = MAX_LEARNING_RATE,
 ) -> optax.GradientTransformationExtraArgs:
     """L-BFGS's direction with Polyak's step: w ← w - γd with γ = s·L/⟨∇L, d⟩.
 
@@ -200,13 +203,17 @@ def _polyaks_step(
         value, grad = extra["value"], extra["grad"]
         descent: Any = optax.tree.vdot(grad, updates)
         square: Any = optax.tree.vdot(grad, grad)
-        lengths = jnp.sqrt(square * optax.tree.vdot(updates, updates))
-        descends = descent > min_cosine * lengths
+        length: Any = optax.tree.vdot(updates, updates)
+        # Squares throughout: the root of 0 has no derivative.
+        descends = (descent > 0) & (descent**2 > min_cosine**2 * square * length)
         direction = jax.tree.map(lambda d, g: jnp.where(descends, d, g), updates, grad)
         descent = jnp.where(descends, descent, square)
+        length = jnp.where(descends, length, square)
         # A gradient of 0 has no direction: no step.
-        rate = jnp.where(descent > 0, scale * jnp.maximum(value, 0) / descent, 0)
-        return optax.tree.scale(jnp.minimum(rate, max_learning_rate), direction), state
+        rate = jnp.where(descent > 0, scale * jnp.maximum(value, 0) / _or_1(descent), 0)
+        # The longest step is that of gradient descent with the largest rate.
+        longest = max_learning_rate * jnp.sqrt(_or_1(square) / _or_1(length))
+        return optax.tree.scale(jnp.minimum(rate, longest), direction), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
@@ -262,13 +269,16 @@ PROBE = jax.ShapeDtypeStruct((2, 2, 1), jnp.float32)
 """Weights of a tiny image, on which a rule that is made by name is tried."""
 
 
-def check_rule(optimizer: Any, *, weights: Any = PROBE, described: str = "optimizer") -> None:
+def check_rule(optimizer: Any, *, weights: Any = PROBE, described: str = "optimizer") -> list:
     """Traces one update, since optax itself accepts options such as learning_rate="fast".
 
     Args:
         optimizer: an optax transformation, or `optax.MultiSteps`.
         weights: shapes and types of the weights of one image.
         described: what the message calls the rule.
+
+    Returns:
+        The arrays that the rule holds, such as a learning rate that is an array.
 
     Raises:
         InputError: it is no optax transformation, or cannot update such weights.
@@ -289,7 +299,7 @@ def check_rule(optimizer: Any, *, weights: Any = PROBE, described: str = "optimi
         )
     try:
         with standard_promotion():
-            change = jax.eval_shape(one_update, weights)
+            closed, change = jax.make_jaxpr(lambda w: one_update(w), return_shape=True)(weights)
     except Exception as error:  # every transformation raises its own kind of error
         raise InputError(f"{described} cannot update: {_first_line(error)}") from error
     expected, found = (
@@ -297,6 +307,12 @@ def check_rule(optimizer: Any, *, weights: Any = PROBE, described: str = "optimi
     )
     if expected != found:
         raise InputError(f"{described} must give changes like the weights, {expected}; got {found}")
+    return list(closed.consts)
+
+
+def _or_1(number: Array) -> Array:
+    """A divisor: 1 in place of 0."""
+    return jnp.where(number > 0, number, 1)
 
 
 class _LookaheadState(NamedTuple):

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from imgopt.classifier import Classify, Split, one_image, split_classifier
 from imgopt.errors import InputError
-from imgopt.job import Job, loops_on_host, prepare
+from imgopt.job import Job, arrays_in, loops_on_host, prepare
 from imgopt.method import Options, State, Synthesis, transform
 from imgopt.pixel_maps import check_images, to_float
 from imgopt.programs import check_device_count
@@ -77,7 +77,8 @@ def synthesize(
         True
     """
     split, images, targets = check_inputs(classify, images, targets)
-    if _is_traced((split.arrays, images, targets, steps, options.get("tolerance"))):
+    known = split.arrays, images, targets, steps, options.get("tolerance")
+    if _is_traced((known, arrays_in(options, one_image(images)))):
         init, update, finish = transform(classify, targets, **options)
         state = jax.lax.fori_loop(0, steps, lambda _, state: update(state), init(images, indices))
         return finish(state)

@@ -148,3 +148,50 @@ def test_host_callbacks_are_never_taken_for_one_another():
         one, two = (run(classifier(factor), steps=0) for factor in (1.0, 3.0))
     assert (np.argmax(one.outputs, 1) == np.argmax(two.outputs, 1)).all()
     assert (one.outputs != two.outputs).all()
+
+
+def test_rules_whose_states_nest_differently_are_kept_apart():
+    """Their programs read the same: the arrays come in the same order."""
+    classify = closure(1)
+    for make in (optax.sgd, imgopt.sgd, optax.adam, lambda rate: optax.chain(optax.adam(rate))):
+        alone = run(classify, optimizer=make(0.1), steps=2)
+        assert np.isfinite(alone.images).all()
+
+
+def test_a_filter_that_changes_is_never_stale():
+    share = {"kept": 1.0}
+
+    def fade(images):
+        return share["kept"] * images
+
+    classify = CLASSIFIERS["Partial"](1)
+    first = run(classify, image_filter=fade, steps=1)
+    share["kept"] = 0.5
+    second = run(classify, image_filter=fade, steps=1)
+    assert second.images.max() <= 0.5 < first.images.max()
+
+
+inner_kernel = {}
+
+
+@jax.jit
+def inner(images):
+    return with_kernel(inner_kernel["weights"], images)
+
+
+@pytest.mark.parametrize(
+    "classify",
+    [
+        lambda images: inner(images) * 1.0,
+        jax.checkpoint(lambda images: with_kernel(inner_kernel["weights"], images)),
+        functools.partial(inner),
+        jax.tree_util.Partial(inner),
+    ],
+    ids=["jit inside", "checkpoint", "partial of jit", "Partial of jit"],
+)
+def test_weights_inside_a_cached_function_are_never_stale(classify):
+    for seed in (1, 2):
+        inner_kernel["weights"] = kernel(seed)
+        found = run(classify, steps=0)
+        expected = run(functools.partial(with_kernel, kernel(seed)), steps=0)
+        np.testing.assert_allclose(found.outputs, expected.outputs, atol=1e-6)

@@ -155,6 +155,40 @@ def test_the_gradient_through_synthesize_is_the_finite_difference(argument):
     np.testing.assert_allclose((gradient * direction).sum(), numerical, rtol=0.03, atol=1e-3)
 
 
+def test_a_hyperparameter_can_be_differentiated_and_mapped():
+    """Without jit around it: nothing but the rule, the filter or the classifier is traced."""
+
+    def brightness(rate, gain=1.0):
+        optimizer = optax.sgd(rate)
+        options = {"steps": 2, "image_filter": lambda images: gain * images}
+        return synthesize(classify, IMAGES, TARGETS, optimizer=optimizer, **options).images.sum()
+
+    numerical = (brightness(0.52) - brightness(0.48)) / 0.04
+    np.testing.assert_allclose(jax.grad(brightness)(0.5), numerical, rtol=0.05)
+    by_gain = jax.grad(brightness, argnums=1)(0.5, 1.0)
+    np.testing.assert_allclose(by_gain, brightness(0.5, 1.0), rtol=0.2)
+    mapped = jax.vmap(brightness)(jnp.array([0.1, 0.5]))
+    np.testing.assert_allclose(mapped, [brightness(0.1), brightness(0.5)], rtol=1e-5)
+
+
+def test_the_gradient_through_polyaks_step_is_finite_at_the_target():
+    """An image that has what is asked for has no gradient and no step."""
+
+    def brightness(images):
+        targets = jnp.full((1, 4), 0.25)
+        constant = lambda x: jnp.zeros((len(x), 4)) + 0 * x.sum()  # noqa: E731 - a flat classifier
+        return synthesize(constant, images, targets, steps=2, optimizer=polyak()).images.sum()
+
+    gradient = jax.grad(brightness)(jnp.asarray(IMAGES[1:2]))
+    np.testing.assert_allclose(gradient, 1, atol=1e-3)
+
+
+def test_init_refuses_what_is_no_float():
+    init, _, _ = transform(classify, TARGETS)
+    with pytest.raises(InputError, match=r"floating point in .*got uint8"):
+        init(np.zeros(IMAGES.shape, np.uint8))
+
+
 def test_images_may_be_a_tree():
     """Two views of an image, each with weights of its own; a mask that its rule leaves alone."""
     tree = {"left": jnp.asarray(IMAGES), "mask": jnp.asarray(IMAGES[..., 0].round())}

@@ -13,6 +13,7 @@ from imgopt import (
     gaussian_low_pass,
     low_pass,
     momentum_sgd,
+    polyak,
     polyak_lbfgs,
     sgd,
     sigmoid_map,
@@ -300,3 +301,36 @@ def test_a_class_without_probability_counts_nothing_where_none_is_asked_for():
     assert (result.outputs[:, 2] == 0).all()
     asked = synthesize(with_minus_infinity, IMAGES, np.full_like(targets, 0.25), steps=0)
     assert np.isinf(asked.kl).all()
+
+
+def test_measures_of_logits_that_are_nan_are_nan():
+    def nan_where_bright(images):
+        bright = (images.mean((1, 2, 3)) >= 0.5)[:, None]
+        return jnp.where(bright, jnp.nan, linear(images))
+
+    images = 0.8 * IMAGES
+    images[1] = images[4] = 0.9
+    for _ in range(3):
+        litter()
+        result = synthesize(nan_where_bright, images, TARGETS, steps=0)
+        for measured in (result.outputs, result.kl, result.max_error):
+            assert np.isnan(np.asarray(measured)[[1, 4]]).all()
+            assert np.isfinite(np.delete(measured, [1, 4], axis=0)).all()
+    assert np.isfinite(result.images).all()
+
+
+@pytest.mark.parametrize("optimizer", [polyak(), polyak_lbfgs(), sgd()])
+def test_black_and_white_images_are_not_turned_over(optimizer):
+    """Their pixels can hardly move, and their gradient nearly vanishes."""
+    drawings = (np.random.default_rng(0).uniform(size=IMAGES.shape) < 0.5).astype(np.float32)
+    result = synthesize(linear, drawings, TARGETS, steps=10, optimizer=optimizer)
+    before = synthesize(linear, drawings, TARGETS, steps=0)
+    assert (np.abs(result.images - drawings).mean((1, 2, 3)) < 0.02).all()
+    assert (result.kl < before.kl + 1e-3).all()
+
+
+def test_a_line_search_works_with_64_bit_types():
+    with jax.enable_x64(True):
+        result = synthesize(linear, IMAGES, TARGETS, steps=5, optimizer=optax.lbfgs())
+        before = synthesize(linear, IMAGES, TARGETS, steps=0)
+    assert (result.kl < before.kl).all()

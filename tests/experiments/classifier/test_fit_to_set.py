@@ -89,6 +89,6 @@ def test_a_missing_test_split_names_the_options_that_do_without(make_set, tmp_pa
             "--out",
             tmp_path / "o",
         ],
-        r"split among \['train'\], got 'test'.*--test-dataset.*--test-fraction.*--test-split ''",
+        r"split among \['train'\], got 'test'.*--test-split, .*--test-dataset.*--test-split ''",
         tmp_path,
     )
