@@ -40,7 +40,7 @@ class Split(NamedTuple):
         return self.output.shape[1]
 
 
-def split_classifier(classify: Classify, batch: Any) -> Split:
+def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") -> Split:
     """Separates a classifier's arrays from its computation, as they are at this moment.
 
     The classifier is traced, and every array that it uses becomes an argument, wherever it is kept:
@@ -54,17 +54,18 @@ def split_classifier(classify: Classify, batch: Any) -> Split:
         classify: the classifier.
         batch: shapes and types of the images that it will be called with, as a pytree of arrays or
             of `jax.ShapeDtypeStruct`, such as `one_image` gives.
+        name: what messages call it.
 
     Raises:
         InputError: the classifier cannot take such images, or does not return one row of at least
             two logits an image.
     """
-    split = split_function(classify, batch)
-    _check_logits(split.output, batch)
+    split = split_function(classify, batch, name=name)
+    _check_logits(split.output, batch, name)
     return split
 
 
-def split_function(function: Callable, batch: Any) -> Split:
+def split_function(function: Callable, batch: Any, *, name: str = "classify") -> Split:
     """Does the same for a function of images that may return anything, such as features.
 
     Raises:
@@ -81,10 +82,10 @@ def split_function(function: Callable, batch: Any) -> Split:
         raise
     except Exception as error:  # a wrong shape is a different error in every library
         raise InputError(
-            f"classify cannot take images of shape {_shape(batch)}: {_explain(error)}"
+            f"{name} cannot take images of shape {_shape(batch)}: {_explain(error)}"
         ) from error
-    name = _name(function) if _is_written_out(closed.jaxpr) else None
-    identity = object() if name is None else (name, str(closed.jaxpr))
+    known = _name(function) if _is_written_out(closed.jaxpr) else None
+    identity = object() if known is None else (known, str(closed.jaxpr))
     # NumPy arrays are copied: their owner may write into them while the result is still awaited.
     arrays = [each if isinstance(each, jax.Array) else jnp.array(each) for each in closed.consts]
     return Split(_Traced(closed.jaxpr, identity), arrays, output)
@@ -296,12 +297,12 @@ def _explain(error: Exception) -> str:
     return " ".join(text.split()).rstrip(".") + "".join(hints[:1])
 
 
-def _check_logits(logits: Any, batch: Any) -> None:
+def _check_logits(logits: Any, batch: Any, name: str) -> None:
     """Raises InputError unless a classifier returned one row of at least two logits an image."""
     count, found = jax.tree.leaves(batch)[0].shape[0], getattr(logits, "shape", None)
     if found is None or len(found) != 2 or found[0] != count or found[1] < 2:
         raise InputError(
-            f"classify must return logits of shape ({count}, number of classes), with at least 2 "
+            f"{name} must return logits of shape ({count}, number of classes), with at least 2 "
             f"classes, for images of shape {_shape(batch)}; it returned "
             f"{type(logits).__name__ if found is None else found}"
         )

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
@@ -18,7 +17,7 @@ from imgopt.classifier import (
     warn_if_flat,
 )
 from imgopt.errors import InputError
-from imgopt.method import Method, Options, State, Synthesis, make_method
+from imgopt.method import Method, Options, State, Synthesis, check_render, make_method
 from imgopt.programs import Program, check_devices, make_mesh, on_each_device, place, sharding
 from imgopt.rules import check_rule
 
@@ -72,7 +71,6 @@ class Job(NamedTuple):
 
     def begin(self, images: Any, targets: Any, indices: Any) -> State:
         """The state before the first update, on the devices that share the batch."""
-        indices = np.arange(len(targets)) if indices is None else indices
         rows = place((images, targets, jnp.asarray(indices, jnp.int32)), self.mesh, by_row=True)
         return _begin(self.static._replace(function=None), (), *rows)
 
@@ -122,9 +120,10 @@ def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
     check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
     method, mesh = make_method(options), make_mesh(devices)
     check_rule(method.optimizer, weights=rows_of(batch))
+    check_render(method, rows_of(batch))
     warn_if_flat(split, batch)
     measure = options.get("measure")
-    measured = split_classifier(measure, batch) if measure else split
+    measured = split_classifier(measure, batch, name="measure") if measure else split
     if measured.num_classes != split.num_classes:
         raise InputError(
             f"measure must have the {split.num_classes} classes of classify, it has "
@@ -155,8 +154,8 @@ def arrays_in(options: Options, batch: Any) -> list:
     """
     method, measure = make_method(options), options.get("measure")
     held = check_rule(method.optimizer, weights=rows_of(batch))
-    held += jax.make_jaxpr(lambda weights: method.render(weights))(rows_of(batch)).consts
-    return held + (split_classifier(measure, batch).arrays if measure else [])
+    held += check_render(method, rows_of(batch))
+    return held + (split_classifier(measure, batch, name="measure").arrays if measure else [])
 
 
 def _compiled(function: Callable, **options: Any) -> Program:

@@ -45,7 +45,8 @@ def ranking_as_asked(
     drops = asked[:, :-1] > asked[:, 1:]
     lowest_above = jax.lax.cummin(given, axis=1)[:, :-1]
     highest_below = jax.lax.cummax(given, axis=1, reverse=True)[:, 1:]
-    return jnp.all(~drops | (lowest_above > highest_below), axis=1)
+    in_order = jnp.all(~drops | (lowest_above > highest_below), axis=1)
+    return in_order & ~jnp.isnan(given).any(axis=1)
 
 
 def mean_absolute_change(

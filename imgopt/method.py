@@ -11,7 +11,7 @@ views. Weights, gradients and the rule's state have the same structure.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack, cast
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from imgopt.errors import InputError
 from imgopt.filters import ImageFilter
 from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
 from imgopt.promotion import standard_promotion
-from imgopt.rules import as_rule, evaluation_weights, own_keys, polyak_lbfgs
+from imgopt.rules import as_rule, evaluation_weights, first_line, own_keys, polyak_lbfgs
 
 Criterion = Literal["kl", "max_error"]
 """What the tolerance is compared with: KL(q* ‖ p) in nats, or max |p - q*|."""
@@ -107,7 +107,8 @@ class Options(TypedDict, total=False):
         image_filter: applied between the pixel map and the classifier, and to the finished image;
             none by default.
         tolerance: an image stops before the first update at which its criterion, on the unrounded
-            image, is at or below this. None: it never stops, as in the paper.
+            image, is at or below this. None: it never stops, as in the paper. Lookahead and
+            schedule-free rules are judged by the weights at which they take the gradient.
         criterion: "kl" for KL(q* ‖ p) in nats, "max_error" for max |p - q*|. Cross entropy is no
             criterion, since its smallest value is the entropy of q*.
         measure: the classifier that measures the finished images; `classify` by default. Useful
@@ -304,15 +305,43 @@ def make_method(options: Options) -> Method:
     if criterion not in ("kl", "max_error"):
         raise InputError(f'criterion must be "kl" or "max_error", got {criterion!r}')
     is_known = not (tolerance is None or isinstance(tolerance, Tracer))
-    if is_known and not 0 <= float(cast(float, tolerance)) < np.inf:
-        raise InputError(f"tolerance must be None or at least 0, got {tolerance}")
-    return Method(
-        options.get("optimizer") or DEFAULT_RULE,
-        options.get("pixel_map") or arctan_map(),
-        options.get("image_filter"),
-        criterion,
-        tolerance,
-    )
+    is_number = isinstance(tolerance, float | int | np.number | jax.Array)
+    if is_known and not (is_number and np.ndim(tolerance) == 0 and 0 <= tolerance < np.inf):
+        raise InputError(f"tolerance must be None or at least 0, got {tolerance!r}")
+    optimizer, pixel_map = options.get("optimizer"), options.get("pixel_map") or arctan_map()
+    image_filter = options.get("image_filter")
+    if not isinstance(pixel_map, PixelMap):
+        raise InputError(f"pixel_map must be one such as imgopt.arctan_map(), got {pixel_map!r}")
+    if image_filter is not None and not callable(image_filter):
+        raise InputError(f"image_filter must be a function of images, got {image_filter!r}")
+    optimizer = DEFAULT_RULE if optimizer is None else optimizer
+    return Method(optimizer, pixel_map, image_filter, criterion, tolerance)
+
+
+def check_render(method: Method, weights: Any) -> list:
+    """Traces the image of some weights.
+
+    Args:
+        method: the options.
+        weights: shapes and types of the weights of one image.
+
+    Returns:
+        The arrays that the map and the filter hold.
+
+    Raises:
+        InputError: they cannot be called, or give images of another shape.
+    """
+    try:
+        closed, images = jax.make_jaxpr(lambda w: method.render(w), return_shape=True)(weights)
+    except Exception as error:  # anything that the user's functions raise
+        what = first_line(error)
+        raise InputError(f"pixel_map or image_filter cannot make images: {what}") from error
+    expected, found = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (weights, images))
+    if expected != found:
+        raise InputError(
+            f"pixel_map and image_filter must keep the images' shape {expected}, got {found}"
+        )
+    return list(closed.consts)
 
 
 def _logits(classify: Classify, image: Any) -> Float[Array, " k"]:

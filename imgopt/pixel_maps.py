@@ -163,7 +163,7 @@ def check_images(images: Float[Array | np.ndarray, "..."]) -> None:
     low, high = (float(each.reduce(images, axis=None)) for each in (np.fmin, np.fmax))
     if low < 0 or high > 1:
         hint = "; divide grey levels by 255" if high > 2 else ""
-        raise InputError(f"images must be in [0, 1], got values from {low:g} to {high:g}{hint}")
+        raise InputError(f"images must be in [0, 1], got values from {low:.8g} to {high:.8g}{hint}")
 
 
 def _clipped_map(

@@ -94,7 +94,7 @@ def _remember(table: dict[Hashable, Any], key: Hashable, value: Any, kept: int) 
 def check_device_count(devices: int) -> None:
     """Raises InputError unless this process has that many devices."""
     found = jax.local_devices()
-    if not 1 <= devices <= len(found):
+    if not isinstance(devices, int) or not 1 <= devices <= len(found):
         raise InputError(
             f"devices must be at least 1 and at most {len(found)}, the number that this process "
             f"has ({found[0].device_kind}); got {devices}"

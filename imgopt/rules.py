@@ -134,7 +134,7 @@ def polyak(
         >>> rule.update(gradient, state, weights, value=value, grad=gradient)[0].tolist()
         [-0.5]
     """
-    _check_numbers("polyak", weight_decay=weight_decay)
+    _check_numbers("polyak", schedules=False, weight_decay=weight_decay)
     _check_momentum(momentum)
     if not 0 <= weight_decay < 1:
         raise InputError(f"weight_decay must be in [0, 1), got {weight_decay}")
@@ -179,7 +179,7 @@ def polyak_lbfgs(
     """
     if not (isinstance(memory, int) and memory >= 1):
         raise InputError(f"memory must be an integer of at least 1, got {memory!r}")
-    if not 0 <= min_cosine < 1:
+    if isinstance(min_cosine, float | int) and not 0 <= min_cosine < 1:
         raise InputError(f"min_cosine must be in [0, 1), got {min_cosine}")
     return optax.chain(
         optax.scale_by_lbfgs(memory),
@@ -192,11 +192,11 @@ def _polyaks_step(
     scale: float, max_learning_rate: float, min_cosine: float = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """Scales a direction d to γd with γ = s·L/⟨∇L, d⟩, at most the largest rate."""
-    _check_numbers("polyak", scale=scale)
-    if not (scale > 0 and max_learning_rate > 0):
-        raise InputError(
-            f"scale and max_learning_rate must be above 0, got {scale} and {max_learning_rate}"
-        )
+    positive = {"scale": scale, "max_learning_rate": max_learning_rate}
+    _check_numbers("polyak", schedules=False, **positive, min_cosine=min_cosine)
+    for option, number in positive.items():
+        if not isinstance(number, Tracer) and number <= 0:
+            raise InputError(f"{option} must be above 0, got {number}")
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         del params
@@ -260,7 +260,7 @@ def rule_by_name(name: str, **options: Any) -> optax.GradientTransformation:
         accepted = ", ".join(inspect.signature(factory).parameters)
         raise InputError(f"rule {name!r}: {error}; it takes {accepted}") from error
     except ValueError as error:
-        raise InputError(f"{described}: {_first_line(error)}") from error
+        raise InputError(f"{described}: {first_line(error)}") from error
     check_rule(rule, described=described)
     return cast(optax.GradientTransformation, rule)
 
@@ -301,7 +301,7 @@ def check_rule(optimizer: Any, *, weights: Any = PROBE, described: str = "optimi
         with standard_promotion():
             closed, change = jax.make_jaxpr(lambda w: one_update(w), return_shape=True)(weights)
     except Exception as error:  # every transformation raises its own kind of error
-        raise InputError(f"{described} cannot update: {_first_line(error)}") from error
+        raise InputError(f"{described} cannot update: {first_line(error)}") from error
     expected, found = (
         jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (weights, change)
     )
@@ -376,14 +376,15 @@ def own_keys(opt_state: optax.OptState, index: Int[Array, ""]) -> optax.OptState
     return jax.tree.map(fold, opt_state)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its kind where it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _check_numbers(name: str, **numbers: Any) -> None:
+def _check_numbers(name: str, *, schedules: bool = True, **numbers: Any) -> None:
     """Raises InputError unless each is a finite number, an array without axes, or a schedule."""
     for option, number in numbers.items():
-        if callable(number) or isinstance(number, Tracer):
+        if (schedules and callable(number)) or isinstance(number, Tracer):
             continue
         is_number = isinstance(number, float | int | jax.Array | np.generic | np.ndarray)
         if not (is_number and np.ndim(number) == 0 and np.isfinite(number)):

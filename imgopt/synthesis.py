@@ -83,6 +83,7 @@ def synthesize(
         state = jax.lax.fori_loop(0, steps, lambda _, state: update(state), init(images, indices))
         return finish(state)
     _check_steps(steps)
+    indices = _check_indices(indices, len(targets))
     job = prepare(split, images, options, devices)
     result, is_probability = job.finish(job.run(job.begin(images, targets, indices), steps))
     _warn_of_probabilities(is_probability)
@@ -121,6 +122,7 @@ def iterate(
     """
     split, images, targets = check_inputs(classify, images, targets)
     _check_steps(steps)
+    indices = _check_indices(indices, len(targets))
     job = prepare(split, images, options, devices=1)
     return _iterate(job, job.begin(images, targets, indices), steps)
 
@@ -172,15 +174,14 @@ def synthesize_in_batches(
         InputError: as in `synthesize`; also where `batch_size` is below 1 or the images are not
             uint8. All are raised at once, before the first batch.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
     check_device_count(devices)
     if np.asarray(images).dtype != np.uint8:
         raise InputError(f"images must be uint8 grey levels, got {np.asarray(images).dtype}")
     targets = check_targets(targets, count=len(images))
     _check_steps(steps)
-    indices = options.pop("indices", None)
-    indices = np.arange(len(images)) if indices is None else np.asarray(indices)
+    indices = _check_indices(options.pop("indices", None), len(images))
     if not len(images):
         return iter(())
     at_once = batch_size * devices
@@ -304,10 +305,23 @@ def _check_originals(images: Any, *, is_alone: bool) -> None:
 
 
 def _check_steps(steps: int) -> None:
-    if not isinstance(steps, int | np.integer):
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
         raise InputError(f"steps must be an integer, got {steps!r}")
     if steps < 0:
         raise InputError(f"steps must be at least 0, got {steps}")
+
+
+def _check_indices(indices: Any, count: int) -> np.ndarray:
+    """The images' indices, 0 to n - 1 by default; integers of 32 bits, one for each image."""
+    known = np.arange(count) if indices is None else np.asarray(indices)
+    if known.shape != (count,) or not np.issubdtype(known.dtype, np.integer):
+        raise InputError(
+            f"indices must be {count} integers, one for each image; got {known.dtype} of shape "
+            f"{known.shape}"
+        )
+    if count and not 0 <= known.min() <= known.max() < 2**31:
+        raise InputError(f"indices must be in [0, 2**31), got {known.min()} to {known.max()}")
+    return known
 
 
 def _is_traced(tree: Any) -> bool:

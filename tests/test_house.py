@@ -39,7 +39,14 @@ POSITIONAL = {
     *("height", "width"),
     *("devices", "mesh", "tree", "function"),  # of imgopt.programs
     *("method", "state", "indices", "split", "batch", "options"),  # of the method and its job
-    *("optimizer", "opt_state", "index", "learning_rate", "scale"),  # of the rules, as optax's
+    *(
+        "optimizer",
+        "opt_state",
+        "index",
+        "learning_rate",
+        "scale",
+        "error",
+    ),  # of the rules, as optax's
 }
 """Parameters that a public function of imgopt may take by position; all others are options."""
 

@@ -83,7 +83,12 @@ def predict(
         UserWarning: `classify` returns probabilities.
     """
     found = _in_batches(
-        _log_probabilities, classify, images, batch_size, returns="logits of shape (n, k)"
+        _log_probabilities,
+        classify,
+        images,
+        batch_size,
+        returns="logits of shape (n, k), k at least 2",
+        least=2,
     )
     if found.is_distribution.all():
         warnings.warn(
@@ -108,7 +113,9 @@ def extract_features(
     Raises:
         InputError: The images are others, or the function returns no vectors.
     """
-    return _in_batches(_features, features, images, batch_size, returns="features of shape (n, d)")
+    return _in_batches(
+        _features, features, images, batch_size, returns="features of shape (n, d)", least=1
+    )
 
 
 def _in_batches(
@@ -118,6 +125,7 @@ def _in_batches(
     batch_size: int,
     *,
     returns: str,
+    least: int,
 ) -> Any:
     """Runs a compiled program over all images, in batches of one size.
 
@@ -129,8 +137,9 @@ def _in_batches(
     batch_size = min(batch_size, len(images))
     like = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.float32)
     split = split_function(function, like)
-    found = getattr(split.output, "shape", type(split.output).__name__)
-    if isinstance(found, str) or len(found) != 2 or found[0] != batch_size:
+    shape = getattr(split.output, "shape", ())
+    found = shape or type(split.output).__name__
+    if len(shape) != 2 or shape[0] != batch_size or shape[1] < least:
         raise InputError(f"expected {returns} for images of shape {like.shape}, got {found}")
     parts = []
     for start in range(0, len(images), batch_size):

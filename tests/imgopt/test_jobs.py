@@ -56,7 +56,7 @@ def test_all_batches_share_one_compilation(compilations):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
         ({"images": IMAGES / np.float32(255)}, "images must be uint8 grey levels, got float32"),
         ({"targets": TARGETS[:5]}, r"targets must have shape \(7, .*got \(5, 3\)"),
         ({"targets": np.concatenate([TARGETS, TARGETS])}, r"shape \(7, .*got \(14, 3\)"),

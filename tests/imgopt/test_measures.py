@@ -90,9 +90,10 @@ def test_saturation_is_the_spread_of_the_channels():
 
 def ranked_pairwise(outputs, targets):
     """The definition: every pair of classes that the target orders, the output orders too."""
+    known = ~np.isnan(outputs).any(1)
     asked = targets[:, :, None] > targets[:, None, :]
     given = outputs[:, :, None] > outputs[:, None, :]
-    return np.all(~asked | given, axis=(1, 2))
+    return known & np.all(~asked | given, axis=(1, 2))
 
 
 @pytest.mark.parametrize("k", [2, 3, 7])
@@ -103,6 +104,7 @@ def test_ranking_is_its_definition_with_ties_and_nan(k):
         random.uniform(size=(400, 1)) < 0.5, targets + random.integers(0, 2, (400, k)), targets
     ).astype(np.float32)
     outputs[::50, 0] = np.nan
+    targets[:4] = 1 / k  # any order will do
     found = np.asarray(ranking_as_asked(outputs, targets))
     np.testing.assert_array_equal(found, ranked_pairwise(outputs, targets))
     assert 0.1 < found.mean() < 0.97
@@ -127,7 +129,7 @@ LEVELS = np.full((2, 8, 6, 3), 7, np.uint8)
         (lambda: saturation(LEVELS.astype(np.float32)), r"from 7 to 7; divide grey levels by 255"),
         (lambda: high_frequency_energy(LEVELS), "floating point"),
         (lambda: to_uint8(LEVELS), "floating point"),
-        (lambda: to_uint8(LEVELS / 6), r"in \[0, 1\], got values from 1.16667"),
+        (lambda: to_uint8(LEVELS / 6), r"in \[0, 1\], got values from 1.16666"),
         (lambda: to_float(LEVELS / 255), "must be uint8 grey levels, got float32"),
         (lambda: ranking_as_asked(np.ones((2, 3)), np.ones((2, 4))), r"\(2, 3\) and \(2, 4\)"),
     ],

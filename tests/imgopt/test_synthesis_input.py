@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imgopt import InputError, check_targets, synthesize, synthesize_in_batches
+from imgopt import InputError, check_targets, low_pass, synthesize, synthesize_in_batches
 
 SHAPE = (6, 5, 7, 3)
 NUM_CLASSES = 4
@@ -124,3 +124,27 @@ def test_shapes_are_checked_under_jit_too():
         jax.jit(run)(IMAGES, TARGETS[:, :3])
     with pytest.raises(InputError, match="floating point"):
         jax.jit(run)(np.zeros(SHAPE, np.uint8), TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"indices": [0, 1]}, r"indices must be 6 integers.*shape \(2,\)"),
+        ({"indices": np.arange(6.0)}, "indices must be 6 integers.*float64"),
+        ({"indices": np.full(6, 2**40)}, r"indices must be in \[0, 2\*\*31\)"),
+        ({"tolerance": "abc"}, "tolerance must be None or at least 0, got 'abc'"),
+        ({"tolerance": np.ones(6)}, "tolerance must be None or at least 0"),
+        ({"pixel_map": "tanh"}, r"pixel_map must be one such as imgopt.arctan_map\(\), got 'tanh'"),
+        ({"image_filter": 3}, "image_filter must be a function of images, got 3"),
+        ({"image_filter": low_pass}, "pixel_map or image_filter cannot make images"),
+        ({"image_filter": lambda x: x[..., :1]}, r"keep the images' shape \(5, 7, 3\), got .*1\)"),
+        ({"devices": "2"}, "devices must be at least 1.*got 2"),
+        ({"steps": True}, "steps must be an integer, got True"),
+        ({"optimizer": ()}, "optimizer must be an optax transformation.*got tuple"),
+        ({"measure": of_another_size}, r"measure cannot take images of shape \(1, 5, 7, 3\)"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_an_option_of_another_type_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        synthesize(linear, IMAGES, TARGETS, **options)
