@@ -110,7 +110,10 @@ def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
     batch = one_image(images)
     check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
     method, mesh = make_method(options), make_mesh(devices)
-    check_rule(method.optimizer, weights=jax.tree.map(_row, batch))
+    one = jax.tree.map(_row, batch)
+    check_rule(method.optimizer, weights=one)
+    if method.views:
+        method.views.check(one)
     warn_if_flat(split, batch)
     measure = options.get("measure")
     measured = split_classifier(measure, batch) if measure else split
