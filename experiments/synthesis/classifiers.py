@@ -54,7 +54,7 @@ def find_classifiers(names: Sequence[str], *, precision: Precision) -> Classifie
         InputError: there is none, one is given twice, or one is missing or damaged.
     """
     if not names:
-        raise InputError("--classifier needs at least one run or callable, got none")
+        raise InputError("expected at least one classifier, a run or a callable, got none")
     if len(set(names)) < len(names):
         raise InputError(f"classifiers must differ, got {' '.join(names)}; give each once")
     return ClassifierGroup([find_classifier(name, precision=precision) for name in names])

@@ -114,7 +114,7 @@ REFUSED = {
     ),
     "a flip twice": (("one",), ("--augmentations", "flip", "flip"), "augmentations must differ"),
     "an unknown one": (("one",), ("--augmentations", "blur"), "flip.*crop"),
-    "no classifier": ((), (), "--classifier needs at least one"),
+    "no classifier": ((), (), "at least one classifier, a run or"),
 }  # fmt: skip
 
 
