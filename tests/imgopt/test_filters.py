@@ -167,7 +167,8 @@ def test_views_are_among_those_of_a_training():
     image = ORIGINALS[0]
     plain, mirrored = windows(image, 2), windows(image[:, ::-1], 2)
     views = VIEWS.draw(jax.random.key(1), to_float(image))
-    trained = flip_and_crop(jax.random.key(1), ORIGINALS[[0] * 9], flip=True, pad_px=2)
+    images = jnp.asarray(ORIGINALS[[0] * 9])
+    trained = flip_and_crop(jax.random.key(1), images, flip=True, pad_px=2)
     for each in [*np.asarray(imgopt.to_uint8(views)), *np.asarray(trained)]:
         assert which(each, plain + mirrored) in range(50)
     assert len(np.unique(views, axis=0)) > 1
@@ -291,6 +292,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("case", REFUSED)
 def test_wrong_views_are_refused(case, compilations):
     make, message = REFUSED[case]
