@@ -84,6 +84,10 @@ COMMANDS: dict[str, Command] = {
         "make images that elicit chosen outputs from a classifier",
         is_distributed=True,
     ),
+    "transfer": Command(
+        "experiments.transfer.command", "TransferConfig", "measure_transfer",
+        "what synthesised images say to classifiers that did not make them",
+    ),
     "gan evaluate": Command(
         "experiments.gan.evaluate", "GanEvaluateConfig", "evaluate_gan",
         "quality of generated images, compared with real ones",

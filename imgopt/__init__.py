@@ -10,9 +10,9 @@ Method: Hirano, Iwamura, Kise, "Image generation that elicits an arbitrary outpu
 model, and training with it" (paper A; equations are quoted as "A, eq. 2").
 """
 
-from imgopt.classifier import Classify, as_fixed_batch, split_classifier
+from imgopt.classifier import Classify, as_fixed_batch, mean_classifier, split_classifier
 from imgopt.errors import InputError
-from imgopt.filters import ImageFilter, gaussian_low_pass, low_pass
+from imgopt.filters import Augmentation, ImageFilter, Views, crop, flip, gaussian_low_pass, low_pass
 from imgopt.measures import (
     high_frequency_energy,
     mean_absolute_change,
@@ -34,6 +34,7 @@ from imgopt.targets import check_targets, ranked_targets, two_class_targets, uni
 
 __all__ = [
     "FROZEN_SLOPE",
+    "Augmentation",
     "Classify",
     "ImageFilter",
     "InputError",
@@ -42,17 +43,21 @@ __all__ = [
     "State",
     "Synthesis",
     "Transform",
+    "Views",
     "arctan_map",
     "as_fixed_batch",
     "check_device_count",
     "check_inputs",
     "check_targets",
     "compile_updates",
+    "crop",
+    "flip",
     "gaussian_low_pass",
     "high_frequency_energy",
     "iterate",
     "low_pass",
     "mean_absolute_change",
+    "mean_classifier",
     "momentum_sgd",
     "polyak",
     "polyak_lbfgs",

@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -89,6 +90,44 @@ def split_function(function: Callable, batch: Any, *, name: str = "classify") ->
     # NumPy arrays are copied: their owner may write into them while the result is still awaited.
     arrays = [each if isinstance(each, jax.Array) else jnp.array(each) for each in closed.consts]
     return Split(_Traced(closed.jaxpr, identity), arrays, output)
+
+
+def mean_classifier(classifiers: Sequence[Classify]) -> jax.tree_util.Partial:
+    """One classifier whose probabilities are the mean of those of several.
+
+    Its logits are the logarithms, log((1/m) Σ softmax), computed without leaving log space. To
+    synthesise with it asks that the classifiers give the target on average.
+
+    Args:
+        classifiers: at least one; all take the same images and have the same classes.
+
+    Raises:
+        InputError: there is none. The classifier raises it if they have other numbers of classes.
+
+    Example:
+        >>> sure, unsure = (jnp.log(jnp.array([[p, 1 - p]])) for p in (0.75, 0.5))
+        >>> classify = mean_classifier([lambda images: sure, lambda images: unsure])
+        >>> jax.nn.softmax(classify(None)).round(3).tolist()
+        [[0.625, 0.375]]
+    """
+    if not classifiers:
+        raise InputError("mean_classifier needs at least one classifier, got none")
+    return jax.tree_util.Partial(_log_mean_softmax, tuple(map(_without_jit, classifiers)))
+
+
+def _log_mean_softmax(classifiers: tuple[Classify, ...], images: Any) -> Float[Array, "n k"]:
+    logits = [classify(images) for classify in classifiers]
+    shapes = {each.shape for each in logits}
+    if len(shapes) > 1:
+        raise InputError(
+            "classifiers must have the same classes, got logits of shapes "
+            f"{', '.join(str(each.shape) for each in logits)}"
+        )
+    log_p = jnp.stack([jax.nn.log_softmax(each) for each in logits])
+    # The derivative of logsumexp is 0/0 where all are -inf, which would spoil the whole gradient.
+    is_excluded = (log_p == -jnp.inf).all(0)
+    log_sum = jax.nn.logsumexp(jnp.where(is_excluded[None], 0, log_p), axis=0)
+    return jnp.where(is_excluded, -jnp.inf, log_sum - math.log(len(logits)))
 
 
 def as_fixed_batch(classify: Classify, *, batch_size: int) -> Classify:

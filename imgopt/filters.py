@@ -1,21 +1,165 @@
-"""Image filters, applied between the pixel map and the classifier at every update.
+"""What stands between the pixel map and the classifier: image filters, and random views.
 
 A filter turns images (..., h, w, c) in [0, 1] into images of the same shape in [0, 1], each channel
 by itself. It is also applied to the finished image, so the classifier sees what the file will hold.
 Both filters treat the image as periodic, as the discrete Fourier transform does.
+
+Views are random transformations of an image, such as flips and crops. Synthesis then asks that the
+classifier gives the target on average over the views. The finished image itself has none of them.
 """
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Key
 
 from imgopt.errors import InputError
 
 ImageFilter = Callable[[Float[Array, "*batch h w c"]], Float[Array, "*batch h w c"]]
+
+Augmentation = Callable[[Key[Array, ""], Any], Any]
+"""A random transformation (key, image) → image of the same shape and type, traceable by JAX."""
+
+VIEWS = 4
+"""Views of an image by default."""
+
+MEASURED = 2**32 - 1
+"""Folded into an image's key for the views that it is measured on; no update has this number."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Random views of every image, over which the loss is averaged.
+
+    The views of image i in update t are drawn with the key fold_in(fold_in(key(seed), i), t), so
+    they do not depend on the batch. The finished image is measured on as many other views.
+
+    Attributes:
+        augmentations: at least one; a view is the result of all, one after another.
+        count: number of views of an image in every update, at least 1. An update costs as much as
+            one of that many images.
+        seed: seed of the views, at least 0.
+
+    Raises:
+        InputError: there is no augmentation, or a number is outside its range.
+
+    Example:
+        >>> views = Views((flip, crop(4)), count=8)
+        >>> views.draw(jax.random.key(0), jnp.zeros((32, 32, 3))).shape
+        (8, 32, 32, 3)
+    """
+
+    augmentations: Sequence[Augmentation]
+    count: int = VIEWS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.augmentations or not all(map(callable, self.augmentations)):
+            raise InputError(
+                "augmentations must be at least one function (key, image) → image, such as "
+                f"imgopt.flip; got {self.augmentations!r}"
+            )
+        object.__setattr__(self, "augmentations", tuple(self.augmentations))  # to be hashable
+        for name, number, least in (("count", self.count, 1), ("seed", self.seed, 0)):
+            if not isinstance(number, int) or number < least:
+                raise InputError(f"{name} of views must be at least {least}, got {number!r}")
+
+    def keys(self, indices: Int[Array, " n"]) -> Key[Array, " n"]:
+        """Each image's own key, by its index in the whole data set."""
+        return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(self.seed)))(indices)
+
+    def draw(self, key: Key[Array, ""], image: Any) -> Any:
+        """Draws the views of one image.
+
+        Args:
+            key: source of the randomness.
+            image: one image, or a pytree of arrays.
+
+        Returns:
+            The views, with a first axis of length `count`.
+        """
+
+        def view(key: Key[Array, ""]) -> Any:
+            keys = jax.random.split(key, len(self.augmentations))
+            seen = image
+            for own_key, augment in zip(keys, self.augmentations, strict=True):
+                seen = augment(own_key, seen)
+            return seen
+
+        return jax.vmap(view)(jax.random.split(key, self.count))
+
+    def check(self, image: Any) -> None:
+        """Raises InputError unless every augmentation takes such an image; computes nothing.
+
+        Args:
+            image: shape and type of one image, or a pytree of them.
+        """
+        expected = _shapes(image)
+        for augment in self.augmentations:
+            name = getattr(augment, "__name__", repr(augment))
+            try:
+                found = _shapes(jax.eval_shape(augment, jax.eval_shape(jax.random.key, 0), image))
+            except InputError:
+                raise
+            except Exception as error:  # a function of the user's raises errors of any kind
+                words = " ".join(str(error).split()) or type(error).__name__
+                raise InputError(f"augmentation {name} cannot take {expected}: {words}") from error
+            if found != expected:
+                raise InputError(
+                    f"augmentation {name} must give an image like the one given, {expected}; got "
+                    f"{found}"
+                )
+
+
+def _shapes(image: Any) -> Any:
+    return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", image)
+
+
+def flip(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """Mirrors an image left to right with probability 1/2.
+
+    Args:
+        key: source of the choice.
+        image: one image.
+    """
+    is_mirrored = jax.random.bernoulli(key, jnp.float32(0.5))
+    return jnp.where(is_mirrored, image[:, ::-1], image)
+
+
+@functools.cache
+def crop(pad_px: int = 4) -> Augmentation:
+    """Pads an image with black and cuts a random window of the image's size out (A, 3.2).
+
+    Args:
+        pad_px: black pixels added on each side, at least 1, and less than the image's height and
+            width.
+
+    Returns:
+        The augmentation; every place of the window has the same probability.
+
+    Raises:
+        InputError: `pad_px` is below 1. The augmentation raises it for an image that is too small.
+    """
+    if not isinstance(pad_px, int) or pad_px < 1:
+        raise InputError(f"pad_px must be an integer of at least 1, got {pad_px!r}")
+
+    def crop(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+        if pad_px >= min(image.shape[:2]):
+            raise InputError(
+                f"pad_px must be below the images' height and width, {image.shape[:2]}, got "
+                f"{pad_px}: some windows would show none of the image"
+            )
+        padded = jnp.pad(image, ((pad_px, pad_px), (pad_px, pad_px), (0, 0)))
+        offset = jax.random.randint(key, (2,), 0, 2 * pad_px + 1, jnp.int32)
+        return jax.lax.dynamic_slice(padded, (*offset, jnp.int32(0)), image.shape)
+
+    return crop
 
 
 @functools.cache

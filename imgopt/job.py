@@ -17,9 +17,9 @@ from imgopt.classifier import (
     warn_if_flat,
 )
 from imgopt.errors import InputError
-from imgopt.method import Method, Options, State, Synthesis, check_render, make_method
+from imgopt.method import Method, Options, State, Synthesis, make_method
 from imgopt.programs import Program, check_devices, make_mesh, on_each_device, place, sharding
-from imgopt.rules import check_rule
+from imgopt.rules import check_rule, first_line
 
 
 def loops_on_host() -> bool:
@@ -119,8 +119,11 @@ def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
     batch = one_image(images)
     check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
     method, mesh = make_method(options), make_mesh(devices)
-    check_rule(method.optimizer, weights=rows_of(batch))
-    check_render(method, rows_of(batch))
+    one = rows_of(batch)
+    check_rule(method.optimizer, weights=one)
+    check_render(method, one)
+    if method.views:
+        method.views.check(one)
     warn_if_flat(split, batch)
     measure = options.get("measure")
     measured = split_classifier(measure, batch, name="measure") if measure else split
@@ -140,6 +143,32 @@ def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
 def rows_of(batch: Any) -> Any:
     """Shapes and types of one row of a batch."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batch)
+
+
+def check_render(method: Method, weights: Any) -> list:
+    """Traces the image of some weights.
+
+    Args:
+        method: the options.
+        weights: shapes and types of the weights of one image.
+
+    Returns:
+        The arrays that the map and the filter hold.
+
+    Raises:
+        InputError: they cannot be called, or give images of another shape.
+    """
+    try:
+        closed, images = jax.make_jaxpr(lambda w: method.render(w), return_shape=True)(weights)
+    except Exception as error:  # anything that the user's functions raise
+        what = first_line(error)
+        raise InputError(f"pixel_map or image_filter cannot make images: {what}") from error
+    expected, found = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (weights, images))
+    if expected != found:
+        raise InputError(
+            f"pixel_map and image_filter must keep the images' shape {expected}, got {found}"
+        )
+    return list(closed.consts)
 
 
 def arrays_in(options: Options, batch: Any) -> list:

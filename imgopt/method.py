@@ -6,26 +6,27 @@ to an optax rule; `jax.vmap` does so for a batch. An image and its rule's state 
 depend on their neighbours, even if the classifier or the rule would look at the whole batch.
 
 Images may be any pytree of arrays with one row an image: one array as a rule, or a dict of several
-views. Weights, gradients and the rule's state have the same structure.
+pictures. Weights, gradients and the rule's state have the same structure.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from imgopt.classifier import Classify
 from imgopt.errors import InputError
-from imgopt.filters import ImageFilter
+from imgopt.filters import MEASURED, ImageFilter, Views
+from imgopt.measures import ranking_as_asked
 from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
 from imgopt.promotion import standard_promotion
-from imgopt.rules import as_rule, evaluation_weights, first_line, own_keys, polyak_lbfgs
+from imgopt.rules import as_rule, evaluation_weights, own_keys, polyak_lbfgs
 
 Criterion = Literal["kl", "max_error"]
 """What the tolerance is compared with: KL(q* ‖ p) in nats, or max |p - q*|."""
@@ -53,6 +54,10 @@ class Synthesis(NamedTuple):
         max_error: max |q - q*| over the classes.
         steps: number of updates that the image took.
         frozen: share of the original's pixels that could not move (slope below 1e-5), in [0, 1].
+        view_kl: mean KL(q* ‖ q) over random views of the finished image, in nats; None without
+            `views`.
+        view_ranking: share of those views whose output ranks the classes as the target does, in
+            [0, 1]; None without `views`.
     """
 
     images: Any
@@ -61,6 +66,8 @@ class Synthesis(NamedTuple):
     max_error: Float[Array, " n"]
     steps: Int[Array, " n"]
     frozen: Float[Array, " n"]
+    view_kl: Float[Array, " n"] | None = None
+    view_ranking: Float[Array, " n"] | None = None
 
 
 class State(NamedTuple):
@@ -73,6 +80,7 @@ class State(NamedTuple):
         steps: number of updates so far.
         active: whether the image still moves.
         frozen: share of the original's pixels that cannot move.
+        keys: the images' own keys, from which their views are drawn; None without `views`.
     """
 
     weights: Any
@@ -81,6 +89,7 @@ class State(NamedTuple):
     steps: Int[Array, " n"]
     active: Bool[Array, " n"]
     frozen: Float[Array, " n"]
+    keys: Key[Array, " n"] | None = None
 
 
 class Transform(NamedTuple):
@@ -113,6 +122,8 @@ class Options(TypedDict, total=False):
             criterion, since its smallest value is the entropy of q*.
         measure: the classifier that measures the finished images; `classify` by default. Useful
             where `classify` computes in bfloat16 and float32 is to measure.
+        views: random views, such as flips and crops, over which loss and criterion are averaged at
+            every update; none by default.
     """
 
     optimizer: optax.GradientTransformation | optax.MultiSteps | None
@@ -121,6 +132,7 @@ class Options(TypedDict, total=False):
     tolerance: float | None
     criterion: Criterion
     measure: Classify | None
+    views: Views | None
 
 
 class Method(NamedTuple):
@@ -131,6 +143,7 @@ class Method(NamedTuple):
     image_filter: ImageFilter | None
     criterion: Criterion
     tolerance: Any
+    views: Views | None
 
     def render(self, weights: Any) -> Any:
         """The image that the classifier sees."""
@@ -181,8 +194,9 @@ def init(
         method: the static part.
         targets: q*.
         images: a pytree of images in [0, 1], with one row an image.
-        indices: the images' indices in the whole data set, 0 to n - 1 by default. A rule that
-            draws random numbers draws those of image i with its key folded with `indices[i]`.
+        indices: the images' indices in the whole data set, 0 to n - 1 by default. Views, and a rule
+            that draws random numbers, draw those of image i with their key folded with
+            `indices[i]`.
 
     Raises:
         InputError: the images are no floats, or known values are outside [0, 1].
@@ -205,27 +219,28 @@ def init(
         jnp.zeros(count, jnp.int32),
         jnp.ones(count, bool),
         jax.vmap(functools.partial(_frozen_share, method.pixel_map))(weights),
+        method.views and method.views.keys(indices),
     )
 
 
 def update(method: Method, classify: Classify, state: State) -> State:
     """One update of every active image; an image that has met the tolerance stays as it is."""
 
-    def loss(weights: Any, target: Float[Array, " k"]) -> tuple[Array, Array]:
-        # The cross entropy (A, section 2.1) less the target's entropy, so that it falls to 0.
-        log_p = jax.nn.log_softmax(_logits(classify, method.render(weights)))
-        return errors(log_p, target)["kl"], log_p
-
     def update_image(state: State) -> State:
+        key = None if state.keys is None else jax.random.fold_in(state.keys, state.steps)
+
+        def loss(weights: Any) -> tuple[Array, Array]:
+            # The cross entropy (A, section 2.1) less the target's entropy, so that it falls to 0.
+            log_p = _log_probabilities(method.views, classify, method.render(weights), key)
+            return _mean_errors(log_p, state.targets)["kl"], log_p
+
         def value_fn(weights: Any) -> Float[Array, ""]:
             # A line search may hand over float64 weights where JAX's 64-bit types are enabled.
             like = state.weights
             weights = jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), weights, like)
-            return loss(weights, state.targets)[0]
+            return loss(weights)[0]
 
-        (value, log_p), gradient = jax.value_and_grad(loss, has_aux=True)(
-            state.weights, state.targets
-        )
+        (value, log_p), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
         with standard_promotion():
             change, opt_state = as_rule(method.optimizer).update(
                 gradient,
@@ -236,7 +251,7 @@ def update(method: Method, classify: Classify, state: State) -> State:
                 value_fn=value_fn,
             )
             weights = optax.apply_updates(state.weights, change)
-        found = errors(log_p, state.targets)[method.criterion]
+        found = _mean_errors(log_p, state.targets)[method.criterion]
         tolerance = -jnp.inf if method.tolerance is None else method.tolerance
         active = state.active & ~(found <= jnp.asarray(tolerance, found.dtype))
         new, old = (weights, opt_state), (state.weights, state.opt_state)
@@ -269,12 +284,29 @@ def measure(
         finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(image)]
         is_finite = jnp.stack([*finite, ~jnp.isnan(log_q).any()]).all()
         measured = jnp.exp(log_q), jnp.maximum(found["kl"], 0), found["max_error"]
-        measured = (jnp.where(is_finite, value, jnp.nan) for value in measured)
+        of_views = _measure_views(method.views, classify, seen, state)
+        *measured, view_kl, view_ranking = (
+            value if value is None else jnp.where(is_finite, value, jnp.nan)
+            for value in (*measured, *of_views)
+        )
         sums_to_1 = jnp.abs(logits.sum() - 1) < PROBABILITY_TOLERANCE
-        result = Synthesis(image, *measured, steps=state.steps, frozen=state.frozen)
+        result = Synthesis(image, *measured, state.steps, state.frozen, view_kl, view_ranking)
         return result, (logits >= 0).all() & sums_to_1
 
     return jax.vmap(finish_image)(state)
+
+
+def _measure_views(
+    views: Views | None, classify: Classify, image: Any, state: State
+) -> tuple[Array | None, Array | None]:
+    """Mean KL over views of an image, and the share of them that rank as asked; None without."""
+    if views is None:
+        return None, None
+    key = jax.random.fold_in(cast(Array, state.keys), jnp.uint32(MEASURED))
+    log_q = _log_probabilities(views, classify, image, key)
+    ranks = ranking_as_asked(jnp.exp(log_q), jnp.broadcast_to(state.targets, log_q.shape))
+    kl = _mean_errors(log_q, state.targets)["kl"]
+    return jnp.maximum(kl, 0), ranks.mean(dtype=log_q.dtype)
 
 
 def errors(
@@ -288,6 +320,16 @@ def errors(
     asked_log_p = jnp.where(target > 0, log_p, 0)
     kl = (jax.scipy.special.xlogy(target, target) - target * asked_log_p).sum()
     return {"kl": kl, "max_error": jnp.abs(jnp.exp(log_p) - target).max()}
+
+
+def _mean_errors(
+    log_p: Float[Array, "*views k"], target: Float[Array, " k"]
+) -> dict[Criterion, Float[Array, ""]]:
+    """The errors of an output, or their means over the outputs for several views."""
+    if log_p.ndim == 1:
+        return errors(log_p, target)
+    found = jax.vmap(errors, in_axes=(0, None))(log_p, target)
+    return {name: each.mean() for name, each in found.items()}
 
 
 def make_method(options: Options) -> Method:
@@ -304,6 +346,9 @@ def make_method(options: Options) -> Method:
     criterion, tolerance = options.get("criterion", "kl"), options.get("tolerance")
     if criterion not in ("kl", "max_error"):
         raise InputError(f'criterion must be "kl" or "max_error", got {criterion!r}')
+    views = options.get("views")
+    if not (views is None or isinstance(views, Views)):
+        raise InputError(f"views must be imgopt.Views or None, got {type(views).__name__}")
     is_known = not (tolerance is None or isinstance(tolerance, Tracer))
     is_number = isinstance(tolerance, float | int | np.number | jax.Array)
     if is_known and not (is_number and np.ndim(tolerance) == 0 and 0 <= tolerance < np.inf):
@@ -315,33 +360,18 @@ def make_method(options: Options) -> Method:
     if image_filter is not None and not callable(image_filter):
         raise InputError(f"image_filter must be a function of images, got {image_filter!r}")
     optimizer = DEFAULT_RULE if optimizer is None else optimizer
-    return Method(optimizer, pixel_map, image_filter, criterion, tolerance)
+    return Method(optimizer, pixel_map, image_filter, criterion, tolerance, views)
 
 
-def check_render(method: Method, weights: Any) -> list:
-    """Traces the image of some weights.
+def _log_probabilities(
+    views: Views | None, classify: Classify, image: Any, key: Key[Array, ""] | None
+) -> Float[Array, "*views k"]:
+    """The classifier's log-probabilities for one image, or for each of its views."""
 
-    Args:
-        method: the options.
-        weights: shapes and types of the weights of one image.
+    def of_one(image: Any) -> Float[Array, " k"]:
+        return jax.nn.log_softmax(_logits(classify, image))
 
-    Returns:
-        The arrays that the map and the filter hold.
-
-    Raises:
-        InputError: they cannot be called, or give images of another shape.
-    """
-    try:
-        closed, images = jax.make_jaxpr(lambda w: method.render(w), return_shape=True)(weights)
-    except Exception as error:  # anything that the user's functions raise
-        what = first_line(error)
-        raise InputError(f"pixel_map or image_filter cannot make images: {what}") from error
-    expected, found = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (weights, images))
-    if expected != found:
-        raise InputError(
-            f"pixel_map and image_filter must keep the images' shape {expected}, got {found}"
-        )
-    return list(closed.consts)
+    return of_one(image) if views is None else jax.vmap(of_one)(views.draw(cast(Array, key), image))
 
 
 def _logits(classify: Classify, image: Any) -> Float[Array, " k"]:

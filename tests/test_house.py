@@ -21,7 +21,8 @@ PACKAGES = ["imgopt", "train", "gans", "experiments"]
 FOLDERS = [
     *("imgopt", "train/runtime", "train/storage", "train/data", "train/models", "train", "gans"),
     *("experiments/pages", "experiments/console", "experiments/training", "experiments/data"),
-    *("experiments/classifier", "experiments/synthesis", "experiments/gan"),
+    *("experiments/classifier", "experiments/synthesis", "experiments/transfer"),
+    "experiments/gan",
     *("experiments/papers/engine", "experiments/papers", "experiments/verify"),
     *("experiments/quickstart", "experiments"),
 ]
@@ -35,7 +36,8 @@ OUTSIDE_IMGOPT = {"flax", "orbax", "tensorflow_datasets", "tyro", "matplotlib", 
 POSITIONAL = {
     *("key", "classify", "images", "originals", "outputs", "targets", "labels", "count"),
     *("log_p", "target", "weights", "pixel_map", "name", "shape"),
-    *("radius", "sigma"),  # the only argument of a low-pass filter
+    *("radius", "sigma", "pad_px"),  # the only argument of a low-pass filter, or of a crop
+    *("image", "classifiers"),  # of an augmentation, and of a mean classifier
     *("height", "width"),
     *("devices", "mesh", "tree", "function"),  # of imgopt.programs
     *("method", "state", "indices", "split", "batch", "options"),  # of the method and its job

@@ -14,7 +14,7 @@ import functools
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +23,9 @@ import jax
 import numpy as np
 
 import imgopt
-from experiments.classifier.source import check_takes, find_classifier
 from experiments.console.compilation import counted_compilations
 from experiments.data.resumable_set import SPLIT, ResumableSet, dataset_identity
+from experiments.synthesis.classifiers import find_classifiers
 from experiments.synthesis.make_shards import (
     SynthesisJob,
     find_shards,
@@ -42,6 +42,7 @@ from experiments.synthesis.summary import (
     write_set_report,
 )
 from experiments.synthesis.target_options import TargetConfig, describe_targets, make_targets
+from experiments.synthesis.view_options import ViewConfig, make_views
 from imgopt.errors import InputError
 from train.classifiers import Precision, check_precision
 from train.data.image_data import decode_once, slice_images
@@ -80,8 +81,9 @@ NAMED_IMAGES = 5
 class SynthesizeConfig:
     """Makes images that elicit chosen outputs from a classifier (paper A)."""
 
-    classifier: str
-    """A run of `elicit classifier train`, or a callable of your own as package.module:name."""
+    classifier: str | tuple[str, ...]
+    """A run of `elicit classifier train`, or a callable of your own as package.module:name. Of
+    several, the mean of their outputs counts."""
     dataset: str
     """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
     out: Path
@@ -97,6 +99,7 @@ class SynthesizeConfig:
     set."""
     target: TargetConfig = field(default_factory=TargetConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
     batch_size: int = 256
     """Images that a device computes at a time; all of them, if the job has fewer."""
     batches_per_shard: int = 4
@@ -106,7 +109,7 @@ class SynthesizeConfig:
     devices: int = 1
     """Devices of each process that work side by side. The result does not depend on it."""
     key: int = 0
-    """Seed of the random targets."""
+    """Seed of the random targets and views."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a number outside its range."""
@@ -114,6 +117,11 @@ class SynthesizeConfig:
         for name in ("batch_size", "batches_per_shard"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        """Names of all classifiers."""
+        return (self.classifier,) if isinstance(self.classifier, str) else self.classifier
 
 
 class SynthesisResult(NamedTuple):
@@ -218,9 +226,9 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
     """Finds and checks everything that the job needs."""
     imgopt.check_device_count(config.devices)
     check_precision(config.precision)
-    source = find_classifier(config.classifier, precision=config.precision)
+    source = find_classifiers(config.classifiers, precision=config.precision)
     originals = open_images(config.dataset, config.split, data_dir=config.data_dir)
-    check_takes(source, originals.class_names, originals.image_shape, of="data set")
+    source.check_takes(originals.class_names, originals.image_shape)
     stop = len(originals) if config.stop is None else config.stop
     if not 0 <= config.start < stop <= len(originals):
         raise InputError(
@@ -233,7 +241,8 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
         remedy="make the set in parts, by --start and --stop",
     )
     targets = make_targets(config.target, originals, start=config.start, stop=stop, key=config.key)
-    options = synthesis_options(config.rule)
+    views = make_views(config.view, originals.image_shape, seed=config.key)
+    options = replace(synthesis_options(config.rule), views=views)
     originals = decode_once(originals)
     first = imgopt.to_float(originals.read(config.start, config.start + 1).images)
     imgopt.check_inputs(source.classify, first, targets[:1])
@@ -256,14 +265,14 @@ def _spec(job: SynthesisJob) -> ImageSetSpec:
         name="synthesised",
         class_names=job.originals.class_names,
         image_shape=job.originals.image_shape,
-        extras=FEATURES,
+        extras=(*FEATURES, *job.view_features),
         description="Images optimised until a classifier's whole output is the target (elicit).",
     )
 
 
 def _footprint(job: SynthesisJob) -> Footprint:
     """Compiles the updates, and gives the memory that they need. The job reuses the program."""
-    compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion")
+    compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion", "views")
     one_image = jax.ShapeDtypeStruct((1, *job.originals.image_shape), np.float32)
     program = imgopt.compile_updates(
         job.source.classify,
@@ -284,10 +293,11 @@ def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, object]:
     return {
         "classifier": job.source.identify(job.originals.image_shape),
         "dataset": dataset_identity(config.dataset, config.split, job.originals),
-        "features": FEATURES,
+        "features": (*FEATURES, *job.view_features),
         "start": job.rows.start,
         "target": describe_targets(config.target),
         "rule": config.rule.describe(),
+        **({"views": config.view.describe()} if job.options.views else {}),
         "batch_size": config.batch_size,
         "batches_per_shard": config.batches_per_shard,
         "precision": config.precision,
@@ -299,7 +309,7 @@ def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, object]:
 
 def _summarise(job: SynthesisJob, directory: Path, *, left_out: int) -> SetSummary:
     """Measures the whole set, and writes `summary.json` and the report."""
-    columns = read_extras(directory, ("kl", "max_error", "steps"))
+    columns = read_extras(directory, ("kl", "max_error", "steps", *job.view_features))
     pairs = pairs_in_parts(open_images(directory), job.originals, job.rows)
     first, sources = next(pairs)
     summary = summarise(
@@ -307,7 +317,12 @@ def _summarise(job: SynthesisJob, directory: Path, *, left_out: int) -> SetSumma
     )
     write_sealed(directory / "summary.json", summary.as_json())
     shown = slice_images(first, 0, SHOWN_IMAGES)
+    kl = {"all images": columns["kl"], "random views": columns.get("view_kl")}
     write_set_report(
-        directory / "report.html", shown, columns["kl"], sources.images[:SHOWN_IMAGES], summary
+        directory / "report.html",
+        shown,
+        {name: values for name, values in kl.items() if values is not None},
+        sources.images[:SHOWN_IMAGES],
+        summary,
     )
     return summary

@@ -15,16 +15,17 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import imgopt
-from experiments.classifier.source import ClassifierSource
 from experiments.console.progress import Progress
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, Shard
 from experiments.data.saved_batches import Batch, load_batch, save_batch
+from experiments.synthesis.classifiers import ClassifierGroup
 from experiments.synthesis.rule_options import SynthesisOptions
+from experiments.synthesis.view_options import VIEW_FEATURES
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader, image_digests
 
 BATCH_COLUMNS = ("image", "outputs", "kl", "max_error", "steps")
-"""Arrays of a finished batch."""
+"""Arrays of a finished batch, without those of its views."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class SynthesisJob:
     """A checked job; nothing is compiled or written yet.
 
     Attributes:
-        source: the classifier.
+        source: the classifier, or several.
         originals: the split that the job starts from.
         rows: numbers of the originals in their split.
         targets: distributions asked for, one row for each number in `rows`.
@@ -42,7 +43,7 @@ class SynthesisJob:
         devices: devices of this process that work side by side.
     """
 
-    source: ClassifierSource
+    source: ClassifierGroup
     originals: ImageReader
     rows: range
     targets: Float[np.ndarray, "n k"]
@@ -50,6 +51,11 @@ class SynthesisJob:
     batch_size: int
     batches_per_shard: int
     devices: int
+
+    @property
+    def view_features(self) -> tuple[str, ...]:
+        """Features that images have because they are measured on views."""
+        return VIEW_FEATURES if self.options.views else ()
 
     def shard_rows(self) -> dict[int, range]:
         """Numbers of the originals of each shard, by the shard's index."""
@@ -164,27 +170,28 @@ def _batches(
 ) -> Iterator[Batch]:
     """Gives a shard's batches; those that an interrupted call has saved are not computed again."""
     path, identity = image_set.shard_path(SPLIT, index), image_set.identity
-    targets = job.targets_of(job.shard_rows()[index])
+    rows = job.shard_rows()[index]
     last = (len(images) - 1) // job.batch_size  # not saved: the shard is complete with it
     loaded = 0
     while loaded < last and (batch := load_batch(path, loaded, identity)) is not None:
         yield batch
         loaded += 1
     first = loaded * job.batch_size
-    for number, batch in enumerate(_synthesize(job, images[first:], targets[first:]), loaded):
+    for number, batch in enumerate(_synthesize(job, images[first:], rows[first:]), loaded):
         if number < last:
             save_batch(path, number, batch, identity)
         yield batch
 
 
 def _synthesize(
-    job: SynthesisJob, images: UInt8[np.ndarray, "n h w c"], targets: Float[np.ndarray, "n k"]
+    job: SynthesisJob, images: UInt8[np.ndarray, "n h w c"], rows: range
 ) -> Iterator[Batch]:
-    """Computes batches."""
+    """Computes batches of originals with these numbers; what is random hangs on the numbers."""
     results = imgopt.synthesize_in_batches(
         job.source.classify,
         images,
-        targets,
+        job.targets_of(rows),
+        indices=np.arange(rows.start, rows.stop),
         batch_size=job.batch_size,
         devices=job.devices,
         measure=job.source.measure,
@@ -192,7 +199,7 @@ def _synthesize(
     )
     for result in results:
         columns = {**result._asdict(), "image": np.asarray(imgopt.to_uint8(result.images))}
-        yield {name: columns[name] for name in BATCH_COLUMNS}
+        yield {name: columns[name] for name in (*BATCH_COLUMNS, *job.view_features)}
 
 
 def _leave_out_nonfinite(

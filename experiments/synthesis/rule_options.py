@@ -91,6 +91,7 @@ class SynthesisOptions:
     steps: int
     tolerance: float | None
     criterion: Literal["kl", "max_error"]
+    views: imgopt.Views | None = None
 
 
 def synthesis_options(config: RuleConfig) -> SynthesisOptions:

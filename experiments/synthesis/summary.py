@@ -58,6 +58,9 @@ class SetSummary:
         saturation: mean difference between the largest and the smallest channel, in [0, 1].
         saturation_of_originals: the same for the originals.
         left_out: number of images that were not finite.
+        view_kl_mean: mean of the same divergence over random views, in nats; None without views.
+        view_ranking_as_asked: share of random views for which the whole ranking holds; None
+            without views.
     """
 
     images: int
@@ -74,10 +77,16 @@ class SetSummary:
     saturation: float
     saturation_of_originals: float
     left_out: int = 0
+    view_kl_mean: float | None = None
+    view_ranking_as_asked: float | None = None
 
     def as_json(self) -> dict[str, object]:
-        """The content of `summary.json`, without `left_out` if it is 0."""
-        return {name: value for name, value in asdict(self).items() if name != "left_out" or value}
+        """The content of `summary.json`, without `left_out` if it is 0, and without None."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None and (name != "left_out" or value)
+        }
 
 
 def pairs_in_parts(synthesised: ImageReader, originals: ImageReader, rows: range) -> Iterator[Pair]:
@@ -126,12 +135,15 @@ def summarise(
 
     Args:
         pairs: parts of the set, with targets and outputs, and their originals; read once.
-        columns: the set's features "kl", "max_error" and "steps", one row an image.
+        columns: the set's features "kl", "max_error" and "steps", one row an image; also "view_kl"
+            and "view_ranking" if it was made with views.
         pixel_map: the pixel map of the synthesis; it tells which pixels are frozen.
         left_out: number of images that were not finite.
     """
     parts = [_measure(*pair, pixel_map) for pair in pairs]
     measures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    of_views = {"view_kl_mean": "view_kl", "view_ranking_as_asked": "view_ranking"}
+    measures |= {name: columns[of] for name, of in of_views.items() if of in columns}
     return SetSummary(
         images=len(columns["kl"]),
         kl_mean=float(columns["kl"].mean(dtype=np.float64)),
@@ -196,6 +208,11 @@ def print_summary(summary: SetSummary, *, made: int, seconds: float) -> None:
         f"95th percentile {summary.max_error_p95:.4f}"
     )
     print(f"whole ranking as asked   {summary.ranking_as_asked:.1%}")
+    if summary.view_ranking_as_asked is not None:
+        print(
+            f"  in random views        {summary.view_ranking_as_asked:.1%}, "
+            f"mean KL {summary.view_kl_mean:.4f} nats"
+        )
     print(f"mean change              {summary.mean_change_levels:.2f} grey levels")
     print(f"frozen pixels            {summary.frozen_pixels:.1%}")
 
@@ -226,7 +243,7 @@ def synthesis_pairs(
 def write_set_report(
     path: Path,
     data: ImageData,
-    kl: Float[np.ndarray, " n"],
+    kl: Mapping[str, Float[np.ndarray, " n"]],
     originals: UInt8[np.ndarray, "shown h w c"],
     summary: SetSummary,
 ) -> None:
@@ -235,12 +252,15 @@ def write_set_report(
     Args:
         path: path of the page.
         data: the set's first images, at most `SHOWN_IMAGES`.
-        kl: KL(target ‖ output) of all images of the set.
+        kl: KL(target ‖ output) of all images of the set, and of their views if there are any, by
+            the names of the two.
         originals: the originals of the first images.
         summary: the set's summary.
     """
     pairs = synthesis_pairs(data, originals, np.arange(len(originals)))
-    spread = histogram({"all images": kl}, x_label="KL(target ‖ output), nats")
+    share = summary.view_ranking_as_asked
+    of_views = {} if share is None else {"ranking as asked in views": f"{share:.1%}"}
+    spread = histogram(kl, x_label="KL(target ‖ output), nats")
     write_report(
         path,
         title="Synthesised images",
@@ -249,6 +269,7 @@ def write_set_report(
             "images": f"{summary.images:,}",
             "mean KL": f"{summary.kl_mean:.4f} nats",
             "ranking as asked": f"{summary.ranking_as_asked:.1%}",
+            **of_views,
             "mean change": f"{summary.mean_change_levels:.1f} grey levels",
         },
         sections=[

@@ -91,7 +91,7 @@ def test_version_is_the_installed_one(elicit, capsys):
 @pytest.mark.parametrize(
     ("words", "named", "told"),
     [
-        ("train", "'train'", "did you mean gan train? elicit --help lists all"),
+        ("train", "'train'", "did you mean gan train or transfer? elicit --help lists all"),
         ("Synthesize", "'Synthesize'", "did you mean synthesize"),
         ("sythesize -x", "'sythesize'", "did you mean synthesize"),
         ("data shwo mine", "'data shwo mine'", "did you mean data show"),

@@ -40,7 +40,7 @@ def made(devices, batch_size=2, count=13, **options):
         classify, images[:count], targets[:count],
         batch_size=batch_size, devices=devices, steps=7, **OPTIONS, **options,
     )
-    return [np.concatenate(column) for column in zip(*parts)]
+    return jax.tree.leaves(jax.tree.map(lambda *columns: np.concatenate(columns), *parts))
 
 def difference(one, other):
     return max(float(np.abs(a.astype(np.float64) - b).max()) for a, b in zip(one, other))

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 
 from imgopt import (
     InputError,
-    Synthesis,
     arctan_map,
     iterate,
     low_pass,
+    mean_classifier,
     polyak,
     sgd,
     synthesize,
@@ -93,8 +94,8 @@ WAYS = (scanned, compiled, mapped, jitted_synthesize, mapped_synthesize, last_of
 def test_every_way_to_run_it_is_synthesize(way, options):
     found = way(jnp.asarray(IMAGES), jnp.asarray(TARGETS), **options)
     expected = synthesize(classify, IMAGES, TARGETS, steps=STEPS, **options)
-    for field, one, other in zip(Synthesis._fields, found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-3, err_msg=field)
+    close = functools.partial(np.testing.assert_allclose, atol=2e-3)
+    jax.tree.map(close, found, expected)
 
 
 def paper_loop(images, target, *, rate, steps):
@@ -258,3 +259,60 @@ def test_the_state_is_one_tree_with_a_row_an_image():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         transform(classify, TARGETS, **options)
+
+
+# ---- several classifiers at once
+
+
+def scaled(factor):
+    return lambda images: factor * classify(images)
+
+
+def numpy_mean(*logits):
+    shares = [scipy.special.softmax(np.float64(each), axis=1) for each in logits]
+    return np.mean(shares, axis=0)
+
+
+@pytest.mark.parametrize("factors", [(1.0,), (0.0, 1.0), (1.0, -2.0, 40.0)])
+def test_the_mean_classifier_has_the_mean_probabilities(factors):
+    logits = mean_classifier([scaled(factor) for factor in factors])(jnp.asarray(IMAGES))
+    expected = numpy_mean(*(scaled(factor)(jnp.asarray(IMAGES)) for factor in factors))
+    np.testing.assert_allclose(logits, np.log(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_classifier_is_elicited_in_the_mean():
+    classifiers = scaled(1.0), scaled(0.5)
+    result = synthesize(mean_classifier(classifiers), IMAGES, TARGETS, steps=100, tolerance=1e-3)
+    assert result.kl.max() < 0.01
+    seen = jnp.round(result.images * 255) / 255
+    outputs = numpy_mean(*(each(seen) for each in classifiers))
+    np.testing.assert_allclose(outputs, TARGETS, atol=0.05)
+
+
+def test_a_class_that_no_classifier_gives_leaves_the_gradient_finite():
+    closed = [lambda images: classify(images).at[:, 3].set(-jnp.inf)] * 2
+    target = jnp.array([[0.5, 0.5, 0.0, 0.0]])
+    found = synthesize(mean_classifier(closed), IMAGES[:1], target, steps=50)
+    assert found.kl[0] < 0.01
+
+
+def test_weights_of_a_mean_classifier_are_arguments(compilations):
+    def run(seed):
+        kernels = np.random.default_rng(seed).normal(size=(2, 90, 4)).astype(np.float32)
+        own = [lambda x, kernel=each: (x - 0.5).reshape(len(x), -1) @ kernel for each in kernels]
+        return synthesize(mean_classifier(own), IMAGES, TARGETS, steps=2)
+
+    first = run(0)
+    with compilations() as names:
+        second = run(1)
+    assert not {"_update", "_finish"} & set(names)
+    assert (first.outputs != second.outputs).any()
+
+
+def test_classifiers_that_do_not_fit_together_are_refused(compilations):
+    others = mean_classifier([classify, lambda images: classify(images)[:, :3]])
+    with compilations() as names, pytest.raises(InputError, match=r"\(1, 4\), \(1, 3\)"):
+        synthesize(others, IMAGES, TARGETS)
+    assert not {*names} & {"_begin", "_update", "_finish"}
+    with pytest.raises(InputError, match="at least one classifier, got none"):
+        mean_classifier([])

@@ -28,6 +28,8 @@ EXTRAS: Mapping[str, Extra] = {
     "output": Extra(np.float32, per_class=True),
     "kl": Extra(np.float32),
     "max_error": Extra(np.float32),
+    "view_kl": Extra(np.float32),
+    "view_ranking": Extra(np.float32),
     "steps": Extra(np.int32),
     "source_id": Extra(str),
     "source_sha256": Extra(str),

@@ -122,8 +122,12 @@ def piece_flop(config: PieceConfig, sizes: SetSizes) -> int:
         case GanTrainConfig():
             return gan_flop(config, sizes.source(config))
         case SynthesizeConfig():
-            classifier = _classifier_at(config.classifier, sizes)
-            image = config.rule.steps * gradient_flop(classifier) + forward_flop(classifier)
+            views = config.view.views if config.view.augmentations else 0
+            image = 0
+            for name in config.classifiers:
+                classifier = _classifier_at(name, sizes)
+                image += config.rule.steps * max(views, 1) * gradient_flop(classifier)
+                image += (1 + views) * forward_flop(classifier)
             return image * sizes.of(config.out).images
         case GanSampleConfig():
             gan = sizes.config_at(config.gan, GanTrainConfig)

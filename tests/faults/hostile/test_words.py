@@ -87,7 +87,7 @@ def test_a_set_s_report(tmp_path):
     write_set_report(
         tmp_path / "report.html",
         data,
-        np.ones(2, np.float32),
+        {"all images": np.ones(2, np.float32)},
         images,
         summary,
     )

@@ -28,6 +28,8 @@ def random_columns(spec: ImageSetSpec, size: int, *, start: int = 0) -> dict[str
         "output": output,
         "kl": output[:, 0] * 3,
         "max_error": output[:, -1],
+        "view_kl": output[:, 0],
+        "view_ranking": output[:, -1],
         "steps": np.array(numbers, np.int32),
         "source_id": [f"train_{i:05d}" for i in numbers],
         "source_sha256": [f"{i:064x}" for i in numbers],

@@ -28,6 +28,7 @@ from experiments.papers.engine.plan import Arm, Piece, Plan, Row, place
 from experiments.papers.engine.set_sizes import SetSize, SetSizes, count_images
 from experiments.synthesis.command import SynthesizeConfig
 from experiments.synthesis.rule_options import RuleConfig
+from experiments.synthesis.view_options import ViewConfig
 from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderConfig
 from gans.game import GameConfig
@@ -122,6 +123,20 @@ def test_synthesis_is_a_gradient_an_update_and_a_last_look(pieces):
     expected = 37 * (4 * gradient_flop(spec) + forward_flop(spec))
     assert piece_flop(pieces["images"].config, SetSizes(pieces)) == expected
     assert 2 * forward_flop(spec) < gradient_flop(spec) < 3 * forward_flop(spec)
+
+
+def test_synthesis_with_views_and_two_classifiers_costs_as_many_times_more(pieces):
+    spec = cost._spec_of(
+        pieces["teacher"].config, SetSizes(pieces).source(pieces["teacher"].config)
+    )
+    teacher = pieces["images"].config.classifier
+    config = dataclasses.replace(
+        pieces["images"].config,
+        classifier=(teacher, teacher),
+        view=ViewConfig(augmentations=("flip",), views=3),
+    )
+    expected = 37 * 2 * (4 * 3 * gradient_flop(spec) + (1 + 3) * forward_flop(spec))
+    assert piece_flop(config, SetSizes(pieces)) == expected
 
 
 def test_a_sample_is_a_pass_of_the_generator_and_of_the_classifier(pieces):

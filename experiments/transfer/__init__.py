@@ -1,0 +1,1 @@
+"""The command `elicit transfer`: what synthesised images say to other classifiers."""
