@@ -248,7 +248,7 @@ class ClassifierLearner:
         self,
         key: Key[Array, ""],
         state: TrainState,
-        batch: TrainData,
+        batch: Any,
         constants: Any,
         *,
         makes: bool,
@@ -304,7 +304,7 @@ class ClassifierLearner:
         self,
         key: Key[Array, ""],
         state: TrainState,
-        batch: TrainData,
+        batch: Any,
         teachers: Sequence[Classify],
         *,
         makes: bool,
@@ -343,7 +343,7 @@ class ClassifierLearner:
         self,
         key: Key[Array, ""],
         views: Sequence[View],
-        batch: TrainData,
+        batch: Any,
         teachers: Sequence[Classify],
     ) -> list[tuple[Array, Array | None]]:
         """Normalised images of every view, and their soft targets; None for labels."""
@@ -370,7 +370,7 @@ class ClassifierLearner:
         params: Any,
         statistics: Statistics,
         views: Sequence[tuple[Array, Array | None]],
-        batch: TrainData,
+        batch: Any,
         rngs: Array,
     ) -> tuple[Array, tuple[Statistics, dict[str, Array]]]:
         """Mean loss, the new averages of batch norm, and the scalars to report."""

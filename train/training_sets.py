@@ -99,7 +99,7 @@ def replace_images(
     data = original_data(originals)
     for column, replacement in (
         (data.images, synthesised.images),
-        (data.teacher_outputs, synthesised.outputs),
+        (data.teacher_outputs, np.asarray(synthesised.outputs)),
     ):
         column[chosen] = replacement[sources[chosen]]
     data.is_generated[chosen] = True

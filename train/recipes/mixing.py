@@ -146,7 +146,7 @@ def _draw_partners(key: Key[Array, ""], count: int) -> Int[Array, " n"]:
 
 
 def _draw_places(key: Key[Array, ""], count: int, size_px: tuple[int, int]) -> Int[Array, "n 2"]:
-    return jax.random.randint(key, (count, 2), 0, jnp.array(size_px, jnp.int32), jnp.int32)
+    return jax.random.randint(key, (count, 2), 0, jnp.array([size_px], jnp.int32), jnp.int32)
 
 
 def _inside(
@@ -155,8 +155,8 @@ def _inside(
     """Which pixels lie in rectangles of these centres and sides."""
     first = centres - sides // 2
     rows, columns = (
-        (jnp.arange(size, dtype=jnp.int32) >= first[:, axis, None])
-        & (jnp.arange(size, dtype=jnp.int32) < (first + sides)[:, axis, None])
+        (jnp.arange(size, dtype=jnp.int32)[None] >= first[:, axis, None])
+        & (jnp.arange(size, dtype=jnp.int32)[None] < (first + sides)[:, axis, None])
         for axis, size in enumerate(size_px)
     )
     return rows[:, :, None] & columns[:, None, :]

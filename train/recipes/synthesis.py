@@ -33,8 +33,6 @@ def make_images(
 ) -> MadeImages:
     """Optimises every image of a batch towards a two-class target, by a fixed number of updates.
 
-    No gradient flows from the result into the classifier.
-
     Args:
         key: Source of the targets' other classes.
         classify: Function from images in [0, 1] to logits, in evaluation mode.
@@ -52,4 +50,4 @@ def make_images(
         0, options.synthesize_updates, lambda _, state: update(state), init(images)
     )
     made = finish(state)
-    return MadeImages(*jax.lax.stop_gradient((made.images, made.outputs)))
+    return MadeImages(made.images, made.outputs)
