@@ -14,6 +14,7 @@ FOLDERS = (*PACKAGES, "benchmarks", "tests", ".github")
 DOCUMENTS = (
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RELIABILITY.md", "CHANGELOG.md",
     "benchmarks/NOTES.md", "benchmarks/RESULTS.md", "docs/classifiers.md", "docs/networks.md",
+    "docs/training.md",
 )  # fmt: skip
 TREES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -154,7 +154,7 @@ def test_every_original_has_the_image_made_from_it_beside_it():
 
 
 def test_second_views_of_some_originals_alone_are_refused():
-    with pytest.raises(ValueError, match="made image for every .* lacks 17, such as train_000"):
+    with pytest.raises(ValueError, match=r"made image for every .* lacks 17, such as train_000"):
         add_second_views(original_data(ORIGINALS), ORIGINALS, synthesised([1, 4, 7]))
 
 

@@ -9,8 +9,20 @@ import experiments.training.session
 from train.classifiers import digest, load_classifier
 from train.storage.checkpoints import latest_checkpoint
 
-RECIPE = "--mixup 0.4 --label-smoothing 0.1 --average 0.9 --labels set --separate-statistics"
+RECIPE = "--cutout 4 --label-smoothing 0.1 --average 0.9 --labels set --separate-statistics"
 EPOCHS = ("--epochs", 2)
+
+NETWORK = """
+import flax.linen as nn
+
+
+class Linear(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(self.num_classes)(images.reshape(len(images), -1))
+"""
 
 
 def read(run, name="result.json"):
@@ -50,16 +62,19 @@ def test_a_recipe_is_resumed_evaluated_and_recorded(
     config = read(out, "config.json")
     assert [len(teacher["sha256"]) for teacher in config["teacher"]] == [64, 64]
     assert len(config["second_view"]["sha256"]) == 64
-    assert config["train"]["recipe"]["mixup"] == 0.4
+    assert config["train"]["recipe"]["cutout"] == 4
     kept = latest_checkpoint(out / "checkpoints").state["opt_state"]
     assert len(kept) > 2 * len(load_classifier(out).variables["params"])
 
 
 @pytest.mark.usefixtures("blank_pages")
-def test_images_are_made_in_training(training, tmp_path, elicit):
-    words = ["--synthesize-every", 3, "--synthesize-rule", "sgd", "--synthesize-updates", 2]
+def test_images_are_made_in_training(data, tmp_path, monkeypatch, elicit):
+    (tmp_path / "linear_recipe.py").write_text(NETWORK)  # compiles in no time
+    monkeypatch.chdir(tmp_path)
+    words = ["--dataset", data, "--model", "linear_recipe:Linear", "--batch-size", 12]
+    words += ["--synthesize-every", 3, "--synthesize-rule", "sgd", "--synthesize-updates", 2]
     out = tmp_path / "run"
-    assert elicit(*training, *words, "--loss", "mixed", *EPOCHS, "--out", out) == 0
+    assert elicit("classifier", "train", *words, "--loss", "mixed", *EPOCHS, "--out", out) == 0
     assert np.isfinite(read(out)["train_loss"])
     assert read(out, "config.json")["train"]["recipe"]["synthesis"]["synthesize_every"] == 3
 
