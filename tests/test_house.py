@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ["imgopt", "train", "gans", "experiments"]
 
 FOLDERS = [
-    *("imgopt", "train/runtime", "train/storage", "train/data", "train/models", "train", "gans"),
+    *("imgopt", "train/runtime", "train/storage", "train/data", "train/models", "train/recipes"),
+    *("train", "gans"),
     *("experiments/pages", "experiments/console", "experiments/training", "experiments/data"),
     *("experiments/classifier", "experiments/synthesis", "experiments/transfer"),
     "experiments/gan",

@@ -4,6 +4,7 @@ from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import (
     Classifier,
     ClassifierSpec,
+    Teacher,
     channel_statistics,
     classify_function,
     feature_function,
@@ -14,10 +15,17 @@ from train.data.load import ImageData, load_images
 from train.evaluation import Evaluation, evaluate, extract_features, predict
 from train.learner import Learner, TrainState
 from train.loop import Budget, EpochResult, FitOptions, fit
-from train.losses import cross_entropy, mixed_soft_label_loss
+from train.losses import cross_entropy, mixed_soft_label_loss, soft_cross_entropy
 from train.models.networks import register_network
+from train.recipes.options import Recipe, TrainingSynthesis
 from train.storage.checkpoints import latest_checkpoint, save_checkpoint
-from train.training_sets import TrainData, add_images, original_data, replace_images
+from train.training_sets import (
+    TrainData,
+    add_images,
+    add_second_views,
+    original_data,
+    replace_images,
+)
 
 __all__ = [
     "Budget",
@@ -29,10 +37,14 @@ __all__ = [
     "FitOptions",
     "ImageData",
     "Learner",
+    "Recipe",
+    "Teacher",
     "TrainConfig",
     "TrainData",
     "TrainState",
+    "TrainingSynthesis",
     "add_images",
+    "add_second_views",
     "channel_statistics",
     "classify_function",
     "cross_entropy",
@@ -50,4 +62,5 @@ __all__ = [
     "replace_images",
     "save_checkpoint",
     "save_classifier",
+    "soft_cross_entropy",
 ]

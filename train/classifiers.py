@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -68,6 +69,19 @@ class Classifier(NamedTuple):
 
     spec: ClassifierSpec
     variables: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained classifier that a training asks. Teachers of equal specs share a program.
+
+    Attributes:
+        spec: Its description.
+        variables: Its variables, arguments of the compiled step.
+    """
+
+    spec: ClassifierSpec
+    variables: dict[str, Any] = field(compare=False, repr=False)
 
 
 class _Apply(NamedTuple):
@@ -148,6 +162,21 @@ def normalise(images: Float[Array, "n h w c"], spec: ClassifierSpec) -> Float[Ar
     levels = (jnp.array(v, jnp.float32) for v in (spec.mean, spec.std))
     mean, std = (jnp.broadcast_to(v, images.shape) for v in levels)
     return (images - mean) / std
+
+
+def check_teacher_spec(teacher: ClassifierSpec, learner: ClassifierSpec) -> None:
+    """Raises InputError unless a teacher has the classes and the image shape of a classifier.
+
+    Args:
+        teacher: The classifier whose outputs are learned.
+        learner: The classifier that learns them.
+    """
+    for name in ("class_names", "image_shape"):
+        known, wanted = getattr(teacher, name), getattr(learner, name)
+        if known != wanted:
+            raise InputError(
+                f"a teacher must have the {name} {wanted} of the classifier, got {known}"
+            )
 
 
 def channel_statistics(

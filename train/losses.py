@@ -37,6 +37,33 @@ def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> Floa
     return -jnp.take_along_axis(log_p, places, axis=1, mode="fill", fill_value=jnp.nan)[:, 0]
 
 
+def soft_cross_entropy(
+    logits: Float[Array, "n k"], targets: Float[Array, "n k"]
+) -> Float[Array, " n"]:
+    """-Σ q log p in nats, p = softmax(logits): cross entropy to soft targets.
+
+    `mixed_soft_label_loss` has the gradient of this loss to (u + t)/2. Their values differ by half
+    the entropy of u, which no parameter changes.
+
+    Args:
+        logits: Logits of the classifier.
+        targets: q, distributions over the classes.
+
+    Raises:
+        InputError: The shapes do not match.
+
+    Example:
+        >>> loss = soft_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.3, 0.7]]))
+        >>> bool(jnp.allclose(loss, jnp.log(2.0)))
+        True
+    """
+    if logits.ndim != 2 or logits.shape != targets.shape:
+        raise InputError(
+            f"targets must have the shape (n, k) of the logits, {logits.shape}, got {targets.shape}"
+        )
+    return -sum_over_classes(targets, jax.nn.log_softmax(logits))
+
+
 def mixed_soft_label_loss(
     logits: Float[Array, "n k"],
     labels: Int[Array, " n"],

@@ -12,6 +12,18 @@ from train.data.combine import check_alike, check_distinct
 from train.data.image_data import ImageData, image_digests
 
 
+class SecondViews(NamedTuple):
+    """A made image beside every example of a training set.
+
+    Attributes:
+        images: Grey levels of the image that was made from the example.
+        outputs: q, the teacher's output for it.
+    """
+
+    images: UInt8[Array | np.ndarray, "n h w c"]
+    outputs: Float[Array | np.ndarray, "n k"]
+
+
 class TrainData(NamedTuple):
     """A training set, ready for the device.
 
@@ -20,12 +32,14 @@ class TrainData(NamedTuple):
         labels: True classes, in [0, k).
         teacher_outputs: q, the teacher's output for each image; only used where `is_generated`.
         is_generated: Which images are synthesised.
+        second_views: A made image beside every example, in the same batch; None for none.
     """
 
     images: UInt8[Array | np.ndarray, "n h w c"]
     labels: Int[Array | np.ndarray, " n"]
     teacher_outputs: Float[Array | np.ndarray, "n k"]
     is_generated: Bool[Array | np.ndarray, " n"]
+    second_views: SecondViews | None = None
 
 
 def original_data(data: ImageData) -> TrainData:
@@ -71,13 +85,7 @@ def replace_images(
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"fraction must be in [0, 1], got {fraction}")
-    if None in (synthesised.source_ids, synthesised.source_digests) or synthesised.outputs is None:
-        raise InputError(
-            "the set of replacements has no source_id, source_sha256 and output (sets of older "
-            "versions have no source_sha256); make it with: elicit synthesize"
-        )
-    check_alike(originals, {"the replacements": synthesised})
-    sources = _find_sources(originals, synthesised, name=name, source=source)
+    sources = _matching_sources(originals, synthesised, name=name, source=source)
     order = np.asarray(jax.random.permutation(key, len(originals.ids)))
     wanted = round(fraction * len(order))
     covered = order[sources[order] >= 0]
@@ -91,11 +99,24 @@ def replace_images(
     data = original_data(originals)
     for column, replacement in (
         (data.images, synthesised.images),
-        (data.teacher_outputs, synthesised.outputs),
+        (data.teacher_outputs, np.asarray(synthesised.outputs)),
     ):
         column[chosen] = replacement[sources[chosen]]
     data.is_generated[chosen] = True
     return data
+
+
+def _matching_sources(
+    originals: ImageData, synthesised: ImageData, *, name: str, source: str
+) -> Int[np.ndarray, " n"]:
+    """Finds the place of each original's made image, -1 for none, in a set that fits."""
+    if None in (synthesised.source_ids, synthesised.source_digests) or synthesised.outputs is None:
+        raise InputError(
+            "the set of replacements has no source_id, source_sha256 and output (sets of older "
+            "versions have no source_sha256); make it with: elicit synthesize"
+        )
+    check_alike(originals, {"the replacements": synthesised})
+    return _find_sources(originals, synthesised, name=name, source=source)
 
 
 def _find_sources(
@@ -140,8 +161,46 @@ def add_images(data: TrainData, originals: ImageData, extras: Mapping[str, Image
         InputError: The sets differ in classes or image shape; every difference is named.
     """
     check_alike(originals, extras)
+    if data.second_views is not None:
+        raise InputError(
+            "images can be added to a training set without second views only; add the second views "
+            "last"
+        )
     parts = [data, *map(_as_train_data, extras.values())]
-    return TrainData(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
+
+
+def add_second_views(
+    data: TrainData,
+    originals: ImageData,
+    synthesised: ImageData,
+    *,
+    name: str = "the training set",
+    source: str = "another set",
+) -> TrainData:
+    """Puts beside every example the image that was made from it, for the same batch.
+
+    Args:
+        data: The training set; some of its images may be replaced, none added.
+        originals: The set that it was made from.
+        synthesised: Set made from all images of the training set, or from a set that holds it.
+        name: Name of the training set in messages.
+        source: Name in messages of the set that the synthesised images were made from.
+
+    Raises:
+        InputError: The sets do not match, as for `replace_images`, or an original has no image.
+    """
+    sources = _matching_sources(originals, synthesised, name=name, source=source)
+    missing = np.flatnonzero(sources < 0)
+    if len(missing) or len(data.labels) != len(sources):
+        example = f", such as {originals.ids[missing[0]]}" if len(missing) else ""
+        raise InputError(
+            f"expected a made image for every image of {name}, got a set made from {source} that "
+            f"lacks {len(missing) or len(data.labels) - len(sources)}{example}; synthesise them "
+            "all, or add the images as examples"
+        )
+    outputs = np.asarray(synthesised.outputs)
+    return data._replace(second_views=SecondViews(synthesised.images[sources], outputs[sources]))
 
 
 def _as_train_data(extra: ImageData) -> TrainData:

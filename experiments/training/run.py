@@ -140,6 +140,11 @@ def check_training_options(config: Any) -> None:
         check_unused(config.nonfinite, "max_skipped", why="without --on-nonfinite skip")
     if getattr(config, "loss", None) == "cross-entropy":
         check_unused(config, "kl", why="without --loss mixed")
+    if getattr(config, "optimizer", "sgd") != "sgd":
+        check_unused(config, "momentum", why=f"with --optimizer {config.optimizer}")
+    recipe = getattr(config, "recipe", None)
+    if recipe is not None and not recipe.synthesis.synthesize_every:
+        check_unused(recipe, "synthesis", why="without --synthesize-every")
 
 
 def steps_footprint(training: Training) -> Footprint:

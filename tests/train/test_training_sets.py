@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from train.data.image_data import ImageData, image_digests, take_images
-from train.training_sets import replace_images
+from train.training_sets import add_images, add_second_views, original_data, replace_images
 
 COUNT = 20
 RANDOM = np.random.default_rng(4)
@@ -136,3 +136,32 @@ def test_ids_that_repeat_are_refused(column):
     }
     with pytest.raises(ValueError, match=r"distinct (source_)?id for every .*such as train_00000"):
         replace_images(KEY, *sets[column], fraction=0.1)
+
+
+# Second views
+
+
+def test_every_original_has_the_image_made_from_it_beside_it():
+    data = original_data(ORIGINALS)
+    found = add_second_views(data, ORIGINALS, EVERYTHING)
+    np.testing.assert_array_equal(found.second_views.images, 255 - ORIGINALS.images)
+    outputs = dict(zip(EVERYTHING.source_ids, EVERYTHING.outputs, strict=True))
+    expected = [outputs[name] for name in ORIGINALS.ids]
+    np.testing.assert_array_equal(found.second_views.outputs, expected)
+    assert found._replace(second_views=None) is not data
+    for column, before in zip(found[:4], data[:4], strict=True):
+        assert column is before
+
+
+def test_second_views_of_some_originals_alone_are_refused():
+    with pytest.raises(ValueError, match=r"made image for every .* lacks 17, such as train_000"):
+        add_second_views(original_data(ORIGINALS), ORIGINALS, synthesised([1, 4, 7]))
+
+
+def test_nothing_is_added_to_a_set_with_second_views():
+    data = add_second_views(original_data(ORIGINALS), ORIGINALS, EVERYTHING)
+    with pytest.raises(ValueError, match="without second views only"):
+        add_images(data, ORIGINALS, {"more": ORIGINALS})
+    more = add_images(original_data(ORIGINALS), ORIGINALS, {"more": ORIGINALS})
+    with pytest.raises(ValueError, match=f"lacks {COUNT}; synth"):
+        add_second_views(more, ORIGINALS, EVERYTHING)

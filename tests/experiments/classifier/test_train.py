@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def test_extra_sets_are_trained_on_beside_replaced_images(
     used, spec = trained_on(training, tmp_path / "out", elicit, monkeypatch, *words)
     plain, plain_spec = trained_on(training, tmp_path / "plain", elicit, monkeypatch, *words[:4])
     assert len(used.labels) == 48 + 9 + 10
-    for column, real in zip(used, plain, strict=True):
+    for column, real in zip(*map(jax.tree.leaves, (used, plain)), strict=True):
         np.testing.assert_array_equal(column[:48], real)
     assert 0 < plain.is_generated.sum() == used.is_generated[:48].sum()
     np.testing.assert_array_equal(used.images[48:57], load_images(extra).images)

@@ -1,5 +1,6 @@
 """Combined image sets: order, counts, and sets that do not fit together."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -28,7 +29,8 @@ def test_extra_images_come_after_the_real_ones():
     np.testing.assert_array_equal(combined.teacher_outputs[2], np.float32([0.3, 0.7]))
     np.testing.assert_array_equal(combined.teacher_outputs[10], EXTRAS["c"].outputs[0])
     assert not combined.teacher_outputs[~combined.is_generated].any()
-    assert [column.dtype for column in combined] == [column.dtype for column in real]
+    types = [[column.dtype for column in jax.tree.leaves(data)] for data in (combined, real)]
+    assert types[0] == types[1]
 
 
 def test_nothing_extra_is_the_real_set():

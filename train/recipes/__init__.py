@@ -1,0 +1,1 @@
+"""What a training adds to flip, crop and labels: mixing, soft targets, averages, synthesis."""
