@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from imgopt.classifier import Classify, Split, one_image, split_classifier
 from imgopt.errors import InputError
@@ -28,11 +28,11 @@ STEPS = 100
 
 def synthesize(
     classify: Classify,
-    images: Float[Any, "n h w c"],
+    images: Any,
     targets: Float[Any, "n k"],
     *,
     steps: int = STEPS,
-    indices: Int[Any, " n"] | None = None,
+    indices: Any = None,
     devices: int = 1,
     **options: Unpack[Options],
 ) -> Synthesis:
@@ -92,11 +92,11 @@ def synthesize(
 
 def iterate(
     classify: Classify,
-    images: Float[Any, "n h w c"],
+    images: Any,
     targets: Float[Any, "n k"],
     *,
     steps: int = STEPS,
-    indices: Int[Any, " n"] | None = None,
+    indices: Any = None,
     **options: Unpack[Options],
 ) -> Iterator[Synthesis]:
     """Gives the images before the first update and after every one, each time measured.
