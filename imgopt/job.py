@@ -78,7 +78,7 @@ class Job(NamedTuple):
         """One update of every active image. The state is used up."""
         return _update(self.static, self.shared, state)
 
-    def run(self, state: State, steps: int) -> State:
+    def run(self, state: State, steps: Any) -> State:
         """All updates."""
         if not loops_on_host():
             return _run_on_device(self.static, (*self.shared, steps), state)

@@ -185,9 +185,7 @@ def transform(
     )
 
 
-def init(
-    method: Method, targets: Float[Any, "n k"], images: Any, indices: Int[Any, " n"] | None = None
-) -> State:
+def init(method: Method, targets: Float[Any, "n k"], images: Any, indices: Any = None) -> State:
     """The state before the first update.
 
     Args:

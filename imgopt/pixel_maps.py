@@ -8,7 +8,7 @@ there hardly move (see `imgopt.Synthesis.frozen`).
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +147,7 @@ def to_uint8(images: Float[Array | np.ndarray, "..."]) -> UInt8[Array, "..."]:
     return jnp.round(jnp.asarray(images) * MAX_LEVEL).astype(jnp.uint8)
 
 
-def check_images(images: Float[Array | np.ndarray, "..."]) -> None:
+def check_images(images: Any) -> None:
     """Raises InputError unless images are floats in [0, 1]; NaN passes.
 
     Values are looked at only where they are known, so not under `jax.jit`.

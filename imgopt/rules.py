@@ -33,7 +33,7 @@ without a bound one step would turn them over. Images of other kinds take rates 
 LBFGS_MEMORY = 3
 MIN_COSINE = 0.3
 
-Rate = float | optax.Schedule
+Rate = float | Array | optax.Schedule
 
 
 def sgd(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from imgopt.classifier import Classify, Split, one_image, split_classifier
 from imgopt.errors import InputError
@@ -28,11 +28,11 @@ STEPS = 100
 
 def synthesize(
     classify: Classify,
-    images: Float[Any, "n h w c"],
+    images: Any,
     targets: Float[Any, "n k"],
     *,
-    steps: int = STEPS,
-    indices: Int[Any, " n"] | None = None,
+    steps: int | Array = STEPS,
+    indices: Any = None,
     devices: int = 1,
     **options: Unpack[Options],
 ) -> Synthesis:
@@ -92,11 +92,11 @@ def synthesize(
 
 def iterate(
     classify: Classify,
-    images: Float[Any, "n h w c"],
+    images: Any,
     targets: Float[Any, "n k"],
     *,
-    steps: int = STEPS,
-    indices: Int[Any, " n"] | None = None,
+    steps: int | Array = STEPS,
+    indices: Any = None,
     **options: Unpack[Options],
 ) -> Iterator[Synthesis]:
     """Gives the images before the first update and after every one, each time measured.
@@ -127,11 +127,11 @@ def iterate(
     return _iterate(job, job.begin(images, targets, indices), steps)
 
 
-def _iterate(job: Job, state: State, steps: int) -> Iterator[Synthesis]:
+def _iterate(job: Job, state: State, steps: Any) -> Iterator[Synthesis]:
     result, is_probability = job.finish(state)
     _warn_of_probabilities(is_probability)
     yield result
-    for step in range(1, steps + 1):
+    for step in range(1, int(steps) + 1):
         state = job.update(state)
         if not (state.steps == step).any():  # every image had met the tolerance before
             return
@@ -144,7 +144,7 @@ def synthesize_in_batches(
     targets: Float[np.ndarray, "n k"],
     *,
     batch_size: int,
-    steps: int = STEPS,
+    steps: int | Array = STEPS,
     devices: int = 1,
     **options: Any,
 ) -> Iterator[Synthesis]:
@@ -304,7 +304,7 @@ def _check_originals(images: Any, *, is_alone: bool) -> None:
         raise InputError("images must be in [0, 1], got NaN")
 
 
-def _check_steps(steps: int) -> None:
+def _check_steps(steps: Any) -> None:
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
         raise InputError(f"steps must be an integer, got {steps!r}")
     if steps < 0:

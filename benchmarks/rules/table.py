@@ -31,7 +31,7 @@ class Curve(NamedTuple):
         ranked: share of images that rank the classes as asked.
         change: mean |image - original| in grey levels.
         passes: mean number of backward passes so far.
-        seconds: time of the updates so far, for all images.
+        seconds: time of the updates so far, in proportion where fewer images were measured.
     """
 
     kl: np.ndarray
@@ -42,29 +42,27 @@ class Curve(NamedTuple):
 
 
 def read(directory: Path) -> tuple[dict[str, Curve], dict[str, Any], int]:
-    """The arms' curves, what was recorded of the machine, and the number of images."""
+    """The arms' curves, what was recorded of the machine, and the largest number of images."""
     records = [json.loads(path.read_text()) for path in sorted(directory.glob("*.json"))]
     by_arm: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         by_arm.setdefault(record["arm"], []).append(record)
-    counts = {sum(record["n"] for record in found) for found in by_arm.values()}
-    if len(counts) != 1:
-        raise SystemExit(f"the arms have different numbers of images so far: {sorted(counts)}")
-    count = counts.pop()
+    counts = {arm: sum(record["n"] for record in found) for arm, found in by_arm.items()}
+    most = max(counts.values())
     curves = {}
     for arm, found in by_arm.items():
         updates = min(len(record["kl"]) for record in found)
-        total = {
-            name: np.sum([record[name][:updates] for record in found], axis=0)
-            for name in ("kl", "ranked", "change")
-        }
-        curves[arm] = Curve(
-            *(total[name] / count for name in ("kl", "ranked", "change")),
-            np.mean([record["passes"][:updates] for record in found], axis=0),
-            np.cumsum(np.sum([record["seconds"][:updates] for record in found], axis=0)),
-        )
+        sums = [
+            np.sum([record[name][:updates] for record in found], axis=0)
+            for name in ("kl", "ranked", "change", "seconds")
+        ]
+        kl, ranked, change = (each / counts[arm] for each in sums[:3])
+        passes = np.mean([record["passes"][:updates] for record in found], axis=0)
+        seconds = np.cumsum(sums[3]) * most / counts[arm]
+        name = arm if counts[arm] == most else f"{arm} (n = {counts[arm]})"
+        curves[name] = Curve(kl, ranked, change, passes, seconds)
     machine = {name: records[0][name] for name in ("device", "versions")}
-    return curves, machine, count
+    return curves, machine, most
 
 
 def first(reached: np.ndarray) -> int | None:
