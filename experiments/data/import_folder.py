@@ -235,7 +235,7 @@ def _rows_of_splits(
         return rows
     train = rows[TRAIN]
     key, drawn = jax.random.key(config.key), [np.zeros(0, np.int64)]
-    for own in shuffled_classes(key, labels[train], num_classes=labels.max() + 1):
+    for own in shuffled_classes(key, labels[train], num_classes=int(labels.max()) + 1):
         # A class must not vanish from training, nor from the test if there are two pictures.
         drawn.append(own[: min(max(1, round(share * len(own))), len(own) - 1)])
     is_test = np.isin(np.arange(len(train)), np.concatenate(drawn))

@@ -174,6 +174,7 @@ def test_samples_of_a_stack_go_down_its_levels(gans):
     np.testing.assert_allclose(made_by(gan, range(7)), to_grey_levels(features), rtol=0, atol=1)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("keys", [KEYS[:3], KEYS[0], KEYS[:0]], ids=["fewer", "one", "none"])
 def test_an_image_without_a_key_of_its_own_is_refused(keys, gan):
     with pytest.raises(InputError, match=r"expected (a key for each of 7 labels|an array of keys)"):

@@ -188,7 +188,7 @@ def test_the_flag_of_training_mode_has_any_usual_name(name, in_training, train):
     scope = {"given": given}
     exec(source, scope)
     Flagged.__call__ = scope["call"]
-    Network("flagged", Flagged()).apply({}, jnp.zeros((1, 2)), train=train)
+    Network("flagged", Flagged()).apply({}, jnp.zeros((1, 2, 2, 1)), train=train)
     assert given == [train == in_training]
 
 
