@@ -127,4 +127,8 @@ COMMANDS: dict[str, Command] = {
         "experiments.papers.closed_loop", "ClosedLoopConfig", "closed_loop",
         "paper B's comparison: classifiers trained with and without a GAN's images, sorted or not",
     ),
+    "experiment does-it-help": Command(
+        "experiments.papers.does_it_help.command", "DoesItHelpConfig", "does_it_help",
+        "whether made images help a classifier of few images, against matched controls",
+    ),
 }  # fmt: skip

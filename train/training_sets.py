@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from imgopt.errors import InputError
 from train.data.combine import check_alike, check_distinct
-from train.data.image_data import ImageData, image_digests
+from train.data.image_data import ImageData, image_digests, take_images
 
 
 class SecondViews(NamedTuple):
@@ -144,6 +144,35 @@ def _find_sources(
             "you train on"
         )
     return sources
+
+
+def keep_original_pixels(
+    originals: ImageData,
+    synthesised: ImageData,
+    *,
+    name: str = "the training set",
+    source: str = "another set",
+) -> ImageData:
+    """Gives a synthesised set the pixels of the originals, and leaves it their outputs.
+
+    Trainings with this set and with the synthesised one differ in nothing but the pixels.
+
+    Args:
+        originals: The training set.
+        synthesised: Set made from the training set, or from a set that holds it.
+        name: Name of the training set in messages.
+        source: Name in messages of the set that the synthesised images were made from.
+
+    Returns:
+        The images made from the training set, in the order of their originals.
+
+    Raises:
+        InputError: The sets do not match, as for `replace_images`.
+    """
+    sources = _matching_sources(originals, synthesised, name=name, source=source)
+    covered = np.flatnonzero(sources >= 0)
+    made = take_images(synthesised, sources[covered])
+    return made._replace(images=originals.images[covered])
 
 
 def add_images(data: TrainData, originals: ImageData, extras: Mapping[str, ImageData]) -> TrainData:

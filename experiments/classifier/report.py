@@ -1,5 +1,6 @@
 """Report and summary of a classifier's training and test."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def write_run_report(
         evaluation: Test after the last epoch; None if there was no test.
         footer: How to reproduce the run, see `experiments.pages.html.provenance`.
     """
-    names = [name for name in ("train_accuracy", "test_accuracy") if name in metrics[0]]
-    series = {name.replace("_", " "): [line[name] for line in metrics] for name in names}
+    names = [name for name in ("train_accuracy", "test_accuracy") if name in metrics[-1]]
+    series = {
+        name.replace("_", " "): [line.get(name, math.nan) for line in metrics] for name in names
+    }
     drawn = curves(series, x_label="epoch", y_label="accuracy")
     sections = [
         Section(title="Training", pictures=(Picture(drawn, "Accuracy by epoch", name="accuracy"),))

@@ -147,7 +147,8 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, float]:
             replace(training.options, devices=1), after_call=progress.update_to,
         )  # fmt: skip
         epoch = next(epochs)
-    return _metrics_line(epoch, _evaluate(spec, epoch.state, sets.test))
+    tested = sets.test if _is_tested(config, training, epoch) else None
+    return _metrics_line(epoch, _evaluate(spec, epoch.state, tested))
 
 
 def _fitted(config: ClassifierTrainConfig, sets: TrainingSets) -> ClassifierTrainConfig:
@@ -164,6 +165,7 @@ def _identity(config: ClassifierTrainConfig, sets: TrainingSets) -> dict[str, ob
         "width": config.width,
         "key": config.key,
         "train": as_json(config.train),
+        **({} if config.test_every == 1 else {"test_every": config.test_every}),
     }
     return identity_of(options, devices=config.devices)
 
@@ -225,7 +227,8 @@ def _train(
     def on_epoch(result: EpochResult) -> None:
         nonlocal evaluation
         if is_first_process():
-            evaluation = _evaluate(spec, result.state, sets.test)
+            tested = sets.test if _is_tested(config, training, result) else None
+            evaluation = _evaluate(spec, result.state, tested)
             append_metrics(config.out, _metrics_line(result, evaluation))
 
     start = restore(session.out, session.checkpoints, training.learner) or StartPoint()
@@ -234,6 +237,11 @@ def _train(
         write_metrics(config.out, metrics)  # drops lines that a killed process left after them
         evaluation = evaluation or _evaluate(spec, state, sets.test)
     return _Trained(Classifier(spec, state.variables), evaluation)
+
+
+def _is_tested(config: ClassifierTrainConfig, training: Training, result: EpochResult) -> bool:
+    """Whether the classifier is tested after this epoch."""
+    return result.epoch % config.test_every == 0 or result.step == training.total_steps
 
 
 def _evaluate(spec: ClassifierSpec, state: TrainState, test: ImageData | None) -> Evaluation | None:

@@ -35,6 +35,8 @@ class ClassifierTrainConfig:
     """Split to test on; empty for no test."""
     test_dataset: str | None = None
     """Name or directory of the data set with the test split, if it is another data set."""
+    test_every: int = field(default=1, metadata=ADDED_LATER)
+    """Epochs between two tests; the last epoch is always tested."""
     replace: Path | None = None
     """Set made by `elicit synthesize` from the training split; its images replace originals."""
     fraction: float = 0.3
@@ -44,6 +46,9 @@ class ClassifierTrainConfig:
     add_as: Literal["examples", "second-view"] = field(default="examples", metadata=ADDED_LATER)
     """With --add: as further examples, or each in the same batch as the image that it was made
     from."""
+    labels_only: bool = field(default=False, metadata=ADDED_LATER)
+    """With --replace or --add: keep the originals' pixels and take only the outputs of the set. It
+    is the control that tells what the pixels of the made images do."""
     extra: UseAppendAction[tuple[Path, ...]] = ()
     """Set whose split train is added to the training set. For several sets: --extra A --extra B."""
     teacher: tuple[Path, ...] = field(default=(), metadata=ADDED_LATER)
@@ -70,10 +75,19 @@ class ClassifierTrainConfig:
         if self.replace is None:
             check_unused(self, "fraction", why="without --replace")
         if not self.test_split:
-            check_unused(self, "test_dataset", why="without --test-split")
+            check_unused(self, "test_dataset", "test_every", why="without --test-split")
+        if self.test_every < 1:
+            raise InputError(f"test_every must be at least 1, got {self.test_every}")
         check_training_options(self.train)
         self._check_made_images()
         self._check_teacher()
+
+    @property
+    def added_examples(self) -> tuple[Path, ...]:
+        """Sets whose images are further examples."""
+        if self.add is None or self.add_as == "second-view":
+            return self.extra
+        return (self.add, *self.extra)
 
     @property
     def _makes_images(self) -> bool:
@@ -89,6 +103,8 @@ class ClassifierTrainConfig:
             raise InputError(
                 f"--add and --replace name the same set, {self.add}; its images can do one of both"
             )
+        if not (self.replace or self.add):
+            check_unused(self, "labels_only", why="without --replace and --add")
         is_second_view = self.add_as == "second-view"
         if is_second_view and self.extra:
             raise InputError("--extra images have no second view; take --add-as examples")

@@ -27,6 +27,7 @@ from train.training_sets import (
     TrainData,
     add_images,
     add_second_views,
+    keep_original_pixels,
     original_data,
     replace_images,
 )
@@ -80,13 +81,20 @@ def load_sets(config: ClassifierTrainConfig) -> TrainingSets:
     teachers = tuple(
         _load_teacher(run, classifier_spec(config, originals)) for run in config.teacher
     )
-    replacements = None if config.replace is None else load_images(config.replace)
+    replacements = None
+    if config.replace is not None:
+        replacements = _load_made(config.replace, originals, config)
     extras = {
         f"extra set {n} ({path})": load_images(path) for n, path in enumerate(config.extra, 1)
     }
     second_views = None
     if config.add is not None:
-        added = _load_added(config.add, replacements)
+        added = _load_added(config.add, originals, config)
+        if replacements is not None and data_digest(added) == data_digest(replacements):
+            raise InputError(
+                f"--add and --replace are the same set, as in {config.add}; its images can do one "
+                "of both"
+            )
         if config.add_as == "examples":
             extras = {f"added set ({config.add})": added, **extras}
         else:
@@ -109,19 +117,26 @@ def _load_teacher(run: Path, spec: ClassifierSpec) -> Classifier:
     return classifier
 
 
-def _load_added(directory: Path, replacements: ImageData | None) -> ImageData:
-    added = load_images(directory)
+def _load_added(directory: Path, originals: ImageData, config: ClassifierTrainConfig) -> ImageData:
+    added = _load_made(directory, originals, config)
     if added.outputs is None:
         raise InputError(
             f"--add {directory} has no outputs of a classifier; make the set with: elicit "
             "synthesize, or give other images by --extra"
         )
-    if replacements is not None and data_digest(added) == data_digest(replacements):
-        raise InputError(
-            f"--add and --replace are the same set, as in {directory}; its images can do one of "
-            "both"
-        )
     return added
+
+
+def _load_made(directory: Path, originals: ImageData, config: ClassifierTrainConfig) -> ImageData:
+    """Loads a set of made images; with --labels-only they get the originals' pixels."""
+    made = load_images(directory)
+    if not config.labels_only:
+        return made
+    return keep_original_pixels(
+        originals, made,
+        name=split_name(config.dataset, config.train_split, data_digest(originals)),
+        source=source_name(find_directory(directory)),
+    )  # fmt: skip
 
 
 def _warn_of_test_images(extras: Mapping[str, ImageData], test: ImageData) -> None:

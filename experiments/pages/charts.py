@@ -21,7 +21,7 @@ from matplotlib.ticker import (
 )
 
 from experiments.pages.fonts import drawn_names
-from experiments.pages.statistics import mean_and_deviation
+from experiments.pages.statistics import PairedDifference, mean_and_deviation
 from experiments.pages.style import (
     BLUE,
     DASHES,
@@ -55,7 +55,7 @@ def curves(
     """Draws lines over epochs 1, 2, …, with a band of ± the spread where one is given.
 
     Args:
-        series: values by the lines' names; NaN leaves a gap.
+        series: values by the lines' names; NaN leaves a gap, and values apart are dots.
         x_label: label of the horizontal axis.
         y_label: quantity and unit.
         spread: half the height of the band at each point, ≥ 0, for some or all of the lines.
@@ -82,7 +82,9 @@ def _curve(
 ) -> None:
     epochs = np.arange(1, len(values) + 1)
     colour, dash = PALETTE[i % len(PALETTE)], DASHES[i % len(DASHES)]
-    marker = "o" if len(values) == 1 else ""
+    is_there = np.isfinite(values)
+    is_apart = not (is_there[1:] & is_there[:-1]).any()
+    marker = "o" if is_apart else ""
     style: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": marker}
     axes.plot(epochs, values, label=legend_label(name), **style)
     if spread is not None:
@@ -111,6 +113,40 @@ def comparison(arms: Mapping[str, Sequence[float]], *, y_label: str) -> bytes:
         axes.set(ylim=(len(arms) - 0.45, -0.55), xlabel=y_label)
         names = [short(name, MAX_LEGEND_CHARACTERS) for name in arms]
         axes.set_yticks(range(len(arms)), names, color=INK)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(pad=6)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.margins(x=0.06)
+        axes.grid(axis="x")
+        return svg(figure)
+
+
+def differences(rows: Mapping[str, PairedDifference], *, x_label: str) -> bytes:
+    """Draws mean differences with their intervals, one row each, beside a line at 0.
+
+    An interval that does not hold 0 is dark, any other one is pale. The numbers stand at the right.
+
+    Args:
+        rows: the differences by their names, from top to bottom.
+        x_label: quantity and unit.
+
+    Returns:
+        The bytes of an SVG, 640 CSS pixels wide.
+    """
+    with style():
+        figure = make_figure(640, 62 + 30 * len(rows))
+        axes = figure.add_subplot()
+        axes.axvline(0, color=INK, linewidth=0.9)
+        for row, (mean, _, n, low, high) in enumerate(rows.values()):
+            colour = BLUE if low > 0 or high < 0 else RULE
+            axes.plot([low, high], [row, row], color=colour, linewidth=2.4)
+            axes.plot(mean, row, "D", markersize=5.5, color=colour, markeredgecolor="white")
+            words = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}] (n = {n})"
+            axes.text(
+                1.02, row, words, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5
+            )
+        axes.set(ylim=(len(rows) - 0.45, -0.55), xlabel=x_label)
+        axes.set_yticks(range(len(rows)), [short(name, 44) for name in rows], color=INK)
         axes.spines["left"].set_visible(False)
         axes.tick_params(pad=6)
         axes.xaxis.set_major_locator(MaxNLocator(6))

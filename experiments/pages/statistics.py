@@ -1,5 +1,6 @@
 """Means, standard deviations and differences of means with 95% confidence intervals."""
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,9 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
+CONFIDENCE = 0.95
+"""Confidence of an interval that is not corrected for the number of comparisons."""
+
 
 class PairedDifference(NamedTuple):
-    """Differences within pairs: mean, sample standard deviation, n, and the mean's 95% interval."""
+    """Differences within pairs: mean, sample standard deviation, n, and the mean's interval."""
 
     mean: float
     standard_deviation: float
@@ -46,15 +50,18 @@ def difference_words(difference: PairedDifference | None) -> str:
     return f"{mean:+.2f} ± {deviation:.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
+def paired_difference(
+    values: Sequence[float], baseline: Sequence[float], *, confidence: float = CONFIDENCE
+) -> PairedDifference:
     """Differences within pairs, such as two trainings with one seed, with Student's interval.
 
     Args:
         values: at least 2 values.
         baseline: the other value of each pair.
+        confidence: probability with which the interval holds the true mean, in (0, 1).
     """
     mean, deviation = mean_and_deviation(np.subtract(values, baseline).tolist())
-    low, high = _interval(lambda: scipy.stats.ttest_rel(values, baseline))
+    low, high = _interval(lambda: scipy.stats.ttest_rel(values, baseline), confidence)
     return PairedDifference(mean, deviation, len(values), low, high)
 
 
@@ -66,14 +73,15 @@ def welch_difference(values: Sequence[float], baseline: Sequence[float]) -> Welc
         baseline: at least 2 values, with any standard deviation.
     """
     difference = mean_and_deviation(values)[0] - mean_and_deviation(baseline)[0]
-    low, high = _interval(lambda: scipy.stats.ttest_ind(values, baseline, equal_var=False))
+    test = functools.partial(scipy.stats.ttest_ind, values, baseline, equal_var=False)
+    low, high = _interval(test, CONFIDENCE)
     return WelchDifference(difference, low, high)
 
 
-def _interval(test: Callable[[], Any]) -> tuple[float, float]:
+def _interval(test: Callable[[], Any], confidence: float) -> tuple[float, float]:
     """Confidence interval of a test of SciPy's; an empty one where all values are equal."""
     with warnings.catch_warnings():
         # SciPy doubts its digits where values are equal; the interval is right all the same.
         warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = test().confidence_interval(0.95)
+        low, high = test().confidence_interval(confidence)
     return float(low), float(high)

@@ -16,6 +16,7 @@ _PLACES = {
     "figures-a": ("experiments.papers.figures_a", "FIGURES_A"),
     "figures-b": ("experiments.papers.figures_b", "FIGURES_B"),
     "closed-loop": ("experiments.papers.closed_loop", "CLOSED_LOOP"),
+    "does-it-help": ("experiments.papers.does_it_help.command", "DOES_IT_HELP"),
 }
 """Module and constant of each experiment; a module is imported when it is needed."""
 

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from train.data.image_data import ImageData, image_digests, take_images
-from train.training_sets import add_images, add_second_views, original_data, replace_images
+from train.training_sets import (
+    add_images,
+    add_second_views,
+    keep_original_pixels,
+    original_data,
+    replace_images,
+)
 
 COUNT = 20
 RANDOM = np.random.default_rng(4)
@@ -136,6 +142,27 @@ def test_ids_that_repeat_are_refused(column):
     }
     with pytest.raises(ValueError, match=r"distinct (source_)?id for every .*such as train_00000"):
         replace_images(KEY, *sets[column], fraction=0.1)
+
+
+@pytest.mark.parametrize("sources", [range(COUNT), [7, 1, 19], RANDOM.permutation(COUNT)])
+def test_outputs_without_the_pixels_change_nothing_but_outputs(sources):
+    made = synthesised(sources)
+    kept = keep_original_pixels(ORIGINALS, made)
+    fraction = len(made.ids) / COUNT
+    found, whole = replace(fraction, kept), replace(fraction, made)
+    np.testing.assert_array_equal(found.images, ORIGINALS.images)
+    assert (whole.images != ORIGINALS.images).any()
+    np.testing.assert_array_equal(found.is_generated, whole.is_generated)
+    np.testing.assert_array_equal(found.teacher_outputs, whole.teacher_outputs)
+
+
+def test_outputs_of_images_outside_the_training_set_are_left_out():
+    part = take_images(ORIGINALS, np.array([3, 4, 8]))
+    kept = keep_original_pixels(part, EVERYTHING)
+    assert kept.source_ids == part.ids
+    np.testing.assert_array_equal(kept.images, part.images)
+    with pytest.raises(ValueError, match="other pixels"):
+        keep_original_pixels(part._replace(images=255 - part.images), EVERYTHING)
 
 
 # Second views

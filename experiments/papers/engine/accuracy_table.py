@@ -139,7 +139,7 @@ def write_table_pages(
             *sections,
             Section("How to read it", CAUTION),
         ],
-        details=[_trainings_section(result)],
+        details=[trainings_section(result)],
     )
     write_pages(out, result, pages)
 
@@ -202,7 +202,12 @@ def _table(rows: Sequence[RowResult], words: TableWords, *, with_paper: bool) ->
     return Table(header, cells)
 
 
-def _trainings_section(result: ExperimentResult) -> Section:
+def trainings_section(result: ExperimentResult) -> Section:
+    """A section with every training, its length, time and memory.
+
+    Args:
+        result: the results.
+    """
     names = {row.slug: row.name for row in result.rows}
     header = ("row", "budget", "seed", "accuracy, %", "steps", "seconds", "memory, MiB")
     cells = []

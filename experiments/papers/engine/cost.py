@@ -29,12 +29,14 @@ from gans.game import GanData, GanLearner
 from gans.pairs import DcganPair, LevelPair
 from gans.sampling import generate, generator_shapes
 from gans.stacked import StackConfig
-from train.classifier_training import ClassifierLearner
-from train.classifiers import ClassifierSpec
+from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifiers import ClassifierSpec, Teacher
 from train.data.load import ImageData
 from train.flop import count_flop, count_update_flop
 from train.loop import STEPS_PER_CALL, Budget, FitOptions, fit
-from train.training_sets import TrainData, original_data
+from train.recipes.options import Recipe, TrainingSynthesis
+from train.recipes.state import StepConstants
+from train.training_sets import SecondViews, TrainData, original_data
 
 CPU_STEPS = 3
 """Training steps of a timed call on a CPU; elsewhere a call has as many as in training."""
@@ -142,14 +144,15 @@ def piece_flop(config: PieceConfig, sizes: SetSizes) -> int:
 def _classifier_flop(config: ClassifierTrainConfig, sizes: SetSizes) -> int:
     """FLOP of all updates, and of a pass over the test set after each epoch."""
     real, budget = sizes.source(config), config.train.budget
-    images = real.images + sum(sizes.of(extra).images for extra in config.extra)
+    images = real.images + sum(sizes.of(extra).images for extra in config.added_examples)
     steps = budget.total_steps(images)
-    flop = steps * training_flop(config, real)
+    flop = round(steps * training_flop(config, sizes))
     if config.test_split:
         test_set = config.test_dataset or config.dataset
         test = sizes.of(test_set, config.test_split, data_dir=config.data_dir)
         epochs = -(-steps // budget.steps_per_epoch(images))
-        flop += epochs * test.images * forward_flop(_spec_of(config, real))
+        tests = -(-epochs // config.test_every)
+        flop += tests * test.images * forward_flop(_spec_of(config, real))
     return flop
 
 
@@ -168,27 +171,58 @@ def _spec_of(config: ClassifierTrainConfig, data: SetSize) -> ClassifierSpec:
     )  # fmt: skip
 
 
-def training_flop(config: ClassifierTrainConfig, data: SetSize) -> int:
-    """FLOP of one update of a classifier.
+def training_flop(config: ClassifierTrainConfig, sizes: SetSizes) -> float:
+    """FLOP of one update of a classifier, on average over the updates.
+
+    Teachers, second views and images that are made in training are counted; the making of image
+    sets before the training is not.
 
     Args:
         config: its training.
-        data: its training set.
+        sizes: the plan's image sets and trainings.
     """
-    learner = ClassifierLearner(_spec_of(config, data), config.train.step_config)
-    return _training_flop(learner, config.train.budget.batch_size)
+    spec = _spec_of(config, sizes.source(config))
+    teachers = tuple(_classifier_at(str(run), sizes) for run in config.teacher)
+    recipe, batch_size = config.train.recipe, config.train.budget.batch_size
+    plain = replace(config.train.step_config, recipe=replace(recipe, synthesis=TrainingSynthesis()))
+    one, two = (
+        functools.partial(
+            _training_flop, spec, plain, teachers, batch_size, has_second_views=second
+        )
+        for second in (False, True)
+    )
+    synthesis = recipe.synthesis
+    if not synthesis.synthesize_every:
+        return two() if config.add and config.add_as == "second-view" else one()
+    sources = teachers if synthesis.synthesize_from == "teacher" else (spec,)
+    update = sum(map(gradient_flop, sources))
+    making = two() + batch_size * synthesis.synthesize_updates * update
+    return one() + (making - one()) / synthesis.synthesize_every
 
 
 @functools.cache  # many trainings are of one network
-def _training_flop(learner: ClassifierLearner, batch_size: int) -> int:
-    spec = learner.spec
+def _training_flop(
+    spec: ClassifierSpec,
+    config: TrainConfig,
+    teachers: tuple[ClassifierSpec, ...],
+    batch_size: int,
+    *,
+    has_second_views: bool,
+) -> int:
+    images = _shapes(batch_size, *spec.image_shape, dtype=jnp.uint8)
+    outputs = _shapes(batch_size, len(spec.class_names))
     batch = TrainData(
-        _shapes(batch_size, *spec.image_shape, dtype=jnp.uint8),
+        images,
         _shapes(batch_size, dtype=jnp.int32),
-        _shapes(batch_size, len(spec.class_names)),
+        outputs,
         _shapes(batch_size, dtype=jnp.bool_),
+        SecondViews(images, outputs) if has_second_views else None,
     )
-    return count_update_flop(learner, batch, _shapes(dtype=jnp.int32))
+    constants: Any = _shapes(dtype=jnp.int32)
+    given = tuple(Teacher(teacher, _one_image(teacher)[0]) for teacher in teachers)
+    if given:
+        constants = StepConstants(constants, tuple(teacher.variables for teacher in given))
+    return count_update_flop(ClassifierLearner(spec, config, given), batch, constants)
 
 
 @functools.cache
@@ -301,26 +335,28 @@ def _shapes(*shape: int, dtype: Any = jnp.float32) -> Any:
 
 
 def measure_speed(config: ClassifierTrainConfig, data: SetSize) -> float:
-    """FLOP/s of a classifier's training on this device, without compiling.
+    """FLOP/s of a classifier's plain training on this device, without compiling.
 
     Args:
         config: the training.
         data: its training set; the measurement uses random images of that shape.
     """
     spec = _spec_of(config, data)
+    plain = replace(config.train.step_config, recipe=Recipe(), loss="cross-entropy")
     steps = CPU_STEPS if jax.default_backend() == "cpu" else STEPS_PER_CALL
     count = steps * config.train.budget.batch_size
     images = np.random.default_rng(0).integers(0, 256, (count, *data.image_shape), np.uint8)
     labels = np.arange(count, dtype=np.int32) % data.num_classes
     calls = fit(
         jax.random.key(0),
-        ClassifierLearner(spec, config.train.step_config),
+        ClassifierLearner(spec, plain),
         original_data(ImageData(images, labels, (), data.class_names)),
         Budget(config.train.budget.batch_size, ENDLESS),
         FitOptions(constants=np.int32(ENDLESS * steps), steps_per_call=steps),
     )
     jax.block_until_ready(next(calls).state)  # compiles
-    flop = steps * training_flop(config, data)
+    batch_size = config.train.budget.batch_size
+    flop = steps * _training_flop(spec, plain, (), batch_size, has_second_views=False)
     began, seconds, done = time.perf_counter(), 0.0, 0
     while not done or seconds < MEASURED_SECONDS:
         jax.block_until_ready(next(calls).state)

@@ -1,0 +1,236 @@
+"""The command `elicit experiment does-it-help`: do made images help, and how sure is that?
+
+Classifiers are trained on a few images of each class, alone, with what the field expects beside
+flip and crop, and with made images. Every arm of made images has a matched control, which differs
+from it in the pixels alone.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from experiments.papers.does_it_help.arms import ARMS, with_controls
+from experiments.papers.does_it_help.pages import write_help_pages
+from experiments.papers.does_it_help.plan import (
+    HelpSettings,
+    Lengths,
+    base_training,
+    make_lengths,
+    make_plan,
+)
+from experiments.papers.engine.experiment import Experiment, ExperimentConfig, ExperimentResult
+from experiments.papers.engine.results import machine_identity, training_record
+from experiments.papers.engine.run import run_plan
+from experiments.synthesis.view_options import ViewConfig
+from imgopt.errors import InputError
+from imgopt.filters import VIEWS
+from train.classifier_training import TrainConfig
+from train.data.image_data import ImageReader
+from train.data.load import data_digest, open_images
+from train.models.networks import check_image_shape
+from train.storage.runs import as_json, read_result
+
+EPOCHS = 60
+"""Passes of the base over its images; see `benchmarks/HELP.md` for what more of them change."""
+
+SETTINGS = (
+    "per_class", "seeds", "other_seeds", "model", "width", "teachers", "views", "gan_epochs",
+)  # fmt: skip
+"""Options that the results depend on, beside the key."""
+
+MEASURES = ("test_loss", "calibration_error")
+"""Measures of a training's result beside its accuracy."""
+
+
+@dataclass(frozen=True)
+class BaseTraining(TrainConfig):
+    """Training of the base; the arms add to it."""
+
+    epochs: int | None = EPOCHS
+    """Passes of the base over its images; the other arms have as many updates, or as much
+    compute."""
+    batch_size: int | None = None
+    """Images in a step, 128 or fewer by default, by the size of the set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoesItHelpConfig(ExperimentConfig):
+    """Trains classifiers on few images with and without made images, and says what helps."""
+
+    dataset: str
+    """Name of a data set, such as cifar10 or digits, or directory of an image set, with the splits
+    train and test. Subsets are drawn from train; the whole of test is what is measured on."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
+    per_class: int = 500
+    """Images of each class to train on, drawn anew for every seed."""
+    arms: tuple[str, ...] = ()
+    """Arms to train, such as: survives cutmix; the base and matched controls come with them. By
+    default all that the data set has images for."""
+    seeds: int = 12
+    """Seeds of the main arms, at least 2 for an interval; they are the keys after --key."""
+    other_seeds: int = 5
+    """Seeds of the other arms, at least 2 and at most --seeds."""
+    model: str = "resnet9"
+    """Architecture of all classifiers, as for elicit classifier train."""
+    width: float = 1.0
+    """Factor on its channel counts."""
+    teachers: int = 1
+    """Teachers of each subset, whose mean output counts."""
+    views: int = VIEWS
+    """Random views of an image in every update of the synthesis of images that survive --flip and
+    --pad-px."""
+    gan_epochs: int = 100
+    """Epochs of the GAN whose true positives are added; paper B's by default."""
+    train: BaseTraining = field(default_factory=BaseTraining)
+
+    def __post_init__(self) -> None:
+        """Raises InputError for what the options alone show to be wrong."""
+        super().__post_init__()
+        for name, least in (("per_class", 1), ("teachers", 1), ("gan_epochs", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("seeds", "other_seeds"):
+            if getattr(self, name) < 2:
+                raise InputError(
+                    f"{name} must be at least 2, since one training gives no interval, got "
+                    f"{getattr(self, name)}"
+                )
+        if self.other_seeds > self.seeds:
+            raise InputError(
+                f"other_seeds must be at most seeds, which is {self.seeds}, got {self.other_seeds}"
+            )
+        unknown = [name for name in self.arms if name not in ARMS]
+        if unknown:
+            raise InputError(f"expected arms among {', '.join(ARMS)}, got {', '.join(unknown)}")
+        if not self.view.augmentations:
+            raise InputError(
+                "expected an augmentation for images to survive, got --no-flip with --pad-px 0"
+            )
+        recipe = self.train.recipe
+        if self.train.loss != "cross-entropy" or recipe.labels or recipe.synthesis.synthesize_every:
+            raise InputError(
+                "--loss, --labels and --synthesize-every belong to arms of the experiment; leave "
+                "them out"
+            )
+
+    @property
+    def view(self) -> ViewConfig:
+        """The augmentations of the training, which images are made to survive."""
+        names: tuple[Literal["flip", "crop"], ...] = ("flip",) if self.train.flip else ()
+        if not self.train.pad_px:
+            return ViewConfig(names, self.views) if names else ViewConfig()
+        return ViewConfig((*names, "crop"), self.views, self.train.pad_px)
+
+
+def does_it_help(config: DoesItHelpConfig) -> ExperimentResult | None:
+    """Runs the command.
+
+    Args:
+        config: what to compare.
+
+    Returns:
+        The results; None after a dry run.
+
+    Raises:
+        InputError: something does not fit, found before anything is compiled or written.
+        FloatingPointError: a loss, an image or a classifier's output is not finite.
+    """
+    readers = {
+        split: open_images(config.dataset, split, data_dir=config.data_dir)
+        for split in ("train", "test")
+    }
+    check_image_shape(
+        config.model, readers["train"].image_shape, num_classes=len(readers["train"].class_names)
+    )
+    slugs = _choose_arms(config, readers["train"])
+    settings = _settings(config, readers["train"])
+    lengths = make_lengths(settings, slugs)
+    plan = make_plan(settings, lengths, {slug: _seeds_of(config, slug) for slug in slugs})
+    return run_plan(DOES_IT_HELP, config, plan, lambda: _identity(config, readers, slugs, lengths))
+
+
+def _choose_arms(config: DoesItHelpConfig, train: ImageReader) -> tuple[str, ...]:
+    """The arms asked for; by default all that the data set has images for.
+
+    Raises:
+        InputError: a class has fewer images than an arm takes.
+    """
+    counts = np.bincount(train.labels, minlength=len(train.class_names))
+    fewest, name = int(counts.min()), train.class_names[int(counts.argmin())]
+    if fewest < config.per_class:
+        raise InputError(
+            f"--per-class {config.per_class} takes more images than there are: class {name} has "
+            f"{fewest} in the split train; give at most that"
+        )
+    more = [slug for slug, arm in ARMS.items() if arm.has_more_images]
+    lacking = more if fewest < 2 * config.per_class else []
+    if refused := [slug for slug in lacking if slug in config.arms]:
+        raise InputError(
+            f"the arm {refused[0]} takes {2 * config.per_class} images a class, and class {name} "
+            f"has {fewest}; lower --per-class, or leave out the arm"
+        )
+    return with_controls(config.arms or tuple(slug for slug in ARMS if slug not in lacking))
+
+
+def _settings(config: DoesItHelpConfig, train: ImageReader) -> HelpSettings:
+    num_classes = len(train.class_names)
+    return HelpSettings(
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        num_classes=num_classes,
+        per_class=config.per_class,
+        model=config.model,
+        width=config.width,
+        train=base_training(config.train, config.per_class * num_classes),
+        teachers=config.teachers,
+        view=config.view,
+        gan={"epochs": config.gan_epochs},
+    )
+
+
+def _seeds_of(config: DoesItHelpConfig, slug: str) -> range:
+    count = config.seeds if ARMS[slug].is_main else config.other_seeds
+    return range(config.key + 1, config.key + 1 + count)
+
+
+def _identity(
+    config: DoesItHelpConfig,
+    readers: dict[str, ImageReader],
+    slugs: tuple[str, ...],
+    lengths: Lengths,
+) -> dict[str, object]:
+    """Everything that the results depend on; the data by digest, not by place."""
+    options = as_json(config)
+    return {
+        "experiment": DOES_IT_HELP.name,
+        "settings": {
+            **{name: options[name] for name in SETTINGS},
+            "arms": list(slugs),
+            "train": options["train"],
+        },
+        "flop_per_update": lengths.flop,
+        "data": {
+            "name": Path(config.dataset).name,
+            "sha256": {split: data_digest(reader) for split, reader in readers.items()},
+        },
+        "key": config.key,
+        **machine_identity(),
+    }
+
+
+def _record(run: Path) -> dict[str, object]:
+    """Fields of a training's result that the experiment's result keeps."""
+    result = read_result(run)
+    return {**training_record(run), **{name: result[name] for name in MEASURES}}
+
+
+DOES_IT_HELP = Experiment(
+    name="does-it-help",
+    about="whether made images help a classifier of few images, against matched controls",
+    record=_record,
+    write_pages=write_help_pages,
+)
+"""The experiment that answers whether made images help."""

@@ -1,0 +1,124 @@
+"""Comparisons of the arms, with intervals that hold for all comparisons of a kind together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.pages.statistics import PairedDifference, paired_difference
+from experiments.papers.does_it_help.arms import ARMS, BASE
+from experiments.papers.engine.accuracy_table import RowResult
+
+CONFIDENCE = 0.95
+"""Probability that all intervals of a kind, in one budget, hold together (Bonferroni)."""
+
+NO_DIFFERENCE = 0.5
+"""Points: an interval within ± this shows that an arm makes no difference of importance."""
+
+
+class Comparison(NamedTuple):
+    """One arm against another.
+
+    Attributes:
+        arm: slug of the arm.
+        against: slug of the arm that it is compared with.
+        difference: accuracy of the arm minus that of the other, in points, over the common seeds;
+            its interval is corrected for the number of comparisons of its kind.
+    """
+
+    arm: str
+    against: str
+    difference: PairedDifference
+
+    @property
+    def names(self) -> str:
+        """Both names, for charts and tables."""
+        return f"{ARMS[self.arm].name} – {ARMS[self.against].name}"
+
+    @property
+    def outcome(self) -> str:
+        """What the interval shows: "helps", "harms", "no difference" or "undecided"."""
+        low, high = self.difference.low, self.difference.high
+        if low > 0:
+            return "helps"
+        if high < 0:
+            return "harms"
+        is_narrow = max(abs(low), abs(high)) <= NO_DIFFERENCE
+        return "no difference" if is_narrow else "undecided"
+
+
+def to_controls(rows: Sequence[RowResult]) -> list[Comparison]:
+    """Every arm of made images against its matched control.
+
+    Args:
+        rows: measured rows of one budget.
+    """
+    return _compare(rows, {slug: arm.control for slug, arm in ARMS.items() if arm.control})
+
+
+def to_base(rows: Sequence[RowResult]) -> list[Comparison]:
+    """Every other arm against the base.
+
+    Args:
+        rows: measured rows of one budget.
+    """
+    return _compare(rows, {slug: BASE for slug in ARMS if slug != BASE})
+
+
+def _compare(rows: Sequence[RowResult], pairs: Mapping[str, str]) -> list[Comparison]:
+    by_slug = {row.slug: row for row in rows}
+    seeds = dict(_common_seeds(by_slug, pairs))
+    confidence = 1 - (1 - CONFIDENCE) / max(len(seeds), 1)
+    return [
+        Comparison(arm, pairs[arm], _difference(by_slug[arm], by_slug[pairs[arm]], own, confidence))
+        for arm, own in seeds.items()
+    ]
+
+
+def _common_seeds(
+    rows: Mapping[str, RowResult], pairs: Mapping[str, str]
+) -> Iterator[tuple[str, list[int]]]:
+    """The seeds that an arm and its partner have, where there are at least two."""
+    for arm, against in pairs.items():
+        if arm in rows and against in rows:
+            seeds = [seed for seed in rows[arm].accuracies if seed in rows[against].accuracies]
+            if len(seeds) > 1:
+                yield arm, seeds
+
+
+def _difference(
+    arm: RowResult, against: RowResult, seeds: Sequence[int], confidence: float
+) -> PairedDifference:
+    return paired_difference(
+        [arm.accuracies[seed] for seed in seeds],
+        [against.accuracies[seed] for seed in seeds],
+        confidence=confidence,
+    )
+
+
+def verdict(comparisons: Sequence[Comparison]) -> str:
+    """Says in a few sentences what is shown about made images, and what is not.
+
+    Args:
+        comparisons: arms of made images against their matched controls.
+    """
+    if not comparisons:
+        return "Nothing can be said yet: no arm of made images and its control have two seeds."
+    sentences = []
+    for outcome, words in OUTCOMES.items():
+        found = [each for each in comparisons if each.outcome == outcome]
+        if found:
+            sentences.append(f"{words}: {'; '.join(map(_in_words, found))}.")
+    return " ".join(sentences)
+
+
+OUTCOMES = {
+    "helps": "Shown to help, against their matched control",
+    "harms": "Shown to harm, against their matched control",
+    "no difference": f"Shown to make no difference above {NO_DIFFERENCE:g} points",
+    "undecided": "Not decided",
+}
+"""Beginning of a sentence for each outcome, in the order of the sentences."""
+
+
+def _in_words(comparison: Comparison) -> str:
+    mean, _, n, low, high = comparison.difference
+    return f"{ARMS[comparison.arm].name}, {mean:+.2f} points [{low:+.2f}, {high:+.2f}], n = {n}"

@@ -1,0 +1,90 @@
+"""Differences between arms: corrected intervals by SciPy, and what the verdict says of them."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from experiments.pages.statistics import PairedDifference
+from experiments.papers.does_it_help.arms import ARMS, BASE
+from experiments.papers.does_it_help.comparisons import (
+    Comparison,
+    to_base,
+    to_controls,
+    verdict,
+)
+from experiments.papers.engine.accuracy_table import RowResult
+
+RANDOM = np.random.default_rng(3)
+
+
+def row(slug, values, *, first=1):
+    accuracies = {first + n: float(value) for n, value in enumerate(values)}
+    return RowResult(slug, ARMS[slug].name, None, accuracies, 50)
+
+
+@pytest.fixture
+def rows():
+    slugs = (BASE, "mixup", "teacher", "teacher-cutmix", "survives", "survives-cutmix")
+    return [row(slug, RANDOM.normal(60, 2, 7)) for slug in slugs]
+
+
+@pytest.mark.parametrize(
+    ("compare", "pairs"),
+    [
+        (to_base, dict.fromkeys(("mixup", "teacher", "survives"), BASE)),
+        (to_controls, {"survives": "teacher", "survives-cutmix": "teacher-cutmix"}),
+    ],
+)
+def test_intervals_are_corrected_for_the_number_of_comparisons(rows, compare, pairs):
+    found = {each.arm: each for each in compare(rows)}
+    values = {each.slug: np.array(each.values) for each in rows}
+    for arm, against in pairs.items():
+        assert found[arm].against == against
+        difference = values[arm] - values[against]
+        standard_error = difference.std(ddof=1) / math.sqrt(7)
+        reach = scipy.stats.t.ppf(1 - 0.05 / 2 / len(found), 6) * standard_error
+        mean = difference.mean()
+        assert found[arm].difference == pytest.approx(
+            (mean, difference.std(ddof=1), 7, mean - reach, mean + reach)
+        )
+    assert len(compare(rows)) == (5 if compare is to_base else 2)
+
+
+def test_only_common_seeds_are_compared_and_one_is_not_enough():
+    rows = [row(BASE, [50, 51, 52]), row("mixup", [53, 55], first=2), row("cutmix", [9], first=3)]
+    (found,) = to_base(rows)
+    assert (found.arm, found.difference.n) == ("mixup", 2)
+    assert found.difference.mean == pytest.approx(((53 - 51) + (55 - 52)) / 2)
+    assert to_controls(rows) == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [
+        (0.1, 2.0, "helps"),
+        (-2.0, -0.1, "harms"),
+        (-0.4, 0.5, "no difference"),
+        (-0.4, 0.6, "undecided"),
+        (0.0, 0.7, "undecided"),
+        (math.nan, math.nan, "undecided"),
+    ],
+)
+def test_an_interval_says_what_is_shown(low, high, outcome):
+    difference = PairedDifference((low + high) / 2, 1.0, 12, low, high)
+    assert Comparison("survives", "teacher", difference).outcome == outcome
+
+
+def test_the_verdict_names_every_arm_once_under_what_is_shown():
+    found = [
+        Comparison("survives", "teacher", PairedDifference(1.2, 1.0, 12, 0.4, 2.0)),
+        Comparison("paper", "paper-labels", PairedDifference(-0.1, 1.0, 5, -1.4, 1.2)),
+        Comparison("during", BASE, PairedDifference(-3.0, 1.0, 5, -4.0, -2.0)),
+    ]
+    words = verdict(found)
+    assert words.index("Shown to help") < words.index("Shown to harm") < words.index("Not decided")
+    assert f"{ARMS['survives'].name}, +1.20 points [+0.40, +2.00], n = 12" in words
+    for each in found:
+        assert words.count(ARMS[each.arm].name) == 1
+    assert verdict([]).startswith("Nothing can be said yet")
