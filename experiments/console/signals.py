@@ -63,9 +63,20 @@ def stopping_on_signals() -> Iterator[None]:
     before = {each: signal.signal(each, _receive) for each in heeded}
     try:
         yield
+    except Exception as error:
+        if _is_of_signal(error):
+            raise stopped() from error
+        raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler or signal.SIG_DFL)
+
+
+def _is_of_signal(error: BaseException | None) -> bool:
+    """Whether an error began as `Stopped`: C code may raise one of its own in its place."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @contextlib.contextmanager

@@ -217,6 +217,7 @@ def test_chunks_make_no_difference(chunk, monkeypatch):
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_sets_too_small_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(*SETS["many"])

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from experiments.console.signals import stopping_on_signals
+from experiments.console.signals import Stopped, stopping_on_signals
 from train.storage.checkpoints import latest_checkpoint
 
 STEPS, TOTAL = 4, 24  # in an epoch, and in all
@@ -54,3 +54,22 @@ def test_in_another_thread_there_are_no_handlers_to_install():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+@pytest.mark.parametrize("is_cause", [True, False])
+def test_an_error_that_c_code_raises_in_place_of_the_signal_s_stops_too(is_cause):
+    @stopping_on_signals()
+    def receive_in_c():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Stopped as stop:
+            error = SystemError("returned a result with an exception set")
+            raise error from (stop if is_cause else None)
+
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        receive_in_c()
+
+
+def test_any_other_error_stays_what_it_is():
+    with pytest.raises(ValueError, match="mine"), stopping_on_signals():
+        raise ValueError("mine")
