@@ -123,6 +123,10 @@ COMMANDS: dict[str, Command] = {
         "experiments.papers.figures_b", "FiguresBConfig", "figures_b",
         "paper B's figure 3: a GAN's images, sorted, beside geometric augmentation",
     ),
+    "experiment questions-b": Command(
+        "experiments.papers.questions_b", "QuestionsBConfig", "questions_b",
+        "what paper B leaves open: how many samples, how mixed, fewer images, more levels",
+    ),
     "experiment closed-loop": Command(
         "experiments.papers.closed_loop", "ClosedLoopConfig", "closed_loop",
         "paper B's comparison: classifiers trained with and without a GAN's images, sorted or not",

@@ -99,7 +99,9 @@ def test_links_lead_somewhere(document):
 def trees(document):
     """Paths in the trees of a document: fenced blocks without a language."""
     text = (ROOT / document).read_text()
-    for block in re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        if language:
+            continue
         above: list[tuple[int, str]] = []
         for line in block.splitlines():
             match = TREE_LINE.match(line)

@@ -24,7 +24,8 @@ FOLDERS = [
     *("experiments/pages", "experiments/console", "experiments/training", "experiments/data"),
     *("experiments/classifier", "experiments/synthesis", "experiments/transfer"),
     "experiments/gan",
-    *("experiments/papers/engine", "experiments/papers", "experiments/verify"),
+    *("experiments/papers/engine", "experiments/papers/does_it_help", "experiments/papers"),
+    "experiments/verify",
     *("experiments/quickstart", "experiments"),
 ]
 """Each folder imports from itself and from those before it only."""

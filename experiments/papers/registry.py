@@ -15,6 +15,7 @@ _PLACES = {
     "table-b": ("experiments.papers.table_b", "TABLE_B"),
     "figures-a": ("experiments.papers.figures_a", "FIGURES_A"),
     "figures-b": ("experiments.papers.figures_b", "FIGURES_B"),
+    "questions-b": ("experiments.papers.questions_b", "QUESTIONS_B"),
     "closed-loop": ("experiments.papers.closed_loop", "CLOSED_LOOP"),
     "does-it-help": ("experiments.papers.does_it_help.command", "DOES_IT_HELP"),
 }

@@ -5,6 +5,10 @@ is 0.9 for the image's own class and 0.1 for another class. Then 10% to 50% of t
 are replaced by the images made from them, and classifiers are trained from scratch with the mixed
 loss (section 3). The paper says nothing about the optimiser of the trainings: it is that of
 `TrainConfig`. Everything else is as in the paper.
+
+There are two controls that the paper does not have. Both keep all originals: one learns the outputs
+of the made images from the pixels of the originals, and the other smooths all labels. So they tell
+what the pixels of the made images do, and what soft labels do by themselves.
 """
 
 from dataclasses import dataclass, replace
@@ -33,6 +37,10 @@ PAPER = {0: 92.476, 10: 92.364, 20: 92.348, 30: 92.560, 40: 92.346, 50: 92.222}
 """Test accuracy in percent, by the percentage of replaced images (table 1)."""
 
 
+OUTPUTS_ONLY, SMOOTHING = "outputs", "smoothing"
+"""Slugs of the controls."""
+
+
 @dataclass(frozen=True)
 class TableASettings(TeacherSettings):
     """Settings of a preset of table-a; the defaults are the paper's.
@@ -43,6 +51,9 @@ class TableASettings(TeacherSettings):
     rule: RuleConfig = PAPER_RULE
     percentages: tuple[int, ...] = tuple(PAPER)
     """Percentages of the training images to replace, one for each row."""
+    control_percentage: int | None = 30
+    """Percentage of the training images to which the first control gives outputs; the default is
+    the paper's best. None: no controls."""
     seeds: int = 5
     batch_size: int = 5000
     """Images in one batch of the synthesis."""
@@ -82,6 +93,15 @@ def table_a(config: TableAConfig) -> ExperimentResult | None:
     return run_preset(TABLE_A, config)
 
 
+def _smoothing(percentage: int) -> float:
+    """Label smoothing ε that takes as much from the own class as the outputs of made images do.
+
+    The target of such an image is (output + label)/2, about 0.95 for its own class. Smoothing of
+    ten classes leaves 1 − 0.9 ε.
+    """
+    return (1 - 0.95) * percentage / 100 / 0.9
+
+
 def make_plan(settings: TableASettings, source: Source, key: int) -> Plan:
     """Makes the plan of the table.
 
@@ -104,7 +124,7 @@ def make_plan(settings: TableASettings, source: Source, key: int) -> Plan:
             key=key,
         )
 
-    def training(percentage: int, seed: int) -> Build:
+    def training(percentage: int, seed: int, *, labels_only: bool = False) -> Build:
         def build(at: At, out: Path) -> ClassifierTrainConfig:
             plain = teacher_config(settings, source, seed, out)
             if percentage == 0:
@@ -113,10 +133,18 @@ def make_plan(settings: TableASettings, source: Source, key: int) -> Plan:
                 plain,
                 replace=at("images"),
                 fraction=percentage / 100,
+                labels_only=labels_only,
                 train=replace(settings.train, loss="mixed"),
             )
 
         return build
+
+    def smoothed(percentage: int, seed: int) -> Build:
+        recipe = replace(settings.train.recipe, label_smoothing=_smoothing(percentage))
+        return lambda _, out: replace(
+            teacher_config(settings, source, seed, out),
+            train=replace(settings.train, recipe=recipe),
+        )
 
     builds: dict[str, Build] = {
         "teacher": lambda _, out: teacher_config(settings, source, key, out),
@@ -128,7 +156,19 @@ def make_plan(settings: TableASettings, source: Source, key: int) -> Plan:
             name = f"replaced-{percentage}-seed-{seed}"
             builds[name] = training(percentage, seed)
             arms.append(Arm(str(percentage), seed, "epochs", name))
+        if settings.control_percentage is not None:
+            controls = {
+                OUTPUTS_ONLY: training(settings.control_percentage, seed, labels_only=True),
+                SMOOTHING: smoothed(settings.control_percentage, seed),
+            }
+            builds |= {f"{slug}-seed-{seed}": build for slug, build in controls.items()}
+            arms += [Arm(slug, seed, "epochs", f"{slug}-seed-{seed}") for slug in controls]
     rows = [Row(str(p), f"{p}% replaced", PAPER.get(p)) for p in settings.percentages]
+    if (given := settings.control_percentage) is not None:
+        rows += [
+            Row(OUTPUTS_ONLY, f"{given}% with outputs, no pixels", is_control=True),
+            Row(SMOOTHING, f"label smoothing {_smoothing(given):.3f}", is_control=True),
+        ]
     return Plan(tuple(rows), tuple(arms), builds)
 
 
@@ -146,7 +186,7 @@ def _write_pages(out: Path, result: ExperimentResult) -> None:
             f"{settings['train']['epochs']} epochs. The paper's column: VGG16, 300 epochs, mean "
             "of 5. Its teacher had 92.27%.",
             row_heading="training set",
-            baselines={"0": "none replaced"},
+            baselines={"0": "none replaced", OUTPUTS_ONLY: "outputs, no pixels"},
         ),
     )
 

@@ -11,6 +11,7 @@ classifier trained on all of CIFAR-10, as section 3.3 says (it has seen some of 
 and as many more real images.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -140,7 +141,13 @@ def table_b(config: TableBConfig) -> ExperimentResult | None:
     return run_preset(TABLE_B, config)
 
 
-def _source(settings: TableBSettings, data_dir: Path | None) -> Source:
+def table_b_source(settings: TableBSettings, data_dir: Path | None) -> Source:
+    """The data from which the few images are drawn.
+
+    Args:
+        settings: settings of the experiment.
+        data_dir: TFDS's data directory; None for a data set that needs none.
+    """
     return Source(settings.dataset, data_dir, ("train", "test"))
 
 
@@ -152,13 +159,13 @@ def make_plan(settings: TableBSettings, source: Source, key: int) -> Plan:
         source: the data.
         key: key of GANs and image sets; the arms have the keys after it.
     """
-    builds = _set_builds(settings, source, key)
+    builds = set_builds(settings, source, key)
     table, arms = tuple(_rows()), []
     for seed in range(key + 1, key + 1 + settings.seeds):
         for budget, train in _budgets(settings).items():
             for row, sets in table:
                 name = f"{row.slug}-{budget}-seed-{seed}"
-                builds[name] = _training(settings, train, sets, seed)
+                builds[name] = training_build(settings, train, sets, seed)
                 arms.append(Arm(row.slug, seed, budget, name))
     return Plan(tuple(row for row, _ in table), tuple(arms), builds)
 
@@ -190,14 +197,27 @@ def _budgets(settings: TableBSettings) -> dict[str, TrainConfig]:
     }
 
 
-def _training(
-    settings: TableBSettings, train: TrainConfig, sets: tuple[str, ...], key: int
+def training_build(
+    settings: TableBSettings,
+    train: TrainConfig,
+    sets: tuple[str, ...],
+    key: int,
+    *,
+    real: str = "real",
 ) -> Build:
-    """Training on the few real images and the sets that are added to them."""
+    """Training on the few real images and the sets that are added to them.
+
+    Args:
+        settings: settings of the experiment.
+        train: options of the training.
+        sets: names of the pieces that are added.
+        key: key of the training.
+        real: name of the piece with the few real images.
+    """
 
     def build(at: At, out: Path) -> ClassifierTrainConfig:
         return ClassifierTrainConfig(
-            dataset=str(at("real")),
+            dataset=str(at(real)),
             out=out,
             model=settings.model,
             width=settings.width,
@@ -209,8 +229,14 @@ def _training(
     return build
 
 
-def _set_builds(settings: TableBSettings, source: Source, key: int) -> dict[str, Build]:
-    """Image sets, GANs and sorting classifiers, from which the trainings are made."""
+def set_builds(settings: TableBSettings, source: Source, key: int) -> dict[str, Build]:
+    """Image sets, GANs and sorting classifiers, from which the trainings are made, by name.
+
+    Args:
+        settings: settings of the experiment.
+        source: the data.
+        key: key of GANs and image sets.
+    """
 
     def subset(out: Path, *, test_per_class: int, skip_per_class: int) -> SubsetConfig:
         return SubsetConfig(
@@ -243,35 +269,27 @@ def _set_builds(settings: TableBSettings, source: Source, key: int) -> dict[str,
         GEOMETRIC: lambda at, out: AugmentConfig(
             data=str(at("real")), out=out, crop_px=settings.crop_px, key=key
         ),
-        "selector": _training(settings, settings.train, (), key),
+        "selector": training_build(settings, settings.train, (), key),
         "selector-all": selector_of_all,
     }
     for gan in GANS:
-        builds |= _gan_builds(settings, gan, key)
+        builds |= gan_builds(settings, gan, key)
     return builds
 
 
-def _gan_builds(settings: TableBSettings, gan: Model, key: int) -> dict[str, Build]:
-    """A GAN, and the sets of its images."""
+def gan_builds(settings: TableBSettings, gan: Model, key: int) -> dict[str, Build]:
+    """A GAN, and the sets of its images, by name.
+
+    Args:
+        settings: settings of the experiment.
+        gan: the kind of GAN, also the name of its piece.
+        key: key of the GAN and of its images.
+    """
     options = {"dcgan": settings.dcgan, "sgan": settings.sgan}[gan]
-
-    def sampling(
-        select: Keep | None, *, selector: str = "selector", per_class: int = settings.per_class
-    ) -> Build:
-        return lambda at, out: GanSampleConfig(
-            gan=str(at(gan)),
-            out=out,
-            per_class=per_class,
-            classifier=str(at(selector)),
-            select=select,
-            max_tries_per_class=settings.max_tries_per_class if select else None,
-            skip_dry_classes=select is not None,
-            key=key,
-        )
-
     half = settings.per_class // 2
+    sampling = functools.partial(sampling_build, settings, gan, key)
     return {
-        gan: lambda at, out: replace(options, data=str(at("real")), out=out, key=key),
+        gan: gan_build(options, key),
         f"{gan}-tp": sampling("tp"),
         f"{gan}-fp": sampling("fp"),
         f"{gan}-tp-half": sampling("tp", per_class=half),
@@ -279,6 +297,47 @@ def _gan_builds(settings: TableBSettings, gan: Model, key: int) -> dict[str, Bui
         f"{gan}-random": sampling(None),
         f"{gan}-tp-all": sampling("tp", selector="selector-all"),
     }
+
+
+def gan_build(options: GanTrainConfig, key: int) -> Build:
+    """Training of a GAN on the few real images.
+
+    Args:
+        options: its training, without data, directory and key.
+        key: key of the training.
+    """
+    return lambda at, out: replace(options, data=str(at("real")), out=out, key=key)
+
+
+def sampling_build(
+    settings: TableBSettings,
+    gan: str,
+    key: int,
+    select: Keep | None,
+    *,
+    selector: str = "selector",
+    per_class: int | None = None,
+) -> Build:
+    """Images of a GAN, sorted by a classifier or not.
+
+    Args:
+        settings: settings of the experiment.
+        gan: name of the GAN's piece.
+        key: key of the images.
+        select: true or false positives; None for all.
+        selector: name of the piece of the classifier that sorts.
+        per_class: images of each class; None for as many as there are real ones.
+    """
+    return lambda at, out: GanSampleConfig(
+        gan=str(at(gan)),
+        out=out,
+        per_class=settings.per_class if per_class is None else per_class,
+        classifier=str(at(selector)),
+        select=select,
+        max_tries_per_class=settings.max_tries_per_class if select else None,
+        skip_dry_classes=select is not None,
+        key=key,
+    )
 
 
 def _write_pages(out: Path, result: ExperimentResult) -> None:
@@ -305,7 +364,7 @@ TABLE_B = PresetExperiment(
     name="table-b",
     about="paper B's table 2: accuracy with a GAN's images beside few real ones, sorted or not",
     presets=PRESETS,
-    source=_source,
+    source=table_b_source,
     plan=make_plan,
     record=training_record,
     write_pages=_write_pages,

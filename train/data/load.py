@@ -137,14 +137,14 @@ def find_directory(name_or_directory: str | Path, *, data_dir: str | Path | None
 
     Args:
         name_or_directory: the directory, or, with `data_dir`, the name of a set. A name without a
-            version means the newest one.
+            version means the newest one. A directory that is no name there is itself the set.
         data_dir: TFDS's data directory.
 
     Raises:
         InputError: there is no such set.
     """
+    directory = Path(name_or_directory).expanduser()
     if data_dir is None:
-        directory = Path(name_or_directory).expanduser()
         _require_set(directory, name_or_directory)
         return directory
     name, _, version = str(name_or_directory).partition(":")
@@ -153,6 +153,8 @@ def find_directory(name_or_directory: str | Path, *, data_dir: str | Path | None
         _require_set(root / version, name_or_directory)
         return root / version
     versions = [path.parent for path in root.glob(f"*.*.*/{INFO_FILE}")]
+    if not versions and (directory / INFO_FILE).is_file():
+        return directory
     if not versions:
         raise InputError(
             f"expected the data set {name} in {data_dir}, got no {root}/VERSION/{INFO_FILE}; "

@@ -77,7 +77,8 @@ ARMS: dict[str, HelpArm] = {
         "two views, teacher's outputs for one", labels_only=True, is_main=True
     ),
     "teacher-cutmix": _second_view(
-        "the same + CutMix", labels_only=True, is_main=True, recipe={"cutmix": CUTMIX_ALPHA}
+        "two views, teacher's outputs for one, CutMix", labels_only=True, is_main=True,
+        recipe={"cutmix": CUTMIX_ALPHA},
     ),
     "paper-labels": HelpArm(
         "30% with the outputs of paper A's images", made="paper", use="replace", labels_only=True
@@ -89,8 +90,8 @@ ARMS: dict[str, HelpArm] = {
         "images that survive augmentation, teacher's outputs", "teacher", is_main=True
     ),
     "survives-cutmix": _second_view(
-        "the same images + CutMix", "teacher-cutmix", is_main=True,
-        recipe={"cutmix": CUTMIX_ALPHA},
+        "images that survive augmentation, teacher's outputs, CutMix", "teacher-cutmix",
+        is_main=True, recipe={"cutmix": CUTMIX_ALPHA},
     ),
     "during": HelpArm(
         "images made during training", BASE, synthesis={"synthesize_every": 4}

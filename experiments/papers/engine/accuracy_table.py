@@ -20,7 +20,7 @@ from experiments.papers.engine.result_pages import ResultPages, write_pages
 TABLE_FILE = "table.md"
 
 BUDGETS = {"epochs": "The same epochs for every row", "steps": "The same steps for every row"}
-"""Headings by budget."""
+"""Headings by budget; any other budget is its own heading."""
 
 CAUTION = (
     "Accuracies are mean ± standard deviation over n trainings with different seeds. Differences "
@@ -180,7 +180,7 @@ def _budget_section(
     images = result.arms[0].record["test_images"]
     with_paper = any(row.paper is not None for row in result.rows)
     return Section(
-        title=BUDGETS[budget],
+        title=BUDGETS.get(budget, budget),
         text=f"Accuracy on {images:,} test images after the last epoch.",
         pictures=(Picture(chart, "Every training, and means", name=budget),),
         tables=(_table(rows, words, with_paper=with_paper),),

@@ -27,7 +27,7 @@ def test_every_experiment_is_listed_with_its_line_of_help(listed):
 def test_presets_stand_below_their_experiment(listed):
     found = {name: find_experiment(name) for name in NAMES}
     presets_of = {n: list(e.presets) for n, e in found.items() if isinstance(e, PresetExperiment)}
-    assert len(presets_of) == 4
+    assert len(presets_of) == 5
     for name, presets in presets_of.items():
         place = next(i for i, line in enumerate(listed) if line.startswith(f"{name}: "))
         below = listed[place + 1 : place + 1 + len(presets)]
@@ -37,7 +37,7 @@ def test_presets_stand_below_their_experiment(listed):
 @pytest.mark.parametrize(
     ("name", "preset", "words"),
     [
-        ("table-a", "paper", "6 rows, 5 seeds, 30 measurements; cifar10, train and test; vgg16"),
+        ("table-a", "paper", "8 rows, 5 seeds, 40 measurements; cifar10, train and test; vgg16"),
         ("table-b", "paper", "5 seeds, .*; cifar10, train and test; kono-cnn, dcgan, sgan"),
         ("table-b", "smoke", "digits, train and test; kono-cnn at .* of its width, dcgan, sgan"),
         ("figures-a", "paper", "1 seed, .*; cifar10, .*; vgg16"),

@@ -43,6 +43,7 @@ def tiny(data, tiny_networks, blank_pages):
         train=TrainConfig(epochs=2, batch_size=12, learning_rate=0.005, pad_px=1),
         rule=RuleConfig(steps=2),
         percentages=PERCENTAGES,
+        control_percentage=None,
         seeds=len(SEEDS),
         batch_size=24,
     )

@@ -35,7 +35,7 @@ def test_a_digest_does_not_depend_on_places():
 
 def test_an_option_changes_what_depends_on_it_alone():
     here = placed_a()
-    plain = {f"replaced-0-seed-{seed}" for seed in range(1, 6)}
+    plain = {f"{slug}-seed-{seed}" for slug in ("replaced-0", "smoothing") for seed in range(1, 6)}
     assert names_with_other_digests(here, placed_a(batch_size=7)) == {*here} - plain - {"teacher"}
     for everything in (
         {"width": 0.5},
@@ -59,7 +59,7 @@ def test_a_training_points_to_the_pieces_that_it_is_made_from():
 
 @pytest.mark.parametrize(
     ("make_plan", "presets", "rows", "budgets"),
-    [(plan_a, PRESETS_A, 6, 1), (plan_b, PRESETS_B, 19, 2)],
+    [(plan_a, PRESETS_A, 8, 1), (plan_b, PRESETS_B, 19, 2)],
     ids=["table-a", "table-b"],
 )
 def test_every_row_is_measured_by_each_budget_from_every_seed(make_plan, presets, rows, budgets):
@@ -72,6 +72,24 @@ def test_every_row_is_measured_by_each_budget_from_every_seed(make_plan, presets
         assert {arm.row for arm in plan.arms} == {row.slug for row in plan.rows}
         placed = place(plan, Path("pieces"), SURROUNDINGS)
         assert all(placed[arm.piece].config.key == arm.seed for arm in plan.arms)
+
+
+def test_controls_of_table_a_differ_in_one_thing_each():
+    placed = placed_a()
+    replaced, outputs, plain, smoothing = (
+        placed[f"{slug}-seed-4"].config
+        for slug in ("replaced-30", "outputs", "replaced-0", "smoothing")
+    )
+    assert dataclasses.replace(outputs, labels_only=False, out=replaced.out) == replaced
+    recipe = smoothing.train.recipe
+    assert dataclasses.replace(
+        smoothing, train=dataclasses.replace(smoothing.train, recipe=plain.train.recipe)
+    ) == dataclasses.replace(plain, out=smoothing.out)
+    # As much is taken from the own class: half of 0.1 of 30% of the images.
+    assert recipe.label_smoothing * 9 / 10 == pytest.approx(0.3 * 0.1 / 2)
+    names = [row.slug for row in plan_a(PRESETS_A["paper"], SOURCE, 0).rows]
+    without = dataclasses.replace(PRESETS_A["paper"], control_percentage=None)
+    assert [row.slug for row in plan_a(without, SOURCE, 0).rows] == names[:-2]
 
 
 def test_rows_of_table_b_are_trained_on_what_they_say():
