@@ -8,6 +8,7 @@ import pytest
 import experiments.training.session
 from train.classifiers import digest, load_classifier
 from train.storage.checkpoints import latest_checkpoint
+from train.storage.strict_json import read_sealed
 
 RECIPE = "--cutout 4 --label-smoothing 0.1 --average 0.9 --labels set --separate-statistics"
 EPOCHS = ("--epochs", 2)
@@ -79,6 +80,25 @@ def test_images_are_made_in_training(data, tmp_path, monkeypatch, elicit):
     assert read(out, "config.json")["train"]["recipe"]["synthesis"]["synthesize_every"] == 3
 
 
+@pytest.mark.usefixtures("blank_pages")
+def test_outputs_alone_and_rare_tests(whole, training, tmp_path, elicit):
+    words = [*training, *EPOCHS, "--replace", whole, "--fraction", 1, "--loss", "mixed"]
+    rare = [*words, "--labels-only", "--test-every", 3, "--out", tmp_path / "outputs"]
+    assert elicit(*rare) == 0
+    assert elicit(*words, "--out", tmp_path / "pixels") == 0
+    found, pixels = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("outputs", "pixels")
+    )
+    assert ["test_accuracy" in line for line in found] == [False, True]
+    assert ["test_accuracy" in line for line in pixels] == [True, True]
+    assert found[0]["train_loss"] != pixels[0]["train_loss"]
+    configs = [read_sealed(tmp_path / name / "config.json") for name in ("outputs", "pixels")]
+    assert configs[0].pop("test_every") == 3
+    assert configs[0].pop("replace") != configs[1].pop("replace")
+    assert configs[0] == configs[1]
+
+
 def test_options_of_a_recipe_that_are_not_given_leave_no_trace(run):
     config = read(run, "config.json")
     assert not {"teacher", "second_view"} & config.keys()
@@ -104,6 +124,9 @@ TRAIN = (
         ("--dataset large --teacher run", r"--teacher run: .*image_shape \(32, 32, 3\).*\(16, 16"),
         ("--dataset other --teacher run", "--teacher run: .*class_names .*'dog'.*'cow'"),
         ("--teacher absent", "absent is not a classifier's run"),
+        ("--labels-only", "--labels-only has no effect without --replace and --add"),
+        ("--test-every 0", "test_every must be at least 1, got 0"),
+        ("--test-every 2 --test-split=", "--test-every 2 has no effect without --test-split"),
         ("--teacher run --teacher-weight 0", "--teacher has no effect with --teacher-weight 0"),
         ("--teacher-weight 0.3", "--teacher-weight 0.3 has no effect without --teacher"),
         ("--labels teacher --add made", "--labels teacher .* need a teacher, got none"),

@@ -52,6 +52,12 @@ def test_a_name_is_found_in_the_data_directory(directory):
     assert find_directory("tiny", data_dir=data_dir) == newer
 
 
+def test_a_directory_is_found_beside_a_data_directory(directory, tmp_path):
+    assert find_directory(directory, data_dir=tmp_path) == directory
+    named = directory.parent.name
+    assert find_directory(named, data_dir=directory.parents[1]) == directory
+
+
 def test_splits_are_listed_in_order(directory):
     assert list(list_splits(directory).items()) == [("train", 7), ("test", 2)]
 

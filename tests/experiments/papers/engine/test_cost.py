@@ -33,6 +33,7 @@ from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderConfig
 from gans.game import GameConfig
 from train.classifier_training import TrainConfig
+from train.recipes.options import Recipe, TrainingSynthesis
 
 # The data have 48 and 21 images of 3 classes, 16×16×3.
 DCGAN = DcganConfig(image_size=16, num_classes=3, width=2)
@@ -105,8 +106,8 @@ TRAININGS = {
 def update_and_forward(pieces, name):
     """FLOP of an update of a classifier, and of its output for an image."""
     config = pieces[name].config
-    data = SetSizes(pieces).source(config)
-    return training_flop(config, data), forward_flop(cost._spec_of(config, data))
+    sizes = SetSizes(pieces)
+    return training_flop(config, sizes), forward_flop(cost._spec_of(config, sizes.source(config)))
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -115,6 +116,36 @@ def test_a_training_is_all_its_updates_and_tests(name, pieces):
     updates, tested = TRAININGS[name]
     found = piece_flop(pieces[name].config, SetSizes(pieces))
     assert found == updates * update + tested * forward
+
+
+def test_a_recipe_costs_what_it_adds(pieces):
+    sizes, teacher = SetSizes(pieces), pieces["teacher"].config
+    plain = dataclasses.replace(
+        teacher, dataset=str(pieces["images"].directory), train_split="train"
+    )
+    spec = cost._spec_of(plain, sizes.source(plain))
+
+    def update(*, recipe=None, **options):
+        train = dataclasses.replace(plain.train, recipe=recipe or Recipe())
+        return training_flop(dataclasses.replace(plain, train=train, **options), sizes)
+
+    once, forward = update(), 8 * forward_flop(spec)
+    asked = update(teacher=(teacher.out,))
+    assert asked - once == pytest.approx(forward, rel=0.05)
+    assert update(teacher=(teacher.out,) * 2) - asked == pytest.approx(forward, rel=0.05)
+    twice = update(add=pieces["images"].directory, add_as="second-view")
+    assert twice == pytest.approx(2 * once, rel=0.05)
+    assert update(add=pieces["images"].directory) == once
+    made = TrainingSynthesis(synthesize_every=4, synthesize_updates=3)
+    expected = (3 * once + twice + 8 * 3 * gradient_flop(spec)) / 4
+    assert update(recipe=Recipe(synthesis=made)) == pytest.approx(expected, rel=0.01)
+
+
+def test_rare_tests_cost_less(pieces):
+    config, sizes = pieces["teacher"].config, SetSizes(pieces)
+    once = dataclasses.replace(config, test_every=2)
+    _, forward = update_and_forward(pieces, "teacher")
+    assert piece_flop(config, sizes) - piece_flop(once, sizes) == 21 * forward
 
 
 def test_synthesis_is_a_gradient_an_update_and_a_last_look(pieces):
@@ -242,7 +273,7 @@ def test_the_speed_is_that_of_the_steps_between_two_looks_at_the_clock(
     config = pieces["selector"].config
     steps = cost.CPU_STEPS if cost.jax.default_backend() == "cpu" else cost.STEPS_PER_CALL
     found = measure_speed(config, sizes.source(config))
-    assert found == pytest.approx(2 * steps * training_flop(config, sizes.source(config)) / 2.0)
+    assert found == pytest.approx(2 * steps * training_flop(config, sizes) / 2.0)
 
 
 @pytest.fixture
