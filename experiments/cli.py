@@ -207,10 +207,13 @@ def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[No
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Shows each warning as one line; restores `warnings.showwarning` at the end."""
+    """Shows each warning once, as one line; restores `warnings.showwarning` at the end."""
+    shown = set()
 
     def show(message: Warning | str, *_: object) -> None:
-        print(f"elicit: warning: {message}", file=sys.stderr)
+        if str(message) not in shown:
+            print(f"elicit: warning: {message}", file=sys.stderr)
+        shown.add(str(message))
 
     before = warnings.showwarning
     warnings.showwarning = show

@@ -164,6 +164,16 @@ def test_a_fault_of_our_own_keeps_its_traceback(fault, elicit, capsys, monkeypat
     assert "data show: error:" not in said
 
 
+def test_a_warning_is_shown_once(elicit, capsys, monkeypatch):
+    def warn_twice(_):
+        warnings.warn("mind the gap", stacklevel=1)
+        warnings.warn("mind the gap", stacklevel=2)
+
+    monkeypatch.setattr("experiments.data.show.show", warn_twice)
+    assert elicit("data", "show", "digits") == 0
+    assert capsys.readouterr().err.count("mind the gap") == 1
+
+
 def test_warnings_are_shown_as_before_once_a_command_is_done(elicit, tmp_path):
     before = warnings.showwarning
     assert elicit("data", "show", "digits", "--out", tmp_path / "sheet.png") == 0
