@@ -63,7 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after `elicit`; by default those that the process was started with.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads on, as in `elicit … | head`
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # else Python complains at its end
+        return 128 + signal.SIGPIPE
+
+
+def _main(words: list[str]) -> int:
     if words == ["--version"]:
         print(metadata.version(DISTRIBUTION))
         return 0
@@ -122,6 +133,8 @@ def _run(name: str, words: list[str]) -> int:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         message = f"elicit {name}: {stopped}; the same command goes on from there"
         return _end(message, 128 + stopped.signum, stopped)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         status = _status_of(error)
         if status is None or os.environ.get("ELICIT_TRACEBACK"):
@@ -207,10 +220,13 @@ def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[No
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Shows each warning as one line; restores `warnings.showwarning` at the end."""
+    """Shows each warning once, as one line; restores `warnings.showwarning` at the end."""
+    shown = set()
 
     def show(message: Warning | str, *_: object) -> None:
-        print(f"elicit: warning: {message}", file=sys.stderr)
+        if str(message) not in shown:
+            print(f"elicit: warning: {message}", file=sys.stderr)
+        shown.add(str(message))
 
     before = warnings.showwarning
     warnings.showwarning = show

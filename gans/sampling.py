@@ -21,8 +21,7 @@ from gans.blocks import from_signed
 from gans.dcgan import DcganConfig
 from gans.stacked import StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
-from imgopt.errors import InputError
-from train.batches import typed_key
+from imgopt.errors import InputError, typed_key
 from train.checks import check_labels, one_hot
 from train.storage.checkpoints import check_layout, digest_of, newest_checkpoint, save_checkpoint
 from train.storage.files import building_directory

@@ -22,6 +22,10 @@ Classify = Callable[[Float[Array, "n h w c"]], Float[Array, "n k"]]
 """Takes float32 images in [0, 1] to logits. It normalises them itself, in evaluation mode."""
 
 
+PROBABILITY_TOLERANCE = 1e-2
+"""Largest distance of a sum of probabilities from 1; those computed in bfloat16 are within."""
+
+
 class Split(NamedTuple):
     """A classifier in two parts, so that its weights are arguments of a compiled program.
 
@@ -226,6 +230,18 @@ def warn_if_flat(split: Split, batch: Any) -> None:
             "arg max, round, convert images to integers, or stop the gradient?",
             stacklevel=3,
         )
+
+
+def are_probabilities(
+    outputs: Float[Array | np.ndarray, "*n k"], *, every: Callable[..., Any] = jnp.all
+) -> Any:
+    """Whether each row is a distribution over the classes: at least 0, with the sum 1.
+
+    Args:
+        outputs: outputs of a classifier, for one image or for several.
+        every: `jnp.all`, or `np.all` for arrays of NumPy.
+    """
+    return every(outputs >= 0, axis=-1) & (abs(outputs.sum(-1) - 1) <= PROBABILITY_TOLERANCE)
 
 
 @dataclasses.dataclass(frozen=True)

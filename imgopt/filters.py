@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from imgopt.errors import InputError
+from imgopt.errors import InputError, is_integer, is_number
 
 ImageFilter = Callable[[Float[Array, "*batch h w c"]], Float[Array, "*batch h w c"]]
 
@@ -60,14 +60,15 @@ class Views:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.augmentations or not all(map(callable, self.augmentations)):
+        given = self.augmentations
+        if not (isinstance(given, Sequence) and given and all(map(callable, given))):
             raise InputError(
-                "augmentations must be at least one function (key, image) → image, such as "
-                f"imgopt.flip; got {self.augmentations!r}"
+                "augmentations must be a list of at least one function (key, image) → image, such "
+                f"as imgopt.flip; got {given!r}"
             )
-        object.__setattr__(self, "augmentations", tuple(self.augmentations))  # to be hashable
+        object.__setattr__(self, "augmentations", tuple(map(as_hashable, given)))
         for name, number, least in (("count", self.count, 1), ("seed", self.seed, 0)):
-            if not isinstance(number, int) or number < least:
+            if not is_integer(number, least=least):
                 raise InputError(f"{name} of views must be at least {least}, got {number!r}")
 
     def keys(self, indices: Int[Array, " n"]) -> Key[Array, " n"]:
@@ -117,6 +118,15 @@ class Views:
                 )
 
 
+def as_hashable(function: Callable) -> Callable:
+    """Gives an object's own method in place of an object that cannot be hashed.
+
+    Compiled programs are kept by their functions. An object that compares by value, such as a
+    dataclass that is not frozen, has no hash; its bound methods have one by identity.
+    """
+    return function if type(function).__hash__ else function.__call__
+
+
 def _shapes(image: Any) -> Any:
     return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", image)
 
@@ -146,7 +156,7 @@ def crop(pad_px: int = 4) -> Augmentation:
     Raises:
         InputError: `pad_px` is below 1. The augmentation raises it for an image that is too small.
     """
-    if not isinstance(pad_px, int) or pad_px < 1:
+    if not is_integer(pad_px, least=1):
         raise InputError(f"pad_px must be an integer of at least 1, got {pad_px!r}")
 
     def crop(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
@@ -184,8 +194,8 @@ def low_pass(radius: float) -> ImageFilter:
         >>> low_pass(2.0)(images)[0, 0, 0].tolist()
         [0.25, 0.25, 0.25]
     """
-    if not 0 < radius < math.inf:
-        raise InputError(f"radius must be above 0 cycles an image and finite, got {radius}")
+    if not (is_number(radius) and 0 < radius < math.inf):
+        raise InputError(f"radius must be above 0 cycles an image and finite, got {radius!r}")
 
     def disc(height: int, width: int) -> np.ndarray:
         return distance_from_dc(height, width) < radius
@@ -211,8 +221,8 @@ def gaussian_low_pass(sigma: float) -> ImageFilter:
         >>> bool(gaussian_low_pass(1.0)(dot)[0, 4, 4, 0] < 0.2)
         True
     """
-    if not 0 < sigma < math.inf:
-        raise InputError(f"sigma must be above 0 pixels and finite, got {sigma}")
+    if not (is_number(sigma) and 0 < sigma < math.inf):
+        raise InputError(f"sigma must be above 0 pixels and finite, got {sigma!r}")
 
     def gaussian(height: int, width: int) -> np.ndarray:
         u, v = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]

@@ -3,12 +3,14 @@
 Images are float32 (n, h, w, c) in [0, 1]; every measure gives one value an image.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from imgopt.errors import InputError
+from imgopt.errors import InputError, is_number
 from imgopt.filters import distance_from_dc
 from imgopt.pixel_maps import MAX_LEVEL, check_images
 
@@ -55,10 +57,10 @@ def mean_absolute_change(
     """Mean |image - original| over the pixels and channels, in grey levels of 255.
 
     Raises:
-        InputError: the shapes differ, or the images are no floats in [0, 1].
+        InputError: the shapes differ, or these are no batches of floats in [0, 1].
     """
-    check_images(images)
-    check_images(originals)
+    _check_batch(images)
+    _check_batch(originals)
     if images.shape != originals.shape:
         raise InputError(
             f"images and originals must have one shape, got {images.shape} and {originals.shape}"
@@ -79,9 +81,11 @@ def high_frequency_energy(
         radius: distance from DC in cycles an image.
 
     Raises:
-        InputError: the images are no floats in [0, 1].
+        InputError: the images are no batch of floats in [0, 1], or the radius is negative.
     """
-    check_images(images)
+    _check_batch(images)
+    if not (is_number(radius) and radius >= 0):
+        raise InputError(f"radius must be at least 0 cycles an image, got {radius!r}")
     height, width, channels = images.shape[1:]
     power = jnp.abs(jnp.fft.rfft2(images * MAX_LEVEL, axes=(1, 2))) ** 2
     beyond = distance_from_dc(height, width) >= radius
@@ -96,7 +100,14 @@ def saturation(images: Float[Array | np.ndarray, "n h w c"]) -> Float[Array, " n
     """Mean over the pixels of max - min over the channels, in [0, 1]: 0 is grey (HSV's chroma).
 
     Raises:
-        InputError: the images are no floats in [0, 1].
+        InputError: the images are no batch of floats in [0, 1].
     """
-    check_images(images)
+    _check_batch(images)
     return (jnp.max(images, -1) - jnp.min(images, -1)).mean((1, 2))
+
+
+def _check_batch(images: Any) -> None:
+    check_images(images)
+    if images.ndim != 4:
+        hint = "; of one image give images[None]" if images.ndim == 3 else ""
+        raise InputError(f"images must have shape (n, h, w, c), got {images.shape}{hint}")

@@ -20,9 +20,9 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from imgopt.classifier import Classify
+from imgopt.classifier import Classify, are_probabilities
 from imgopt.errors import InputError
-from imgopt.filters import MEASURED, ImageFilter, Views
+from imgopt.filters import MEASURED, ImageFilter, Views, as_hashable
 from imgopt.measures import ranking_as_asked
 from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
 from imgopt.promotion import standard_promotion
@@ -35,9 +35,6 @@ DEFAULT_RULE = polyak_lbfgs()
 
 FROZEN_SLOPE = 1e-5
 """A pixel whose derivative d image / d weight is below this cannot move."""
-
-PROBABILITY_TOLERANCE = 1e-3
-"""Rows of outputs that sum to 1 within this, none negative, are taken for probabilities."""
 
 
 class Synthesis(NamedTuple):
@@ -287,9 +284,8 @@ def measure(
             value if value is None else jnp.where(is_finite, value, jnp.nan)
             for value in (*measured, *of_views)
         )
-        sums_to_1 = jnp.abs(logits.sum() - 1) < PROBABILITY_TOLERANCE
         result = Synthesis(image, *measured, state.steps, state.frozen, view_kl, view_ranking)
-        return result, (logits >= 0).all() & sums_to_1
+        return result, are_probabilities(logits)
 
     return jax.vmap(finish_image)(state)
 
@@ -357,6 +353,7 @@ def make_method(options: Options) -> Method:
         raise InputError(f"pixel_map must be one such as imgopt.arctan_map(), got {pixel_map!r}")
     if image_filter is not None and not callable(image_filter):
         raise InputError(f"image_filter must be a function of images, got {image_filter!r}")
+    image_filter = image_filter and as_hashable(image_filter)
     optimizer = DEFAULT_RULE if optimizer is None else optimizer
     return Method(optimizer, pixel_map, image_filter, criterion, tolerance, views)
 

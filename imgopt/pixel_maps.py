@@ -16,7 +16,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, UInt8
 
-from imgopt.errors import InputError
+from imgopt.errors import InputError, is_number
 
 MAX_LEVEL = 255
 """The largest grey level of an 8-bit image."""
@@ -128,8 +128,9 @@ def to_float(images: UInt8[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
         >>> to_float(np.array([0, 255], np.uint8)).tolist()
         [0.0, 1.0]
     """
-    if jnp.result_type(images) != jnp.uint8:
-        raise InputError(f"images must be uint8 grey levels, got {jnp.result_type(images)}")
+    found = getattr(images, "dtype", type(images).__name__)
+    if found != jnp.uint8:
+        raise InputError(f"images must be uint8 grey levels, got {found}")
     return jnp.asarray(images, jnp.float32) / MAX_LEVEL
 
 
@@ -152,10 +153,15 @@ def check_images(images: Any) -> None:
 
     Values are looked at only where they are known, so not under `jax.jit`.
     """
-    dtype = jnp.result_type(images)
-    if not jnp.issubdtype(dtype, jnp.floating):
+    found = getattr(images, "dtype", None)
+    if found is None:
         raise InputError(
-            f"images must be floating point in [0, 1], got {dtype}; divide 8-bit images by 255"
+            f"images must be an array, floating point in [0, 1], got {type(images).__name__}; make "
+            "one with numpy.asarray"
+        )
+    if not jnp.issubdtype(found, jnp.floating):
+        raise InputError(
+            f"images must be floating point in [0, 1], got {found}; divide 8-bit images by 255"
         )
     if isinstance(images, Tracer) or not np.size(images):
         return
@@ -172,9 +178,9 @@ def _clipped_map(
     to_image: Callable[[Float[Array, "..."]], Float[Array, "..."]],
     margin: float,
 ) -> PixelMap:
-    if not MIN_MARGIN <= margin < 0.5 / MAX_LEVEL:
+    if not (is_number(margin) and MIN_MARGIN <= margin < 0.5 / MAX_LEVEL):
         raise InputError(
             f"margin must be at least {MIN_MARGIN} and below 0.5/255 = {0.5 / MAX_LEVEL:.5f}, so "
-            f"that black and white come back as black and white; got {margin}"
+            f"that black and white come back as black and white; got {margin!r}"
         )
     return PixelMap(lambda x: to_weights(jnp.clip(x, margin, 1 - margin)), to_image)

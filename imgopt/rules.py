@@ -16,7 +16,7 @@ import optax.contrib
 from jax.core import Tracer
 from jaxtyping import Array, Int
 
-from imgopt.errors import InputError
+from imgopt.errors import InputError, is_integer, is_number
 from imgopt.promotion import standard_promotion
 
 # Paper A, sections 2.2.1 and 2.2.2.
@@ -177,7 +177,7 @@ def polyak_lbfgs(
         >>> rule.update(gradient, state, weights, value=value, grad=gradient)[0].tolist()
         [-0.5]
     """
-    if not (isinstance(memory, int) and memory >= 1):
+    if not is_integer(memory, least=1):
         raise InputError(f"memory must be an integer of at least 1, got {memory!r}")
     if isinstance(min_cosine, float | int) and not 0 <= min_cosine < 1:
         raise InputError(f"min_cosine must be in [0, 1), got {min_cosine}")
@@ -301,7 +301,10 @@ def check_rule(optimizer: Any, *, weights: Any = PROBE, described: str = "optimi
         with standard_promotion():
             closed, change = jax.make_jaxpr(lambda w: one_update(w), return_shape=True)(weights)
     except Exception as error:  # every transformation raises its own kind of error
-        raise InputError(f"{described} cannot update: {first_line(error)}") from error
+        what = first_line(error)
+        if "accepts a scalar seed" in what:  # in `init` of optax's rules that draw noise
+            what = "its key must be one of jax.random.key, not of jax.random.PRNGKey"
+        raise InputError(f"{described} cannot update: {what}") from error
     expected, found = (
         jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (weights, change)
     )
@@ -386,8 +389,7 @@ def _check_numbers(name: str, *, schedules: bool = True, **numbers: Any) -> None
     for option, number in numbers.items():
         if (schedules and callable(number)) or isinstance(number, Tracer):
             continue
-        is_number = isinstance(number, float | int | jax.Array | np.generic | np.ndarray)
-        if not (is_number and np.ndim(number) == 0 and np.isfinite(number)):
+        if not (is_number(number) and np.isfinite(number)):
             raise InputError(f"rule {name!r} needs a finite number as {option}, got {number!r}")
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from imgopt.errors import InputError
+from imgopt.errors import InputError, is_integer, is_number, typed_key
 
 SUM_TOLERANCE = 1e-4
 """Largest distance of a row's sum from 1. Float32 rounding over thousands of classes is smaller."""
@@ -44,9 +44,9 @@ def two_class_targets(
         >>> targets[0, 0].item(), targets[1, 2].item(), targets.sum(1).tolist()
         (0.75, 0.75, [1.0, 1.0])
     """
-    labels = np.asarray(labels)
-    indices = np.arange(len(labels)) if indices is None else np.asarray(indices)
-    _check_two_class(labels, num_classes=num_classes, own=own, indices=indices)
+    key, labels = typed_key(key), np.asarray(labels)
+    indices = np.arange(labels.size) if indices is None else np.asarray(indices)
+    _check_two_class(key, labels, num_classes=num_classes, own=own, indices=indices)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
     drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, num_classes - 1, jnp.int32))(keys)
     labels = jnp.asarray(labels, jnp.int32)
@@ -62,12 +62,16 @@ def uniform_targets(count: int, *, num_classes: int) -> Float[Array, "n k"]:
 
     Args:
         count: n, the number of images.
-        num_classes: k.
+        num_classes: k, at least 1.
+
+    Raises:
+        InputError: a number is no integer, or too small.
 
     Example:
         >>> uniform_targets(1, num_classes=4).tolist()
         [[0.25, 0.25, 0.25, 0.25]]
     """
+    _check_size(count, num_classes)
     return jnp.full((count, num_classes), 1 / num_classes, jnp.float32)
 
 
@@ -84,14 +88,15 @@ def ranked_targets(
         num_classes: k.
 
     Raises:
-        InputError: a class is unknown or listed twice, or the masses are not as described.
+        InputError: a number is no integer or too small, a class is unknown or listed twice, or the
+            masses are not as described.
 
     Example:
         >>> ranked_targets(1, ranking=[2, 0], masses=[0.5, 0.25], num_classes=4).tolist()
         [[0.25, 0.125, 0.5, 0.125]]
     """
-    ranking, masses = list(ranking), [float(mass) for mass in masses]
-    _check_ranking(ranking, masses, num_classes)
+    _check_size(count, num_classes)
+    ranking, masses = _check_ranking(ranking, masses, num_classes)
     unlisted = num_classes - len(ranking)
     row = np.full(num_classes, max(1 - sum(masses), 0) / max(unlisted, 1))
     row[ranking] = masses
@@ -119,8 +124,11 @@ def check_targets(targets: Any, *, count: int, num_classes: int | None = None) -
         >>> check_targets([[0.5, 0.5]], count=1).dtype
         dtype('float32')
     """
-    targets = np.asarray(targets)
     expected = f"({count}, {num_classes if num_classes is not None else 'number of classes'})"
+    try:
+        targets = np.asarray(targets)
+    except ValueError as error:  # rows of several lengths
+        raise InputError(f"targets must have shape {expected}: {error}") from error
     wrong_classes = num_classes is not None and targets.shape[-1:] != (num_classes,)
     if targets.ndim != 2 or len(targets) != count or wrong_classes:
         raise InputError(f"targets must have shape {expected}, got {targets.shape}")
@@ -145,19 +153,29 @@ def _check_rows(good: np.ndarray, targets: np.ndarray, rule: str) -> None:
         raise InputError(f"targets {rule}; row {row} is {shown}")
 
 
+def _check_size(count: Any, num_classes: Any) -> None:
+    if not is_integer(count):
+        raise InputError(f"count must be an integer of at least 0, got {count!r}")
+    if not is_integer(num_classes, least=1):
+        raise InputError(f"num_classes must be an integer of at least 1, got {num_classes!r}")
+
+
 def _check_two_class(
-    labels: np.ndarray, *, num_classes: int, own: float, indices: np.ndarray
+    key: Array, labels: np.ndarray, *, num_classes: int, own: float, indices: np.ndarray
 ) -> None:
-    if num_classes < 2:
-        raise InputError(f"two-class targets need at least 2 classes, got {num_classes}")
-    if not 0 <= own <= 1:
-        raise InputError(f"own must be a probability in [0, 1], got {own}")
+    if key.ndim:
+        raise InputError(f"expected one key, got {len(key)}; targets draw their own by index")
+    if not is_integer(num_classes, least=2):
+        raise InputError(f"two-class targets need at least 2 classes, got {num_classes!r}")
+    if not (is_number(own) and 0 <= own <= 1):
+        raise InputError(f"own must be a probability in [0, 1], got {own!r}")
     if labels.ndim != 1 or indices.shape != labels.shape:
         raise InputError(
             f"labels and indices must both have shape (n,), got {labels.shape}, {indices.shape}"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"labels must be integers, got {labels.dtype}")
+    for name, numbers in (("labels", labels), ("indices", indices)):
+        if not np.issubdtype(numbers.dtype, np.integer):
+            raise InputError(f"{name} must be integers, got {numbers.dtype}")
     outside = (labels < 0) | (labels >= num_classes)
     if outside.any():
         raise InputError(
@@ -166,20 +184,25 @@ def _check_two_class(
         )
 
 
-def _check_ranking(ranking: list[int], masses: list[float], num_classes: int) -> None:
-    if len(ranking) != len(masses) or not ranking:
+def _check_ranking(ranking: Any, masses: Any, num_classes: int) -> tuple[list[int], list[float]]:
+    """Checks a ranking and its masses, and gives them as lists."""
+    if not (np.ndim(ranking) == np.ndim(masses) == 1 and len(ranking) == len(masses) > 0):
         raise InputError(
-            f"ranking and masses must be of one length, at least 1; got {len(ranking)} classes "
-            f"and {len(masses)} masses"
+            "ranking and masses must be two lists of one length, at least 1; got "
+            f"{ranking!r} and {masses!r}"
         )
-    if len(set(ranking)) != len(ranking) or not all(0 <= c < num_classes for c in ranking):
+    ranking, masses = list(ranking), list(masses)
+    known = all(is_integer(each) and each < num_classes for each in ranking)
+    if not known or len(set(ranking)) != len(ranking):
         raise InputError(
-            f"ranking must name different classes in [0, {num_classes}), got {ranking}"
+            f"ranking must name different classes by their numbers in [0, {num_classes}), got "
+            f"{ranking}"
         )
-    rest = 1 - sum(masses)
-    if not (all(m >= 0 for m in masses) and rest >= -SUM_TOLERANCE):
+    known = all(is_number(mass) and mass >= 0 for mass in masses)
+    if not known or sum(masses) > 1 + SUM_TOLERANCE:
         raise InputError(f"masses must be at least 0 and sum to at most 1, got {masses}")
     if masses != sorted(masses, reverse=True):
         raise InputError(f"masses must descend, as the ranking does; got {masses}")
-    if len(ranking) == num_classes and abs(rest) > SUM_TOLERANCE:
+    if len(ranking) == num_classes and abs(1 - sum(masses)) > SUM_TOLERANCE:
         raise InputError(f"masses of all {num_classes} classes must sum to 1, got {sum(masses)}")
+    return [int(each) for each in ranking], [float(mass) for mass in masses]

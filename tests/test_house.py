@@ -40,7 +40,7 @@ POSITIONAL = {
     *("log_p", "target", "weights", "pixel_map", "name", "shape"),
     *("radius", "sigma", "pad_px"),  # the only argument of a low-pass filter, or of a crop
     *("image", "classifiers"),  # of an augmentation, and of a mean classifier
-    *("height", "width"),
+    *("height", "width", "value"),
     *("devices", "mesh", "tree", "function"),  # of imgopt.programs
     *("method", "state", "indices", "split", "batch", "options"),  # of the method and its job
     *(

@@ -1,16 +1,28 @@
-"""The README's Python runs and its commands parse; test_documents.py checks its links and paths."""
+"""The Python of README and docs runs, and their commands parse; test_documents.py checks links.
+
+test_frameworks.py in tests/imgopt runs docs/classifiers.md.
+"""
 
 import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
 
+import imgopt
 from experiments.cli import parse
 from experiments.commands import COMMANDS
+from train.models import networks
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+PAGES = {
+    path.name: path.read_text()
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
 ELLIPSES = {
     "synthesize": "--classifier run --dataset digits --out images",
     "gan train": "--data digits --out run",
@@ -20,17 +32,18 @@ ELLIPSES = {
 }
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def _blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
 
 
 def _commands() -> list[str]:
-    text = "".join(_blocks("console")).replace("\\\n", " ")
-    return [line.split("#")[0].strip() for line in text.splitlines() if line.startswith("elicit ")]
+    text = "".join(block for page in PAGES for block in _blocks(page, "console"))
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.startswith("elicit ")]
 
 
 @pytest.mark.parametrize("line", _commands())
-def test_every_command_in_the_readme_parses(line):
+def test_every_command_parses(line):
     words = shlex.split(line.removeprefix("elicit "))
     name = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
     options = " ".join(words[len(name.split()) :])
@@ -43,17 +56,46 @@ def test_every_command_in_the_readme_parses(line):
     assert isinstance(parsed, config)
 
 
-def test_the_readme_has_commands():
-    assert len(_commands()) >= 10
+def test_commands_are_found_in_every_kind_of_page():
+    assert len(_commands()) >= 50
+    assert any("elicit transfer" in line for line in _commands())
+
+
+def _run(page: str, **names: Any) -> tuple[int, dict[str, Any]]:
+    """Runs a page's blocks, but for those that need a run that does not exist here."""
+    blocks = [block for block in _blocks(page, "python") if '"runs/' not in block]
+    for block in blocks:
+        exec(block, names)
+    return len(blocks), names
 
 
 def test_the_python_in_the_readme_runs():
-    blocks = [
-        block for block in _blocks("python") if '"runs/' not in block
-    ]  # these need a run that does not exist here
-    namespace: dict = {}
-    for block in blocks:
-        exec(block, namespace)
-    assert len(blocks) == 4
-    assert namespace["result"].outputs.shape == (8, 10)
-    assert namespace["loss"].shape == (8,)
+    count, names = _run("README.md")
+    assert count == 4
+    assert names["result"].outputs.shape == (8, 10)
+    assert names["loss"].shape == (8,)
+
+
+def test_the_python_in_the_page_of_views_runs():
+    kernel = jax.random.normal(jax.random.key(0), (6 * 5 * 3, 4))
+    images = jax.random.uniform(jax.random.key(1), (2, 6, 5, 3))
+    targets = imgopt.uniform_targets(2, num_classes=4)
+    count, names = _run(
+        "views.md",
+        classify=lambda x: x.reshape(len(x), -1) @ kernel,
+        images=images,
+        targets=targets,
+    )
+    assert count == 1
+    assert names["result"].view_kl.shape == (2,)
+
+
+def test_the_python_in_the_page_of_networks_runs(monkeypatch):
+    monkeypatch.setattr(networks, "NETWORKS", dict(networks.NETWORKS))
+    count, names = _run("networks.md")
+    assert count == 2
+    assert "wrn-28-10" in networks.NETWORKS
+    logits = names["Net"](4).init_with_output(
+        jax.random.key(0), jnp.ones((2, 6, 5, 3)), train=False
+    )
+    assert logits[0].shape == (2, 4)

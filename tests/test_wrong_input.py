@@ -20,7 +20,7 @@ from gans import (
     sample,
 )
 from gans.selection import tally
-from imgopt.errors import InputError
+from imgopt.errors import InputError, typed_key
 from train import (
     Budget,
     ClassifierLearner,
@@ -35,7 +35,6 @@ from train import (
     predict,
 )
 from train.augmentation import crop_and_zoom, flip_and_crop
-from train.batches import typed_key
 from train.checks import one_hot
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -122,6 +121,7 @@ WRONG_IMAGES = {
     "floats in [0, 255]": IMAGES.astype(np.float32),
     "integers": IMAGES.astype(np.int32),
     "images without channels": IMAGES[..., 0],
+    "a list": list(IMAGES),
 }
 
 

@@ -10,25 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from imgopt.errors import InputError
 from train.runtime.processes import shard_batch
-
-
-def typed_key(key: Any) -> Key[Array, "*groups"]:
-    """Makes a typed key of one that `jax.random.PRNGKey` made; typed keys stay as they are.
-
-    Args:
-        key: One key or an array of keys.
-
-    Raises:
-        InputError: It is no key.
-    """
-    dtype = getattr(key, "dtype", None)
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return key
-    if dtype != np.uint32 or not np.ndim(key):
-        raise InputError(f"expected a key, such as jax.random.key(0), got {key!r:.80}")
-    return jax.random.wrap_key_data(key)
 
 
 def fold_in(key: Key[Array, "*groups"], data: Any) -> Key[Array, "*groups"]:

@@ -4,7 +4,6 @@ Shapes and types are checked everywhere. Values are checked where they are known
 program they are not, so there a label outside its range gives NaN (see `outside_as_nan`).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,10 +12,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from imgopt.classifier import are_probabilities
 from imgopt.errors import InputError
-
-SUM_TOLERANCE = 1e-2
-"""Largest distance of a sum of probabilities from 1; those computed in bfloat16 are within."""
 
 
 def check_labels(labels: Any, *, count: int | None = None, num_classes: int | None = None) -> None:
@@ -89,6 +86,10 @@ def check_images(images: Any) -> None:
 
 
 def _check_image_shape(images: Any) -> None:
+    if isinstance(images, list | tuple):
+        raise InputError(
+            f"images must be one array, got a {type(images).__name__}; make one with numpy.stack"
+        )
     if len(np.shape(images)) != 4:
         raise InputError(
             f"images must have shape (n, height, width, channels), got {np.shape(images)}"
@@ -119,25 +120,13 @@ def check_probabilities(rows: Any, *, name: str) -> None:
     if is_traced(rows):
         return
     known = np.asarray(rows, np.float32)
-    good = are_probabilities(known, np.all)
+    good = are_probabilities(known, every=np.all)
     if not good.all():
         row = int(np.argmin(good))
         raise InputError(
             f"{name} must be probabilities, which are at least 0 and sum to 1, got {known[row]} in "
             f"row {row}; take the softmax of logits"
         )
-
-
-def are_probabilities(
-    rows: Float[Array | np.ndarray, "n k"], every: Callable[..., Any] = jnp.all
-) -> Any:
-    """Whether each row is a distribution over the classes: at least 0, with the sum 1.
-
-    Args:
-        rows: Outputs of a classifier.
-        every: `jnp.all`, or `np.all` for arrays of NumPy.
-    """
-    return every(rows >= 0, axis=1) & (abs(rows.sum(1) - 1) <= SUM_TOLERANCE)
 
 
 def outside_as_nan(labels: Any, num_classes: int) -> Int[Array, " n"]:

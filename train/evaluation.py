@@ -13,7 +13,7 @@ from imgopt import Classify, to_float
 from imgopt.classifier import split_function
 from imgopt.errors import InputError
 from imgopt.programs import Program
-from train.checks import are_probabilities, check_images, check_labels
+from train.checks import check_images, check_labels
 
 Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
 """Grey levels as uint8, or floats in [0, 1], which are taken as they are."""

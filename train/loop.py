@@ -26,8 +26,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from imgopt.errors import InputError
-from train.batches import Epoch, epoch_order, fold_in, take_batches, typed_key
+from imgopt.errors import InputError, typed_key
+from train.batches import Epoch, epoch_order, fold_in, take_batches
 from train.checks import check_same_length
 from train.learner import Learner, TrainState, check_data, given_or_own
 from train.nonfinite import count_skipped, finite_means, flag_nonfinite
@@ -77,9 +77,9 @@ class Budget:
             InputError: There is no full batch.
         """
         if count < self.batch_size:
+            hint = f"; lower --batch-size to at most {count}" if count else ""
             raise InputError(
-                f"{of} has {count} images, less than one batch of {self.batch_size}; "
-                "lower --batch-size"
+                f"{of} has {count} images, less than one batch of {self.batch_size}{hint}"
             )
         return count // self.batch_size
 

@@ -1,9 +1,7 @@
 """The classifier that `--classifier` names: a run, or a callable of the user's."""
 
-import importlib
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +19,7 @@ from train.classifiers import (
 )
 from train.data.combine import describe_classes
 from train.data.image_data import ImageData
+from train.runtime.user_modules import import_place
 
 
 class ClassifierSource(NamedTuple):
@@ -100,7 +99,9 @@ def find_classifier(name: str, *, precision: Precision) -> ClassifierSource:
         InputError: There is no such run or callable, or the run is damaged.
     """
     if ":" in name and not Path(name).exists():
-        function = _import_callable(name)
+        function = import_place(
+            name, what="classifier", expected="a function from images to logits"
+        )
         return ClassifierSource(function, function, name, sha256=None, spec=None, features=None)
     if not Path(name).is_dir():
         raise InputError(
@@ -165,19 +166,3 @@ def check_takes(
             f"{describe_classes(known, other=class_names)}, the {of} {len(class_names)} "
             f"{describe_classes(class_names, other=known)}"
         )
-
-
-def _import_callable(place: str) -> Classify:
-    module_name, _, name = place.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # a console script has its own directory there
-    try:
-        function = getattr(importlib.import_module(module_name), name)
-    except Exception as error:  # anything that the user's module raises, also a SyntaxError
-        raise InputError(
-            f"cannot import classifier {place!r}: {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.pop(0)
-    if not callable(function):
-        raise InputError(f"classifier {place!r} is not callable but {type(function).__name__}")
-    return cast(Classify, function)

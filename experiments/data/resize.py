@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments.data.resumable_set import SHARD_IMAGES, Columns, ResumableSet, dataset_identity
 from imgopt.errors import InputError
-from train.data.image_data import ImageReader, source_columns
+from train.data.image_data import ImageReader, copied_columns
 from train.data.load import list_splits, open_images
 from train.data.spec import ImageSetSpec
 
@@ -95,12 +95,8 @@ def resize(config: ResizeConfig) -> None:
 def _columns(reader: ImageReader, start: int, size: tuple[int, int]) -> Columns:
     """Reads the images of a shard, and gives their features."""
     data = reader.read(start, min(start + SHARD_IMAGES, len(reader)))
-    return {
-        "id": data.ids,
-        "image": np.stack([scale(image, size) for image in data.images]),
-        "label": data.labels,
-        **source_columns(data),
-    }
+    scaled = np.stack([scale(image, size) for image in data.images])
+    return {**copied_columns(data), "image": scaled}
 
 
 def scale(image: UInt8[np.ndarray, "h w c"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 c"]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import jax
 
-from experiments.data.resumable_set import Columns, ResumableSet
+from experiments.data.resumable_set import ResumableSet
 from imgopt.errors import InputError
 from train.data.combine import pool_by_id
-from train.data.image_data import ImageData, source_columns
+from train.data.image_data import copied_columns
 from train.data.load import data_digest, load_images
 from train.data.spec import ImageSetSpec
 from train.data.subsets import draw_subset
@@ -104,15 +104,8 @@ def make_subset(config: SubsetConfig) -> None:
     )
     parts = {split: getattr(subset, split) for split in splits}
     with image_set.open_for_writing():
-        image_set.write_shards({split: [partial(_columns, part)] for split, part in parts.items()})
+        image_set.write_shards(
+            {split: [partial(copied_columns, part)] for split, part in parts.items()}
+        )
     counts = ", ".join(f"{len(part.labels):,} {name}" for name, part in parts.items())
     print(f"{config.out}: {counts}, {len(pool.class_names)} classes")
-
-
-def _columns(data: ImageData) -> Columns:
-    return {
-        "id": data.ids,
-        "image": data.images,
-        "label": data.labels,
-        **source_columns(data),
-    }

@@ -25,7 +25,7 @@ from experiments.gan.select_report import (
 from experiments.gan.selector import Classified, check_references, classify_by, find_selector
 from gans.selection import Keep, Thresholds, choose, quota, tally
 from imgopt.errors import InputError
-from train.data.image_data import ImageReader, iter_parts, read_rows, source_columns
+from train.data.image_data import ImageReader, copied_columns, iter_parts, read_rows
 from train.data.load import open_images
 from train.data.spec import ImageSetSpec
 
@@ -143,10 +143,7 @@ def _columns(data: ImageReader, classified: Classified, rows: np.ndarray) -> Col
     """Reads the images of a shard, and gives their features."""
     images = read_rows(data, rows)
     return {
-        "id": images.ids,
-        "image": images.images,
-        "label": images.labels,
-        **source_columns(images),
+        **copied_columns(images),
         "predicted": classified.predictions.predicted[rows],
         "confidence": classified.predictions.confidence[rows],
     }

@@ -105,22 +105,32 @@ def synthesis_options(config: RuleConfig) -> SynthesisOptions:
     if config.tolerance is not None and not 0 <= config.tolerance < math.inf:
         raise InputError(f"tolerance must be at least 0 and finite, got {config.tolerance}")
     rule_options = parse_options(config.rule_options)
-    rate = rule_options.get("learning_rate")
-    if isinstance(rate, str):
-        raise InputError(f"rule {config.rule!r}: learning_rate must be a number, got {rate!r}")
     filters = {
         "none": lambda: None,
         "low-pass": lambda: imgopt.low_pass(config.radius),
         "gaussian": lambda: imgopt.gaussian_low_pass(config.sigma),
     }
     return SynthesisOptions(
-        optimizer=imgopt.rule_by_name(config.rule, **rule_options),
+        optimizer=_make_rule(config.rule, rule_options),
         pixel_map=PIXEL_MAPS[config.pixel_map](margin=config.margin),
         image_filter=filters[config.filter](),
         steps=config.steps,
         tolerance=config.tolerance,
         criterion=config.criterion,
     )
+
+
+def _make_rule(name: str, options: dict[str, RuleOption]) -> optax.GradientTransformation:
+    rate = options.get("learning_rate")
+    if isinstance(rate, str):
+        raise InputError(f"rule {name!r}: learning_rate must be a number, got {rate!r}")
+    try:
+        return imgopt.rule_by_name(name, **options)
+    except InputError as error:
+        if "missing" in str(error) and "'learning_rate'" in str(error):
+            hint = "give --rule-options learning_rate=0.1"
+            raise InputError(f"rule {name!r} needs a learning rate; {hint}") from error
+        raise
 
 
 def parse_options(words: tuple[str, ...]) -> dict[str, RuleOption]:

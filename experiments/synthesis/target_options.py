@@ -43,6 +43,11 @@ class TargetConfig:
         for kind, names in own_options.items():
             if kind != self.targets:
                 check_unused(self, *names, why=f"without --targets {kind}")
+        if self.targets == "ranked" and not (self.ranking and self.masses):
+            raise InputError(
+                "--targets ranked needs --ranking and --masses, such as --ranking ship dog frog "
+                "--masses 0.5 0.3 0.2"
+            )
 
 
 def make_targets(

@@ -23,6 +23,7 @@ from tests.experiments.bad_files import CALLABLES, namesakes, write_damaged, wri
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
 from train.data.write import commit, write_shard
+from train.models.networks import NETWORKS, Architecture
 
 CLASSES = ("ant", "bee", "cow")
 COUNTS = {"train": 48, "test": 21}
@@ -98,6 +99,26 @@ def run_command(*words: Any) -> int:
         return main([str(word) for word in words])
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
+
+
+HERE = Path(__file__).parent
+VGG_SMALL = NETWORKS["vgg-small"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(nextitem: pytest.Item | None) -> Iterator[None]:
+    """Commands of these tests train one convolution as "vgg-small"; it compiles in no time.
+
+    As in vgg-small, the features are 0.05 · 256 numbers and sides are multiples of 16. A fixture
+    would not do: those of the session, which train, come before all others.
+    """
+    if NETWORKS["vgg-small"] is VGG_SMALL:
+        NETWORKS["vgg-small"] = Architecture((256, *"MMMM"))
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or HERE not in nextitem.path.parents:
+            NETWORKS["vgg-small"] = VGG_SMALL
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,12 @@ CASES = {
     "unknown option of a rule": (
         f"{SYNTHESIZE} --rule sgd --rule-options speed=3", "rule 'sgd'.*speed.*takes learning_rate"
     ),
-    "missing option of a rule": (f"{SYNTHESIZE} --rule adam", "'adam'.*missing.*learning_rate"),
+    "missing option of a rule": (
+        f"{SYNTHESIZE} --rule adam", "'adam' needs a learning.*--rule-options learning_rate=0.1"
+    ),
+    "missing option of a rule that has another": (
+        f"{SYNTHESIZE} --rule adam --rule-options b1=0.5", "'adam' needs.*learning_rate=0.1"
+    ),
     "misformed option of a rule": (
         f"{SYNTHESIZE} --rule sgd --rule-options 0.1", "must be name=value, got '0.1'"
     ),
@@ -119,9 +124,10 @@ CASES = {
     "ascending masses": (f"{RANKED} --ranking ant bee --masses 0.3 0.6", "descend.*0.3, 0.6"),
     "masses above 1": (f"{RANKED} --ranking ant bee --masses 0.9 0.3", "at most 1.*0.9, 0.3"),
     "fewer masses than classes": (
-        f"{RANKED} --ranking ant bee --masses 0.9", "one length.*2 classes and 1 masses"
+        f"{RANKED} --ranking ant bee --masses 0.9", "one length.*0, 1.*and.*0.9"
     ),
-    "ranking of nothing": (RANKED, "ranking and masses.*at least 1.*0 classes"),
+    "ranking of nothing": (RANKED, "--targets ranked needs --ranking and --masses, such as"),
+    "ranking without masses": (f"{RANKED} --ranking ant", "ranked needs --ranking and --masses"),
     "no file of targets": (f"{SYNTHESIZE} --targets file", "needs --targets-file"),
     "absent file of targets": (f"{FILE} absent.npy", "no targets file absent.npy"),
     "targets that do not sum to 1": (f"{FILE} sum.npy", r"must sum to 1; row 5 is \[0.5, 0.33"),

@@ -2,7 +2,9 @@
 
 import dataclasses
 import importlib
+import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -125,6 +127,21 @@ def test_help_imports_nothing_slow():
     assert "usage: elicit COMMAND" in done.stdout
 
 
+@pytest.mark.parametrize("words", ["--version", "--help", "synthesize --help"])
+def test_a_reader_that_leaves_is_no_error(words):
+    """As `head` does in `elicit synthesize --help | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    program = "import sys; from experiments.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words.split()],
+        cwd=PYPROJECT.parent, stdout=write, stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert done.stderr == b""
+    assert done.returncode == 128 + signal.SIGPIPE
+
+
 def test_one_console_script_is_declared_and_it_is_main():
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     assert project["scripts"] == {"elicit": "elicit_jax:main"}
@@ -162,6 +179,17 @@ def test_a_fault_of_our_own_keeps_its_traceback(fault, elicit, capsys, monkeypat
     said = capsys.readouterr().err
     assert re.search(rf"(?s)Traceback.* in broken\n.*{type(fault).__name__}: ", said)
     assert "data show: error:" not in said
+
+
+@pytest.mark.filterwarnings("always:mind the gap")
+def test_a_warning_is_shown_once(elicit, capsys, monkeypatch):
+    def warn_twice(_):
+        warnings.warn("mind the gap", stacklevel=1)
+        warnings.warn("mind the gap", stacklevel=2)
+
+    monkeypatch.setattr("experiments.data.show.show", warn_twice)
+    assert elicit("data", "show", "digits") == 0
+    assert capsys.readouterr().err.count("mind the gap") == 1
 
 
 def test_warnings_are_shown_as_before_once_a_command_is_done(elicit, tmp_path):

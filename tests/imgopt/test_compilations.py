@@ -1,5 +1,6 @@
 """What is equal is compiled once, however the objects that say it were made."""
 
+import dataclasses
 import functools
 
 import jax
@@ -169,6 +170,25 @@ def test_a_filter_that_changes_is_never_stale():
     share["kept"] = 0.5
     second = run(classify, image_filter=fade, steps=1)
     assert second.images.max() <= 0.5 < first.images.max()
+
+
+@dataclasses.dataclass
+class Fade:
+    """A filter that compares by value, can change, and so has no hash."""
+
+    kept: float
+
+    def __call__(self, images):
+        return self.kept * images
+
+
+def test_an_object_without_a_hash_may_be_a_filter():
+    classify, fade = CLASSIFIERS["Partial"](1), Fade(0.5)
+    found = run(classify, image_filter=fade, steps=1)
+    expected = run(classify, image_filter=lambda images: 0.5 * images, steps=1)
+    np.testing.assert_array_equal(found.images, expected.images)
+    fade.kept = 0.25
+    assert run(classify, image_filter=fade, steps=1).images.max() <= 0.25
 
 
 inner_kernel = {}

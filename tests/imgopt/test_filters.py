@@ -97,10 +97,11 @@ def test_channels_do_not_mix(name):
     np.testing.assert_allclose(FILTERS[name](images), np.concatenate(each, -1), atol=1e-6)
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan")])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), "a", None])
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("factory", [low_pass, gaussian_low_pass])
 def test_sizes_not_above_0_are_refused(factory, value):
-    with pytest.raises(ValueError, match=f"must be above 0.*got {value}"):
+    with pytest.raises(ValueError, match=f"must be above 0.*got {value!r}"):
         factory(value)
 
 
@@ -277,6 +278,7 @@ def failing(*_):
 
 REFUSED = {
     "no augmentation": (lambda: imgopt.Views(()), r"at least one function .*; got \(\)"),
+    "a function alone": (lambda: imgopt.Views(imgopt.flip), "list of at least one function .*flip"),
     "no function": (lambda: imgopt.Views((3,)), r"at least one function .*; got \(3,\)"),
     "no view": (lambda: imgopt.Views((imgopt.flip,), count=0), "count of views .* 1, got 0"),
     "part of a view": (lambda: imgopt.Views((imgopt.flip,), count=1.5), "got 1.5"),

@@ -117,6 +117,8 @@ def test_ranking_of_a_thousand_classes_takes_little_memory():
 
 
 LEVELS = np.full((2, 8, 6, 3), 7, np.uint8)
+ONE = np.full((8, 6, 3), 0.5, np.float32)
+ONE_IMAGE = r"shape \(n, h, w, c\), got \(8, 6, 3\); of one image give images\[None\]"
 
 
 @pytest.mark.parametrize(
@@ -128,9 +130,16 @@ LEVELS = np.full((2, 8, 6, 3), 7, np.uint8)
         (lambda: saturation(LEVELS), "floating point"),
         (lambda: saturation(LEVELS.astype(np.float32)), r"from 7 to 7; divide grey levels by 255"),
         (lambda: high_frequency_energy(LEVELS), "floating point"),
+        (lambda: mean_absolute_change(ONE, ONE), ONE_IMAGE),
+        (lambda: saturation(ONE), ONE_IMAGE),
+        (lambda: high_frequency_energy(ONE), ONE_IMAGE),
+        (lambda: high_frequency_energy(ONE[None], radius="a"), "at least 0 cycles.*got 'a'"),
+        (lambda: saturation(ONE.tolist()), "must be an array.*got list; make one"),
+        (lambda: to_uint8(ONE.tolist()), "must be an array.*got list; make one"),
+        (lambda: to_float(LEVELS.tolist()), "must be uint8 grey levels, got list"),
         (lambda: to_uint8(LEVELS), "floating point"),
         (lambda: to_uint8(LEVELS / 6), r"in \[0, 1\], got values from 1.16666"),
-        (lambda: to_float(LEVELS / 255), "must be uint8 grey levels, got float32"),
+        (lambda: to_float(LEVELS / 255), "must be uint8 grey levels, got float64"),
         (lambda: ranking_as_asked(np.ones((2, 3)), np.ones((2, 4))), r"\(2, 3\) and \(2, 4\)"),
     ],
 )

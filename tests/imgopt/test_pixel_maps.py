@@ -64,9 +64,10 @@ def test_slope_is_the_formula(name):
 
 
 @every_map
-@pytest.mark.parametrize("margin", [0, -1e-3, 1e-8, 0.5 / 255, 0.1, float("nan")])
+@pytest.mark.parametrize("margin", [0, -1e-3, 1e-8, 0.5 / 255, 0.1, float("nan"), "a"])
+@pytest.mark.usefixtures("unchecked")
 def test_margins_that_lose_black_and_white_are_refused(name, margin):
-    with pytest.raises(ValueError, match=f"margin must be.*got {margin}"):
+    with pytest.raises(ValueError, match=f"margin must be.*got {margin!r}"):
         MAPS[name](margin=margin)
 
 

@@ -270,10 +270,14 @@ def test_a_wrong_option_is_one_clear_line(make, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("rule", [optax.adam("fast"), optax.sgd, "adam", 0.1])
+NOISY = optax.noisy_sgd(0.1, key=jax.random.PRNGKey(0))
+
+
+@pytest.mark.parametrize("rule", [optax.adam("fast"), optax.sgd, "adam", 0.1, NOISY])
 @pytest.mark.usefixtures("unchecked")
 def test_what_cannot_update_is_refused_before_anything_is_compiled(rule, compilations):
-    with compilations() as names, pytest.raises(InputError, match=r"^optimizer ") as caught:
+    match = "its key must be one of jax.random.key" if rule is NOISY else "^optimizer "
+    with compilations() as names, pytest.raises(InputError, match=match) as caught:
         synthesize(classify, IMAGES, TARGETS, optimizer=rule)
     assert "\n" not in str(caught.value)
     assert not {"_begin", "_update", "_finish"} & set(names)

@@ -1,11 +1,13 @@
 """Targets: what every row holds, and what it depends on."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imgopt import check_targets, ranked_targets, two_class_targets, uniform_targets
+from imgopt import InputError, check_targets, ranked_targets, two_class_targets, uniform_targets
 
 KEY = jax.random.key(3)
 NUM_CLASSES = 5
@@ -72,14 +74,48 @@ def test_two_classes_in_all_leave_no_choice(own):
         ({"labels": np.array([-1, 4])}, r"\[0, 5\), got -1 at position 0"),
         ({"labels": np.array([0.0, 1.0])}, "must be integers, got float64"),
         ({"labels": np.zeros((2, 1), int)}, r"shape \(n,\), got \(2, 1\)"),
+        ({"labels": 1}, r"shape \(n,\), got \(\)"),
         ({"indices": np.arange(3)}, r"shape \(n,\), got \(2,\), \(3,\)"),
+        ({"indices": np.arange(2.0)}, "indices must be integers, got float64"),
+        ({"own": "a"}, r"in \[0, 1\], got 'a'"),
+        ({"own": np.ones(2)}, r"in \[0, 1\], got array"),
+        ({"num_classes": 5.5}, "at least 2 classes, got 5.5"),
+        ({"key": 1}, r"expected a key, such as jax.random.key\(0\), got 1"),
+        ({"key": jax.random.split(KEY)}, "expected one key, got 2"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_input_of_two_classes_is_refused(changes, message):
     options = {"labels": np.array([0, 1]), "num_classes": NUM_CLASSES, **changes}
     with pytest.raises(ValueError, match=message):
-        two_class_targets(KEY, options.pop("labels"), **options)
+        two_class_targets(options.pop("key", KEY), options.pop("labels"), **options)
+
+
+def test_keys_of_both_kinds_are_taken():
+    old, new = (
+        two_class_targets(key(3), LABELS, num_classes=5)
+        for key in (jax.random.PRNGKey, jax.random.key)
+    )
+    np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "make", [uniform_targets, partial(ranked_targets, ranking=[0], masses=[1])]
+)
+@pytest.mark.parametrize(
+    ("count", "num_classes", "message"),
+    [
+        (3, 0, "num_classes must be an integer of at least 1, got 0"),
+        (3, 2.5, "num_classes must be an integer of at least 1, got 2.5"),
+        (3, "a", "num_classes must be an integer of at least 1, got 'a'"),
+        (-1, 3, "count must be an integer of at least 0, got -1"),
+        (None, 3, "count must be an integer of at least 0, got None"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_sizes_are_refused(make, count, num_classes, message):
+    with pytest.raises(InputError, match=message):
+        make(count, num_classes=num_classes)
 
 
 def test_uniform_is_uniform():
@@ -100,11 +136,16 @@ def test_a_ranking_of_all_classes_leaves_nothing():
 @pytest.mark.parametrize(
     ("ranking", "masses", "message"),
     [
-        ([], [], "one length, at least 1; got 0 classes and 0 masses"),
-        ([1, 2], [0.5], "got 2 classes and 1 masses"),
-        ([1, 1], [0.5, 0.4], r"different classes in \[0, 3\), got \[1, 1\]"),
-        ([1, 3], [0.5, 0.4], r"different classes in \[0, 3\), got \[1, 3\]"),
-        ([-1], [0.5], r"different classes in \[0, 3\), got \[-1\]"),
+        ([], [], r"one length, at least 1; got \[\] and \[\]"),
+        ([1, 2], [0.5], r"got \[1, 2\] and \[0.5\]"),
+        (1, 0.5, "two lists of one length, at least 1; got 1 and 0.5"),
+        ("ship", [0.5], r"two lists .*got 'ship' and \[0.5\]"),
+        (["ship"], [0.5], r"by their numbers in \[0, 3\), got \['ship'\]"),
+        ([1.0], [0.5], r"by their numbers in \[0, 3\), got \[1.0\]"),
+        ([0], ["a"], "at least 0"),
+        ([1, 1], [0.5, 0.4], r"different classes .*\[0, 3\), got \[1, 1\]"),
+        ([1, 3], [0.5, 0.4], r"different classes .*\[0, 3\), got \[1, 3\]"),
+        ([-1], [0.5], r"different classes .*\[0, 3\), got \[-1\]"),
         ([0, 1], [0.6, 0.5], "sum to at most 1"),
         ([0, 1], [0.6, -0.1], "at least 0"),
         ([0], [float("nan")], "at least 0"),
@@ -112,6 +153,7 @@ def test_a_ranking_of_all_classes_leaves_nothing():
         ([0, 1, 2], [0.5, 0.3, 0.1], "of all 3 classes must sum to 1"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_rankings_are_refused(ranking, masses, message):
     with pytest.raises(ValueError, match=message):
         ranked_targets(2, ranking=ranking, masses=masses, num_classes=3)
@@ -141,3 +183,8 @@ def test_good_targets_pass_as_float32():
 def test_wrong_targets_are_refused(targets, message):
     with pytest.raises(ValueError, match=message):
         check_targets(np.array(targets), count=2, num_classes=3)
+
+
+def test_rows_of_several_lengths_are_refused():
+    with pytest.raises(InputError, match=r"targets must have shape \(2, 3\)"):
+        check_targets([[0.9, 0.1, 0.0], [0.9, 0.1]], count=2, num_classes=3)

@@ -61,6 +61,12 @@ def source_columns(data: ImageData) -> dict[str, tuple[str, ...]]:
     return {"source_id": data.source_ids, "source_sha256": data.source_digests or unknown}
 
 
+def copied_columns(data: ImageData) -> dict[str, Any]:
+    """All features of images that another set takes over, with their sources."""
+    own = {"id": data.ids, "image": data.images, "label": data.labels}
+    return {**own, **source_columns(data)}
+
+
 @dataclass(frozen=True)
 class ImageReader:
     """A split of an image set on disk; only its labels are in memory, 4 bytes an image.

@@ -1,11 +1,8 @@
 """Linen modules of any author, made by name and called in one way."""
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -27,8 +24,6 @@ TRAINING_FLAGS = {
     "use_running_average": False,
 }
 """Names that a module may give its flag of training mode, and the flag's value in training."""
-
-OUR_PACKAGES = ("imgopt", "train", "gans", "experiments")
 
 
 @dataclass(frozen=True)
@@ -92,44 +87,6 @@ class Network:
             if name in TRAINING_FLAGS:
                 return {name: train is TRAINING_FLAGS[name]}
         return {}
-
-
-def import_module_maker(place: str) -> Any:
-    """Imports what "package.module:name" names; modules in the working directory are found too.
-
-    Raises:
-        InputError: it cannot be imported, or is nothing that could make a module.
-    """
-    module_name, _, name = place.partition(":")
-    path = str(Path.cwd())  # a console script has its own directory there
-    sys.path.insert(0, path)
-    try:
-        found = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # anything that the user's module raises, also a SyntaxError
-        raise InputError(
-            f"cannot import network {place!r}: {type(error).__name__}: {error}"
-            f"{_advice(module_name)}"
-        ) from error
-    finally:
-        sys.path.remove(path)
-    if not callable(found):
-        raise InputError(
-            f"network {place!r} must be a Flax Linen module, its class or a function that makes "
-            f"one, got {type(found).__name__}"
-        )
-    return found
-
-
-def _advice(module_name: str) -> str:
-    """What else to say of a module that was not found."""
-    if module_name.split(".")[0] in OUR_PACKAGES:
-        return (
-            f"; {module_name.split('.')[0]} is a package of Elicit, which hides a module of yours "
-            "of that name: rename yours"
-        )
-    return "; it is looked for in the working directory, in PYTHONPATH and among installed packages"
 
 
 def make_module(

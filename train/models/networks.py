@@ -14,10 +14,10 @@ from train.models.linen import (
     MakeModule,
     Network,
     check_traced,
-    import_module_maker,
     make_module,
 )
 from train.models.residual import ResNet9, WideResNet, scaled
+from train.runtime.user_modules import import_place
 
 NetworkName = Literal["vgg16", "vgg-small", "kono-cnn", "resnet9", "wrn-16-4"]
 
@@ -152,7 +152,8 @@ def build_network(
         raise InputError(f"a classifier needs at least 2 classes, got {num_classes}")
     if not 0 < width < math.inf:
         raise InputError(f"width must be above 0 and finite, got {width}")
-    make = NETWORKS[name] if name in NETWORKS else import_module_maker(name)
+    expected = "a Flax Linen module, its class or a function that makes one"
+    make = NETWORKS.get(name) or import_place(name, what="network", expected=expected)
     return Network(name, make_module(make, name, num_classes=num_classes, width=width, dtype=dtype))
 
 

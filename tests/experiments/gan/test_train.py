@@ -54,6 +54,9 @@ REPORTED = {
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
+of_a_stack = pytest.mark.slow
+"""Of the run of a stack, which compiles four stages."""
+
 
 @pytest.fixture(scope="module")
 def words(data):
@@ -76,7 +79,7 @@ def runs(words, elicit, tmp_path_factory):
     return run
 
 
-@pytest.fixture(params=OPTIONS)
+@pytest.fixture(params=["dcgan", "per class", pytest.param("stack", marks=pytest.mark.slow)])
 def name(request):
     return request.param
 
@@ -172,6 +175,7 @@ def test_sheets_at_even_intervals(name, runs):
         assert sheet.size == (8 * 32 + 7 * 2, 3 * 32 + 2 * 2)
 
 
+@of_a_stack
 def test_the_spec_has_the_sizes_of_the_data(runs):
     sizes = {name: read(runs(name), "gan.json") for name in OPTIONS}
     assert sizes["dcgan"]["config"]["num_classes"] == 3
@@ -182,6 +186,7 @@ def test_the_spec_has_the_sizes_of_the_data(runs):
     assert sizes["stack"]["model"] == "sgan"
 
 
+@of_a_stack
 def test_the_sampled_generators_are_the_averages(runs):
     run = runs("stack")
     saved = last_checkpoint(run, "joint").state["variables"]
@@ -230,6 +235,7 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
     assert lasting(out) == wanted
 
 
+@of_a_stack
 def test_stopped_within_an_epoch_of_every_stage_it_ends_as_if_it_had_not_been(
     runs, words, elicit, tmp_path, signal_at, capsys
 ):
@@ -243,6 +249,7 @@ def test_stopped_within_an_epoch_of_every_stage_it_ends_as_if_it_had_not_been(
     assert lasting(out) == wanted
 
 
+@of_a_stack
 @pytest.mark.filterwarnings("default:checkpoint .* is damaged")
 @pytest.mark.parametrize("kept", ["none", "one before"])
 def test_a_stage_whose_last_checkpoint_is_damaged_is_done_again_with_all_that_follows(
@@ -268,6 +275,7 @@ def test_a_stage_whose_last_checkpoint_is_damaged_is_done_again_with_all_that_fo
     assert lasting(out) == lasting(runs("stack"))
 
 
+@of_a_stack
 def test_a_run_killed_before_its_result_only_writes_that(
     runs, words, elicit, tmp_path, monkeypatch
 ):
@@ -306,6 +314,7 @@ def test_a_budget_in_steps_cuts_the_last_epoch_short(runs, words, elicit, tmp_pa
 # ---- training that fails
 
 
+@of_a_stack
 @pytest.mark.usefixtures("save_every_epoch", "memory_is_not_asked")
 def test_a_diverging_level_stops_and_what_was_trained_is_kept(
     words, runs, elicit, tmp_path, capsys

@@ -112,7 +112,7 @@ def test_what_is_not_given_is_as_in_the_papers(model, habit):
 SGAN = "--model sgan --batch-size 8"
 CASES = {
     "a batch above the data": ("--batch-size 49", "training set has 48 images, .* batch of 49"),
-    "a habitual batch above it": ("", "48 images, less than one batch of 64; lower --batch-size"),
+    "a habitual batch above it": ("", "48 images, less .* of 64; lower --batch-size to at most 48"),
     "a batch above it for a stack": ("--model sgan", "48 images, less than one batch of 100"),
     "a batch above a class": (
         "--data few --per-class --batch-size 9",

@@ -95,6 +95,7 @@ def gan_out(tmp_path_factory, elicit) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_gan_s_whole_loop_runs(gan_out):
     result = read(gan_out / "result.json")
     assert result["gan"] == read_result(gan_out / "gan")
@@ -115,7 +116,10 @@ SHOWN = {
 """Number of pictures, and some of the words, by the job."""
 
 
-@pytest.mark.parametrize("made", SHOWN)
+OUTS = ("out", pytest.param("gan_out", marks=pytest.mark.slow))
+
+
+@pytest.mark.parametrize("made", OUTS)
 def test_the_report_shows_all_of_it(made, request):
     page = (request.getfixturevalue(made) / "report.html").read_text()
     pictures, words = SHOWN[made]
@@ -126,7 +130,10 @@ def test_the_report_shows_all_of_it(made, request):
 
 @pytest.mark.parametrize(
     ("made", "words"),
-    [("out", ["--fraction", 0.25]), ("gan_out", ["--gan", "--key", 3])],
+    [
+        ("out", ["--fraction", 0.25]),
+        pytest.param("gan_out", ["--gan", "--key", 3], marks=pytest.mark.slow),
+    ],
 )
 def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
     made, words, request, elicit, contents, monkeypatch, capsys
@@ -143,6 +150,7 @@ def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
     assert {name for name in after if after[name] != before[name]} <= {"report.html"}
 
 
+@pytest.mark.slow
 def test_the_two_jobs_do_not_share_a_directory(gan_out, out, elicit, capsys):
     assert QuickstartConfig().directory != QuickstartConfig(gan=True).directory
     assert elicit("quickstart", "--out", gan_out, "--seeds", 2, "--key", 3) == 2
