@@ -84,6 +84,10 @@ COMMANDS: dict[str, Command] = {
         "make images that elicit chosen outputs from a classifier",
         is_distributed=True,
     ),
+    "exemplars": Command(
+        "experiments.synthesis.exemplars", "ExemplarsConfig", "make_exemplars",
+        "a few images a class on which a classifier can be retrained without forgetting",
+    ),
     "transfer": Command(
         "experiments.transfer.command", "TransferConfig", "measure_transfer",
         "what synthesised images say to classifiers that did not make them",

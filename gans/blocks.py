@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 from train.models.layers import BATCH_NORM_MOMENTUM, Conv, DTypeLike
 from train.models.transposed import TransposedConv
 

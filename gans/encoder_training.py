@@ -15,7 +15,7 @@ from gans.pairs import build_encoder
 from gans.stacked import StackConfig
 from imgopt import to_float
 from imgopt.errors import InputError
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 from train.augmentation import flip_and_crop
 from train.classifiers import Precision
 from train.loop import TrainState

@@ -24,7 +24,7 @@ from gans.losses import (
     weighted_sum,
 )
 from imgopt.errors import InputError
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 from train.checks import check_grey_levels, check_labels
 from train.learner import TrainState
 

@@ -10,6 +10,14 @@ Method: Hirano, Iwamura, Kise, "Image generation that elicits an arbitrary outpu
 model, and training with it" (paper A; equations are quoted as "A, eq. 2").
 """
 
+from imgopt.attacks import (
+    excluded_log_probability,
+    fgsm,
+    identity_map,
+    margin,
+    pgd,
+    smallest_perturbation,
+)
 from imgopt.classifier import Classify, as_fixed_batch, mean_classifier, split_classifier
 from imgopt.errors import InputError
 from imgopt.filters import Augmentation, ImageFilter, Views, crop, flip, gaussian_low_pass, low_pass
@@ -19,7 +27,7 @@ from imgopt.measures import (
     ranking_as_asked,
     saturation,
 )
-from imgopt.method import FROZEN_SLOPE, Options, State, Synthesis, Transform, transform
+from imgopt.method import FROZEN_SLOPE, Loss, Options, State, Synthesis, Transform, transform
 from imgopt.pixel_maps import PixelMap, arctan_map, sigmoid_map, slope, tanh_map, to_float, to_uint8
 from imgopt.programs import check_device_count
 from imgopt.rules import momentum_sgd, polyak, polyak_lbfgs, rule_by_name, sgd
@@ -38,6 +46,7 @@ __all__ = [
     "Classify",
     "ImageFilter",
     "InputError",
+    "Loss",
     "Options",
     "PixelMap",
     "State",
@@ -51,14 +60,19 @@ __all__ = [
     "check_targets",
     "compile_updates",
     "crop",
+    "excluded_log_probability",
+    "fgsm",
     "flip",
     "gaussian_low_pass",
     "high_frequency_energy",
+    "identity_map",
     "iterate",
     "low_pass",
+    "margin",
     "mean_absolute_change",
     "mean_classifier",
     "momentum_sgd",
+    "pgd",
     "polyak",
     "polyak_lbfgs",
     "ranked_targets",
@@ -68,6 +82,7 @@ __all__ = [
     "sgd",
     "sigmoid_map",
     "slope",
+    "smallest_perturbation",
     "split_classifier",
     "synthesize",
     "synthesize_in_batches",

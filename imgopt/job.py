@@ -135,7 +135,7 @@ def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
     split, measured = (
         each._replace(arrays=place(each.arrays, mesh, by_row=False)) for each in (split, measured)
     )
-    given = ("optimizer", "pixel_map", "image_filter", "views")
+    given = ("optimizer", "pixel_map", "image_filter", "views", "loss")
     token = object() if any(options.get(name) for name in given) else None
     return Job(method, split, measured, mesh, token)
 

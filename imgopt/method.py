@@ -25,8 +25,11 @@ from imgopt.errors import InputError
 from imgopt.filters import MEASURED, ImageFilter, Views, as_hashable
 from imgopt.measures import ranking_as_asked
 from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 from imgopt.rules import as_rule, evaluation_weights, own_keys, polyak_lbfgs
+
+Loss = Callable[[Float[Array, " k"], Float[Array, " k"]], Float[Array, ""]]
+"""What an image's update descends: (log-probabilities, target) → scalar."""
 
 Criterion = Literal["kl", "max_error"]
 """What the tolerance is compared with: KL(q* ‖ p) in nats, or max |p - q*|."""
@@ -121,6 +124,8 @@ class Options(TypedDict, total=False):
             where `classify` computes in bfloat16 and float32 is to measure.
         views: random views, such as flips and crops, over which loss and criterion are averaged at
             every update; none by default.
+        loss: what the updates descend, KL(q* ‖ p) by default. Another one, such as those of
+            `imgopt.attacks`, may have no smallest value of 0, which Polyak's steps need.
     """
 
     optimizer: optax.GradientTransformation | optax.MultiSteps | None
@@ -130,6 +135,7 @@ class Options(TypedDict, total=False):
     criterion: Criterion
     measure: Classify | None
     views: Views | None
+    loss: Loss | None
 
 
 class Method(NamedTuple):
@@ -141,6 +147,7 @@ class Method(NamedTuple):
     criterion: Criterion
     tolerance: Any
     views: Views | None
+    loss: Loss
 
     def render(self, weights: Any) -> Any:
         """The image that the classifier sees."""
@@ -227,7 +234,7 @@ def update(method: Method, classify: Classify, state: State) -> State:
         def loss(weights: Any) -> tuple[Array, Array]:
             # The cross entropy (A, section 2.1) less the target's entropy, so that it falls to 0.
             log_p = _log_probabilities(method.views, classify, method.render(weights), key)
-            return _mean_errors(log_p, state.targets)["kl"], log_p
+            return _mean(method.loss, log_p, state.targets), log_p
 
         def value_fn(weights: Any) -> Float[Array, ""]:
             # A line search may hand over float64 weights where JAX's 64-bit types are enabled.
@@ -246,7 +253,7 @@ def update(method: Method, classify: Classify, state: State) -> State:
                 value_fn=value_fn,
             )
             weights = optax.apply_updates(state.weights, change)
-        found = _mean_errors(log_p, state.targets)[method.criterion]
+        found = _mean(errors, log_p, state.targets)[method.criterion]
         tolerance = -jnp.inf if method.tolerance is None else method.tolerance
         active = state.active & ~(found <= jnp.asarray(tolerance, found.dtype))
         new, old = (weights, opt_state), (state.weights, state.opt_state)
@@ -299,31 +306,34 @@ def _measure_views(
     key = jax.random.fold_in(cast(Array, state.keys), jnp.uint32(MEASURED))
     log_q = _log_probabilities(views, classify, image, key)
     ranks = ranking_as_asked(jnp.exp(log_q), jnp.broadcast_to(state.targets, log_q.shape))
-    kl = _mean_errors(log_q, state.targets)["kl"]
+    kl = _mean(divergence, log_q, state.targets)
     return jnp.maximum(kl, 0), ranks.mean(dtype=log_q.dtype)
+
+
+def divergence(log_p: Float[Array, " k"], target: Float[Array, " k"]) -> Float[Array, ""]:
+    """KL(target ‖ p) in nats.
+
+    A class with target 0 adds 0, also where its logit is -inf. Rounding can make the divergence
+    fall a little below 0.
+    """
+    asked_log_p = jnp.where(target > 0, log_p, 0)
+    return (jax.scipy.special.xlogy(target, target) - target * asked_log_p).sum()
 
 
 def errors(
     log_p: Float[Array, " k"], target: Float[Array, " k"]
 ) -> dict[Criterion, Float[Array, ""]]:
-    """How far an output is from a target: "kl" = KL(target ‖ p) in nats, and "max_error".
-
-    A class with target 0 adds 0 to the divergence, also where its logit is -inf. Rounding can make
-    the divergence fall a little below 0.
-    """
-    asked_log_p = jnp.where(target > 0, log_p, 0)
-    kl = (jax.scipy.special.xlogy(target, target) - target * asked_log_p).sum()
-    return {"kl": kl, "max_error": jnp.abs(jnp.exp(log_p) - target).max()}
+    """How far an output is from a target: "kl" = KL(target ‖ p) in nats, and "max_error"."""
+    max_error = jnp.abs(jnp.exp(log_p) - target).max()
+    return {"kl": divergence(log_p, target), "max_error": max_error}
 
 
-def _mean_errors(
-    log_p: Float[Array, "*views k"], target: Float[Array, " k"]
-) -> dict[Criterion, Float[Array, ""]]:
-    """The errors of an output, or their means over the outputs for several views."""
+def _mean(function: Callable, log_p: Float[Array, "*views k"], target: Float[Array, " k"]) -> Any:
+    """A function of an output and its target, or its mean over the outputs for several views."""
     if log_p.ndim == 1:
-        return errors(log_p, target)
-    found = jax.vmap(errors, in_axes=(0, None))(log_p, target)
-    return {name: each.mean() for name, each in found.items()}
+        return function(log_p, target)
+    found = jax.vmap(function, in_axes=(0, None))(log_p, target)
+    return jax.tree.map(lambda each: each.mean(), found)
 
 
 def make_method(options: Options) -> Method:
@@ -354,8 +364,11 @@ def make_method(options: Options) -> Method:
     if image_filter is not None and not callable(image_filter):
         raise InputError(f"image_filter must be a function of images, got {image_filter!r}")
     image_filter = image_filter and as_hashable(image_filter)
+    loss = options.get("loss") or divergence
+    if not callable(loss):
+        raise InputError(f"loss must be a function (log_p, target) → scalar, got {loss!r}")
     optimizer = DEFAULT_RULE if optimizer is None else optimizer
-    return Method(optimizer, pixel_map, image_filter, criterion, tolerance, views)
+    return Method(optimizer, pixel_map, image_filter, criterion, tolerance, views, loss)
 
 
 def _log_probabilities(

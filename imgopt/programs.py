@@ -7,11 +7,15 @@ decide: an equal text is compiled once.
 Devices that share a batch run the same program, each on its own rows. No communication between them
 is compiled in, whatever operations the program has. By itself, XLA would gather all images for a
 filter's FFT, and every update would wait until all devices know whether any image still moves.
+
+Code of other libraries may rely on JAX's default promotion of types and ranks, which ours does not;
+`standard_promotion` allows it while such code is traced.
 """
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -158,3 +162,15 @@ def on_each_device(function: Callable[..., Tree], mesh: Mesh | None) -> Callable
         return mapped(shared, *rows)
 
     return run
+
+
+@contextlib.contextmanager
+def standard_promotion() -> Iterator[None]:
+    """Calls inside this context promote types and ranks as JAX does by default.
+
+    Our own code works under jax_numpy_dtype_promotion="strict" and
+    jax_numpy_rank_promotion="raise". Optax does not (Adam computes b1**count, a float to the power
+    of an integer array), nor do Flax's normalisations in bfloat16 (their statistics are float32).
+    """
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield

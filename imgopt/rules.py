@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from imgopt.errors import InputError, is_integer, is_number
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 
 # Paper A, sections 2.2.1 and 2.2.2.
 LEARNING_RATE = 0.05

@@ -14,7 +14,7 @@ FOLDERS = (*PACKAGES, "benchmarks", "tests", ".github")
 DOCUMENTS = (
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RELIABILITY.md", "CHANGELOG.md",
     "benchmarks/NOTES.md", "benchmarks/RESULTS.md", "docs/classifiers.md", "docs/networks.md",
-    "docs/views.md",
+    "docs/views.md", "docs/neighbours.md",
     "docs/training.md",
 )  # fmt: skip
 TREES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int, Key
 
 from imgopt import to_float
 from imgopt.errors import InputError
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 from train.augmentation import flip_and_crop
 from train.checks import check_grey_levels, check_labels, one_hot
 from train.classifiers import (

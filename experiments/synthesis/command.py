@@ -24,7 +24,9 @@ import numpy as np
 
 import imgopt
 from experiments.console.compilation import counted_compilations
+from experiments.console.options import check_unused
 from experiments.data.resumable_set import SPLIT, ResumableSet, dataset_identity
+from experiments.synthesis.attack_options import AttackConfig, attack_options, attack_targets
 from experiments.synthesis.classifiers import find_classifiers
 from experiments.synthesis.make_shards import (
     SynthesisJob,
@@ -100,6 +102,7 @@ class SynthesizeConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
     batch_size: int = 256
     """Images that a device computes at a time; all of them, if the job has fewer."""
     batches_per_shard: int = 4
@@ -109,7 +112,7 @@ class SynthesizeConfig:
     devices: int = 1
     """Devices of each process that work side by side. The result does not depend on it."""
     key: int = 0
-    """Seed of the random targets and views."""
+    """Seed of the random targets, views and starts of attacks."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a number outside its range."""
@@ -117,6 +120,10 @@ class SynthesizeConfig:
         for name in ("batch_size", "batches_per_shard"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.attack.is_attack:
+            check_unused(self, "rule", why=f"with --attack {self.attack.attack}")
+        if self.attack.makes_targets:
+            check_unused(self, "target", why="with --attack but for --goal output")
 
     @property
     def classifiers(self) -> tuple[str, ...]:
@@ -240,9 +247,16 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
         of=f"targets of {stop - config.start:,} images and {len(originals.class_names):,} classes",
         remedy="make the set in parts, by --start and --stop",
     )
-    targets = make_targets(config.target, originals, start=config.start, stop=stop, key=config.key)
+    known: dict[str, int] = {"start": config.start, "stop": stop, "key": config.key}
+    options = synthesis_options(config.rule)
+    if config.attack.is_attack:
+        options = attack_options(config.attack, seed=config.key)
+    if config.attack.makes_targets:
+        targets = attack_targets(config.attack, originals, **known)
+    else:
+        targets = make_targets(config.target, originals, **known)
     views = make_views(config.view, originals.image_shape, seed=config.key)
-    options = replace(synthesis_options(config.rule), views=views)
+    options = replace(options, views=views)
     originals = decode_once(originals)
     first = imgopt.to_float(originals.read(config.start, config.start + 1).images)
     imgopt.check_inputs(source.classify, first, targets[:1])
@@ -272,7 +286,7 @@ def _spec(job: SynthesisJob) -> ImageSetSpec:
 
 def _footprint(job: SynthesisJob) -> Footprint:
     """Compiles the updates, and gives the memory that they need. The job reuses the program."""
-    compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion", "views")
+    compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion", "views", "loss")
     one_image = jax.ShapeDtypeStruct((1, *job.originals.image_shape), np.float32)
     program = imgopt.compile_updates(
         job.source.classify,
@@ -295,8 +309,7 @@ def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, object]:
         "dataset": dataset_identity(config.dataset, config.split, job.originals),
         "features": (*FEATURES, *job.view_features),
         "start": job.rows.start,
-        "target": describe_targets(config.target),
-        "rule": config.rule.describe(),
+        **_describe_goal(config),
         **({"views": config.view.describe()} if job.options.views else {}),
         "batch_size": config.batch_size,
         "batches_per_shard": config.batches_per_shard,
@@ -307,13 +320,25 @@ def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, object]:
     }
 
 
+def _describe_goal(config: SynthesizeConfig) -> dict[str, object]:
+    """What the images are to reach, and how: targets and rule, or an attack."""
+    target = {} if config.attack.makes_targets else {"target": describe_targets(config.target)}
+    if config.attack.is_attack:
+        return {**target, "attack": config.attack.describe()}
+    return {**target, "rule": config.rule.describe()}
+
+
 def _summarise(job: SynthesisJob, directory: Path, *, left_out: int) -> SetSummary:
     """Measures the whole set, and writes `summary.json` and the report."""
     columns = read_extras(directory, ("kl", "max_error", "steps", *job.view_features))
     pairs = pairs_in_parts(open_images(directory), job.originals, job.rows)
     first, sources = next(pairs)
     summary = summarise(
-        chain([(first, sources)], pairs), columns, job.options.pixel_map, left_out=left_out
+        chain([(first, sources)], pairs),
+        columns,
+        job.options.pixel_map,
+        left_out=left_out,
+        is_attack=job.options.loss is not None,  # but that of the whole output
     )
     write_sealed(directory / "summary.json", summary.as_json())
     shown = slice_images(first, 0, SHOWN_IMAGES)

@@ -92,6 +92,7 @@ class SynthesisOptions:
     tolerance: float | None
     criterion: Literal["kl", "max_error"]
     views: imgopt.Views | None = None
+    loss: imgopt.Loss | None = None
 
 
 def synthesis_options(config: RuleConfig) -> SynthesisOptions:

@@ -1,22 +1,26 @@
 """The command `elicit transfer`: what elicited images say to networks that did not make them.
 
-Each classifier is asked for its output for every image of a set. The output is compared with the
-target that the image was made for, as the output of its own classifier is, which the set records.
+Each classifier is asked for its output for every image of one or several sets. The output is
+compared with the target that the image was made for, as the output of its own classifier is, which
+the set records.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float
 
 import imgopt
-from experiments.synthesis.classifiers import find_classifiers
+from experiments.synthesis.classifiers import ClassifierGroup, find_classifiers
+from experiments.synthesis.summary import first_class_as_asked
 from experiments.transfer.report import (
     MAKER,
     ClassifierAnswers,
+    SetAnswers,
     TransferRow,
     transfer_table,
     write_transfer_report,
@@ -35,8 +39,9 @@ from train.storage.strict_json import write_sealed
 class TransferConfig:
     """Measures what synthesised images say to other classifiers."""
 
-    images: Path
-    """Directory of an image set made by `elicit synthesize`."""
+    images: tuple[Path, ...]
+    """Directories of image sets with targets, made by `elicit synthesize` or `elicit exemplars`;
+    several are compared side by side."""
     classifiers: tuple[str, ...]
     """Runs of `elicit classifier train`, or callables of your own as package.module:name."""
     out: Path
@@ -45,16 +50,21 @@ class TransferConfig:
     """Images in one compiled batch."""
 
     def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
+        """Raises InputError for a number outside its range, or sets that are none or the same."""
         if self.batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
+        if not self.images:
+            raise InputError("expected at least one image set, got none; give --images SET")
+        if len({path.resolve() for path in self.images}) < len(self.images):
+            given = " ".join(map(str, self.images))
+            raise InputError(f"image sets must differ, got {given}; give each once")
 
 
 def measure_transfer(config: TransferConfig) -> list[TransferRow]:
     """Runs the command: prints a table, and writes it as JSON, as Markdown and as a page.
 
     Returns:
-        A row a classifier; the first one is of the classifier that made the images.
+        A row a set and classifier; a set's first row is of the classifier that made its images.
 
     Raises:
         InputError: the images have no targets, or a classifier does not take them. It is raised
@@ -62,25 +72,45 @@ def measure_transfer(config: TransferConfig) -> list[TransferRow]:
         FloatingPointError: a classifier's output for an image is infinitely far from its target.
     """
     group = find_classifiers(config.classifiers, precision="float32")
-    data = load_images(config.images)
-    targets, outputs = data.targets, data.outputs
-    if targets is None or outputs is None:
-        raise InputError(
-            f"{config.images} has no targets and outputs; expected a set made by elicit synthesize"
-        )
-    group.check_takes(data.class_names, data.images.shape[1:])
-    made = read_extras(config.images, ("kl",))["kl"]
-    answers = [ClassifierAnswers(MAKER, made, *_compared(outputs, targets))]
-    for source in group.sources:
-        log_p = predict(source.measure, data.images, batch_size=config.batch_size)
-        answers.append(_answers(source.name, log_p, targets))
-    rows = [TransferRow.of(each) for each in answers]
-    _write(config, data, answers, rows)
+    sets = [_load(path) for path in config.images]
+    for images in sets:
+        group.check_takes(images.data.class_names, images.data.images.shape[1:])
+    found = [_ask(group, images, batch_size=config.batch_size) for images in sets]
+    rows = [TransferRow.of(each.name, one) for each in found for one in each.answers]
+    _write(config, found, rows)
     return rows
 
 
+class _ElicitedSet(NamedTuple):
+    """A set, with the divergences that it records."""
+
+    name: str
+    data: ImageData
+    kl: Float[np.ndarray, " n"]
+
+
+def _load(path: Path) -> _ElicitedSet:
+    data = load_images(path)
+    if data.targets is None or data.outputs is None:
+        raise InputError(
+            f"{path} has no targets and outputs; expected a set made by elicit synthesize or "
+            "elicit exemplars"
+        )
+    return _ElicitedSet(str(path), data, read_extras(path, ("kl",))["kl"])
+
+
+def _ask(group: ClassifierGroup, images: _ElicitedSet, *, batch_size: int) -> SetAnswers:
+    """What the set's own classifier and all others say of its images."""
+    targets, outputs = cast(Any, images.data.targets), cast(Any, images.data.outputs)
+    answers = [ClassifierAnswers(MAKER, images.kl, *_compared(outputs, targets))]
+    for source in group.sources:
+        log_p = predict(source.measure, images.data.images, batch_size=batch_size)
+        answers.append(_answers(source.name, log_p, targets, of=images.name))
+    return SetAnswers(images.name, answers)
+
+
 def _answers(
-    name: str, log_p: Float[np.ndarray, "n k"], targets: Float[np.ndarray, "n k"]
+    name: str, log_p: Float[np.ndarray, "n k"], targets: Float[np.ndarray, "n k"], *, of: str
 ) -> ClassifierAnswers:
     asked = np.float64(targets)
     kl = scipy.special.xlogy(asked, asked) - asked * np.where(asked > 0, log_p, 0)
@@ -88,8 +118,8 @@ def _answers(
     infinite = int((~np.isfinite(kl)).sum())
     if infinite:
         raise FloatingPointError(
-            f"classifier {name} gives {infinite} of {len(kl)} images an output that is infinitely "
-            "far from its target, or not finite"
+            f"classifier {name} gives {infinite} of {len(kl)} images of {of} an output that is "
+            "infinitely far from its target, or not finite"
         )
     return ClassifierAnswers(name, kl, *_compared(np.exp(log_p), targets))
 
@@ -99,20 +129,15 @@ def _compared(
 ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Whether all classes rank as asked, and whether the likeliest one is one asked for most."""
     ranks = np.asarray(imgopt.ranking_as_asked(outputs, targets))
-    first = np.take_along_axis(targets, outputs.argmax(1)[:, None], 1)[:, 0]
-    return ranks, first == targets.max(1)
+    return ranks, first_class_as_asked(outputs, targets)
 
 
 def _write(
-    config: TransferConfig,
-    data: ImageData,
-    answers: Sequence[ClassifierAnswers],
-    rows: Sequence[TransferRow],
+    config: TransferConfig, answers: Sequence[SetAnswers], rows: Sequence[TransferRow]
 ) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     found = {
-        "images": str(config.images),
-        "number_of_images": len(data.labels),
+        "images": [str(path) for path in config.images],
         "rows": [asdict(row) for row in rows],
         **environment(),
     }

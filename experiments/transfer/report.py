@@ -12,7 +12,7 @@ from experiments.pages.charts import class_shares, histogram
 from experiments.pages.html import Picture, Section, Table, write_report
 
 MAKER = "the images' own classifier"
-"""Name of the first row."""
+"""Name of a set's first row."""
 
 MOST_HISTOGRAMS = 6
 """Classifiers whose divergences are drawn in one picture."""
@@ -34,12 +34,20 @@ class ClassifierAnswers(NamedTuple):
     is_first: Bool[np.ndarray, " n"]
 
 
+class SetAnswers(NamedTuple):
+    """What all classifiers say of the images of a set, its own first."""
+
+    name: str
+    answers: Sequence[ClassifierAnswers]
+
+
 @dataclass(frozen=True)
 class TransferRow:
-    """A classifier's answers in numbers.
+    """A classifier's answers for a set, in numbers.
 
     Attributes:
-        classifier: its name.
+        image_set: the set's name.
+        classifier: the classifier's name.
         images: number of images.
         ranking_as_asked: share of images whose output ranks all classes as the target does.
         first_class: share of images whose likeliest class is the one asked for most.
@@ -47,6 +55,7 @@ class TransferRow:
         kl_deviation: its standard deviation over the images.
     """
 
+    image_set: str
     classifier: str
     images: int
     ranking_as_asked: float
@@ -55,9 +64,10 @@ class TransferRow:
     kl_deviation: float
 
     @classmethod
-    def of(cls, answers: ClassifierAnswers) -> "TransferRow":
-        """Summarises a classifier's answers."""
+    def of(cls, image_set: str, answers: ClassifierAnswers) -> "TransferRow":
+        """Summarises a classifier's answers for a set."""
         return cls(
+            image_set=image_set,
             classifier=answers.name,
             images=len(answers.kl),
             ranking_as_asked=float(answers.ranks.mean()),
@@ -68,10 +78,18 @@ class TransferRow:
 
 
 def transfer_table(rows: Sequence[TransferRow]) -> Table:
-    """The table: a row a classifier."""
-    header = ("classifier", "images", "ranking as asked", "first class as asked", "KL, nats")
+    """The table: a row a set and classifier."""
+    header = (
+        "image set",
+        "classifier",
+        "images",
+        "ranking as asked",
+        "first class as asked",
+        "KL, nats",
+    )
     cells = [
         (
+            row.image_set,
             row.classifier,
             f"{row.images:,}",
             f"{row.ranking_as_asked:.1%}",
@@ -85,7 +103,7 @@ def transfer_table(rows: Sequence[TransferRow]) -> Table:
 
 def write_transfer_report(
     path: Path,
-    answers: Sequence[ClassifierAnswers],
+    sets: Sequence[SetAnswers],
     rows: Sequence[TransferRow],
     *,
     command: str,
@@ -94,41 +112,63 @@ def write_transfer_report(
 
     Args:
         path: path of the page.
-        answers: answers of all classifiers, the images' own first.
+        sets: answers of all classifiers for each set.
         rows: the same in numbers.
         command: the command that measured them.
     """
-    shares = {
-        "ranking as asked": np.array([row.ranking_as_asked for row in rows]),
-        "first class as asked": np.array([row.first_class for row in rows]),
-    }
-    bars = class_shares(shares, [row.classifier for row in rows], x_label="share of images")
-    drawn = {each.name: each.kl for each in answers[:MOST_HISTOGRAMS]}
-    spread = histogram(drawn, x_label="KL(target ‖ output), nats")
-    others = rows[1:]
-    mean = float(np.mean([row.ranking_as_asked for row in others]))
+    count, others = len(sets), len(sets[0].answers) - 1
+    described = "One image set" if count == 1 else f"{count} image sets"
     write_report(
         path,
         title="What the images say to other classifiers",
-        lead=f"{rows[0].images:,} synthesised images, seen by {len(others)} classifiers.",
+        lead=f"{described}, seen by {others} classifiers.",
         facts={
-            "ranking as asked, own classifier": f"{rows[0].ranking_as_asked:.1%}",
-            "ranking as asked, mean of the others": f"{mean:.1%}",
+            each.name: f"{_share(rows, each.name, is_own=True):.1%} as asked by its own "
+            f"classifier, {_share(rows, each.name, is_own=False):.1%} by the others"
+            for each in sets
         },
         sections=[
             Section(
                 title="Classifiers",
                 text="A ranking is as asked where the output puts all classes in the order of the "
-                "target. The first row is what the set records of the classifier that made it. "
-                "KL is the mean ± standard deviation over the images.",
-                pictures=(Picture(bars, "Outputs as asked, by classifier", name="shares"),),
+                "target; the first class is as asked where the likeliest class is one that the "
+                "target asks for most. A set's first row is what it records of the classifier "
+                "that made it. KL is the mean ± standard deviation over the images.",
+                pictures=(
+                    _bars(sets, "ranks", "ranking as asked"),
+                    _bars(sets, "is_first", "first class as asked"),
+                ),
                 tables=(transfer_table(rows),),
             ),
             Section(
                 title="All images",
                 text="How far the outputs are from the targets.",
-                pictures=(Picture(spread, "Distribution of the KL divergence", name="kl"),),
+                pictures=tuple(map(_spread, sets, range(count))),
             ),
         ],
         footer={"command": command, "numbers": "transfer.json"},
     )
+
+
+def _share(rows: Sequence[TransferRow], name: str, *, is_own: bool) -> float:
+    """Share of images whose first class is as asked, by a set's own classifier or the others."""
+    own, *others = [row.first_class for row in rows if row.image_set == name]
+    return own if is_own else float(np.mean(others))
+
+
+def _bars(sets: Sequence[SetAnswers], name: str, label: str) -> Picture:
+    """Draws the shares of a measure, a group of bars a classifier and a bar a set."""
+    shares = {
+        each.name: np.array([float(getattr(one, name).mean()) for one in each.answers])
+        for each in sets
+    }
+    names = [one.name for one in sets[0].answers]
+    drawn = class_shares(shares, names, x_label=f"share of images, {label}")
+    return Picture(drawn, f"Share of images with the {label}, by classifier", name=name)
+
+
+def _spread(answers: SetAnswers, number: int) -> Picture:
+    """Draws how far the outputs for a set are from their targets."""
+    kl = {one.name: one.kl for one in answers.answers[:MOST_HISTOGRAMS]}
+    drawn = histogram(kl, x_label="KL(target ‖ output), nats")
+    return Picture(drawn, f"Distribution of the KL divergence, {answers.name}", name=f"kl-{number}")

@@ -20,7 +20,7 @@ import pytest
 import scipy.special
 
 from imgopt import InputError, as_fixed_batch, iterate, polyak, sgd, split_classifier, synthesize
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 from train.evaluation import evaluate
 
 os.environ["KERAS_BACKEND"] = "jax"

@@ -14,7 +14,7 @@ import pytest
 
 import imgopt
 from imgopt import InputError, momentum_sgd, rule_by_name, sgd, synthesize
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 
 SHAPE = (3, 5, 2)
 

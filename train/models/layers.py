@@ -9,7 +9,7 @@ from flax.typing import Initializer
 from jaxtyping import Array, Float
 
 from imgopt.errors import InputError
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 from train.models import cpu_convolution
 from train.models.winograd import Border
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 
 WARM_UP_STEPS = 10
 

@@ -23,14 +23,20 @@ closed = lambda images: other(images) - jnp.array([[jnp.inf, jnp.inf, 0.0]])
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "transferred.py").write_text(OWN)
-    monkeypatch.chdir(tmp_path / "mine")
+    (tmp_path / "transferred").mkdir()
+    (tmp_path / "transferred" / "transferred.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path / "transferred")
     monkeypatch.setattr("sys.dont_write_bytecode", True)
 
 
 def table_of(directory):
     return json.loads((directory / "transfer.json").read_text())["rows"]
+
+
+def logits_of(data):
+    """What `other` says of a set's images."""
+    kernel = np.random.default_rng(1).normal(size=(768, 3)).astype(np.float32) / 9
+    return (data.images.reshape(len(data.images), -1) / 255 - 0.5) @ kernel
 
 
 @pytest.mark.usefixtures("mine")
@@ -45,9 +51,7 @@ def test_the_rows_are_numpys(made, run, tmp_path, elicit, capsys):
         assert again[name] == pytest.approx(own[name], abs=1e-5)
     assert own["kl_mean"] == pytest.approx(read_extras(made, ("kl",))["kl"].mean(), rel=1e-6)
     data = load_images(made)
-    kernel = np.random.default_rng(1).normal(size=(768, 3)).astype(np.float32) / 9
-    logits = (data.images.reshape(10, -1) / 255 - 0.5) @ kernel
-    p, q = scipy.special.softmax(logits, axis=1), np.float64(data.targets)
+    p, q = scipy.special.softmax(logits_of(data), axis=1), np.float64(data.targets)
     ranks = [all(a[i] > a[j] for i in range(3) for j in range(3) if b[i] > b[j]) for a, b in zip(p, q, strict=True)]  # fmt: skip # noqa: E501
     expected = {
         "images": 10,
@@ -64,11 +68,38 @@ def test_the_rows_are_numpys(made, run, tmp_path, elicit, capsys):
     assert "transferred:other" in (tmp_path / "t" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("mine")
+def test_several_sets_stand_side_by_side(made, by_own, monkeypatch, tmp_path, elicit):
+    attacked = by_own("--attack", "fgsm")
+    monkeypatch.chdir(tmp_path / "transferred")
+    place = tmp_path / "t"
+    given = ("--images", made, attacked, "--classifiers", "transferred:other", "--out", place)
+    assert elicit("transfer", *given) == 0
+    rows = table_of(place)
+    named = [(row["image_set"], row["images"]) for row in rows]
+    assert named == 2 * [(str(made), 10)] + 2 * [(str(attacked), 8)]
+    images = load_images(attacked)
+    log_p = scipy.special.log_softmax(logits_of(images), axis=1)
+    kl = scipy.special.rel_entr(np.float64(images.targets), np.exp(log_p)).sum(1)
+    assert rows[3]["kl_mean"] == pytest.approx(kl.mean(), rel=1e-4)
+    assert rows[3]["first_class"] == pytest.approx((log_p.argmax(1) != images.labels).mean())
+    page = (place / "report.html").read_text()
+    assert (str(made) in page, str(attacked) in page) == (True, True)
+    drawn = {path.name for path in (place / "figures").iterdir()}
+    assert drawn == {"ranks.svg", "is_first.svg", "kl-0.svg", "kl-1.svg"}
+
+
 REFUSED = {
     "other classes": ("made", "transferred:narrow", "narrow gives logits of 2 classes.*has 3"),
     "no run": ("made", "nowhere", "no classifier at 'nowhere'"),
     "no targets": ("data", "transferred:other", "no targets and outputs.*elicit synthesize"),
     "no set": ("nowhere", "transferred:other", "nowhere"),
+    "the same set twice": (
+        "made made",
+        "transferred:other",
+        "image sets must differ.*give each on",
+    ),
+    "no targets beside": ("made data", "transferred:other", "made_up has no targets and outputs"),
     "the same twice": ("made", "transferred:other transferred:other", "must differ"),
     "no batch": ("made", "transferred:other --batch-size 0", "batch_size must be at least 1"),
 }
@@ -78,8 +109,9 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused(case, made, data, tmp_path, check_refusal):
     images, words, message = REFUSED[case]
-    place = {"made": made, "data": data}.get(images, tmp_path / images)
-    given = ("--images", place, "--out", tmp_path / "new", "--classifiers", *words.split())
+    known = {"made": made, "data": data}
+    places = [known.get(name, tmp_path / name) for name in images.split()]
+    given = ("--images", *places, "--out", tmp_path / "new", "--classifiers", *words.split())
     check_refusal(("transfer", *given), message, tmp_path)
 
 

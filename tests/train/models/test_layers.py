@@ -77,3 +77,23 @@ def test_a_large_batch_is_taken_in_parts_where_nothing_is_shared(
     )
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5 * float(other.std()))
+
+
+@pytest.mark.parametrize(
+    ("shape", "features"), [((2, 8, 6, 3), 5), ((3, 2, 2, 8), 8), ((2, 9, 8, 12), 12)]
+)
+def test_gradients_of_gradients_are_those_of_lax_conv(shape, features):
+    images, kernel = arrays(shape, (3, 3, shape[-1], features))
+
+    def twice(convolution):
+        def value(images, kernel):
+            return (convolution(images, kernel / 9) ** 3).sum()
+
+        def square(images, kernel):
+            return sum((each**2).sum() for each in jax.grad(value, (0, 1))(images, kernel))
+
+        return jax.jit(jax.grad(square, (0, 1)))(images, kernel)
+
+    for found, expected in zip(twice(convolve), twice(plain), strict=True):
+        scale = float(jnp.abs(expected).max())
+        np.testing.assert_allclose(found / scale, expected / scale, atol=2e-5)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imgopt.promotion import standard_promotion
+from imgopt.programs import standard_promotion
 from train.classifier_training import TrainConfig, make_optimizer
 from train.recipes.optimizers import make_schedule
 from train.recipes.state import moving_average

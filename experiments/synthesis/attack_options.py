@@ -1,0 +1,183 @@
+"""Options of `elicit synthesize` for attacks, in place of an update rule and targets."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Float
+
+import imgopt
+from experiments.console.options import check_unused
+from experiments.synthesis.rule_options import MAX_STEPS, SynthesisOptions
+from experiments.synthesis.target_options import class_number
+from imgopt.errors import InputError
+from imgopt.method import divergence
+from train.data.image_data import ImageReader
+
+RADIUS_LEVELS = {"linf": 8.0, "l2": 128.0}
+"""Radii by default: 8/255 (Madry et al. 2018), and 0.5 in [0, 1], usual for CIFAR-10."""
+
+LEVELS = 255
+
+OWN_OPTIONS = {
+    "fgsm": ("norm", "radius_levels"),
+    "pgd": ("norm", "radius_levels", "step_levels", "attack_steps", "start_at_image"),
+    "smallest": ("searches", "search_updates"),
+}
+"""Options of each attack beside its goal."""
+
+
+@dataclass(frozen=True)
+class AttackConfig:
+    """Attacks: small changes of the images that change the classifier's first class."""
+
+    attack: Literal["none", "fgsm", "pgd", "smallest"] = "none"
+    """Attack in place of --rule and --targets. fgsm: one step of the gradient's sign; pgd:
+    projected gradient descent in a ball around the image; smallest: the smallest perturbation, by a
+    search over the weight of the loss."""
+    goal: Literal["untargeted", "targeted", "output"] = "untargeted"
+    """untargeted: any class but the label; targeted: --target-class, or by default another class,
+    drawn by key for each image; output: the distribution of --targets."""
+    target_class: str | None = None
+    """For targeted: name or number of the class."""
+    norm: Literal["linf", "l2"] = "linf"
+    """For fgsm and pgd: norm of the perturbation, the largest change of a value or the Euclidean
+    norm."""
+    radius_levels: float | None = None
+    """For fgsm and pgd: largest norm of the perturbation, in grey levels of 255; 8 by default, and
+    128 for l2."""
+    step_levels: float | None = None
+    """For pgd: length of a step in grey levels; a quarter of the radius by default."""
+    attack_steps: int = 10
+    """For pgd: number of steps."""
+    start_at_image: bool = False
+    """For pgd: start at the image itself, not at a random point of the ball, drawn by key."""
+    searches: int = 10
+    """For smallest: weights of the loss that are tried."""
+    search_updates: int = 20
+    """For smallest: updates for each weight."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError for an option without effect, or a number outside its range."""
+        if self.attack == "none":
+            names = [name for names in OWN_OPTIONS.values() for name in names]
+            check_unused(self, "goal", "target_class", *names, why="without --attack")
+        used = OWN_OPTIONS.get(self.attack, ())
+        for kind, names in OWN_OPTIONS.items():
+            others = (name for name in names if name not in used)
+            check_unused(self, *others, why=f"without --attack {kind}")
+        if self.goal != "targeted":
+            check_unused(self, "target_class", why="without --goal targeted")
+        if not 1 <= self.attack_steps < MAX_STEPS:
+            raise InputError(f"attack_steps must be at least 1, got {self.attack_steps}")
+        for name in ("radius_levels", "step_levels"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{name} must be above 0 and finite, got {value}")
+
+    @property
+    def is_attack(self) -> bool:
+        """Whether an attack is asked for."""
+        return self.attack != "none"
+
+    @property
+    def makes_targets(self) -> bool:
+        """Whether the goal says what the targets are."""
+        return self.is_attack and self.goal != "output"
+
+    @property
+    def radius(self) -> float:
+        """Radius of the ball, in grey levels."""
+        return self.radius_levels or RADIUS_LEVELS[self.norm]
+
+    def describe(self) -> dict[str, object]:
+        """Everything that the images depend on: the options in use."""
+        used = {name: getattr(self, name) for name in OWN_OPTIONS[self.attack]}
+        if "radius_levels" in used:
+            used["radius_levels"] = self.radius
+        targeted = {"target_class": self.target_class} if self.goal == "targeted" else {}
+        return {"name": self.attack, "goal": self.goal, **targeted, **used}
+
+
+def attack_options(config: AttackConfig, *, seed: int) -> SynthesisOptions:
+    """Makes the rule, map, loss and number of updates that the options name.
+
+    Args:
+        config: the options of an attack.
+        seed: seed of the random starts.
+
+    Raises:
+        InputError: an option is outside its range.
+    """
+    losses = {
+        "untargeted": imgopt.excluded_log_probability,
+        "targeted": divergence,  # from all of one class, which is the cross entropy
+        "output": None,
+    }
+    is_smallest = config.attack == "smallest"
+    rule, steps = _rule(config, seed=seed)
+    return SynthesisOptions(
+        optimizer=rule,
+        pixel_map=imgopt.identity_map(),
+        image_filter=None,
+        steps=steps,
+        tolerance=None,
+        criterion="kl",
+        loss=imgopt.margin if is_smallest else losses[config.goal],
+    )
+
+
+def _rule(config: AttackConfig, *, seed: int) -> tuple[optax.GradientTransformation, int]:
+    """The rule of an attack, and its number of updates."""
+    radius = config.radius / LEVELS
+    if config.attack == "fgsm":
+        return imgopt.fgsm(radius, norm=config.norm), 1
+    if config.attack == "pgd":
+        rule = imgopt.pgd(
+            radius,
+            norm=config.norm,
+            step_size=config.step_levels and config.step_levels / LEVELS,
+            random_start=not config.start_at_image,
+            seed=seed,
+        )
+        return rule, config.attack_steps + (not config.start_at_image)
+    searches, updates = config.searches, config.search_updates
+    rule = imgopt.smallest_perturbation(searches=searches, search_updates=updates)
+    return rule, searches * updates
+
+
+def attack_targets(
+    config: AttackConfig, data: ImageReader, *, start: int, stop: int, key: int
+) -> Float[np.ndarray, "n k"]:
+    """Targets of an attack: all of a class to reach, or equal shares for all but the label.
+
+    Args:
+        config: the options, with a goal other than "output".
+        data: the split.
+        start: first image.
+        stop: end of the range.
+        key: seed of the classes to reach.
+
+    Raises:
+        InputError: there is no such class, or only one.
+    """
+    labels, num_classes = data.labels[start:stop], len(data.class_names)
+    if num_classes < 2:
+        raise InputError("an attack needs at least 2 classes, got 1")
+    one_hot = np.eye(num_classes, dtype=np.float32)
+    if config.goal == "untargeted":
+        return (1 - one_hot[labels]) / np.float32(num_classes - 1)
+    if config.target_class is not None:
+        number = class_number(config.target_class, data.class_names)
+        return np.tile(one_hot[number], (len(labels), 1))
+    drawn = imgopt.two_class_targets(
+        jax.random.key(key),
+        labels,
+        num_classes=num_classes,
+        own=0,
+        indices=np.arange(start, stop),
+    )
+    return np.asarray(drawn)
