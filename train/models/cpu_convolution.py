@@ -37,12 +37,20 @@ KERNEL_GRADIENT_COST = 16
 """The same cost for a kernel's gradient, whose product runs at a third of the speed."""
 
 
-def _convolve(images: Array, kernel: Array, border: Border) -> Array:
-    """Convolution of stride 1 of images with a border of zeros."""
-    return _convolution(border)(images, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(images: Array, kernel: Array, border: Border, at_once: bool = False) -> Array:
+    """Convolution of stride 1 of images with a border of zeros.
 
+    It can be differentiated any number of times: each of its two gradients is linear in the
+    result's gradient and in the other input, and has the same three functions as gradients again.
 
-convolve = jax.custom_vjp(_convolve, nondiff_argnums=(2,))
+    Args:
+        images: any size.
+        kernel: any size.
+        border: rows and columns of zeros around the images.
+        at_once: see `winograd_convolve`.
+    """
+    return _convolution(border, at_once=at_once)(images, kernel)
 
 
 @functools.cache
@@ -92,32 +100,89 @@ def _convolution(
     return run
 
 
-def _forward(
-    images: CustomVJPPrimal, kernel: CustomVJPPrimal, border: Border
+def _convolve_forward(
+    images: CustomVJPPrimal, kernel: CustomVJPPrimal, border: Border, at_once: bool
 ) -> tuple[Array, tuple[Array, Array]]:
     # Where the kernel is trained, its gradient may need the same tiles of images.
     positions = count_positions(images.value, kernel.value.shape, border)
-    at_once = kernel.perturbed and not _has_more_results(images.value, positions)
-    run = _convolution(border, at_once=at_once)
-    return run(images.value, kernel.value), (images.value, kernel.value)
+    at_once = at_once or (kernel.perturbed and not _has_more_results(images.value, positions))
+    result = convolve(images.value, kernel.value, border, at_once)
+    return result, (images.value, kernel.value)
 
 
-def _backward(border: Border, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _convolve_backward(
+    border: Border, at_once: bool, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    del at_once
     images, kernel = saved
-    # A full convolution has k - 1 rows of zeros; `border` has those that the gradient now lacks.
-    rest = (kernel.shape[0] - 1 - border[0], kernel.shape[1] - 1 - border[1])
-    images_gradient = _convolution(rest, turned=True)(gradient, kernel)
-    return images_gradient, _kernel_gradient(border, rest, kernel.shape[:2])(images, gradient)
+    taps = (kernel.shape[0], kernel.shape[1])
+    return (
+        _images_gradient(gradient, kernel, border),
+        _kernel_gradient(images, gradient, border, taps),
+    )
 
 
-convolve.defvjp(_forward, _backward, symbolic_zeros=True)
+convolve.defvjp(_convolve_forward, _convolve_backward, symbolic_zeros=True)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _images_gradient(gradient: Array, kernel: Array, border: Border) -> Array:
+    """The images' gradient: a full convolution of the result's gradient with the turned kernel."""
+    return _convolution(_rest(kernel.shape, border), turned=True)(gradient, kernel)
+
+
+def _images_gradient_backward(
+    border: Border, saved: tuple[Array, Array], images: Array
+) -> tuple[Array, Array]:
+    gradient, kernel = saved
+    taps = (kernel.shape[0], kernel.shape[1])
+    return convolve(images, kernel, border), _kernel_gradient(images, gradient, border, taps)
+
+
+_images_gradient.defvjp(
+    lambda gradient, kernel, border: (
+        _images_gradient(gradient, kernel, border),
+        (gradient, kernel),
+    ),
+    _images_gradient_backward,
+)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _kernel_gradient(
+    images: Array, gradient: Array, border: Border, taps: tuple[int, int]
+) -> Array:
+    """The kernel's gradient, from the images and the result's gradient."""
+    return _kernel_product(border, _rest(taps, border), taps)(images, gradient)
+
+
+def _kernel_gradient_backward(
+    border: Border, taps: tuple[int, int], saved: tuple[Array, Array], kernel: Array
+) -> tuple[Array, Array]:
+    del taps
+    images, gradient = saved
+    return _images_gradient(gradient, kernel, border), convolve(images, kernel, border)
+
+
+_kernel_gradient.defvjp(
+    lambda images, gradient, border, taps: (
+        _kernel_gradient(images, gradient, border, taps),
+        (images, gradient),
+    ),
+    _kernel_gradient_backward,
+)
+
+
+def _rest(taps: tuple[int, ...], border: Border) -> Border:
+    """Zeros that a full convolution, which has k - 1 rows of them, needs beside the border's."""
+    return taps[0] - 1 - border[0], taps[1] - 1 - border[1]
 
 
 @functools.cache
-def _kernel_gradient(
+def _kernel_product(
     border: Border, rest: Border, taps: tuple[int, int]
 ) -> Callable[[Array, Array], Array]:
-    """The kernel's gradient: at each tap, the sum of images times the result's gradient.
+    """At each tap of a kernel, the sum of images times the result's gradient.
 
     Either of the two can be cut into tiles or patches; with the roles exchanged, the border is
     `rest` and the kernel comes out turned.
