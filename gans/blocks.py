@@ -1,9 +1,12 @@
 """Layers and blocks that the networks of all our GANs share."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from imgopt.programs import standard_promotion
@@ -19,6 +22,9 @@ LEAK = 0.2
 KERNEL_SIZE = 5
 """Height and width of every kernel."""
 
+BATCH_NORM_STATISTICS = ("mean", "var")
+"""Names of batch norm's running averages in Flax."""
+
 draw_weights = nn.initializers.normal(WEIGHT_STD)
 
 
@@ -32,6 +38,11 @@ class DiscriminatorOutput(NamedTuple):
 
     logits: Float[Array, " n"]
     noise_guess: Float[Array, "n z"] | None = None
+
+
+Discriminate = Callable[[dict[str, Any], Array, bool], tuple[DiscriminatorOutput, dict[str, Any]]]
+"""A discriminator: from variables, features, and whether to use the batch's statistics, to its
+output and the updated variables."""
 
 
 def to_signed(images: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -139,3 +150,43 @@ class ConvTrunk(nn.Module):
                 x = batch_norm(x, train=train, dtype=self.dtype)
             x = leaky_relu(x)
         return x.reshape(len(x), -1)
+
+
+def input_gradients(
+    discriminate: Discriminate, variables: dict[str, Any], features: Float[Array, "n ..."]
+) -> Float[Array, "n ..."]:
+    """Gradient of each example's logit by its own features, at the batch's statistics.
+
+    R1 and R2 penalise each example by itself, and their authors' discriminators have no batch norm.
+    With it, a logit depends on the whole batch, and the gradient of the sum of all logits leaves
+    out what the examples have in common: where a linear layer follows batch norm, it is 0. So the
+    batch's means and variances are computed first, and stay while the features vary. They still
+    depend on the parameters: the weights' scale in front of batch norm does not alter the penalty.
+
+    Args:
+        discriminate: the discriminator, with its augmentation.
+        variables: its variables.
+        features: what it discriminates.
+    """
+    own = _with_own_statistics(discriminate, variables, features)
+    return jax.grad(lambda x: discriminate(own, x, False)[0].logits.sum())(features)
+
+
+def _with_own_statistics(
+    discriminate: Discriminate, variables: dict[str, Any], features: Array
+) -> dict[str, Any]:
+    """Variables whose running averages of batch norm are the batch's means and variances.
+
+    Averages that begin at 0 are a known part of them after one pass. The statistics of spectral
+    norm do not depend on the batch and stay.
+    """
+    before = flatten_dict(variables.get("batch_stats", {}))
+    averages = {path for path in before if path[-1] in BATCH_NORM_STATISTICS}
+    if not averages:
+        return variables
+    zeros = {path: 0 * leaf if path in averages else leaf for path, leaf in before.items()}
+    _, updated = discriminate({**variables, "batch_stats": unflatten_dict(zeros)}, features, True)
+    share = 1 - BATCH_NORM_MOMENTUM
+    after = flatten_dict(updated["batch_stats"])
+    own = {path: leaf / share if path in averages else leaf for path, leaf in after.items()}
+    return {**variables, "batch_stats": unflatten_dict(own)}

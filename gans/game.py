@@ -6,27 +6,28 @@ the real condition; each other one takes what the generator above it has made. T
 alone, on real features, is to train a chain of one pair; joint training trains the whole chain.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Key
 
-from gans.blocks import DiscriminatorOutput
+from gans.blocks import DiscriminatorOutput, input_gradients
 from gans.losses import (
     AdversarialForm,
-    LossWeights,
     discriminator_loss,
     feature_loss,
     generator_loss,
+    gradient_penalty,
     weighted_sum,
 )
+from gans.pairs import GanData, GeneratedBatch, NetworkPair, Variables, check_gan_data
 from imgopt.errors import InputError
 from imgopt.programs import standard_promotion
-from train.checks import check_grey_levels, check_labels
 from train.learner import TrainState
+from train.storage.runs import ADDED_LATER
 
 ADAPTIVE_STEPS = ((0.65, 1), (0.5, 3), (0.3, 5), (0.0, 7))
 """Bounds on the discriminator's loss, and generator updates above each (Huang et al., code)."""
@@ -37,8 +38,6 @@ LOWER_LEVEL_WEIGHT = 0.01
 BETA1 = 0.5
 """Adam's β1, the decay of the mean gradient (Radford et al. 2016, section 4)."""
 
-Variables = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class GameConfig:
@@ -47,110 +46,21 @@ class GameConfig:
     generator_steps: Literal["1", "2", "3", "5", "7", "adaptive"] = "1"
     """Generator updates after each discriminator update; adaptive: 1, 3, 5 or 7, by its loss."""
     form: AdversarialForm = "non-saturating"
-    """Form of the generator's adversarial loss."""
+    """Form of the adversarial loss; relativistic is R3GAN's, for both sides."""
     averaging: float = 0.0
     """Decay of an exponential average of the generator; the average is sampled. 0 for none."""
+    r1: float = field(default=0.0, metadata=ADDED_LATER)
+    """γ of the penalty γ/2·‖∇D‖² on real examples; 0 for none."""
+    r2: float = field(default=0.0, metadata=ADDED_LATER)
+    """γ of the penalty γ/2·‖∇D‖² on generated examples; 0 for none."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a number outside its range."""
         if not 0 <= self.averaging < 1:
             raise InputError(f"averaging must be in [0, 1), got {self.averaging}")
-
-
-class GanData(NamedTuple):
-    """A training set or a batch: 8-bit images and their classes."""
-
-    images: UInt8[Array, "n h w c"]
-    labels: Int[Array, " n"]
-
-
-def check_gan_data(data: GanData, *, num_classes: int | None) -> None:
-    """Checks a training set before anything is compiled.
-
-    Args:
-        data: The training set.
-        num_classes: Number of classes; None if the labels are not used.
-
-    Raises:
-        InputError: The images are not uint8, or the labels are not one class for each image.
-    """
-    check_grey_levels(data.images)
-    check_labels(data.labels, count=len(data.images), num_classes=num_classes)
-
-
-class GeneratedBatch(NamedTuple):
-    """Output of a generator, and its inputs.
-
-    Attributes:
-        features: the output: images in [-1, 1], or features of an encoder.
-        condition: labels, or features of the level above; None for a GAN without classes.
-        noise: random input.
-    """
-
-    features: Float[Array, "n ..."]
-    condition: Array | None
-    noise: Float[Array, "n z"]
-
-
-@runtime_checkable  # for tests, which check annotations
-class NetworkPair(Protocol):
-    """A generator and its discriminator, hashable by value."""
-
-    @property
-    def target(self) -> str:
-        """Name of the features that the generator makes, such as "image"."""
-        ...
-
-    @property
-    def weights(self) -> LossWeights:
-        """Weights of the losses."""
-        ...
-
-    @property
-    def num_classes(self) -> int | None:
-        """Number of classes; None for a GAN that does not know them."""
-        ...
-
-    def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
-        """Draws the first variables of the generator and of the discriminator."""
-        ...
-
-    def real(self, batch: GanData, constants: Any) -> Float[Array, "n ..."]:
-        """Real features, which the generator learns to imitate."""
-        ...
-
-    def condition(self, batch: GanData, constants: Any) -> Array | None:
-        """Condition of the chain's top generator: labels or real features."""
-        ...
-
-    def draw_noise(self, key: Key[Array, ""], count: int) -> Float[Array, "n z"]:
-        """Draws the generator's noise for `count` examples."""
-        ...
-
-    def generate(
-        self, variables: Variables, condition: Array | None, noise: Array
-    ) -> tuple[Array, Variables]:
-        """Generates features in training mode; also returns the updated variables."""
-        ...
-
-    def discriminate(
-        self, key: Key[Array, ""], variables: Variables, features: Array, condition: Array | None
-    ) -> tuple[DiscriminatorOutput, Variables]:
-        """Applies the discriminator in training mode; also returns the updated variables.
-
-        Args:
-            key: randomness of the augmentations.
-            variables: the discriminator's.
-            features: all real or all generated, since batch norm uses their statistics.
-            condition: the condition of each example.
-        """
-        ...
-
-    def conditional_loss(
-        self, generated: GeneratedBatch, constants: Any
-    ) -> Float[Array, ""] | None:
-        """Mean distance of generated features from their condition; None without an encoder."""
-        ...
+        for name in ("r1", "r2"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -204,10 +114,11 @@ class GanLearner:
         """One update of the discriminators, then one or more of the generators.
 
         Returns:
-            The new state and the metrics: mean losses, the discriminators' accuracy (on equally
-            many real and generated examples), the errors of the head Q and of the encoder's
-            features, and the number of generator updates. With several pairs, a metric's name is
-            "<name>_<target>".
+            The new state and the metrics: mean losses without penalties, the discriminators'
+            accuracy (on equally many real and generated examples; of the relativistic form, on
+            pairs of them), mean squared norms of their gradients if penalised, the errors of the
+            head Q and of the encoder's features, and the number of generator updates. With several
+            pairs, a metric's name is "<name>_<target>".
         """
         key, key_discriminators = jax.random.split(key)
         condition = self.pairs[-1].condition(batch, constants)
@@ -216,7 +127,7 @@ class GanLearner:
         losses = jnp.stack([metrics[self._named("discriminator_loss", p)] for p in self.pairs])
         count = self._count_generator_steps(losses.mean())
         state, generator_metrics = self._update_generators(
-            key, state, condition, len(batch.labels), count, constants
+            key, state, real, condition, count, constants
         )
         return self._average(state), {**metrics, **generator_metrics, "generator_steps": count}
 
@@ -224,8 +135,7 @@ class GanLearner:
         self, key: Key[Array, ""], state: TrainState, real: dict[str, Array], condition: Any
     ) -> tuple[TrainState, dict[str, Array]]:
         key, key_noise = jax.random.split(key)
-        count = len(next(iter(real.values())))
-        fake, _ = self._generate(key_noise, state.variables["generators"], condition, count)
+        fake, _ = self._generate(key_noise, state.variables["generators"], condition, _count(real))
         fake = jax.lax.stop_gradient(fake)
 
         def losses(params, variables):
@@ -239,21 +149,63 @@ class GanLearner:
                     keys[0], before, real[name], fake[name].condition
                 )
                 on_fake, after = pair.discriminate(keys[1], between, *fake[name][:2])
-                adversarial = discriminator_loss(on_real.logits, on_fake.logits).mean()
+                form = self.config.form
+                adversarial = discriminator_loss(on_real.logits, on_fake.logits, form=form).mean()
+                penalties = self._penalties(pair, keys, (before, between), (real[name], fake[name]))
                 total += weighted_sum(
-                    pair.weights, adversarial=adversarial, entropy=_noise_error(on_fake, fake[name])
+                    pair.weights,
+                    adversarial=sum(penalties.values(), start=adversarial),
+                    entropy=_noise_error(on_fake, fake[name]),
                 )
-                right = jnp.stack([on_real.logits > 0, on_fake.logits < 0])
-                metrics[self._named("discriminator_loss", pair)] = adversarial
-                metrics[self._named("discriminator_accuracy", pair)] = right.mean(dtype=jnp.float32)
+                found = {
+                    "discriminator_loss": adversarial,
+                    "discriminator_accuracy": _accuracy(on_real, on_fake, form=form),
+                    **penalties,
+                }
+                metrics |= {self._named(metric, pair): found[metric] for metric in found}
                 updated[name] = after
             return total, (updated, metrics)
 
         return self._descend("discriminators", state, losses)
 
+    def _penalties(
+        self,
+        pair: NetworkPair,
+        keys: Array,
+        variables: tuple[Variables, Variables],
+        examples: tuple[Array, GeneratedBatch],
+    ) -> dict[str, Array]:
+        """Mean penalties of a discriminator's gradients, by their metrics' names.
+
+        As in R3GAN's code, the gradients are those by the examples as they are before augmentation.
+
+        Args:
+            pair: the pair.
+            keys: keys of the augmentations, of real and of generated examples.
+            variables: the discriminator's, before its pass on each.
+            examples: real ones and generated ones.
+        """
+        real, fake = examples
+        sides = {
+            "r1_penalty": (self.config.r1, real),
+            "r2_penalty": (self.config.r2, fake.features),
+        }
+        found = {}
+        for (name, (gamma, features)), key, before in zip(
+            sides.items(), keys, variables, strict=True
+        ):
+
+            def discriminate(variables, x, train, key=key):
+                return pair.discriminate(key, variables, x, fake.condition, train=train)
+
+            if gamma:
+                gradients = input_gradients(discriminate, before, features)
+                found[name] = gamma / 2 * gradient_penalty(gradients).mean()
+        return found
+
     def _update_generators(
-        self, key: Key[Array, ""], state: TrainState, condition: Any, size: int, count: Array,
-        constants: Any,
+        self, key: Key[Array, ""], state: TrainState, real: dict[str, Array], condition: Any,
+        count: Array, constants: Any,
     ) -> tuple[TrainState, dict[str, Array]]:  # fmt: skip
         discriminators = jax.lax.stop_gradient(state.variables["discriminators"])
 
@@ -262,9 +214,9 @@ class GanLearner:
 
             def losses(params, variables):
                 generators = {n: {**variables[n], "params": params[n]} for n in variables}
-                fake, updated = self._generate(key_noise, generators, condition, size)
+                fake, updated = self._generate(key_noise, generators, condition, _count(real))
                 total, metrics = self._generator_losses(
-                    key_augment, fake, discriminators, constants
+                    key_augment, real, fake, discriminators, constants
                 )
                 return total, (updated, metrics)
 
@@ -278,6 +230,7 @@ class GanLearner:
     def _generator_losses(
         self,
         key: Key[Array, ""],
+        real: dict[str, Array],
         fake: dict[str, GeneratedBatch],
         discriminators: Variables,
         constants: Any,
@@ -288,8 +241,15 @@ class GanLearner:
             name = pair.target
             own_key = jax.random.fold_in(key, index)
             output, _ = pair.discriminate(own_key, discriminators[name], *fake[name][:2])
+            on_real = None
+            if self.config.form == "relativistic":
+                real_key = jax.random.fold_in(key, len(self.pairs) + index)
+                on_real = pair.discriminate(
+                    real_key, discriminators[name], real[name], fake[name].condition
+                )[0].logits
+            adversarial = generator_loss(output.logits, on_real, form=self.config.form)
             parts = {
-                "adversarial": generator_loss(output.logits, form=self.config.form).mean(),
+                "adversarial": adversarial.mean(),
                 "conditional": pair.conditional_loss(fake[name], constants),
                 "entropy": _noise_error(output, fake[name]),
             }
@@ -370,6 +330,20 @@ GENERATOR_METRICS = {
 
 def _params(variables: Variables) -> Variables:
     return {name: networks["params"] for name, networks in variables.items()}
+
+
+def _count(examples: dict[str, Array]) -> int:
+    return len(next(iter(examples.values())))
+
+
+def _accuracy(
+    on_real: DiscriminatorOutput, on_fake: DiscriminatorOutput, *, form: AdversarialForm
+) -> Float[Array, ""]:
+    """Share of right answers; a relativistic discriminator's logits have no zero of their own."""
+    if form == "relativistic":
+        return (on_real.logits > on_fake.logits).mean(dtype=jnp.float32)
+    right = jnp.stack([on_real.logits > 0, on_fake.logits < 0])
+    return right.mean(dtype=jnp.float32)
 
 
 def _noise_error(output: DiscriminatorOutput, generated: GeneratedBatch) -> Array | None:

@@ -2,11 +2,12 @@
 
 A discriminator's logit l stands for the probability D = sigmoid(l) that an example is real. Weights
 and terms are those of Huang et al. 2017, eqs. 2 to 5; the adversarial terms are those of Goodfellow
-et al. 2014, section 3.
+et al. 2014, section 3, and the relativistic one that of Huang et al. 2024, "The GAN is dead; long
+live the GAN!" (R3GAN).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 from imgopt.errors import InputError
 from train.losses import sum_over_classes
 
-AdversarialForm = Literal["non-saturating", "saturating"]
+AdversarialForm = Literal["non-saturating", "saturating", "relativistic"]
 
 
 @dataclass(frozen=True)
@@ -41,45 +42,93 @@ class LossWeights:
 
 
 def discriminator_loss(
-    real_logits: Float[Array, " n"], fake_logits: Float[Array, " n"]
+    real_logits: Float[Array, " n"],
+    fake_logits: Float[Array, " n"],
+    *,
+    form: AdversarialForm = "non-saturating",
 ) -> Float[Array, " n"]:
-    """Half of -log D(real) - log(1 - D(fake)); it is log 2 for an untrained discriminator.
+    """The discriminator's adversarial loss; it is log 2 for an untrained discriminator.
 
-    The Stacked GAN's official code takes half too, and its bounds for the number of generator
-    updates assume it.
+    relativistic: -log sigmoid(real - fake), of pairs of a real example's logit and that of a
+    generated one of the same condition.
+    Otherwise: half of -log D(real) - log(1 - D(fake)). The Stacked GAN's official code takes half
+    too, and its bounds for the number of generator updates assume it.
 
     Args:
         real_logits: logits of real examples.
         fake_logits: logits of as many generated examples, from another pass.
+        form: form of the loss.
 
     Raises:
-        InputError: the shapes differ.
+        InputError: the shapes differ, or the form is unknown.
     """
-    if real_logits.shape != fake_logits.shape:
-        raise InputError(
-            "the loss takes as many generated examples as real ones, got logits of shape "
-            f"{real_logits.shape} and {fake_logits.shape}"
-        )
+    _check_form(form)
+    _check_pairs(real_logits, fake_logits)
+    if form == "relativistic":
+        return jax.nn.softplus(fake_logits - real_logits)
     return (jax.nn.softplus(-real_logits) + jax.nn.softplus(fake_logits)) / 2
 
 
 def generator_loss(
-    fake_logits: Float[Array, " n"], *, form: AdversarialForm = "non-saturating"
+    fake_logits: Float[Array, " n"],
+    real_logits: Float[Array, " n"] | None = None,
+    *,
+    form: AdversarialForm = "non-saturating",
 ) -> Float[Array, " n"]:
     """The generator's adversarial loss.
 
     non-saturating: -log D(fake), the default, which is steep for a bad generator.
     saturating: log(1 - D(fake)), the discriminator's term with opposite sign, which is flat for a
     bad generator.
+    relativistic: -log sigmoid(fake - real), the discriminator's loss with the two exchanged.
+
+    Args:
+        fake_logits: logits of generated examples.
+        real_logits: logits of real examples, for the relativistic form only; example i has the
+            condition of generated example i.
+        form: form of the loss.
 
     Raises:
-        InputError: the form is unknown.
+        InputError: the form is unknown, or lacks or does not take the logits of real examples.
     """
+    _check_form(form)
+    if (form == "relativistic") != (real_logits is not None):
+        raise InputError(
+            "the relativistic form, and no other, takes the logits of real examples; got form "
+            f"{form!r} {'without' if real_logits is None else 'with'} them"
+        )
+    if real_logits is not None:
+        _check_pairs(real_logits, fake_logits)
+        return jax.nn.softplus(real_logits - fake_logits)
     if form == "non-saturating":
         return jax.nn.softplus(-fake_logits)
-    if form == "saturating":
-        return -jax.nn.softplus(fake_logits)
-    raise InputError(f'form must be "non-saturating" or "saturating", got {form!r}')
+    return -jax.nn.softplus(fake_logits)
+
+
+def _check_form(form: str) -> None:
+    known = get_args(AdversarialForm)
+    if form not in known:
+        raise InputError(f"form must be one of {', '.join(known)}, got {form!r}")
+
+
+def _check_pairs(real_logits: Array, fake_logits: Array) -> None:
+    if real_logits.shape != fake_logits.shape:
+        raise InputError(
+            "the loss takes as many generated examples as real ones, got logits of shape "
+            f"{real_logits.shape} and {fake_logits.shape}"
+        )
+
+
+def gradient_penalty(gradients: Float[Array, "n ..."]) -> Float[Array, " n"]:
+    """Squared norm of each example's gradient, ‖∇ D(x)‖², which pulls the gradient towards zero.
+
+    With γ/2 before it, it is R1 on real examples (Mescheder et al. 2018, eq. 9) and R2 on generated
+    ones (eq. 10). It is a sum over an example's features, so it grows with their number.
+
+    Args:
+        gradients: gradient of each example's logit by that example.
+    """
+    return jnp.square(gradients).reshape(len(gradients), -1).sum(1)
 
 
 def feature_loss(found: Float[Array, "n ..."], wanted: Float[Array, "n ..."]) -> Float[Array, " n"]:

@@ -1,24 +1,129 @@
-"""Pairs of a generator and a discriminator, as a `gans.game.GanLearner` trains them."""
+"""Pairs of a generator and a discriminator: what training asks of them, and those of our GANs."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from gans import dcgan, stacked
 from gans.augmentation import AugmentationName, augment
 from gans.blocks import DiscriminatorOutput, to_signed
 from gans.encoder import FEATURES, Encoder
-from gans.game import GanData, GeneratedBatch, Variables
 from gans.losses import LossWeights, conditional_loss
 from gans.stacked import Level, LevelDiscriminator, StackConfig, build_generator
 from imgopt import to_float
-from train.checks import check_grey_levels, one_hot
+from train.checks import check_grey_levels, check_labels, one_hot
 from train.classifiers import Precision
 
 IMAGE = "image"
+
+Variables = dict[str, Any]
+
+
+class GanData(NamedTuple):
+    """A training set or a batch: 8-bit images and their classes."""
+
+    images: UInt8[Array, "n h w c"]
+    labels: Int[Array, " n"]
+
+
+def check_gan_data(data: GanData, *, num_classes: int | None) -> None:
+    """Checks a training set before anything is compiled.
+
+    Args:
+        data: The training set.
+        num_classes: Number of classes; None if the labels are not used.
+
+    Raises:
+        InputError: The images are not uint8, or the labels are not one class for each image.
+    """
+    check_grey_levels(data.images)
+    check_labels(data.labels, count=len(data.images), num_classes=num_classes)
+
+
+class GeneratedBatch(NamedTuple):
+    """Output of a generator, and its inputs.
+
+    Attributes:
+        features: the output: images in [-1, 1], or features of an encoder.
+        condition: labels, or features of the level above; None for a GAN without classes.
+        noise: random input.
+    """
+
+    features: Float[Array, "n ..."]
+    condition: Array | None
+    noise: Float[Array, "n z"]
+
+
+@runtime_checkable  # for tests, which check annotations
+class NetworkPair(Protocol):
+    """A generator and its discriminator, hashable by value."""
+
+    @property
+    def target(self) -> str:
+        """Name of the features that the generator makes, such as "image"."""
+        ...
+
+    @property
+    def weights(self) -> LossWeights:
+        """Weights of the losses."""
+        ...
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes; None for a GAN that does not know them."""
+        ...
+
+    def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
+        """Draws the first variables of the generator and of the discriminator."""
+        ...
+
+    def real(self, batch: GanData, constants: Any) -> Float[Array, "n ..."]:
+        """Real features, which the generator learns to imitate."""
+        ...
+
+    def condition(self, batch: GanData, constants: Any) -> Array | None:
+        """Condition of the chain's top generator: labels or real features."""
+        ...
+
+    def draw_noise(self, key: Key[Array, ""], count: int) -> Float[Array, "n z"]:
+        """Draws the generator's noise for `count` examples."""
+        ...
+
+    def generate(
+        self, variables: Variables, condition: Array | None, noise: Array
+    ) -> tuple[Array, Variables]:
+        """Generates features in training mode; also returns the updated variables."""
+        ...
+
+    def discriminate(
+        self,
+        key: Key[Array, ""],
+        variables: Variables,
+        features: Array,
+        condition: Array | None,
+        *,
+        train: bool = True,
+    ) -> tuple[DiscriminatorOutput, Variables]:
+        """Applies the discriminator; also returns the updated variables.
+
+        Args:
+            key: randomness of the augmentations.
+            variables: the discriminator's.
+            features: all real or all generated, since batch norm uses their statistics.
+            condition: the condition of each example.
+            train: batch norm uses the batch's statistics and updates the running ones; otherwise
+                it uses the running ones.
+        """
+        ...
+
+    def conditional_loss(
+        self, generated: GeneratedBatch, constants: Any
+    ) -> Float[Array, ""] | None:
+        """Mean distance of generated features from their condition; None without an encoder."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +168,7 @@ class DcganPair:
         return dcgan.Discriminator(self.config, dtype=dtype, spectral_norm=self.spectral_norm)
 
     def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
-        """See `gans.game.NetworkPair`."""
+        """See `NetworkPair`."""
         keys = jax.random.split(key)
         labels = None if self.config.num_classes is None else jnp.zeros(1, jnp.int32)
         noise = jnp.zeros((1, self.config.noise_dim), jnp.float32)
@@ -91,15 +196,21 @@ class DcganPair:
     def generate(
         self, variables: Variables, condition: Array | None, noise: Array
     ) -> tuple[Array, Variables]:
-        """See `gans.game.NetworkPair`."""
+        """See `NetworkPair`."""
         return _apply(self._generator, variables, noise, condition)
 
     def discriminate(
-        self, key: Key[Array, ""], variables: Variables, features: Array, condition: Array | None
+        self,
+        key: Key[Array, ""],
+        variables: Variables,
+        features: Array,
+        condition: Array | None,
+        *,
+        train: bool = True,
     ) -> tuple[DiscriminatorOutput, Variables]:
-        """See `gans.game.NetworkPair`."""
+        """See `NetworkPair`."""
         features = augment(key, features, self.augmentations)
-        logits, updated = _apply(self._discriminator, variables, features, condition)
+        logits, updated = _apply(self._discriminator, variables, features, condition, train=train)
         return DiscriminatorOutput(logits), updated
 
     def conditional_loss(self, generated: GeneratedBatch, constants: Any) -> None:
@@ -151,7 +262,7 @@ class LevelPair:
         )
 
     def initial(self, key: Key[Array, ""]) -> tuple[Variables, Variables]:
-        """See `gans.game.NetworkPair`."""
+        """See `NetworkPair`."""
         keys = jax.random.split(key)
         condition = jnp.zeros((1, *self.level.condition_shape), jnp.float32)
         noise = jnp.zeros((1, self.level.noise_dim), jnp.float32)
@@ -178,17 +289,23 @@ class LevelPair:
     def generate(
         self, variables: Variables, condition: Array | None, noise: Array
     ) -> tuple[Array, Variables]:
-        """See `gans.game.NetworkPair`."""
+        """See `NetworkPair`."""
         return _apply(self._generator, variables, condition, noise)
 
     def discriminate(
-        self, key: Key[Array, ""], variables: Variables, features: Array, condition: Array | None
+        self,
+        key: Key[Array, ""],
+        variables: Variables,
+        features: Array,
+        condition: Array | None,
+        *,
+        train: bool = True,
     ) -> tuple[DiscriminatorOutput, Variables]:
-        """See `gans.game.NetworkPair`; ignores the condition."""
+        """See `NetworkPair`; ignores the condition."""
         del condition
         if self.level.target == IMAGE:
             features = augment(key, features, self.augmentations)
-        return _apply(self._discriminator, variables, features)
+        return _apply(self._discriminator, variables, features, train=train)
 
     def conditional_loss(self, generated: GeneratedBatch, constants: Variables) -> Float[Array, ""]:
         """Mean distance of the encoder's features of a generated batch from their condition."""
@@ -226,7 +343,9 @@ def _init(network: Any, key: Key[Array, ""], *inputs: Any) -> Variables:
     return dict(network.init(key, *inputs, train=False))
 
 
-def _apply(network: Any, variables: Variables, *inputs: Any) -> tuple[Any, Variables]:
-    """Applies a network in training mode; also returns the variables with the new statistics."""
-    result, updated = network.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+def _apply(
+    network: Any, variables: Variables, *inputs: Any, train: bool = True
+) -> tuple[Any, Variables]:
+    """Applies a network; also returns the variables, in training mode with the new statistics."""
+    result, updated = network.apply(variables, *inputs, train=train, mutable=["batch_stats"])
     return result, {**variables, **updated}

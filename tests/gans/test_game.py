@@ -15,6 +15,7 @@ from gans.pairs import LevelPair
 from gans.stacked import StackConfig, stack_levels
 from train.data.load import load_images
 from train.loop import Budget, FitOptions, TrainState, fit
+from train.storage.runs import as_json
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 KEY = jax.random.key(6)
@@ -68,8 +69,8 @@ class ToyPair:
         features = jnp.tanh(noise @ params["noise"] + condition[:, :2] @ params["given"])
         return features, passed(variables, features)
 
-    def discriminate(self, key, variables, features, condition):
-        del key, condition
+    def discriminate(self, key, variables, features, condition, *, train=True):
+        del key, condition, train
         params = variables["params"]
         guess = features @ params["guess"] if self.has_encoder else None
         return DiscriminatorOutput(features @ params["logit"], guess), passed(variables, features)
@@ -123,14 +124,22 @@ def moved(before, after):
 # ---- each side moves in its own turn
 
 
+RELATIVISTIC = {"form": "relativistic", "r1": 0.3, "r2": 0.2}
+
+every_loss = pytest.mark.parametrize("loss", [{}, RELATIVISTIC], ids=["plain", "relativistic"])
+
+
+@every_loss
 @pytest.mark.parametrize("pairs", [(PAIR,), LEVELS[:1], LEVELS], ids=["plain", "level", "joint"])
-def test_each_side_moves_in_its_own_turn_alone(pairs):
-    learner = make(pairs)
+def test_each_side_moves_in_its_own_turn_alone(pairs, loss):
+    learner = make(pairs, **loss)
     condition = pairs[-1].condition(BATCH, None)
     real = {pair.target: pair.real(BATCH, None) for pair in pairs}
     state = learner.initial(KEY)
     after_first, _ = learner._update_discriminators(KEY, state, real, condition)
-    after_second, _ = learner._update_generators(KEY, state, condition, 6, jnp.int32(1), CONSTANTS)
+    after_second, _ = learner._update_generators(
+        KEY, state, real, condition, jnp.int32(1), CONSTANTS
+    )
     first, second = moved(state, after_first), moved(state, after_second)
     assert first["discriminators"] > 1e-3 > first["generators"] == 0
     assert second["generators"] > 1e-3 > second["discriminators"] == 0
@@ -141,9 +150,9 @@ def test_real_and_made_go_by_the_discriminator_in_passes_of_their_own():
 
     @dataclass(frozen=True)
     class Recorded(ToyPair):
-        def discriminate(self, key, variables, features, condition):
+        def discriminate(self, key, variables, features, condition, *, train=True):
             batch_means.append(features)
-            return super().discriminate(key, variables, features, condition)
+            return super().discriminate(key, variables, features, condition, train=train)
 
     learner = make((Recorded(),))
     state = learner.initial(KEY)
@@ -158,10 +167,79 @@ def test_real_and_made_go_by_the_discriminator_in_passes_of_their_own():
     assert int(statistics["passes"]) == 2  # the second pass goes on from the first one's averages
     # The generator's step leaves the discriminator's averages, and moves its own once.
     after, _ = learner._update_generators(
-        KEY, state, PAIR.condition(BATCH, None), 6, jnp.int32(1), None
+        KEY, state, {"image": real}, PAIR.condition(BATCH, None), jnp.int32(1), None
     )
     assert int(after.variables["discriminators"]["image"]["batch_stats"]["passes"]) == 0
     assert int(after.variables["generators"]["image"]["batch_stats"]["passes"]) == 1
+
+
+# ---- the relativistic loss, and penalties
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def test_the_relativistic_loss_compares_each_real_example_with_a_generated_one():
+    """Metrics of both sides' first update, from the networks as drawn and as they are then."""
+    learner = make(**RELATIVISTIC)
+    (before, after), (found,) = step(learner)
+    key, key_discriminators = jax.random.split(jax.random.key(0))
+    condition, real = PAIR.condition(BATCH, None), PAIR.real(BATCH, None)
+
+    def logits(key, state):
+        generated, _ = learner._generate(key, before.variables["generators"], condition, 6)
+        made = np.stack([real, generated["image"].features]).astype(np.float64)
+        return made @ state.variables["discriminators"]["image"]["params"]["logit"]
+
+    on_real, on_fake = logits(jax.random.split(key_discriminators)[1], before)
+    assert found["discriminator_loss"] == pytest.approx(
+        softplus(on_fake - on_real).mean(), rel=1e-5
+    )
+    assert found["discriminator_accuracy"] == pytest.approx((on_real > on_fake).mean())
+    key_noise, _ = jax.random.split(jax.random.fold_in(key, 0))
+    on_real, on_fake = logits(key_noise, after)
+    assert found["generator_loss"] == pytest.approx(softplus(on_real - on_fake).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gammas", "reported"),
+    [
+        ({"r1": 0.3}, {"r1"}),
+        ({"r2": 0.2}, {"r2"}),
+        ({"r1": 0.3, "r2": 0.2}, {"r1", "r2"}),
+        ({}, set()),
+    ],
+)
+def test_a_penalty_is_half_of_gamma_times_the_squared_gradient(gammas, reported):
+    """The toy's logit is linear, so the gradient is its weights, for real and generated alike."""
+    (before, _), (found,) = step(make(**gammas))
+    weights = before.variables["discriminators"]["image"]["params"]["logit"]
+    squared = float(np.square(weights).sum())
+    assert {name for name in ("r1", "r2") if f"{name}_penalty" in found} == reported
+    for name in reported:
+        assert found[f"{name}_penalty"] == pytest.approx(gammas[name] / 2 * squared, rel=1e-5)
+
+
+def test_a_penalty_pulls_the_gradient_towards_zero():
+    def size(**gammas):
+        states, _ = step(make(learning_rate=0.1, **gammas), count=8)
+        weights = states[-1].variables["discriminators"]["image"]["params"]["logit"]
+        return float(np.square(weights).sum())
+
+    assert size(r1=100.0) < 0.5 * size()
+    assert size(r2=100.0) < 0.5 * size()
+
+
+@pytest.mark.parametrize("options", [{"r1": -1.0}, {"r2": float("inf")}, {"r2": float("nan")}])
+def test_a_gamma_outside_its_range_is_refused(options):
+    with pytest.raises(ValueError, match=r"r[12] must be at least 0 and finite, got"):
+        GameConfig(**options)
+
+
+def test_without_penalties_a_run_is_described_as_before_there_were_any():
+    assert as_json(GameConfig()).keys() == {"generator_steps", "form", "averaging"}
+    assert as_json(GameConfig(r1=0.5))["r1"] == 0.5
 
 
 # ---- how often the generator moves
@@ -201,10 +279,10 @@ def test_adaptive_steps_are_taken_and_counted():
 # ---- many GANs at once
 
 
-@pytest.mark.parametrize("steps", ["1", "adaptive"])
-def test_gans_of_all_classes_at_once_are_each_as_alone(steps):
+@pytest.mark.parametrize(("steps", "loss"), [("1", {}), ("adaptive", {}), ("1", RELATIVISTIC)])
+def test_gans_of_all_classes_at_once_are_each_as_alone(steps, loss):
     """The networks' own mapping is in the tests of DCGANs and of spectral norm."""
-    learner, data = make(generator_steps=steps), DATA
+    learner, data = make(generator_steps=steps, **loss), DATA
     groups = {"a": np.arange(0, 26, 2), "b": np.arange(1, 26, 2)}
     budget = Budget(batch_size=6, epochs=2)
     *_, together = fit(KEY, learner, data, budget, FitOptions(groups=groups))
@@ -261,12 +339,12 @@ def test_the_lower_levels_loss_reaches_the_upper_generator_with_its_weight():
         features, _ = below.generate(generators["image"], given, made["image"].noise)
         made["image"] = made["image"]._replace(features=features, condition=given)
         kept = GanLearner(levels, joint.config, joint.learning_rate)
-        return kept._generator_losses(KEY, made, sides["discriminators"], CONSTANTS)[0]
+        return kept._generator_losses(KEY, {}, made, sides["discriminators"], CONSTANTS)[0]
 
     def joint_loss(top):
         generators = {**sides["generators"], "fc3": {**sides["generators"]["fc3"], "params": top}}
         made, _ = joint._generate(KEY, generators, condition, 6)
-        return joint._generator_losses(KEY, made, sides["discriminators"], CONSTANTS)[0]
+        return joint._generator_losses(KEY, {}, made, sides["discriminators"], CONSTANTS)[0]
 
     top = sides["generators"]["fc3"]["params"]
     own = jax.grad(losses_of)(top, (above,), 1.0)

@@ -12,6 +12,7 @@ from gans.losses import (
     discriminator_loss,
     feature_loss,
     generator_loss,
+    gradient_penalty,
     weighted_sum,
 )
 
@@ -39,6 +40,17 @@ LOSSES = {
         (FAKE,),
         lambda fake: np.log(1 - sigmoid(fake)),
     ),
+    "discriminator, relativistic": (
+        lambda real, fake: discriminator_loss(real, fake, form="relativistic"),
+        (REAL, FAKE),
+        lambda real, fake: -np.log(sigmoid(real - fake)),
+    ),
+    "generator, relativistic": (
+        lambda real, fake: generator_loss(fake, real, form="relativistic"),
+        (REAL, FAKE),
+        lambda real, fake: -np.log(sigmoid(fake - real)),
+    ),
+    "gradient penalty": (gradient_penalty, (MADE,), lambda found: (found**2).sum((1, 2, 3))),
     "features": (
         lambda found, wanted: conditional_loss(found, wanted, is_label=False),
         (MADE, WANTED),
@@ -107,6 +119,16 @@ def test_weights_are_the_papers():
     [
         (lambda: discriminator_loss(jnp.zeros(3), jnp.zeros(2)), r"\(3,\) and \(2,\)"),
         (lambda: generator_loss(jnp.zeros(3), form="hinge"), "must be .* got 'hinge'"),
+        (
+            lambda: discriminator_loss(jnp.zeros(3), jnp.zeros(3), form="hinge"),
+            "one of non-saturating, saturating, relativistic, got 'hinge'",
+        ),
+        (lambda: generator_loss(jnp.zeros(3), form="relativistic"), "'relativistic' without them"),
+        (lambda: generator_loss(jnp.zeros(3), jnp.zeros(3)), "got form 'non-saturating' with them"),
+        (
+            lambda: generator_loss(jnp.zeros(3), jnp.zeros(1), form="relativistic"),
+            r"\(1,\) and \(3,\)",
+        ),
         (lambda: feature_loss(jnp.zeros((3, 2)), jnp.zeros((3, 1))), r"\(3, 2\) and \(3, 1\)"),
         (
             lambda: conditional_loss(jnp.zeros((3, 2)), jnp.zeros((1, 2)), is_label=True),
