@@ -25,7 +25,7 @@ FOLDERS = [
     *("experiments/classifier", "experiments/synthesis", "experiments/transfer"),
     "experiments/gan",
     *("experiments/papers/engine", "experiments/papers", "experiments/verify"),
-    *("experiments/quickstart", "experiments"),
+    *("experiments/quickstart", "experiments/explore", "experiments"),
 ]
 """Each folder imports from itself and from those before it only."""
 
