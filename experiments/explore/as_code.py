@@ -1,6 +1,7 @@
 """The command and the Python code that make the image on the page again, byte for byte."""
 
 import shlex
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def command_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
     words = [
         *("elicit", "synthesize", "--classifier", str(options.classifier)),
         *("--dataset", options.dataset, *place, "--split", options.split),
-        *("--start", str(picture.index), "--stop", str(picture.index + 1)),
+        *("--start", str(picture.number), "--stop", str(picture.number + 1)),
         *_target_words(wish.target, subject.class_names),
         *_rule_words(rule),
         *("--out", MADE_SET),
@@ -89,7 +90,7 @@ def python_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
         rule: the rule, with as many steps as the image has taken.
     """
     picture = wish.picture
-    target = ", ".join(_decimal(value) for value in wish.target)
+    numbers = textwrap.wrap(", ".join(map(_decimal, wish.target)), 80)
     first_lines, imports = _start_lines(subject, wish)
     made = "pixels[0, :, :, 0]" if subject.image_shape[2] == 1 else "pixels[0]"
     return "\n".join(
@@ -105,12 +106,14 @@ def python_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
             *first_lines,
             f"classifier = find_classifier({str(subject.options.classifier)!r}, "
             'precision="float32")',
-            f"target = np.array([[{target}]], np.float32)",
+            "target = np.array(",
+            f"    [[{(chr(10) + ' ' * 6).join(numbers)}]], np.float32",
+            ")",
             "result = imgopt.synthesize(",
             "    classifier.classify,",
             "    imgopt.to_float(start),",
             "    target,",
-            f"    indices=[{picture.index}],",
+            f"    indices=[{picture.number}],",
             *(f"    {name}={value}," for name, value in _arguments(rule).items()),
             ")",
             "pixels = np.asarray(imgopt.to_uint8(result.images))",
@@ -125,14 +128,17 @@ def _start_lines(subject: Subject, wish: Wish) -> tuple[list[str], list[str]]:
     picture = wish.picture
     if picture.file_name is not None:
         return (
-            [f"start = picture_of_shape(Path({picture.file_name!r}), {subject.image_shape})[None]"],
+            [
+                f"picture = Path({picture.file_name!r})",
+                f"start = picture_of_shape(picture, {subject.image_shape})[None]",
+            ],
             ["from experiments.explore.pictures import picture_of_shape"],
         )
     options: ClassifierOptions = subject.options
     place = "" if options.data_dir is None else f", data_dir={str(options.data_dir)!r}"
     opened = f"open_images({options.dataset!r}, {options.split!r}{place})"
     return (
-        [f"start = {opened}.read({picture.index}, {picture.index + 1}).images"],
+        [f"start = {opened}.read({picture.number}, {picture.number + 1}).images"],
         ["from train.data.load import open_images"],
     )
 

@@ -159,7 +159,8 @@ def _on_the_way(
     if isinstance(config, DcganConfig):
         noise = _between(draw_dcgan_noise, keys, shares, config.noise_dim)
         given = None if config.num_classes is None else labels
-        return from_signed(Generator(config).apply(variables["image"], noise, given, train=False))
+        images: Any = Generator(config).apply(variables["image"], noise, given, train=False)
+        return from_signed(images)
     features: Any = one_hot(labels, config.num_classes)
     for index, level in reversed(list(enumerate(stack_levels(config)))):
         level_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)

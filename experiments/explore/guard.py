@@ -48,7 +48,7 @@ class Guard:
             await answer(scope, receive, _with_headers(send))
             return
         _, path = _split(scope["path"])
-        inner = scope | {"path": path, "raw_path": path.encode()}
+        inner = dict(scope, path=path, raw_path=path.encode())
         await self._app(inner, _limited(receive), _with_headers(send))
 
     def _refusal(self, scope: Scope) -> Response | None:

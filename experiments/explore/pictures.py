@@ -30,13 +30,13 @@ class StartPicture(NamedTuple):
 
     Attributes:
         pixels: the image, 0 to 255, as the classifier takes it.
-        index: its number in the data set; 0 for an upload.
+        number: its number in the data set; 0 for an upload.
         label: its true class; None for an upload.
         file_name: name of the uploaded file; None for an image of the data set.
     """
 
     pixels: UInt8[np.ndarray, "h w c"]
-    index: int
+    number: int
     label: int | None = None
     file_name: str | None = None
 

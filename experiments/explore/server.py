@@ -320,8 +320,8 @@ async def _gan(explorer: Explorer, request: Request) -> dict[str, Any]:
     wish = await _body(request)
     shown = _numbered(explorer.gans, request)
     label, keys = wish.get("label"), wish.get("keys")
-    is_list = isinstance(keys, list) and 1 <= len(keys) <= 2 and {type(k) for k in keys} == {int}
-    if type(label) is not int or not is_list:
+    keys = keys if isinstance(keys, list) and {type(key) for key in keys} == {int} else []
+    if type(label) is not int or len(keys) not in (1, 2):
         raise InputError("expected a class and one key, or two keys to go between")
     subject = explorer.subject_if_ready
     if len(keys) == 1:

@@ -127,7 +127,21 @@ class SubjectLoader:
 
     def start(self) -> None:
         """Begins the preparation, in a thread of its own."""
-        threading.Thread(target=self._prepare, daemon=True).start()
+        threading.Thread(target=self.prepare, daemon=True).start()
+
+    def prepare(self) -> None:
+        """Trains, loads and compiles; `state` tells what went wrong."""
+        try:
+            if self._loaded is None:
+                with exclusive(DIGITS_RUN):
+                    train_digits(DIGITS_RUN)
+                self._loaded = load_subject(replace(self._options, classifier=str(DIGITS_RUN)))
+            compile_for(self._loaded)
+            self._ready = self._loaded
+        except Exception as error:  # whatever it is, the page shall say so
+            self._error = f"the classifier cannot be made ready: {error}"
+            if not isinstance(error, InputError | OSError):
+                raise
 
     def get(self) -> Subject:
         """The subject.
@@ -151,19 +165,6 @@ class SubjectLoader:
         accuracy = lines[-1].get("test_accuracy") if lines else None
         epochs = {"epoch": len(lines), "epochs": TRAINING.epochs}
         return {"state": "training", **epochs, "accuracy": accuracy}
-
-    def _prepare(self) -> None:
-        try:
-            if self._loaded is None:
-                with exclusive(DIGITS_RUN):
-                    train_digits(DIGITS_RUN)
-                self._loaded = load_subject(replace(self._options, classifier=str(DIGITS_RUN)))
-            compile_for(self._loaded)
-            self._ready = self._loaded
-        except Exception as error:  # whatever it is, the page shall say so
-            self._error = f"the classifier cannot be made ready: {error}"
-            if not isinstance(error, InputError | OSError):
-                raise
 
 
 def compile_for(subject: Subject) -> None:

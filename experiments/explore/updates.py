@@ -17,6 +17,7 @@ from experiments.explore.pictures import StartPicture, Uploads, pick, png_text
 from experiments.explore.subject import Subject
 from experiments.synthesis.rule_options import RuleConfig, synthesis_options
 from imgopt.errors import InputError
+from imgopt.targets import SUM_TOLERANCE
 from train.storage.typed_json import from_json
 
 MOST_RULES = 2
@@ -98,7 +99,7 @@ def read_target(values: Any, class_names: tuple[str, ...]) -> Float[np.ndarray, 
     if not all(0 <= value <= 1 for value in values):
         raise InputError("the target's numbers must be 0 to 1")
     total = math.fsum(values)
-    if abs(total - 1) > imgopt.targets.SUM_TOLERANCE:
+    if abs(total - 1) > SUM_TOLERANCE:
         raise InputError(f"the target must sum to 1, got {total:.4f}")
     return imgopt.check_targets(np.array([values], np.float32), count=1)[0]
 
@@ -174,7 +175,7 @@ def _iterate(subject: Subject, wish: Wish, rule: RuleConfig) -> Iterator[imgopt.
         imgopt.to_float(picture.pixels[None]),
         wish.target[None],
         steps=MOST_UPDATES,
-        indices=np.array([picture.index]),
+        indices=np.array([picture.number]),
         **_options(rule),
     )
 

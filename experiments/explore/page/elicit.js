@@ -14,6 +14,7 @@ let position = 0; // the update that is shown
 let wish = null; // what the frames were asked for by
 let run = { name: null, stop: null };
 let figures = [];
+let picked = Promise.resolve(); // settles when the image that was chosen last is there
 
 export async function startElicit(state) {
   about = state;
@@ -23,9 +24,9 @@ export async function startElicit(state) {
   find("run").addEventListener("click", guarded(() => begin()));
   find("stop").addEventListener("click", () => run.stop?.abort());
   find("go-on").addEventListener("click", guarded(() => goOn()));
-  find("index").addEventListener("change", guarded(() => pick(find("index").value)));
-  find("random").addEventListener("click", guarded(() => pick(Math.floor(Math.random() * about.images))));
-  find("file").addEventListener("change", guarded(upload));
+  find("index").addEventListener("change", guarded(() => waitFor(pick(find("index").value))));
+  find("random").addEventListener("click", guarded(() => waitFor(pick(Math.floor(Math.random() * about.images)))));
+  find("file").addEventListener("change", guarded(() => waitFor(upload())));
   find("take-typed").addEventListener("click", guarded(() => target.type(find("typed").value)));
   find("typed").addEventListener("keydown", (event) => { if (event.key === "Enter") find("take-typed").click(); });
   find("scrub").addEventListener("input", () => { position = Number(find("scrub").value); scheduleDraw(); });
@@ -76,6 +77,12 @@ async function pick(index) {
   await take({ ...found, image_at: { image: Number(index) } });
 }
 
+// Who types a number and presses Run at once means the image of that number.
+function waitFor(action) {
+  picked = action.catch(() => {});
+  return action;
+}
+
 async function upload() {
   const [file] = find("file").files;
   find("file").value = "";
@@ -123,6 +130,7 @@ function wholeNumber(id, name) {
 }
 
 async function begin() {
+  await picked;
   run.stop?.abort();
   wish = { ...start.image_at, target: target.values, rules: readRules() };
   frames = wish.rules.map(() => []);

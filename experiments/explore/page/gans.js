@@ -22,7 +22,7 @@ class ShownGan {
     [this.key, this.from, this.to] = [keyField(0), keyField(0), keyField(1)];
     this.kind = element("select", {}, [option("", "all"), option("tp", "true positives"), option("fp", "false positives")]);
     this.words = element("p", { className: "note", role: "status" });
-    this.list = element("ul", { className: "cards" });
+    this.list = element("ul", { className: "cards small" });
     this.path = element("div", { className: "way" });
     const sample = element("button", { text: "Sample" }), between = element("button", { text: "Interpolate" });
     sample.addEventListener("click", guarded(() => this.sample()));

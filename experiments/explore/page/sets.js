@@ -55,8 +55,8 @@ class ShownSet {
     fields.push(labelled("Sorted by", this.sort), labelled("Order", this.order), worst);
     this.filters = element("div", { className: "filters" }, fields);
     this.filters.addEventListener("change", change);
-    this.before = element("button", { text: "Previous page" });
-    this.after = element("button", { text: "Next page" });
+    this.before = element("button", { text: "‹ Previous" });
+    this.after = element("button", { text: "Next ›" });
     this.before.addEventListener("click", () => { this.page -= 1; this.show(); });
     this.after.addEventListener("click", () => { this.page += 1; this.show(); });
   }
@@ -108,11 +108,17 @@ export function verdict({ predicted, label }, names) {
   return element("div", { className: isTrue ? "tp" : "fp", text: `${isTrue ? "TP" : "FP"}: ${names[predicted]}` });
 }
 
+const NUMBER = /^[-+]?[\d.,]+(e[-+]?\d+)?%?( ± [\d.]+)?( %)?( \[.*\])?$/;
+
 export function table(header, rows) {
-  const isNumber = (value) => /^[-+]?[\d.,]+(e[-+]?\d+)?( ?%)?( ±.*)?$/.test(String(value).trim());
-  const head = element("thead", {}, [element("tr", {}, header.map((text) => element("th", { scope: "col", text })))]);
+  const isNumeric = header.map((_, k) => {
+    const cells = rows.map((row) => String(row[k] ?? "").trim()).filter((text) => !["", "–", "-"].includes(text));
+    return k > 0 && cells.length > 0 && cells.every((text) => NUMBER.test(text));
+  });
+  const align = (k, value) => (isNumeric[k] || (k > 0 && NUMBER.test(value)) ? "number" : "");
+  const head = element("thead", {}, [element("tr", {}, header.map((text, k) => element("th", { scope: "col", text, className: isNumeric[k] ? "number" : "" })))]);
   const body = element("tbody", {}, rows.map((row) => element("tr", {}, row.map((value, k) => (
-    k === 0 ? element("th", { scope: "row", text: value }) : element("td", { className: isNumber(value) ? "number" : "", text: value })
+    k === 0 ? element("th", { scope: "row", text: value }) : element("td", { className: align(k, value), text: value })
   )))));
   const parts = header.some((text) => text) ? [head, body] : [body];
   return element("div", { className: "scroll", tabindex: 0, role: "region", "aria-label": "Table" }, [element("table", {}, parts)]);
