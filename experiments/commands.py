@@ -30,6 +30,11 @@ COMMANDS: dict[str, Command] = {
         "the whole job on handwritten digits, with a report; two minutes on a laptop",
         writes="directory",
     ),
+    "explore": Command(
+        "experiments.explore.command", "ExploreConfig", "explore",
+        "a page in the browser: choose an output, and watch an image come to elicit it",
+        writes=None,
+    ),
     "data prepare": Command(
         "experiments.data.prepare_cifar", "PrepareConfig", "prepare",
         "CIFAR-10 or CIFAR-100: official archive → a TFDS data set, without TensorFlow",

@@ -26,7 +26,7 @@ FOLDERS = [
     "experiments/gan",
     *("experiments/papers/engine", "experiments/papers/does_it_help", "experiments/papers"),
     "experiments/verify",
-    *("experiments/quickstart", "experiments"),
+    *("experiments/quickstart", "experiments/explore", "experiments"),
 ]
 """Each folder imports from itself and from those before it only."""
 

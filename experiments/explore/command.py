@@ -1,0 +1,127 @@
+"""The command `elicit explore`: checks the options, binds the address and serves the page.
+
+Importing this module is quick and needs no web server, so that the help works without one.
+"""
+
+import errno
+import importlib.util
+import secrets
+import socket
+import threading
+import webbrowser
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import UseAppendAction, arg
+
+from experiments.explore.gan_samples import open_gans
+from experiments.explore.image_sets import open_sets
+from experiments.explore.result_tables import check_results
+from experiments.explore.subject import ClassifierOptions, SubjectLoader
+from imgopt.errors import InputError
+
+MAX_PORT = 2**16 - 1
+
+SERVER_PACKAGES = ("starlette", "uvicorn")
+"""Packages of the extra `explore`."""
+
+OPEN_AFTER_SECONDS = 0.5
+"""The server answers by then; a browser that comes earlier waits for it."""
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """Serves a page: choose an output and watch an image elicit it; look at sets and GANs."""
+
+    classified: Annotated[ClassifierOptions, arg(name="")] = field(
+        default_factory=ClassifierOptions
+    )
+    sets: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="set")] = ()
+    """An image set to look through. For several: --set A --set B."""
+    gans: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="gan")] = ()
+    """A run of `elicit gan train` to sample from. For several: --gan A --gan B."""
+    results: Path | None = None
+    """A directory with results of experiments; their tables are shown."""
+    host: str = "127.0.0.1"
+    """Address to serve on; the usual one is reached from this machine only."""
+    port: int = 0
+    """Port to serve on; 0 takes a free one."""
+    open_browser: Annotated[bool, arg(name="open")] = True
+    """Whether to open the page in the browser."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a port outside its range."""
+        if not 0 <= self.port <= MAX_PORT:
+            raise InputError(f"port must be in [0, {MAX_PORT}], got {self.port}")
+
+
+def explore(config: ExploreConfig) -> None:
+    """Runs the command until a signal stops it.
+
+    Raises:
+        InputError: the packages of the server are missing, something that an option names is
+            missing or damaged, or the port is in use.
+    """
+    _require_server()
+    # Here, since these modules import the server's packages.
+    from experiments.explore.guard import Guard
+    from experiments.explore.server import Explorer, make_app, serve
+
+    loader = SubjectLoader(config.classified)
+    explorer = Explorer(
+        loader,
+        sets=open_sets(config.sets),
+        gans=open_gans(config.gans),
+        results=check_results(config.results),
+    )
+    token = secrets.token_urlsafe(24)
+    with bind(config.host, config.port) as listening:
+        port = listening.getsockname()[1]
+        shown = f"[{config.host}]" if ":" in config.host else config.host
+        url = f"http://{shown}:{port}/{token}/"
+        print(f"The page is at {url}\nCtrl-C ends it.", flush=True)
+        loader.start()
+        if config.open_browser:
+            threading.Timer(OPEN_AFTER_SECONDS, webbrowser.open, (url,)).start()
+        serve(Guard(make_app(explorer), token=token, host=config.host), listening)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Opens a listening socket.
+
+    Args:
+        host: name or address.
+        port: port; 0 for a free one.
+
+    Raises:
+        InputError: the port is in use or not allowed, or the address is none of this machine's.
+    """
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise InputError(
+            f"host {host!r} is no address of this machine: {error.strerror}"
+        ) from error
+    listening = socket.socket(family, kind)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(
+                f"port {port} of {host} is in use; give another --port, or none for a free one"
+            ) from error
+        raise InputError(f"cannot serve on {host}, port {port}: {error.strerror}") from error
+    return listening
+
+
+def _require_server() -> None:
+    missing = [name for name in SERVER_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"elicit explore needs {' and '.join(missing)}; install with: "
+            "pip install 'elicit-jax[explore]'"
+        )

@@ -1,0 +1,100 @@
+"""Results of experiments on the page: the tables of each `result.json` in a folder."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from imgopt.errors import InputError
+from train.storage.runs import RESULT_FILE
+from train.storage.strict_json import read_json
+
+MOST_RESULTS = 200
+DEEPEST = 4
+"""Levels of folders below the given one that are looked into."""
+
+FACTS = ("experiment", "command", "device", "test_accuracy", "gan_sha256", "classifier_sha256")
+"""Fields of a result that are shown above its tables."""
+
+DIVIDER = re.compile(r"^\s*\|?(\s*:?-+:?\s*\|)+\s*:?-*:?\s*$")
+ENTITIES = {"&lt;": "<", "&amp;": "&"}
+
+
+def check_results(directory: Path | None) -> Path | None:
+    """Gives the directory back.
+
+    Raises:
+        InputError: it is none.
+    """
+    if directory is not None and not directory.is_dir():
+        raise InputError(f"--results must be a directory, got {directory}")
+    return directory
+
+
+def read_results(directory: Path) -> list[dict[str, Any]]:
+    """The results below a directory as JSON, each with its facts and the tables beside it.
+
+    A result that cannot be read is listed with what is wrong with it.
+
+    Args:
+        directory: the directory.
+
+    Raises:
+        InputError: the directory is gone.
+    """
+    if not directory.is_dir():
+        raise InputError(f"the folder {directory} is gone; start elicit explore again")
+    patterns = [f"{'*/' * depth}{RESULT_FILE}" for depth in range(DEEPEST + 1)]
+    found = sorted(path for pattern in patterns for path in directory.glob(pattern))
+    return [_result(path, directory) for path in found[:MOST_RESULTS]]
+
+
+def _result(path: Path, directory: Path) -> dict[str, Any]:
+    name = str(path.parent.relative_to(directory))
+    shown: dict[str, Any] = {"name": directory.name if name == "." else name}
+    try:
+        content = read_json(path)
+        pages = sorted(path.parent.glob("*.md"))
+        tables = [table for page in pages for table in markdown_tables(page.read_text())]
+    except (InputError, OSError, UnicodeDecodeError) as error:
+        return shown | {"error": f"cannot be read: {error}", "facts": {}, "tables": []}
+    fields = content if isinstance(content, dict) else {}
+    facts = {name: _words(fields[name]) for name in FACTS if name in fields}
+    return shown | {"facts": facts, "tables": tables}
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    return str(value)
+
+
+def markdown_tables(text: str) -> Iterator[dict[str, Any]]:
+    """The tables of a Markdown file, each with the last heading above it.
+
+    Args:
+        text: the file's text.
+    """
+    heading, table = "", []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("#"):
+            heading = _plain(line.lstrip("#"))
+        if line.lstrip().startswith("|"):
+            table.append(line)
+            continue
+        if len(table) > 1 and DIVIDER.match(table[1]):
+            header, _, *rows = map(_cells, table)
+            yield {"title": heading, "header": header, "rows": rows}
+        table = []
+
+
+def _cells(line: str) -> list[str]:
+    inner = line.strip().removeprefix("|").removesuffix("|")
+    return [_plain(cell) for cell in re.split(r"(?<!\\)\|", inner)]
+
+
+def _plain(text: str) -> str:
+    """Text without Markdown's escapes and emphasis."""
+    text = re.sub(r"\\([\\|])", r"\1", text.strip())
+    text = re.sub(r"[*`]", "", text)
+    return re.sub("|".join(ENTITIES), lambda found: ENTITIES[found[0]], text)

@@ -1,0 +1,15 @@
+"""A client of the page's server, and what a page would ask for."""
+
+from starlette.testclient import TestClient
+
+from experiments.explore.guard import Guard
+from experiments.explore.server import Explorer, make_app
+
+TOKEN = "a-token"  # noqa: S105 - of the tests' own server
+
+RULE = {"rule": "sgd", "rule_options": ["learning_rate=3.0"], "steps": 4, "tolerance": None}
+
+
+def client_of(explorer: Explorer, *, host: str = "127.0.0.1") -> TestClient:
+    guarded = Guard(make_app(explorer), token=TOKEN, host=host)
+    return TestClient(guarded, f"http://127.0.0.1:8000/{TOKEN}/", raise_server_exceptions=False)

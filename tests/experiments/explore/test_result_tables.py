@@ -1,0 +1,44 @@
+"""Tables of results: read from Markdown as they were written, and damage is named."""
+
+import json
+
+import pytest
+
+from experiments.explore.result_tables import check_results, markdown_tables, read_results
+from experiments.pages.html import Table
+from imgopt.errors import InputError
+
+CELLS = [["a | b", "1.5 ± 0.2"], ["<b>bold</b> & more", "-"], ["a\\b", "3"]]
+
+
+def test_a_table_that_elicit_wrote_is_read_back():
+    text = f"# Title\n\n{Table(['row', 'value'], CELLS).markdown}\n\n## Next\n\ntext | no table\n"
+    (table,) = markdown_tables(text)
+    assert table == {"title": "Title", "header": ["row", "value"], "rows": CELLS}
+
+
+@pytest.mark.parametrize("text", ["", "| a |", "| a |\n| b |", "a | b\n--- | ---", "# | a |"])
+def test_what_is_no_table_gives_none(text):
+    assert list(markdown_tables(text)) == []
+
+
+def test_results_are_found_in_folders(tmp_path):
+    for name in ("b", "a/deep", "damaged"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "result.json").write_text(json.dumps({"device": {"kind": "cpu"}}))
+    (tmp_path / "b" / "table.md").write_text(Table(["x", "y"], [["1", "2"]]).markdown)
+    (tmp_path / "damaged" / "result.json").write_text("{")
+    (tmp_path / "other").mkdir()
+    found = read_results(tmp_path)
+    assert [each["name"] for each in found] == ["b", "damaged", "a/deep"]
+    assert found[0]["tables"][0]["rows"] == [["1", "2"]]
+    assert found[0]["facts"] == {"device": "kind cpu"}
+    assert "cannot be read" in found[1]["error"]
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path):
+    with pytest.raises(InputError, match="must be a directory"):
+        check_results(tmp_path / "none")
+    with pytest.raises(InputError, match="none is gone"):
+        read_results(tmp_path / "none")
+    assert check_results(None) is None
