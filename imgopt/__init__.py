@@ -27,6 +27,7 @@ from imgopt.synthesis import (
     check_inputs,
     compile_updates,
     iterate,
+    lower_synthesis,
     synthesize,
     synthesize_in_batches,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "high_frequency_energy",
     "iterate",
     "low_pass",
+    "lower_synthesis",
     "mean_absolute_change",
     "mean_classifier",
     "momentum_sgd",
