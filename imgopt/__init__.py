@@ -35,6 +35,7 @@ from imgopt.synthesis import (
     check_inputs,
     compile_updates,
     iterate,
+    lower_synthesis,
     synthesize,
     synthesize_in_batches,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "identity_map",
     "iterate",
     "low_pass",
+    "lower_synthesis",
     "margin",
     "mean_absolute_change",
     "mean_classifier",

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from imgopt import method as core
 from imgopt.classifier import (
+    Classify,
     Split,
     one_image,
     split_classifier,
@@ -18,17 +18,47 @@ from imgopt.classifier import (
 )
 from imgopt.errors import InputError
 from imgopt.method import Method, Options, State, Synthesis, make_method
-from imgopt.programs import Program, check_devices, make_mesh, on_each_device, place, sharding
+from imgopt.programs import (
+    Devices,
+    Place,
+    Program,
+    check_devices,
+    choose_place,
+    full_precision,
+    on_each_device,
+    platform_of,
+    put,
+    shapes_on,
+)
 from imgopt.rules import check_rule, first_line
 
 
-def loops_on_host() -> bool:
+def loops_on_host(place: Place = None) -> bool:
     """Whether Python calls every update, instead of one program that loops on the device.
 
     XLA's CPU backend runs the gradients of ordinary convolutions 20 to 30 times slower inside a
     compiled loop than outside, and on a CPU a call costs nothing compared with an update.
     """
-    return jax.default_backend() == "cpu"
+    return platform_of(place) == "cpu"
+
+
+class Checked(NamedTuple):
+    """A classifier and options that fit each other and the images.
+
+    Attributes:
+        method: the options with their defaults.
+        classify: the classifier.
+        measure: the classifier that measures the finished images.
+        held: the arrays that rule, map, filter and measuring classifier hold.
+        is_custom: whether rule, map, filter, views or loss, which may change between calls, were
+            given.
+    """
+
+    method: Method
+    classify: Split
+    measure: Split
+    held: list
+    is_custom: bool
 
 
 class _Static(NamedTuple):
@@ -37,15 +67,29 @@ class _Static(NamedTuple):
     Attributes:
         method: the options, without the tolerance, which is an argument.
         function: the classifier's computation.
-        mesh: the devices that share a batch.
+        place: the devices that share a batch.
         token: a job's own, where a rule, map or filter of the user may have changed since the last
             job: its program is lowered again, and its text decides.
     """
 
     method: Method
     function: Any
-    mesh: Mesh | None
+    place: Place
     token: object
+
+
+class SynthesisPrograms(NamedTuple):
+    """The programs of a synthesis, lowered for certain devices and not yet compiled.
+
+    Attributes:
+        begin: images and targets → the state before the first update.
+        updates: all updates, or on CPUs a single one.
+        finish: the state → the measured images.
+    """
+
+    begin: jax.stages.Lowered
+    updates: jax.stages.Lowered
+    finish: jax.stages.Lowered
 
 
 class Job(NamedTuple):
@@ -54,14 +98,14 @@ class Job(NamedTuple):
     method: Method
     classify: Split
     measure: Split
-    mesh: Mesh | None
+    place: Place
     token: object
 
     @property
     def static(self) -> _Static:
         """The static part of the updates."""
         method = self.method._replace(tolerance=None)
-        return _Static(method, self.classify.function, self.mesh, self.token)
+        return _Static(method, self.classify.function, self.place, self.token)
 
     @property
     def shared(self) -> tuple[list, Float[Array, ""]]:
@@ -71,7 +115,7 @@ class Job(NamedTuple):
 
     def begin(self, images: Any, targets: Any, indices: Any) -> State:
         """The state before the first update, on the devices that share the batch."""
-        rows = place((images, targets, jnp.asarray(indices, jnp.int32)), self.mesh, by_row=True)
+        rows = put((images, targets, jnp.asarray(indices, jnp.int32)), self.place, by_row=True)
         return _begin(self.static._replace(function=None), (), *rows)
 
     def update(self, state: State) -> State:
@@ -80,7 +124,7 @@ class Job(NamedTuple):
 
     def run(self, state: State, steps: Any) -> State:
         """All updates."""
-        if not loops_on_host():
+        if not loops_on_host(self.place):
             return _run_on_device(self.static, (*self.shared, steps), state)
         for _ in range(steps):
             state = self.update(state)
@@ -88,18 +132,34 @@ class Job(NamedTuple):
                 break
         return state
 
-    def compile(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
-        """Compiles all updates of images of this shape, or on CPUs a single one."""
+    def lower(self, shape: tuple[int, ...]) -> SynthesisPrograms:
+        """Lowers the programs for images of this shape, and compiles none."""
+        state = self._state(shape)
         images = jax.ShapeDtypeStruct(shape, jnp.float32)
-        targets = jax.ShapeDtypeStruct((shape[0], self.classify.num_classes), jnp.float32)
-        state = jax.eval_shape(functools.partial(core.init, self.method), targets, images)
-        placed = sharding(self.mesh, by_row=True)
-        state = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), state
+        indices = jax.ShapeDtypeStruct(shape[:1], jnp.int32)
+        rows = shapes_on((images, state.targets, indices), self.place, by_row=True)
+        arrays = shapes_on(self.measure.arrays, self.place, by_row=False)
+        return SynthesisPrograms(
+            _begin.lower(self.static._replace(function=None), (), *rows),
+            self.lower_updates(shape),
+            _finish.lower(self.static._replace(function=self.measure.function), arrays, state),
         )
-        if loops_on_host():
-            return _update.lower(self.static, self.shared, state).compile()
-        return _run_on_device.lower(self.static, (*self.shared, 0), state).compile()
+
+    def lower_updates(self, shape: tuple[int, ...]) -> jax.stages.Lowered:
+        """Lowers all updates of images of this shape, or on CPUs a single one."""
+        shared = self.shared
+        if self.place is not None:
+            shared = shapes_on(shared, self.place, by_row=False)
+        if loops_on_host(self.place):
+            return _update.lower(self.static, shared, self._state(shape))
+        return _run_on_device.lower(self.static, (*shared, 0), self._state(shape))
+
+    def _state(self, shape: tuple[int, ...]) -> State:
+        """Shapes of the state of images of this shape."""
+        targets = jax.ShapeDtypeStruct((shape[0], self.classify.num_classes), jnp.float32)
+        images = jax.ShapeDtypeStruct(shape, jnp.float32)
+        state = jax.eval_shape(functools.partial(core.init, self.method), targets, images)
+        return shapes_on(state, self.place, by_row=True)
 
     def finish(self, state: State) -> tuple[Synthesis, Bool[Array, " n"]]:
         """The result, and whether the classifier's output for an image looks like probabilities."""
@@ -107,37 +167,64 @@ class Job(NamedTuple):
         return _finish(static, self.measure.arrays, state)
 
 
-def prepare(split: Split, images: Any, options: Options, devices: int) -> Job:
-    """Checks the options, and puts the classifier's arrays on the devices.
+def check_options(
+    split: Split, classify: Classify, batch: Any, options: Options, *, devices: Devices = 1
+) -> Checked:
+    """Checks the options, and finds the arrays that they hold; computes and compiles nothing.
 
     Args:
-        split: the classifier.
-        images: the images, or their shapes and types.
+        split: the classifier, traced.
+        classify: the classifier as it was given.
+        batch: shape and type of a batch of one image.
         options: as in `imgopt.synthesize`.
-        devices: number of devices that share the batch.
+        devices: the devices that will be used.
+
+    Raises:
+        InputError: an option does not fit the classifier or the images.
     """
-    batch = one_image(images)
-    check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
-    method, mesh = make_method(options), make_mesh(devices)
-    one = rows_of(batch)
-    check_rule(method.optimizer, weights=one)
-    check_render(method, one)
+    method, one = make_method(options), rows_of(batch)
+    held = check_rule(method.optimizer, weights=one) + check_render(method, one)
     if method.views:
         method.views.check(one)
-    warn_if_flat(split, batch)
-    measure = options.get("measure")
-    measured = split_classifier(measure, batch, name="measure") if measure else split
+    measure, given = (
+        options.get("measure"),
+        ("optimizer", "pixel_map", "image_filter", "views", "loss"),
+    )
+    measured = split
+    if measure:
+        with full_precision():
+            measured = split_classifier(measure, batch, name="measure")
+        held += measured.arrays
+    elif platform_of(None if isinstance(devices, int) else devices[0]) != "cpu":
+        with full_precision():
+            measured = split_classifier(classify, batch)
     if measured.num_classes != split.num_classes:
         raise InputError(
             f"measure must have the {split.num_classes} classes of classify, it has "
             f"{measured.num_classes}"
         )
-    split, measured = (
-        each._replace(arrays=place(each.arrays, mesh, by_row=False)) for each in (split, measured)
+    return Checked(method, split, measured, held, any(options.get(name) for name in given))
+
+
+def prepare(checked: Checked, images: Any, devices: Devices) -> Job:
+    """Puts the classifier's arrays on the devices.
+
+    Args:
+        checked: the classifier and the options.
+        images: the images, or their shapes and types.
+        devices: the devices that share a batch.
+    """
+    check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
+    warn_if_flat(checked.classify, one_image(images))
+    place = choose_place(devices)
+    arrays = checked.classify.arrays, checked.measure.arrays
+    if isinstance(devices, int):  # others may not be there
+        arrays = put(arrays, place, by_row=False)
+    classify, measure = (
+        each._replace(arrays=found)
+        for each, found in zip((checked.classify, checked.measure), arrays, strict=True)
     )
-    given = ("optimizer", "pixel_map", "image_filter", "views", "loss")
-    token = object() if any(options.get(name) for name in given) else None
-    return Job(method, split, measured, mesh, token)
+    return Job(checked.method, classify, measure, place, object() if checked.is_custom else None)
 
 
 def rows_of(batch: Any) -> Any:
@@ -171,28 +258,12 @@ def check_render(method: Method, weights: Any) -> list:
     return list(closed.consts)
 
 
-def arrays_in(options: Options, batch: Any) -> list:
-    """The arrays that a rule, map, filter or measuring classifier holds.
-
-    Args:
-        options: as in `imgopt.synthesize`.
-        batch: shape and type of a batch of one image.
-
-    Raises:
-        InputError: the rule cannot update such images' weights, or `measure` cannot take them.
-    """
-    method, measure = make_method(options), options.get("measure")
-    held = check_rule(method.optimizer, weights=rows_of(batch))
-    held += check_render(method, rows_of(batch))
-    return held + (split_classifier(measure, batch, name="measure").arrays if measure else [])
-
-
 def _compiled(function: Callable, **options: Any) -> Program:
     """Compiles function(static, shared, *rows); each device of a mesh works on its rows."""
 
     @functools.wraps(function)
     def run(static: _Static, shared: Any, *rows: Any) -> Any:
-        return on_each_device(functools.partial(function, static), static.mesh)(shared, *rows)
+        return on_each_device(functools.partial(function, static), static.place)(shared, *rows)
 
     return Program(run, **options)
 

@@ -25,7 +25,7 @@ from imgopt.errors import InputError
 from imgopt.filters import MEASURED, ImageFilter, Views, as_hashable
 from imgopt.measures import ranking_as_asked
 from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
-from imgopt.programs import standard_promotion
+from imgopt.programs import full_precision, standard_promotion
 from imgopt.rules import as_rule, evaluation_weights, own_keys, polyak_lbfgs
 
 Loss = Callable[[Float[Array, " k"], Float[Array, " k"]], Float[Array, ""]]
@@ -294,7 +294,8 @@ def measure(
         result = Synthesis(image, *measured, state.steps, state.frozen, view_kl, view_ranking)
         return result, are_probabilities(logits)
 
-    return jax.vmap(finish_image)(state)
+    with full_precision():
+        return jax.vmap(finish_image)(state)
 
 
 def _measure_views(

@@ -9,18 +9,25 @@ is compiled in, whatever operations the program has. By itself, XLA would gather
 filter's FFT, and every update would wait until all devices know whether any image still moves.
 
 Code of other libraries may rely on JAX's default promotion of types and ranks, which ours does not;
-`standard_promotion` allows it while such code is traced.
+`standard_promotion` allows it while such code is traced, and `full_precision` keeps products exact.
 """
 
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, TypeVar, cast
 
 import jax
 from jax.core import Tracer
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+    AxisType,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    SingleDeviceSharding,
+)
 
 from imgopt.errors import InputError
 
@@ -32,6 +39,15 @@ KEPT_CALLS = 8
 
 IMAGES_AXIS = "images"
 """Name of the only axis of a mesh of devices."""
+
+Devices = int | Sequence[jax.Device]
+"""Devices that share a batch: how many of this process's, or which.
+
+Devices that are not there, of `jax.experimental.topologies`, can be compiled for, and no more.
+"""
+
+Place = Mesh | jax.Device | None
+"""Where a program runs: on several devices, on a certain one, or where JAX puts it."""
 
 Tree = TypeVar("Tree")
 
@@ -105,51 +121,74 @@ def check_device_count(devices: int) -> None:
         )
 
 
-def check_devices(devices: int, *, batch_size: int) -> None:
-    """Raises InputError unless the process has that many devices and a batch divides by them.
+def check_devices(devices: Devices, *, batch_size: int) -> None:
+    """Raises InputError unless the devices are there and a batch divides by their number.
 
     Args:
-        devices: number of devices that share a batch.
+        devices: the devices that share a batch.
         batch_size: number of images in a batch, at least 1.
     """
-    check_device_count(devices)
-    if batch_size % devices:
-        larger = batch_size + -batch_size % devices
+    if isinstance(devices, Sequence) and devices:
+        count = len(devices)
+    else:
+        check_device_count(cast(int, devices))
+        count = cast(int, devices)
+    if batch_size % count:
+        larger = batch_size + -batch_size % count
         raise InputError(
-            f"the batch size must be a multiple of the {devices} devices that share a batch, got "
+            f"the batch size must be a multiple of the {count} devices that share a batch, got "
             f"{batch_size}; take {larger}"
         )
 
 
-def make_mesh(devices: int) -> Mesh | None:
-    """A one-axis mesh of this process's first `devices` devices; None for a single device."""
+def choose_place(devices: Devices, *, axis: str = IMAGES_AXIS) -> Place:
+    """A mesh of several devices; of a single one the device itself, or None for a number."""
+    if not isinstance(devices, int) and len(devices) == 1:
+        return devices[0]
     if devices == 1:
         return None
-    chosen = jax.local_devices()[:devices]
-    return jax.make_mesh((devices,), (IMAGES_AXIS,), axis_types=(AxisType.Auto,), devices=chosen)
+    chosen = jax.local_devices()[:devices] if isinstance(devices, int) else list(devices)
+    return jax.make_mesh((len(chosen),), (axis,), axis_types=(AxisType.Auto,), devices=chosen)
 
 
-def sharding(mesh: Mesh | None, *, by_row: bool) -> NamedSharding | None:
-    """The layout of arrays on a mesh: split by row (`by_row`), or whole on every device."""
-    if mesh is None:
+def platform_of(place: Place) -> str:
+    """Name of the platform on which a program runs, such as "cpu", "cuda" or "tpu"."""
+    if place is None:
+        return jax.default_backend()
+    return (place.devices.flat[0] if isinstance(place, Mesh) else place).platform
+
+
+def sharding(place: Place, *, by_row: bool) -> Sharding | None:
+    """The layout of arrays: split by row over a mesh (`by_row`), or whole on every device."""
+    if place is None:
         return None
-    return NamedSharding(mesh, PartitionSpec(IMAGES_AXIS) if by_row else PartitionSpec())
+    if not isinstance(place, Mesh):
+        return SingleDeviceSharding(place)
+    return NamedSharding(place, PartitionSpec(*place.axis_names) if by_row else PartitionSpec())
 
 
-def place(tree: Tree, mesh: Mesh | None, *, by_row: bool) -> Tree:
-    """Puts arrays on a mesh, laid out as `sharding` says; without a mesh they stay in place."""
-    return tree if mesh is None else jax.device_put(tree, sharding(mesh, by_row=by_row))
+def shapes_on(tree: Any, place: Place, *, by_row: bool) -> Any:
+    """Shapes and types of arrays that lie as `sharding` says, for lowering a program."""
+    layout = sharding(place, by_row=by_row)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout), tree
+    )
 
 
-def on_each_device(function: Callable[..., Tree], mesh: Mesh | None) -> Callable[..., Tree]:
+def put(tree: Tree, place: Place, *, by_row: bool) -> Tree:
+    """Puts arrays where a program runs, laid out as `sharding` says; by default they stay."""
+    return tree if place is None else jax.device_put(tree, sharding(place, by_row=by_row))
+
+
+def on_each_device(function: Callable[..., Tree], place: Place) -> Callable[..., Tree]:
     """Makes function(shared, *rows) run on every device of a mesh, each with its own rows.
 
     Args:
         function: takes arrays that all rows share, then pytrees of arrays with one row an image,
             and returns arrays with one row an image. Traced by JAX.
-        mesh: the devices; None returns the function as it is.
+        place: the mesh; without one the function is returned as it is.
     """
-    if mesh is None:
+    if not isinstance(place, Mesh):
         return function
     by_row, whole = PartitionSpec(IMAGES_AXIS), PartitionSpec()
 
@@ -157,7 +196,7 @@ def on_each_device(function: Callable[..., Tree], mesh: Mesh | None) -> Callable
         in_specs = (whole, *[by_row for _ in rows])
         # check_vma would refuse operations of a user's classifier for which JAX has no rule.
         mapped = jax.shard_map(
-            function, mesh=mesh, in_specs=in_specs, out_specs=by_row, check_vma=False
+            function, mesh=place, in_specs=in_specs, out_specs=by_row, check_vma=False
         )
         return mapped(shared, *rows)
 
@@ -173,4 +212,14 @@ def standard_promotion() -> Iterator[None]:
     of an integer array), nor do Flax's normalisations in bfloat16 (their statistics are float32).
     """
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Products of float32 that are traced inside this context are computed in float32.
+
+    By default TPUs round the factors to bfloat16, and NVIDIA GPUs to TF32. CPUs do neither.
+    """
+    with jax.default_matmul_precision("highest"):
         yield

@@ -16,10 +16,10 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from imgopt.classifier import Classify, Split, one_image, split_classifier
 from imgopt.errors import InputError
-from imgopt.job import Job, arrays_in, loops_on_host, prepare
+from imgopt.job import Job, SynthesisPrograms, check_options, loops_on_host, prepare
 from imgopt.method import Options, State, Synthesis, transform
 from imgopt.pixel_maps import check_images, to_float
-from imgopt.programs import check_device_count
+from imgopt.programs import Devices, check_device_count
 from imgopt.targets import check_targets
 
 STEPS = 100
@@ -77,14 +77,15 @@ def synthesize(
         True
     """
     split, images, targets = check_inputs(classify, images, targets)
+    checked = check_options(split, classify, one_image(images), options)
     known = split.arrays, images, targets, steps, options.get("tolerance")
-    if _is_traced((known, arrays_in(options, one_image(images)))):
+    if _is_traced((known, checked.held)):
         init, update, finish = transform(classify, targets, **options)
         state = jax.lax.fori_loop(0, steps, lambda _, state: update(state), init(images, indices))
         return finish(state)
     _check_steps(steps)
     indices = _check_indices(indices, len(targets))
-    job = prepare(split, images, options, devices)
+    job = prepare(checked, images, devices)
     result, is_probability = job.finish(job.run(job.begin(images, targets, indices), steps))
     _warn_of_probabilities(is_probability)
     return result
@@ -121,9 +122,16 @@ def iterate(
         (3, True)
     """
     split, images, targets = check_inputs(classify, images, targets)
+    checked = check_options(split, classify, one_image(images), options)
+    known = split.arrays, images, targets, steps, options.get("tolerance"), indices
+    if _is_traced((known, checked.held)):
+        raise InputError(
+            "iterate needs concrete values, got traced ones; under jax.jit, grad or vmap take "
+            "imgopt.transform or imgopt.synthesize"
+        )
     _check_steps(steps)
     indices = _check_indices(indices, len(targets))
-    job = prepare(split, images, options, devices=1)
+    job = prepare(checked, images, devices=1)
     return _iterate(job, job.begin(images, targets, indices), steps)
 
 
@@ -187,7 +195,8 @@ def synthesize_in_batches(
     at_once = batch_size * devices
     like = jax.ShapeDtypeStruct((at_once, *images.shape[1:]), jnp.float32)
     split = split_classifier(classify, one_image(like))
-    job = prepare(split, like, cast(Options, options), devices)
+    checked = check_options(split, classify, one_image(like), cast(Options, options))
+    job = prepare(checked, like, devices)
     check_targets(targets, count=len(images), num_classes=split.num_classes)
 
     def start(first: int) -> tuple[Any, int]:
@@ -202,34 +211,35 @@ def synthesize_in_batches(
 def _in_batches(
     start: Callable[[int], tuple[Any, int]], firsts: range, batch_size: int
 ) -> Iterator[Synthesis]:
-    """Starts a batch before the last one is fetched, and splits the devices' results."""
+    """Splits the devices' results into batches, and warns of probabilities once."""
+    warned = False
+    for (result, is_probability), count in _one_ahead(start, firsts):
+        warned = warned or _warn_of_probabilities(is_probability)
+        for first in range(0, count, batch_size):
+            rows = slice(first, min(first + batch_size, count))
+            yield jax.tree.map(lambda leaf, rows=rows: leaf[rows], result)
+
+
+def _one_ahead(start: Callable[[int], tuple[Any, int]], firsts: range) -> Iterator[tuple[Any, int]]:
+    """Fetches results as NumPy arrays; on devices the next batch starts before that."""
     pending: tuple[Any, int] | None = None
     for first in firsts:
         if pending and loops_on_host():
-            yield from _fetch(*pending, batch_size)
+            yield jax.device_get(pending)
             pending = None
         running = start(first)
         if pending:
-            yield from _fetch(*pending, batch_size)
+            yield jax.device_get(pending)
         pending = running
     if pending:
-        yield from _fetch(*pending, batch_size)
-
-
-def _fetch(found: Any, count: int, batch_size: int) -> Iterator[Synthesis]:
-    """The results of the first `count` images, batch by batch, as NumPy arrays."""
-    result, is_probability = jax.device_get(found)
-    _warn_of_probabilities(is_probability)
-    for start in range(0, count, batch_size):
-        rows = slice(start, min(start + batch_size, count))
-        yield jax.tree.map(lambda leaf, rows=rows: leaf[rows], result)
+        yield jax.device_get(pending)
 
 
 def compile_updates(
     classify: Classify,
     shape: tuple[int, int, int, int],
     *,
-    devices: int = 1,
+    devices: Devices = 1,
     **options: Unpack[Options],
 ) -> jax.stages.Compiled:
     """Compiles the part of `synthesize` that takes the most time and memory, and runs nothing.
@@ -239,7 +249,8 @@ def compile_updates(
     Args:
         classify: the classifier, as in `synthesize`.
         shape: shape (n, h, w, c) of the images, which are float32.
-        devices: number of devices that share the batch.
+        devices: number of this process's devices that share the batch, or the devices themselves:
+            also such as are not there, of `jax.experimental.topologies`.
         **options: as in `synthesize`.
 
     Returns:
@@ -249,9 +260,37 @@ def compile_updates(
         InputError: there are fewer devices, they cannot share n images evenly, or the classifier
             cannot take such images.
     """
+    return _prepare_for(classify, shape, options, devices).lower_updates(shape).compile()
+
+
+def lower_synthesis(
+    classify: Classify,
+    shape: tuple[int, int, int, int],
+    *,
+    devices: Devices = 1,
+    **options: Unpack[Options],
+) -> SynthesisPrograms:
+    """Lowers every program of `synthesize`, to read or to compile it; runs nothing.
+
+    Args:
+        classify: the classifier, as in `synthesize`.
+        shape: shape (n, h, w, c) of the images, which are float32.
+        devices: as in `compile_updates`.
+        **options: as in `synthesize`.
+
+    Raises:
+        InputError: as in `compile_updates`.
+    """
+    return _prepare_for(classify, shape, options, devices).lower(shape)
+
+
+def _prepare_for(
+    classify: Classify, shape: tuple[int, ...], options: Options, devices: Devices
+) -> Job:
     like = jax.ShapeDtypeStruct(shape, jnp.float32)
     split = split_classifier(classify, one_image(like))
-    return prepare(split, like, options, devices).compile(shape)
+    checked = check_options(split, classify, one_image(like), options, devices=devices)
+    return prepare(checked, like, devices)
 
 
 class CheckedInputs(NamedTuple):
@@ -328,10 +367,13 @@ def _is_traced(tree: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
-def _warn_of_probabilities(is_probability: Bool[Any, " n"]) -> None:
-    if np.all(is_probability):
+def _warn_of_probabilities(is_probability: Bool[Any, " n"]) -> bool:
+    """Warns if a classifier's outputs for all images look like probabilities, and says so."""
+    looks_so = bool(np.all(is_probability))
+    if looks_so:
         warnings.warn(
             "the classifier's outputs look like probabilities: every row is at least 0 and sums to "
             "1. It must return logits, the numbers before the softmax",
             stacklevel=3,
         )
+    return looks_so

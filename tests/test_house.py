@@ -41,8 +41,8 @@ POSITIONAL = {
     *("radius", "sigma", "pad_px"),  # the only argument of a low-pass filter, or of a crop
     *("image", "classifiers"),  # of an augmentation, and of a mean classifier
     *("height", "width", "value"),
-    *("devices", "mesh", "tree", "function"),  # of imgopt.programs
-    *("method", "state", "indices", "split", "batch", "options"),  # of the method and its job
+    *("devices", "place", "tree", "function"),  # of imgopt.programs
+    *("method", "state", "indices", "split", "batch", "options", "checked"),  # of method and job
     *(
         "optimizer",
         "opt_state",

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from imgopt import Classify, to_float
-from imgopt.classifier import split_function
+from imgopt.classifier import are_probabilities, split_function
 from imgopt.errors import InputError
-from imgopt.programs import Program
+from imgopt.programs import Devices, Program, choose_place, full_precision, shapes_on
 from train.checks import check_images, check_labels
 
 Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
@@ -99,6 +99,23 @@ def predict(
     return found.log_p
 
 
+def lower_predict(
+    classify: Classify, shape: tuple[int, int, int, int], *, devices: Devices = 1
+) -> jax.stages.Lowered:
+    """Lowers the program of `predict` for a batch of 8-bit images, and compiles nothing.
+
+    Args:
+        classify: Function from float32 images in [0, 1] to logits.
+        shape: Shape of the batch.
+        devices: One device to lower for, which need not be there; 1 for JAX's default.
+    """
+    with full_precision():
+        split = split_function(classify, jax.ShapeDtypeStruct(shape, jnp.float32))
+    images = jax.ShapeDtypeStruct(shape, jnp.uint8)
+    arrays, images = shapes_on((split.arrays, images), choose_place(devices), by_row=False)
+    return _log_probabilities.lower(split.function, arrays, images)
+
+
 def extract_features(
     features: Classify, images: Images, *, batch_size: int = 500
 ) -> Float[np.ndarray, "n d"]:
@@ -136,7 +153,8 @@ def _in_batches(
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     batch_size = min(batch_size, len(images))
     like = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.float32)
-    split = split_function(function, like)
+    with full_precision():
+        split = split_function(function, like)
     shape = getattr(split.output, "shape", ())
     found = shape or type(split.output).__name__
     if len(shape) != 2 or shape[0] != batch_size or shape[1] < least:

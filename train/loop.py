@@ -26,13 +26,16 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from imgopt.errors import InputError, typed_key
-from train.batches import Epoch, epoch_order, fold_in, take_batches
+from imgopt.errors import typed_key
+from imgopt.programs import choose_place, platform_of, shapes_on, sharding
+from train.batches import Epoch, epoch_order, flatten_rows, fold_in, take_batches
 from train.checks import check_same_length
-from train.learner import Learner, TrainState, check_data, given_or_own
+from train.learner import Budget, Learner, TrainState, check_data, given_or_own
 from train.nonfinite import count_skipped, finite_means, flag_nonfinite
 from train.runtime.processes import (
+    EXAMPLES_AXIS,
     as_local,
+    batch_sharding,
     make_training_mesh,
     naming_lost_processes,
     replicate,
@@ -44,48 +47,6 @@ STEPS_PER_CALL = 20
 
 SECONDS_PER_CALL = 1.0
 """Time that one device call should take; a request to stop waits about this long."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to train.
-
-    Attributes:
-        batch_size: Examples in a step. Examples after the last full batch of an epoch are not used.
-        epochs: Passes over the training set.
-        steps: Updates in all, instead of `epochs`. The last epoch is then cut short.
-    """
-
-    batch_size: int
-    epochs: int
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        for name, value in vars(self).items():
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-
-    def steps_per_epoch(self, count: int, *, of: str = "the training set") -> int:
-        """Number of full batches in `count` examples.
-
-        Args:
-            count: Number of examples.
-            of: Name of the examples in the error message.
-
-        Raises:
-            InputError: There is no full batch.
-        """
-        if count < self.batch_size:
-            hint = f"; lower --batch-size to at most {count}" if count else ""
-            raise InputError(
-                f"{of} has {count} images, less than one batch of {self.batch_size}{hint}"
-            )
-        return count // self.batch_size
-
-    def total_steps(self, count: int) -> int:
-        """Number of updates in all, for a training set of `count` examples."""
-        return self.steps or self.steps_per_epoch(count) * self.epochs
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +186,7 @@ def fit(
         key = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(rows), dtype=jnp.int32))
     step, state, earlier, skipped = resume or Snapshot(0, initial_state(key, learner))
     state, data, *shared = replicate(
-        (state, data, given_or_own(options.constants, learner, total), key), mesh
+        (state, flatten_rows(data), given_or_own(options.constants, learner, total), key), mesh
     )
     caller = _StepCaller(functools.partial(program, *shared), at_most=options.steps_per_call)
     next_batches = functools.partial(
@@ -286,6 +247,20 @@ class _StepCaller:
         return state, {name: value[: stop - start] for name, value in scalars.items()}
 
 
+class TrainingPrograms(NamedTuple):
+    """The programs of a training, lowered for certain devices and not yet compiled.
+
+    Attributes:
+        initial: Key → initial state.
+        batches: Data set and order → consecutive batches.
+        steps: State and batches → state after several steps.
+    """
+
+    initial: jax.stages.Lowered
+    batches: jax.stages.Lowered
+    steps: jax.stages.Lowered
+
+
 def compile_steps(
     learner: Learner, data: Any, budget: Budget, options: FitOptions | None = None
 ) -> jax.stages.Compiled:
@@ -302,23 +277,57 @@ def compile_steps(
     Raises:
         InputError: The training set, a group or the devices do not fit the batch, as for `fit`.
     """
+    return lower_training(learner, data, budget, options).steps.compile()
+
+
+def lower_training(
+    learner: Learner,
+    data: Any,
+    budget: Budget,
+    options: FitOptions | None = None,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+) -> TrainingPrograms:
+    """Lowers the programs that `fit` would run with the same arguments, and compiles none.
+
+    Args:
+        learner: What is trained.
+        data: Training set, as for `compile_steps`.
+        budget: How long to train.
+        options: All other options; the defaults of `FitOptions` if None.
+        devices: Devices to lower for in place of this process's; they need not be there, as those
+            of `jax.experimental.topologies`.
+
+    Raises:
+        InputError: As for `compile_steps`.
+    """
     options = options or FitOptions()
-    count = options.examples(data)
+    count, at_once = options.examples(data), options.steps_per_call
     used = budget.steps_per_epoch(count) * budget.batch_size
     shape = () if options.groups is None else (len(options.groups),)
-    key = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape))
-    order = jax.ShapeDtypeStruct((*shape, used), jnp.int32)
-    mesh = make_training_mesh(options.devices, batch_size=budget.batch_size)
-    next_batches = functools.partial(
-        take_batches,
-        first=0, batch_size=budget.batch_size, count=options.steps_per_call, mesh=mesh,
-    )  # fmt: skip
-    batches = jax.eval_shape(next_batches, data, order)
-    state = initial_shapes(key, learner)
+    place = (
+        choose_place(devices, axis=EXAMPLES_AXIS)
+        if devices
+        else make_training_mesh(options.devices, batch_size=budget.batch_size)
+    )
+    mesh = place if isinstance(place, Mesh) else None
+    whole = functools.partial(shapes_on, place=place, by_row=False)
+    key = whole(jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shape)))
+    columns = whole(flatten_rows(jax.eval_shape(lambda tree: tree, data)))
+    order = whole(jax.ShapeDtypeStruct((*shape, used), jnp.int32))
+    taking = {"batch_size": budget.batch_size, "count": at_once, "mesh": mesh}
+    batches = jax.eval_shape(functools.partial(take_batches, first=0, **taking), columns, order)
     given = given_or_own(options.constants, learner, budget.total_steps(count))
-    constants = jax.eval_shape(lambda tree: tree, given)
+    constants = whole(jax.eval_shape(lambda tree: tree, given))
+    state = whole(initial_shapes(key, learner))
+    placed = batch_sharding(mesh, axis=1 + len(shape)) if mesh else sharding(place, by_row=False)
+    batches = jax.tree.map(lambda leaf: leaf.update(sharding=placed), batches)
     run_steps: Any = _make_run_steps(learner, bool(shape), options.skips, mesh)
-    return run_steps.lower(constants, key, state, batches, 0, 0).compile()
+    return TrainingPrograms(
+        _make_initial(learner, bool(shape), platform_of(place)).lower(key),
+        take_batches.lower(columns, order, 0, **taking),
+        run_steps.lower(constants, key, state, batches, 0, 0),
+    )
 
 
 def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -329,7 +338,7 @@ def _joined(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def initial_state(key: Key[Array, "*groups"], learner: Learner) -> TrainState:
     """Draws a learner's initial state; for several keys, with a leading axis of groups."""
     key = typed_key(key)
-    return _make_initial(learner, bool(key.ndim))(fold_in(key, 0))
+    return _make_initial(learner, bool(key.ndim), jax.default_backend())(fold_in(key, 0))
 
 
 def initial_shapes(key: Any, learner: Learner) -> TrainState:
@@ -342,10 +351,10 @@ def _initial(learner: Learner, grouped: bool) -> Callable:
 
 
 @functools.lru_cache(maxsize=8)  # compiling takes longer than many a training step
-def _make_initial(learner: Learner, grouped: bool) -> Callable:
+def _make_initial(learner: Learner, grouped: bool, platform: str) -> Any:
     # Nearly all the time goes into compiling. On CPUs this level takes less than half of it, and
     # the bits are the same; it was not tried on other devices.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    options = {"xla_backend_optimization_level": 1} if platform == "cpu" else None
     return jax.jit(_initial(learner, grouped), compiler_options=options)
 
 

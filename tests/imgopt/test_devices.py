@@ -47,7 +47,7 @@ def difference(one, other):
 
 found = {"devices": jax.local_device_count()}
 for loop in ("host", "device"):
-    imgopt.job.loops_on_host = lambda: loop == "host"
+    imgopt.job.loops_on_host = lambda *place: loop == "host"
     program = imgopt.compile_updates(classify, (16, 6, 4, 3), devices=8, **OPTIONS)
     alone, exact = made(1, tolerance=0.05), made(1)
     found[loop] = {

@@ -142,7 +142,7 @@ def test_looping_on_the_device_is_looping_from_the_host(monkeypatch, options):
     """On CPUs the host calls every update, elsewhere the device loops; here it does both."""
     options = {**options, **FAST}
     from_host = synthesize(linear, IMAGES, TARGETS, **options)
-    monkeypatch.setattr("imgopt.job.loops_on_host", lambda: False)
+    monkeypatch.setattr("imgopt.job.loops_on_host", lambda *_: False)
     on_device = synthesize(linear, IMAGES, TARGETS, **options)
     close = functools.partial(np.testing.assert_allclose, atol=1e-5)
     jax.tree.map(close, on_device, from_host)

@@ -1,11 +1,13 @@
 """Wrong input of `synthesize`: refused with a clear message before anything is compiled."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imgopt import InputError, check_targets, low_pass, synthesize, synthesize_in_batches
+from imgopt import InputError, check_targets, iterate, low_pass, synthesize, synthesize_in_batches
 
 SHAPE = (6, 5, 7, 3)
 NUM_CLASSES = 4
@@ -82,6 +84,31 @@ def test_probabilities_in_place_of_logits_are_warned_about(batches):
 
     with pytest.warns(UserWarning, match="look like probabilities"):
         run()
+
+
+def test_one_warning_serves_all_batches():
+    levels = np.round(IMAGES * 255).astype(np.uint8)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        list(synthesize_in_batches(as_probabilities, levels, TARGETS, batch_size=2, steps=0))
+        list(iterate(as_probabilities, IMAGES, TARGETS, steps=2))
+    assert ["look like probabilities" in str(each.message) for each in caught] == [True, True]
+
+
+def test_iterating_needs_concrete_values():
+    with pytest.raises(ValueError, match=r"concrete values.*take imgopt\.transform"):
+        jax.jit(lambda x: list(iterate(linear, x, TARGETS, steps=1)))(IMAGES)
+
+
+def test_what_measures_is_traced_once_a_call():
+    calls = []
+
+    def measure(images):
+        calls.append(images.shape)
+        return linear(images)
+
+    synthesize(linear, IMAGES, TARGETS, steps=1, measure=measure)
+    assert len(calls) == 1
 
 
 FLAT = {

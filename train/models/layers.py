@@ -153,26 +153,41 @@ def batch_norm(x: Array, *, train: bool, dtype: DTypeLike) -> Array:
 
 
 def global_max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
-    """The maximum over all positions, taken pair by pair; its gradient is as `max_pool_2x2`'s."""
-    x = images.reshape(len(images), -1, images.shape[-1])
-    while (count := x.shape[1]) > 1:
-        half = count // 2
-        pairs = _maximum(x[:, :half], x[:, half : 2 * half])
-        x = jnp.concatenate([pairs, x[:, 2 * half :]], axis=1)
-    return x[:, 0]
+    """The maximum over all positions; its gradient is as `max_pool_2x2`'s."""
+
+    def in_pairs(images: Array) -> Array:
+        x = images.reshape(len(images), -1, images.shape[-1])
+        while (count := x.shape[1]) > 1:
+            half = count // 2
+            pairs = _maximum(x[:, :half], x[:, half : 2 * half])
+            x = jnp.concatenate([pairs, x[:, 2 * half :]], axis=1)
+        return x[:, 0]
+
+    def in_a_window(images: Array) -> Array:
+        return nn.max_pool(images, images.shape[1:3])[:, 0, 0]
+
+    return jax.lax.platform_dependent(images, tpu=in_a_window, default=in_pairs)
 
 
 def max_pool_2x2(images: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:
     """Halves height and width, both even, by the maximum of 2×2 windows.
 
-    It reshapes instead of sliding a window, whose gradient has no deterministic kernel on GPUs.
-    First two rows are compared, then two columns. Equal values each get half of the gradient.
+    TPUs slide a window. GPUs have no deterministic kernel for its gradient, and CPUs a slow one:
+    they reshape, and compare first two rows, then two columns. Of equal values each gets half of
+    the gradient; on TPUs the first one gets it all.
     """
-    count, height, width, channels = images.shape
-    rows = images.reshape(count, height // 2, 2, width, channels)
-    halved = _maximum(rows[:, :, 0], rows[:, :, 1])
-    columns = halved.reshape(count, height // 2, width // 2, 2, channels)
-    return _maximum(columns[..., 0, :], columns[..., 1, :])
+
+    def in_pairs(images: Array) -> Array:
+        count, height, width, channels = images.shape
+        rows = images.reshape(count, height // 2, 2, width, channels)
+        halved = _maximum(rows[:, :, 0], rows[:, :, 1])
+        columns = halved.reshape(count, height // 2, width // 2, 2, channels)
+        return _maximum(columns[..., 0, :], columns[..., 1, :])
+
+    def in_a_window(images: Array) -> Array:
+        return nn.max_pool(images, (2, 2), strides=(2, 2))
+
+    return jax.lax.platform_dependent(images, tpu=in_a_window, default=in_pairs)
 
 
 @jax.custom_jvp

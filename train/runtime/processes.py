@@ -78,8 +78,13 @@ def shard_batch(tree: Tree, mesh: Mesh | None, *, axis: int) -> Tree:
     """
     if mesh is None:
         return tree
-    parts = NamedSharding(mesh, PartitionSpec(*[None] * axis, EXAMPLES_AXIS))
+    parts = batch_sharding(mesh, axis=axis)
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, parts), tree)
+
+
+def batch_sharding(mesh: Mesh, *, axis: int) -> NamedSharding:
+    """Gives the sharding of arrays of which each device has a part along one axis."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, EXAMPLES_AXIS))
 
 
 def replicate(tree: Tree, mesh: Mesh | None) -> Tree:
