@@ -33,10 +33,11 @@ from train.models.networks import check_image_shape
 from train.storage.runs import as_json, read_result
 
 EPOCHS = 60
-"""Passes of the base over its images; see `benchmarks/HELP.md` for what more of them change."""
+"""Passes of the base over its images."""
 
 SETTINGS = (
     "per_class", "seeds", "other_seeds", "model", "width", "teachers", "views", "gan_epochs",
+    "gan_width",
 )  # fmt: skip
 """Options that the results depend on, beside the key."""
 
@@ -84,14 +85,17 @@ class DoesItHelpConfig(ExperimentConfig):
     --pad-px."""
     gan_epochs: int = 100
     """Epochs of the GAN whose true positives are added; paper B's by default."""
+    gan_width: int | None = None
+    """Channels of that GAN's first layer, which all others scale with; paper B's by default."""
     train: BaseTraining = field(default_factory=BaseTraining)
 
     def __post_init__(self) -> None:
         """Raises InputError for what the options alone show to be wrong."""
         super().__post_init__()
-        for name, least in (("per_class", 1), ("teachers", 1), ("gan_epochs", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("per_class", "teachers", "views", "gan_epochs", "gan_width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
         for name in ("seeds", "other_seeds"):
             if getattr(self, name) < 2:
                 raise InputError(
@@ -187,7 +191,7 @@ def _settings(config: DoesItHelpConfig, train: ImageReader) -> HelpSettings:
         train=base_training(config.train, config.per_class * num_classes),
         teachers=config.teachers,
         view=config.view,
-        gan={"epochs": config.gan_epochs},
+        gan={"epochs": config.gan_epochs, "width": config.gan_width},
     )
 
 
