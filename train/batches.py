@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
+from imgopt.errors import typed_key
 from train.runtime.processes import shard_batch
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from imgopt import Classify, to_float
-from imgopt.classifier import split_function
+from imgopt.classifier import are_probabilities, split_function
 from imgopt.errors import InputError
 from imgopt.programs import Program
 from train.checks import check_images, check_labels
