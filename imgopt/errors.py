@@ -31,7 +31,7 @@ def is_integer(value: Any, *, least: int = 0) -> bool:
         least: the smallest number that will do.
     """
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return is_whole and value >= least
+    return is_whole and bool(value >= least)
 
 
 def typed_key(key: Any) -> Key[Array, "*groups"]:

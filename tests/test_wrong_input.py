@@ -121,7 +121,6 @@ WRONG_IMAGES = {
     "floats in [0, 255]": IMAGES.astype(np.float32),
     "integers": IMAGES.astype(np.int32),
     "images without channels": IMAGES[..., 0],
-    "a list": list(IMAGES),
 }
 
 
@@ -130,6 +129,12 @@ WRONG_IMAGES = {
 def test_wrong_images_are_refused(call, wrong):
     with pytest.raises(InputError, match=r"images.* must (be|have)"):
         call(WRONG_IMAGES[wrong])
+
+
+@pytest.mark.parametrize("name", [*SEES, "flip and crop", "crop and zoom"])
+def test_a_list_of_images_is_refused(name):
+    with pytest.raises(InputError, match="images must be one array, got a list; make one with"):
+        (SEES | LEARNS)[name](list(IMAGES))
 
 
 @pytest.mark.parametrize("name", LEARNS)

@@ -104,6 +104,9 @@ def run_command(*words: Any) -> int:
 HERE = Path(__file__).parent
 VGG_SMALL = NETWORKS["vgg-small"]
 
+WRITE_RUN_REPORT = experiments.classifier.train.write_run_report
+WRITE_SET_REPORT = experiments.synthesis.command.write_set_report
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(nextitem: pytest.Item | None) -> Iterator[None]:
@@ -153,7 +156,9 @@ def training(data) -> list[Any]:
 def run(tmp_path_factory, training) -> Path:
     """A trained classifier."""
     out = tmp_path_factory.mktemp("runs") / "teacher"
-    assert run_command(*training, "--out", out) == 0
+    with pytest.MonkeyPatch.context() as patch:  # the first to ask may use `blank_pages`
+        patch.setattr(experiments.classifier.train, "write_run_report", WRITE_RUN_REPORT)
+        assert run_command(*training, "--out", out) == 0
     return out
 
 
@@ -169,7 +174,9 @@ def synthesis(data, run) -> list[Any]:
 def made(tmp_path_factory, synthesis) -> Path:
     """A set synthesised from the first 10 training images: two full shards and one of 2."""
     out = tmp_path_factory.mktemp("sets") / "made"
-    assert run_command(*synthesis, "--out", out, "--stop", 10) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments.synthesis.command, "write_set_report", WRITE_SET_REPORT)
+        assert run_command(*synthesis, "--out", out, "--stop", 10) == 0
     return out
 
 

@@ -221,7 +221,7 @@ def test_a_diverging_training_stops_and_keeps_the_last_checkpoint(
     monkeypatch.setattr(experiments.training.session, "CHECKPOINT_EVERY_SECONDS", 0)
     out = tmp_path / "run"
     # The decay turns the parameters round at every step, the further the more the rate has risen.
-    words = ["--weight-decay", 300, "--warmup-fraction", 0.5]
+    words = ["--weight-decay", 1000, "--warmup-fraction", 0.5]
     assert elicit(*training, *words, "--out", out) == 1
     complaint = capsys.readouterr().err
     found = re.search(r"not finite at step (\d+) \(epoch (\d+)\)", complaint)
@@ -241,7 +241,7 @@ def test_a_diverging_training_stops_and_keeps_the_last_checkpoint(
 
 def test_so_many_steps_are_skipped_and_no_more(training, tmp_path, elicit, capsys):
     out = tmp_path / "run"
-    words = ["--weight-decay", 300, "--warmup-fraction", 0.5]
+    words = ["--weight-decay", 1000, "--warmup-fraction", 0.5]
     words += ["--on-nonfinite", "skip", "--max-skipped", 2]
     assert elicit(*training, *words, "--out", out) == 1
     assert "(skipped before it: 2); a lower --learning-rate" in capsys.readouterr().err
