@@ -149,7 +149,7 @@ def _acceptance_sections(
     ]
 
 
-def _acceptance_chart(lines: Sequence[dict[str, Any]], class_names: Sequence[str]) -> bytes:
+def _acceptance_chart(lines: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> bytes:
     """Lines through the measured epochs; of many classes, their lowest and highest share."""
     shares = np.array([line["by_class"]["acceptance"] for line in lines])
     columns = dict(zip(class_names, shares.T, strict=True))
@@ -165,7 +165,7 @@ def _acceptance_chart(lines: Sequence[dict[str, Any]], class_names: Sequence[str
 
 
 def _acceptance_table(
-    lines: Sequence[dict[str, Any]], class_names: Sequence[str], *, images: int
+    lines: Sequence[Mapping[str, Any]], class_names: Sequence[str], *, images: int
 ) -> Table:
     rows = []
     for label, name in enumerate(class_names):
