@@ -180,13 +180,13 @@ def _with_own_statistics(
     Averages that begin at 0 are a known part of them after one pass. The statistics of spectral
     norm do not depend on the batch and stay.
     """
-    before = flatten_dict(variables.get("batch_stats", {}))
+    before: dict[Any, Any] = flatten_dict(variables.get("batch_stats", {}))
     averages = {path for path in before if path[-1] in BATCH_NORM_STATISTICS}
     if not averages:
         return variables
     zeros = {path: 0 * leaf if path in averages else leaf for path, leaf in before.items()}
     _, updated = discriminate({**variables, "batch_stats": unflatten_dict(zeros)}, features, True)
     share = 1 - BATCH_NORM_MOMENTUM
-    after = flatten_dict(updated["batch_stats"])
+    after: dict[Any, Any] = flatten_dict(updated["batch_stats"])
     own = {path: leaf / share if path in averages else leaf for path, leaf in after.items()}
     return {**variables, "batch_stats": unflatten_dict(own)}

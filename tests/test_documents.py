@@ -13,9 +13,8 @@ PACKAGES = ("imgopt", "train", "gans", "experiments")
 FOLDERS = (*PACKAGES, "benchmarks", "tests", ".github")
 DOCUMENTS = (
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RELIABILITY.md", "CHANGELOG.md",
-    "benchmarks/NOTES.md", "benchmarks/RESULTS.md", "docs/classifiers.md", "docs/networks.md",
-    "docs/views.md", "docs/neighbours.md",
-    "docs/training.md",
+    "benchmarks/NOTES.md", "benchmarks/RESULTS.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))),
 )  # fmt: skip
 TREES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

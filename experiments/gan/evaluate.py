@@ -15,8 +15,13 @@ import numpy as np
 from experiments.classifier.source import check_fits, find_classifier
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
 from experiments.console.options import check_unused
-from experiments.gan.evaluate_report import NearestImages, print_table, write_quality_report
-from experiments.gan.quality import GanQuality, SetQuality
+from experiments.gan.evaluate_report import (
+    GanQuality,
+    NearestImages,
+    SetQuality,
+    print_table,
+    write_quality_report,
+)
 from experiments.pages.html import provenance
 from gans.metrics import (
     NEAR_COPY,

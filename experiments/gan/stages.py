@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.gan.acceptance import AcceptanceMeter, acceptance_line
 from experiments.pages.image_sheets import sample_grid
 from experiments.training.session import Session, StartPoint, Training, restore, train_epochs
 from gans.game import GanData, Variables
@@ -44,6 +45,7 @@ class Stages:
         options: Options of every stage's training; constants are set for each stage.
         grids: Number of sample sheets to keep of a stage.
         label: Text in front of the progress.
+        acceptance: Measures the acceptance of the samples; None for no measurement.
     """
 
     out: Path
@@ -54,6 +56,7 @@ class Stages:
     options: FitOptions
     grids: int
     label: str
+    acceptance: AcceptanceMeter | None = None
     _done: list[str] = field(default_factory=list, init=False)
     _metrics: bytes = field(default=b"", init=False)
     """Lines of metrics of all stages that are done."""
@@ -97,9 +100,14 @@ class Stages:
             line = self._metrics_line(result)
             if not is_first_process():
                 return
+            generators = preview and preview(result.state.variables)
+            meter = self.acceptance
+            if generators and meter and meter.is_due(result.epoch, epochs=training.epochs):
+                found = acceptance_line(meter.measure(generators))
+                line |= {**found, "by_class": line.get("by_class", {}) | found["by_class"]}
             append_metrics(self.out, {"stage": name, **line})
-            if preview and self._is_sheet_due(result.epoch, training.epochs):
-                self._keep_sheet(f"{name}-{result.epoch:05d}", preview(result.state.variables))
+            if generators and self._is_sheet_due(result.epoch, training.epochs):
+                self._keep_sheet(f"{name}-{result.epoch:05d}", generators)
 
         state, self._metrics = train_epochs(session, training, on_epoch, start=start)
         self._done.append(name)
@@ -128,7 +136,7 @@ class Stages:
             if path.name not in (*self._done, name):
                 shutil.rmtree(path)
 
-    def _metrics_line(self, result: EpochResult) -> dict[str, object]:
+    def _metrics_line(self, result: EpochResult) -> dict[str, Any]:
         """Line of `metrics.jsonl`: means over the classes; of each class too if each has a GAN."""
         self._check_not_won(result)
         means = {name: float(value.mean()) for name, value in result.means.items()}
@@ -149,7 +157,8 @@ class Stages:
             raise FloatingPointError(
                 f"the discriminator{whose} has won: its mean loss was {value.min():.1e} in epoch "
                 f"{result.epoch}, so the generator learns nothing more. --generator-steps "
-                "adaptive, --augmentations or --spectral-norm may help; the last checkpoint is kept"
+                "adaptive, --augmentations, --r1 or --spectral-norm may help; the last checkpoint "
+                "is kept"
             )
 
     def _is_sheet_due(self, epoch: int, epochs: int) -> bool:

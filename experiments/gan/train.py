@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.gan.acceptance import AcceptanceMeter, best_epoch, measured_lines
+from experiments.gan.selector import Selector, classify_by, find_selector
 from experiments.gan.stages import Stages
 from experiments.gan.train_options import GanTrainConfig, gan_sizes, network_pairs
 from experiments.gan.train_report import write_gan_report
@@ -30,6 +32,7 @@ from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderLearner
 from gans.game import GanData, GanLearner, Variables, trained_generators
 from gans.sampling import GENERATOR, SPEC_FILE, Gan, GanSpec, gan_digest
+from gans.selection import Thresholds
 from gans.stacked import StackConfig
 from train.data.load import ImageData, data_digest, load_images
 from train.loop import Budget, FitOptions
@@ -40,6 +43,9 @@ PARTS = (CONFIG_FILE, SPEC_FILE, METRICS_FILE, CHECKPOINTS, GENERATOR, "report.h
 """Files and directories of a run whose digests stand in its result. The sample sheets are left out:
 a lost one could only be drawn again by a new training, and only the report uses them."""
 
+
+ACCEPTANCE_STREAM = 1001
+"""Folded into the run's key for the samples whose acceptance is measured; see `SHEET_STREAM`."""
 
 ClassRows = dict[str, np.ndarray] | None
 """Rows of each class, if each class has a GAN of its own."""
@@ -61,6 +67,7 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> None:
     data = load_images(config.data, config.split, data_dir=config.data_dir)
     sizes = gan_sizes(config, data.images.shape[1:], num_classes=len(data.class_names))
     spec = GanSpec(config.model, data.class_names, sizes)
+    selector = _selector(config, spec)
     options = FitOptions(
         groups=_class_rows(config, data),
         max_skipped=config.nonfinite.allowed,
@@ -72,20 +79,28 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> None:
     run_training(
         TrainingRun(
             config.out,
-            identity=_identity(config, data),
+            identity=_identity(config, data, selector),
             spec_file=SPEC_FILE,
             spec=as_json(spec._asdict()),
             files=PARTS,
             estimate=lambda: steps_footprint(_largest_stage(config, spec, data, options)),
         ),
-        train=lambda: _train(config, spec, data, options, label=label),
+        train=lambda: _train(
+            config, spec, data, options, meter=_meter(config, spec, selector), label=label
+        ),
         summarise=functools.partial(_summarise, config, data),
         report=functools.partial(_report, config),
     )
 
 
 def _train(
-    config: GanTrainConfig, spec: GanSpec, data: ImageData, options: FitOptions, *, label: str
+    config: GanTrainConfig,
+    spec: GanSpec,
+    data: ImageData,
+    options: FitOptions,
+    *,
+    meter: AcceptanceMeter | None,
+    label: str,
 ) -> Gan:
     """Trains all stages."""
     stages = Stages(
@@ -97,6 +112,7 @@ def _train(
         options,
         grids=config.grids,
         label=label,
+        acceptance=meter,
     )
     if isinstance(spec.config, DcganConfig):
         generators = _train_dcgan(config, spec.config, stages)
@@ -104,6 +120,35 @@ def _train(
         generators = _train_stack(config, spec.config, stages)
     stages.finish()
     return Gan(spec, generators)
+
+
+def _selector(config: GanTrainConfig, spec: GanSpec) -> Selector | None:
+    """The classifier that tells which samples are accepted; refuses one of other images."""
+    if config.acceptance.classifier is None:
+        return None
+    return find_selector(
+        config.acceptance.classifier,
+        Thresholds(),
+        train_data=None,
+        class_names=spec.class_names,
+        image_shape=spec.image_shape,
+        of="GAN",
+    )
+
+
+def _meter(
+    config: GanTrainConfig, spec: GanSpec, selector: Selector | None
+) -> AcceptanceMeter | None:
+    if selector is None:
+        return None
+    images = config.acceptance.acceptance_images
+    return AcceptanceMeter(
+        jax.random.fold_in(jax.random.key(config.key), ACCEPTANCE_STREAM),
+        spec,
+        classify_by(selector, most_images=images * spec.num_classes),
+        every=config.acceptance.acceptance_every,
+        images=images,
+    )
 
 
 def _on_device(data: ImageData) -> GanData:
@@ -137,9 +182,13 @@ def _class_rows(config: GanTrainConfig, data: ImageData) -> ClassRows:
     return rows
 
 
-def _identity(config: GanTrainConfig, data: ImageData) -> dict[str, object]:
+def _identity(
+    config: GanTrainConfig, data: ImageData, selector: Selector | None
+) -> dict[str, object]:
     """Everything that the result depends on; data are identified by digest, not by place."""
     options = as_json(config)
+    if selector is not None:
+        options["acceptance"]["classifier"] = selector.source.identify(selector.image_shape)
     for name in ("data", "data_dir", "out", "split", "devices"):
         options.pop(name, None)  # devices is only there if it is not 1
     options["dataset"] = {
@@ -191,7 +240,10 @@ def _summarise(config: GanTrainConfig, data: ImageData, gan: Gan) -> dict[str, o
     metrics = read_metrics(config.out)
     save_checkpoint(config.out / GENERATOR, metrics[-1]["step"], gan.variables)
     parameters = [networks["params"] for networks in gan.variables.values()]
+    measured = measured_lines(metrics)
+    images = config.acceptance.acceptance_images
     return {
+        **({"best": best_epoch(measured, images=images)._asdict()} if measured else {}),
         "gan_sha256": gan_digest(gan),
         "training_images": len(data.labels),
         "last": {line["stage"]: line for line in metrics},
@@ -204,9 +256,10 @@ def _report(config: GanTrainConfig, gan: Gan, result: dict[str, Any]) -> None:
     """Writes the report."""
     write_gan_report(
         config.out,
-        model=gan.spec.model,
+        spec=gan.spec,
         metrics=read_metrics(config.out),
         training_images=result["training_images"],
         parameters=result["parameters_of_generators"],
+        acceptance_images=config.acceptance.acceptance_images,
         footer=provenance(result),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from experiments.console.options import check_unused
+from experiments.gan.acceptance import AcceptanceConfig
 from experiments.training.run import check_training_options
 from gans.augmentation import AugmentationName, check_augmentations
 from gans.dcgan import DcganConfig
@@ -88,6 +89,7 @@ class GanTrainConfig:
     nonfinite: NonFiniteConfig = field(default_factory=NonFiniteConfig, metadata=ADDED_LATER)
     grids: int = 10
     """Number of sample sheets of fixed noise, kept at even intervals."""
+    acceptance: AcceptanceConfig = field(default_factory=AcceptanceConfig, metadata=ADDED_LATER)
     devices: int = field(default=1, metadata=ADDED_LATER)
     """Number of devices of each process that share a batch; another number rounds differently."""
     key: int = 0

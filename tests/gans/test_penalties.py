@@ -14,10 +14,12 @@ from jax.test_util import check_grads
 
 from gans.blocks import DiscriminatorOutput, input_gradients
 from gans.dcgan import DcganConfig
+from gans.game import GameConfig
 from gans.losses import LossWeights, discriminator_loss, generator_loss, gradient_penalty
 from gans.pairs import DcganPair, LevelPair
 from gans.stacked import StackConfig, stack_levels
 from train.models.layers import Conv, batch_norm
+from train.storage.runs import as_json
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 KEY = jax.random.key(0)
@@ -274,3 +276,17 @@ def test_a_convolution_can_be_differentiated_twice(stride, size, channels, featu
 
     for found, wanted in zip(second(ours), second(xlas), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+
+
+# ---- options
+
+
+@pytest.mark.parametrize("options", [{"r1": -1.0}, {"r2": float("inf")}, {"r2": float("nan")}])
+def test_a_gamma_outside_its_range_is_refused(options):
+    with pytest.raises(ValueError, match=r"r[12] must be at least 0 and finite, got"):
+        GameConfig(**options)
+
+
+def test_without_penalties_a_run_is_described_as_before_there_were_any():
+    assert as_json(GameConfig()).keys() == {"generator_steps", "form", "averaging"}
+    assert as_json(GameConfig(r1=0.5))["r1"] == 0.5

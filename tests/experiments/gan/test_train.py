@@ -14,17 +14,21 @@ import pytest
 from PIL import Image
 
 import experiments.gan.stages
+import experiments.gan.train
 import experiments.training.session
-from gans.sampling import gan_digest, load_gan
+from gans.sampling import gan_digest, image_keys, load_gan, sample
+from train.classifiers import classify_function, load_classifier
 from train.storage.checkpoints import latest_checkpoint
 
 COMMON = "--batch-size 8 --width 2 --grids 2"
 OPTIONS = {
     "dcgan": f"{COMMON} --epochs 3",
-    "per class": f"{COMMON} --epochs 3 --per-class",
+    "per class": f"{COMMON} --epochs 3 --per-class --form relativistic --r1 0.1 --r2 0.2",
     "stack": f"{COMMON} --epochs 2 --model sgan --preset official --encoder-width 2 "
     "--encoder-epochs 2 --joint-epochs 2 --averaging 0.9",
 }
+MEASURED = {"dcgan": {2, 3}, "per class": {2, 3}, "stack": set()}  # epochs, for acceptance
+
 STAGES = {  # with the number of epochs
     "dcgan": {"gan": 3},
     "per class": {"gan": 3},
@@ -40,10 +44,11 @@ SHEETS = {
 PARAMETERS = {"dcgan": ["image"], "per class": ["image"], "stack": ["fc3", "image"]}
 
 GAME = {"generator_loss", "generator_steps", "discriminator_loss", "discriminator_accuracy"}
+PENALISED = GAME | {"r1_penalty", "r2_penalty"}
 LEVEL = GAME | {"entropy_error", "feature_error"}
 REPORTED = {
     ("dcgan", "gan"): GAME,
-    ("per class", "gan"): GAME | {"by_class"},
+    ("per class", "gan"): PENALISED | {"by_class"},
     ("stack", "encoder"): {"loss", "accuracy"},
     ("stack", "level-fc3"): LEVEL,
     ("stack", "level-image"): LEVEL,
@@ -59,8 +64,12 @@ of_a_stack = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def words(data):
-    return {name: ["gan", "train", "--data", data, *o.split()] for name, o in OPTIONS.items()}
+def words(data, run):
+    judged = ("--classifier", run, "--acceptance-every", 2, "--acceptance-images", 4)
+    return {
+        name: ["gan", "train", "--data", data, *o.split(), *(judged if MEASURED[name] else ())]
+        for name, o in OPTIONS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +141,8 @@ def test_what_a_run_leaves(name, runs):
     assert gan.spec.class_names == ("ant", "bee", "cow")
     assert gan.spec.is_per_class == (name == "per class")
     assert sorted(gan.variables) == PARAMETERS[name]
-    parameters = [v["params"] for v in gan.variables.values()]
-    count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
-    assert result["parameters_of_generators"] == count
+    parameters = jax.tree.leaves([v["params"] for v in gan.variables.values()])
+    assert result["parameters_of_generators"] == sum(leaf.size for leaf in parameters)
     assert result["training_images"] == 48
     assert result["last"].keys() == STAGES[name].keys()
     assert {"device", "versions", "command", "timing", "key"} <= result.keys()
@@ -142,14 +150,14 @@ def test_what_a_run_leaves(name, runs):
 
 def test_a_line_for_every_epoch_of_every_stage(name, runs):
     lines = read_lines(runs(name))
-    places = [(line["stage"], line["epoch"], line["step"]) for line in lines]
-    assert places == [
+    assert [(line["stage"], line["epoch"], line["step"]) for line in lines] == [
         (stage, epoch, epoch * STEPS_PER_EPOCH[name])
         for stage, epochs in STAGES[name].items()
         for epoch in range(1, epochs + 1)
     ]
     for line in lines:
-        assert line.keys() - {"stage", "epoch", "step"} == REPORTED[name, line["stage"]]
+        measured = {"acceptance", "by_class"} if line["epoch"] in MEASURED[name] else set()
+        assert line.keys() - {"stage", "epoch", "step"} == REPORTED[name, line["stage"]] | measured
         numbers = {key: value for key, value in line.items() if isinstance(value, float)}
         assert np.isfinite(list(numbers.values())).all()
         assert all(0 <= value <= 1 for key, value in numbers.items() if "accuracy" in key)
@@ -158,18 +166,32 @@ def test_a_line_for_every_epoch_of_every_stage(name, runs):
 
 def test_numbers_of_every_class_beside_their_mean(runs):
     for line in read_lines(runs("per class")):
-        assert line["by_class"].keys() == GAME
+        measured = {"acceptance"} if line["epoch"] in MEASURED["per class"] else set()
+        assert line["by_class"].keys() == PENALISED | measured
         for found, values in line["by_class"].items():
             assert len(values) == 3
             assert line[found] == pytest.approx(np.mean(values), rel=1e-6)
         assert len(set(line["by_class"]["discriminator_loss"])) == 3
 
 
+@pytest.mark.parametrize("name", ["dcgan", "per class"], indirect=True)
+def test_the_last_acceptance_is_that_of_the_generators_in_the_run(name, runs, run):
+    out = runs(name)
+    key = jax.random.fold_in(jax.random.key(0), experiments.gan.train.ACCEPTANCE_STREAM)
+    lines = [line for line in read_lines(out) if "acceptance" in line]
+    for label, share in enumerate(lines[-1]["by_class"]["acceptance"]):
+        keys, labels = image_keys(key, label, np.arange(4)), np.full(4, label)
+        images = sample(load_gan(out), keys, labels, batch_size=4)
+        logits = jax.jit(classify_function(load_classifier(run)))(np.float32(images) / 255)
+        assert share == (logits.argmax(1) == label).mean()
+    assert read(out)["best"]["share"] == max(line["acceptance"] for line in lines)
+    assert "95% interval" in (out / "report.html").read_text()
+
+
 def test_sheets_at_even_intervals(name, runs):
     run = runs(name)
     assert sorted(path.name for path in (run / "samples").iterdir()) == SHEETS[name]
-    contents = {path.read_bytes() for path in (run / "samples").iterdir()}
-    assert len(contents) == len(SHEETS[name])
+    assert len({path.read_bytes() for path in (run / "samples").iterdir()}) == len(SHEETS[name])
     with Image.open(run / "samples" / SHEETS[name][0]) as sheet:
         # 8 samples of 3 classes, 16×16 twice enlarged, 2 between.
         assert sheet.size == (8 * 32 + 7 * 2, 3 * 32 + 2 * 2)
@@ -177,13 +199,12 @@ def test_sheets_at_even_intervals(name, runs):
 
 @of_a_stack
 def test_the_spec_has_the_sizes_of_the_data(runs):
-    sizes = {name: read(runs(name), "gan.json") for name in OPTIONS}
-    assert sizes["dcgan"]["config"]["num_classes"] == 3
-    assert sizes["per class"]["config"]["num_classes"] is None
-    assert sizes["dcgan"]["config"]["image_size"] == 16
-    assert sizes["stack"]["config"]["cut_points"] == ["fc3"]
-    assert sizes["stack"]["config"]["image_shape"] == [16, 16, 3]
-    assert sizes["stack"]["model"] == "sgan"
+    sizes = {name: read(runs(name), "gan.json")["config"] for name in OPTIONS}
+    assert [sizes[name]["num_classes"] for name in ("dcgan", "per class")] == [3, None]
+    assert sizes["dcgan"]["image_size"] == 16
+    assert sizes["stack"]["cut_points"] == ["fc3"]
+    assert sizes["stack"]["image_shape"] == [16, 16, 3]
+    assert read(runs("stack"), "gan.json")["model"] == "sgan"
 
 
 @of_a_stack
@@ -377,6 +398,8 @@ def test_a_discriminator_that_has_won_stops_it(
     ("options", "message"),
     [
         ("--epochs 4", "holds a run of another configuration: epochs was 3, now 4. Choose another"),
+        ("--acceptance-images 5", "acceptance.acceptance_images was 4, now 5"),
+        ("--r1 0.5", "game.r1 was absent, now 0.5"),
         ("--averaging 0.5", "game.averaging was 0.0, now 0.5"),
         ("--split test", "dataset.split was 'train', now 'test'"),
     ],

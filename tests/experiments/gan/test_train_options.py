@@ -82,6 +82,7 @@ def test_every_option_reaches_the_networks_that_are_trained(
     monkeypatch.setattr(experiments.gan.stages.Stages, "train", look)
     options = "--augmentations cut-out translation --spectral-norm --precision bfloat16 --width 3"
     options += " --learning-rate 0.003 --averaging 0.7 --form saturating --generator-steps adaptive"
+    options += " --r1 0.5 --r2 0.25"
     if model == "sgan":
         options += " --entropy 2 --conditional 3 --adversarial 4 --encoder-learning-rate 0.005"
     words = ("gan", "train", "--data", data, "--model", model, "--batch-size", 8)
@@ -92,7 +93,7 @@ def test_every_option_reaches_the_networks_that_are_trained(
     assert pair.spectral_norm
     assert (pair.precision, pair.config.width) == ("bfloat16", 3)
     assert learner.learning_rate == 0.003
-    assert learner.config == GameConfig("adaptive", "saturating", 0.7)
+    assert learner.config == GameConfig("adaptive", "saturating", 0.7, r1=0.5, r2=0.25)
     if model == "sgan":
         assert pair.weights == LossWeights(adversarial=4, conditional=3, entropy=2)
 
@@ -154,6 +155,24 @@ CASES = {
     "a key beyond 32 bits": (f"--key {2**32}", f"key must be at least 0.*got {2**32}"),
     "an average of all": ("--averaging 1", r"averaging must be in \[0, 1\), got 1"),
     "a negative weight": (f"{SGAN} --entropy=-1", "entropy weight must be at least 0.*got -1"),
+    "a negative penalty": ("--r1=-1", "r1 must be at least 0 and finite, got -1"),
+    "an unknown loss": ("--form hinge", "non-saturating, saturating, relativistic, got 'hinge'"),
+    "acceptance without a classifier": (
+        "--batch-size 8 --acceptance-every 2", "--acceptance-every 2 .*without --classifier"
+    ),
+    "samples without a classifier": (
+        "--batch-size 8 --acceptance-images 2", "--acceptance-images 2 .*without --classifier"
+    ),
+    "no epochs between": (
+        "--classifier run --acceptance-every 0", "acceptance_every must be at least 1, got 0"
+    ),
+    "no samples": (
+        "--classifier run --acceptance-images 0", "acceptance_images must be at least 1, got 0"
+    ),
+    "an absent classifier": ("--batch-size 8 --classifier absent", "no classifier at 'absent'"),
+    "a classifier of other images": (
+        "--data odd --model sgan --batch-size 8 --classifier run", r"the GAN has .20, 16, 3"
+    ),
     "unknown generator's steps": ("--generator-steps 4", "adaptive, got '4'"),
     "unknown model": ("--model vae", "dcgan, sgan, got 'vae'"),
     "absent data": ("--data absent", "absent"),

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.gan.acceptance import acceptance_line
 from experiments.gan.train_report import strip, write_gan_report
 from experiments.pages.image_sheets import GAP_PX, sample_grid
+from gans.dcgan import DcganConfig
+from gans.sampling import GanSpec
 
 SIDES = (4, 6)
 SHEETS = {"level-image-00009": 10, "level-image-00010": 60, "joint-00005": 110, "joint-00010": 160}
@@ -32,9 +35,11 @@ METRICS = [
         for e in range(1, 11)
     ),
 ]
+SPEC = GanSpec("dcgan", ("ant", "bee"), DcganConfig())
 FACTS = {
     "training_images": 1234,
     "parameters": 56789,
+    "acceptance_images": 50,
     "footer": {"command": "elicit gan train --model sgan", "device": "1 × cpu (cpu)", "key": "7",
                "versions": "python 3.11"},
 }  # fmt: skip
@@ -54,7 +59,7 @@ def run(tmp_path_factory):
     (run / "samples").mkdir(parents=True)
     for name, level in SHEETS.items():
         (run / "samples" / f"{name}.png").write_bytes(sheet(level))
-    write_gan_report(run, model="sgan", metrics=METRICS, **FACTS)
+    write_gan_report(run, spec=SPEC._replace(model="sgan"), metrics=METRICS, **FACTS)
     return run
 
 
@@ -122,7 +127,42 @@ def test_numbers_by_class_are_not_drawn(tmp_path):
         {"stage": "gan", "epoch": 1, "step": 3, "generator_loss": 1.0,
          "by_class": {"generator_loss": [0.5, 1.5]}},
     ]  # fmt: skip
-    write_gan_report(tmp_path, model="dcgan", metrics=lines, **FACTS)
+    write_gan_report(tmp_path, spec=SPEC, metrics=lines, **FACTS)
     assert "A DCGAN" in (tmp_path / "report.html").read_text()
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
     assert figures == {"samples.png", "progress.png", "gan-0.svg"}
+
+
+def with_acceptance(shares, every=2):
+    """Lines of a stage of which some epochs are measured: the share of each class."""
+    return [
+        {"stage": "gan", "epoch": e, "step": 3 * e, "generator_loss": 1.0 + e}
+        | (acceptance_line(np.array(shares[e // every - 1])) if e % every == 0 else {})
+        for e in range(1, every * len(shares) + 1)
+    ]
+
+
+def test_the_acceptance_of_each_class_and_the_best_epoch(tmp_path):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet(10))
+    lines = with_acceptance([(0.2, 0.4), (0.1, 0.8), (0.3, 0.5)])
+    write_gan_report(tmp_path, spec=SPEC, metrics=lines, **FACTS)
+    text = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", (tmp_path / "report.html").read_text()))
+    assert "Best of 3 measurements: epoch 4 of gan, 45.0% [35.6%, 54.8%] of 100 samples" in text
+    assert "At the end: 40.0%" in text
+    assert re.search(r"ant 6 of gan 30\.0% \[[\d.]+%, [\d.]+%\] 30\.0%", text)
+    assert re.search(r"bee 4 of gan 80\.0% \[[\d.]+%, [\d.]+%\] 50\.0%", text)
+    drawn = (tmp_path / "figures" / "acceptance-gan.svg").read_text()
+    assert all(name in drawn for name in ("all classes", "ant", "bee"))
+
+
+def test_of_many_classes_the_lowest_and_the_highest_are_drawn(tmp_path):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet(10))
+    names = tuple(f"class {number}" for number in range(13))
+    lines = with_acceptance(np.linspace(0, 1, 26).reshape(2, 13))
+    write_gan_report(tmp_path, spec=SPEC._replace(class_names=names), metrics=lines, **FACTS)
+    drawn = (tmp_path / "figures" / "acceptance-gan.svg").read_text()
+    assert "lowest of a class" in drawn
+    assert "class 3" not in drawn
+    assert "class 12" in (tmp_path / "report.html").read_text()
