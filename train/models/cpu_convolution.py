@@ -37,8 +37,7 @@ KERNEL_GRADIENT_COST = 16
 """The same cost for a kernel's gradient, whose product runs at a third of the speed."""
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve(images: Array, kernel: Array, border: Border, at_once: bool = False) -> Array:
+def _convolve(images: Array, kernel: Array, border: Border, at_once: bool = False) -> Array:
     """Convolution of stride 1 of images with a border of zeros.
 
     It can be differentiated any number of times: each of its two gradients is linear in the
@@ -51,6 +50,9 @@ def convolve(images: Array, kernel: Array, border: Border, at_once: bool = False
         at_once: see `winograd_convolve`.
     """
     return _convolution(border, at_once=at_once)(images, kernel)
+
+
+convolve = jax.custom_vjp(_convolve, nondiff_argnums=(2, 3))
 
 
 @functools.cache
