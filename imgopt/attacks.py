@@ -150,11 +150,11 @@ def pgd(
         raise InputError(f'norm must be "linf" or "l2", got {norm!r}')
     ball = _Ball(norm, float(radius))
 
-    def init(params: Any) -> _PgdState:
+    def init(params: Any) -> Any:
         key = jax.random.key(seed) if random_start else None
         return _PgdState(params, key, jnp.ones((), bool))
 
-    def update(updates: Any, state: _PgdState, params: Any = None) -> tuple[Any, _PgdState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         moved = jax.tree.map(lambda w, d: w - step_size * d, params, ball.steepest(updates))
         moved = ball.project(moved, state.origin)
         if state.key is not None:
@@ -210,20 +210,20 @@ def smallest_perturbation(
             raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
     if levels is not None and (not isinstance(levels, int) or levels < 1):
         raise InputError(f"levels must be None or an integer of at least 1, got {levels!r}")
+    whole = levels or MAX_LEVEL
 
-    def init(params: Any) -> _SearchState:
+    def init(params: Any) -> Any:
         dtype = jax.tree.leaves(params)[0].dtype
         return _SearchState(params, params, jnp.asarray(jnp.inf, dtype), _Bracket.new(dtype))
 
-    def update(
-        updates: Any, state: _SearchState, params: Any = None, **extra: Any
-    ) -> tuple[Any, _SearchState]:
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         seen, value = params, extra["value"]
         if levels is not None:
-            seen = jax.tree.map(lambda w: jnp.round(w * levels) / levels, params)
+            seen = jax.tree.map(lambda w: jnp.round(w * whole) / whole, params)
             value = extra["value_fn"](seen)
         state = state.compared(seen, is_reached=value < 0)
-        bracket = state.bracket.begun(extra["value"], optax.tree.vdot(updates, updates))
+        square: Any = optax.tree.vdot(updates, updates)
+        bracket = state.bracket.begun(extra["value"], square)
         change = jax.tree.map(lambda w, x: w - x, params, state.origin)
         moved = jax.tree.map(
             lambda x, r, g: jnp.clip(x + (r - bracket.weight * g / 2) / 2, 0, 1),

@@ -72,7 +72,14 @@ class AttackConfig:
         if self.goal != "targeted":
             check_unused(self, "target_class", why="without --goal targeted")
         if not 1 <= self.attack_steps < MAX_STEPS:
-            raise InputError(f"attack_steps must be at least 1, got {self.attack_steps}")
+            raise InputError(
+                f"attack_steps must be at least 1 and below {MAX_STEPS}, got {self.attack_steps}"
+            )
+        if self.searches * self.search_updates > MAX_STEPS:
+            raise InputError(
+                f"searches times search_updates must be at most {MAX_STEPS}, got {self.searches} "
+                f"and {self.search_updates}"
+            )
         for name in ("radius_levels", "step_levels"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

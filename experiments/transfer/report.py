@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from experiments.pages.charts import class_shares, histogram
 from experiments.pages.html import Picture, Section, Table, write_report
 
-MAKER = "the images' own classifier"
+MAKER = "own classifier"
 """Name of a set's first row."""
 
 MOST_HISTOGRAMS = 6
@@ -123,8 +123,9 @@ def write_transfer_report(
         title="What the images say to other classifiers",
         lead=f"{described}, seen by {others} classifiers.",
         facts={
-            each.name: f"{_share(rows, each.name, is_own=True):.1%} as asked by its own "
-            f"classifier, {_share(rows, each.name, is_own=False):.1%} by the others"
+            f"{each.name}: first class as asked, own classifier and others": " · ".join(
+                f"{_share(rows, each.name, is_own=is_own):.1%}" for is_own in (True, False)
+            )
             for each in sets
         },
         sections=[
@@ -157,14 +158,14 @@ def _share(rows: Sequence[TransferRow], name: str, *, is_own: bool) -> float:
 
 
 def _bars(sets: Sequence[SetAnswers], name: str, label: str) -> Picture:
-    """Draws the shares of a measure, a group of bars a classifier and a bar a set."""
-    shares = {
-        each.name: np.array([float(getattr(one, name).mean()) for one in each.answers])
-        for each in sets
-    }
-    names = [one.name for one in sets[0].answers]
-    drawn = class_shares(shares, names, x_label=f"share of images, {label}")
-    return Picture(drawn, f"Share of images with the {label}, by classifier", name=name)
+    """Draws the shares of a measure by set and classifier; the fewer of them have the colours."""
+    shares = np.array([[getattr(one, name).mean() for one in each.answers] for each in sets])
+    rows, colours = [each.name for each in sets], [one.name for one in sets[0].answers]
+    if len(rows) < len(colours):
+        rows, colours, shares = colours, rows, shares.T
+    bars = dict(zip(colours, shares.T, strict=True))
+    drawn = class_shares(bars, rows, x_label=f"share of images, {label}")
+    return Picture(drawn, f"Share of images with the {label}", name=name)
 
 
 def _spread(answers: SetAnswers, number: int) -> Picture:

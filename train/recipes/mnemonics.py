@@ -124,8 +124,8 @@ def update_exemplars(
         change, opt_state = as_rule(options.make_rule()).update(
             gradient, state.opt_state, images, value=value, grad=gradient, value_fn=loss
         )
-        moved = jnp.clip(optax.apply_updates(images, change), 0, 1)
-    exemplars = state.exemplars._replace(images=moved)
+        moved: Any = optax.apply_updates(images, change)
+    exemplars = state.exemplars._replace(images=jnp.clip(moved, 0, 1))
     return ExemplarState(exemplars, opt_state, state.step + 1), value
 
 

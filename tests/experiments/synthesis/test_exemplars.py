@@ -58,9 +58,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_fit_is_refused(case, run, data, tmp_path, check_refusal):
+def test_what_does_not_fit_is_refused(case, tiny_run, data, tmp_path, check_refusal):
     words, message = REFUSED[case]
-    check_refusal(command(run, data, tmp_path / "new", *words.split()), message, tmp_path)
+    check_refusal(command(tiny_run, data, tmp_path / "new", *words.split()), message, tmp_path)
 
 
 def test_a_callable_has_no_parameters_to_retrain(own_classifier, data, tmp_path, check_refusal):

@@ -45,7 +45,7 @@ def test_the_rows_are_numpys(made, run, tmp_path, elicit, capsys):
     assert elicit("transfer", *words) == 0
     own, again, other = table_of(tmp_path / "t")
     assert [row["classifier"] for row in (again, other)] == [str(run), "transferred:other"]
-    assert own["classifier"] == "the images' own classifier"
+    assert own["classifier"] == "own classifier"
     # The run is the one that made the images, so its row repeats what the set records.
     for name in ("ranking_as_asked", "first_class", "kl_mean", "kl_deviation"):
         assert again[name] == pytest.approx(own[name], abs=1e-5)
