@@ -32,6 +32,7 @@ SHOWN_UPDATES = 14
 HOLD_MS, FRAME_MS = 1600, 160
 COLOURS = 128
 IMAGE = 0
+TARGET = "0.6 0 0 0 0 0 0.1 0 0.3 0"
 
 FIRST_FRAME = """() => new Promise((resolve) => {
   const began = performance.now(), numbers = document.getElementById("numbers");
@@ -108,8 +109,8 @@ def record(page: Page) -> list[PIL.Image.Image]:
     page.fill("#index", str(IMAGE))
     page.keyboard.press("Enter")
     page.wait_for_timeout(500)
-    page.click("[data-preset=paper]")
-    page.click("[data-preset=ranked]")
+    page.fill("#typed", TARGET)
+    page.click("#take-typed")
     page.fill("#updates", str(SHOWN_UPDATES))
     page.click("#run")
     page.wait_for_selector("#go-on:enabled", timeout=120_000)

@@ -63,7 +63,7 @@ def _target_words(target: np.ndarray, class_names: tuple[str, ...]) -> list[str]
     return ["--targets", "ranked", "--ranking", *names, "--masses", *masses]
 
 
-def _decimal(value: np.float32) -> str:
+def _decimal(value: Any) -> str:
     """The shortest decimal number that float32 rounds to this value."""
     return np.format_float_positional(value, trim="0")
 

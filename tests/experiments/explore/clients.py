@@ -1,9 +1,14 @@
 """A client of the page's server, and what a page would ask for."""
 
-from starlette.testclient import TestClient
+import warnings
 
 from experiments.explore.guard import Guard
 from experiments.explore.server import Explorer, make_app
+
+with warnings.catch_warnings():
+    # Starlette would rather have httpx2, but takes httpx.
+    warnings.simplefilter("ignore")
+    from starlette.testclient import TestClient
 
 TOKEN = "a-token"  # noqa: S105 - of the tests' own server
 

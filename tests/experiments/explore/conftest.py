@@ -11,16 +11,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-pytest.importorskip("starlette", reason="elicit explore needs starlette")
-pytest.importorskip("uvicorn", reason="elicit explore needs uvicorn")
-pytest.importorskip("httpx", reason="starlette's test client needs httpx")
-
-from starlette.testclient import TestClient
-
 from experiments.explore.image_sets import open_sets
 from experiments.explore.server import Explorer
 from experiments.explore.subject import ClassifierOptions, Subject, SubjectLoader, load_subject
-from tests.experiments.explore.clients import RULE, client_of
+from tests.experiments.explore.clients import RULE, TestClient, client_of
 
 
 @pytest.fixture(scope="module")

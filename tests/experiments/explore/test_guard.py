@@ -2,12 +2,11 @@
 
 import httpx
 import pytest
-from starlette.testclient import TestClient
 
 from experiments.explore.guard import Guard
 from experiments.explore.pictures import UPLOAD_LIMIT_BYTES
 from experiments.explore.server import make_app
-from tests.experiments.explore.clients import TOKEN
+from tests.experiments.explore.clients import TOKEN, TestClient
 
 HERE = "127.0.0.1:8000"
 
