@@ -24,12 +24,12 @@ from imgopt.programs import (
     Program,
     check_devices,
     choose_place,
+    full_precision,
     on_each_device,
     platform_of,
     put,
     shapes_on,
 )
-from imgopt.promotion import full_precision
 from imgopt.rules import check_rule, first_line
 
 

@@ -25,7 +25,8 @@ from imgopt.errors import InputError
 from imgopt.filters import MEASURED, ImageFilter, Views
 from imgopt.measures import ranking_as_asked
 from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
-from imgopt.promotion import full_precision, standard_promotion
+from imgopt.programs import full_precision
+from imgopt.promotion import standard_promotion
 from imgopt.rules import as_rule, evaluation_weights, own_keys, polyak_lbfgs
 
 Criterion = Literal["kl", "max_error"]

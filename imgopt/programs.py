@@ -7,15 +7,21 @@ decide: an equal text is compiled once.
 Devices that share a batch run the same program, each on its own rows. No communication between them
 is compiled in, whatever operations the program has. By itself, XLA would gather all images for a
 filter's FFT, and every update would wait until all devices know whether any image still moves.
+
+TPUs round the factors of products to bfloat16 and pad the last axes of arrays; `full_precision` and
+`on_vectors` are for what cannot bear it.
 """
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import jax
+import optax
 from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
 from jax.sharding import (
     AxisType,
     Mesh,
@@ -197,3 +203,33 @@ def on_each_device(function: Callable[..., Tree], place: Place) -> Callable[...,
         return mapped(shared, *rows)
 
     return run
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Products of float32 that are traced inside this context are computed in float32.
+
+    By default TPUs round the factors to bfloat16, and NVIDIA GPUs to TF32. CPUs do neither.
+    """
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+def on_vectors(rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Gives an update rule its weights as one vector, so that its state holds vectors.
+
+    An image's last axes, width and channel, are short; a TPU would pad a state of images to several
+    times its size, and move all of that at every update. The rule gets `value` and `grad` too.
+    """
+    rule = optax.with_extra_args_support(rule)
+
+    def init(params: Any) -> Any:
+        return rule.init(ravel_pytree(params)[0])
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        vector, unravel = ravel_pytree(updates)
+        weights, gradient = (ravel_pytree(tree)[0] for tree in (params, extra["grad"]))
+        change, state = rule.update(vector, state, weights, value=extra["value"], grad=gradient)
+        return unravel(change), state
+
+    return optax.GradientTransformationExtraArgs(init, update)

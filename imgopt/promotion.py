@@ -1,4 +1,4 @@
-"""Settings of JAX for a block of code: its default promotion, and products in full precision.
+"""JAX's default promotion of types and ranks, for code of other libraries that relies on it.
 
 Our own code works under jax_numpy_dtype_promotion="strict" and jax_numpy_rank_promotion="raise".
 Optax does not (Adam computes b1**count, a float to the power of an integer array), nor do Flax's
@@ -15,14 +15,4 @@ import jax
 def standard_promotion() -> Iterator[None]:
     """Calls inside this context promote types and ranks as JAX does by default."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Products of float32 that are traced inside this context are computed in float32.
-
-    By default TPUs round the factors to bfloat16, and NVIDIA GPUs to TF32. CPUs do neither.
-    """
-    with jax.default_matmul_precision("highest"):
         yield

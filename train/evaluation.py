@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from imgopt import Classify, to_float
 from imgopt.classifier import split_function
 from imgopt.errors import InputError
-from imgopt.programs import Devices, Program, choose_place, shapes_on
-from imgopt.promotion import full_precision
+from imgopt.programs import Devices, Program, choose_place, full_precision, shapes_on
 from train.checks import are_probabilities, check_images, check_labels
 
 Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
