@@ -228,6 +228,7 @@ def on_vectors(rule: optax.GradientTransformation) -> optax.GradientTransformati
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         vector, unravel = ravel_pytree(updates)
+        change: Any
         weights, gradient = (ravel_pytree(tree)[0] for tree in (params, extra["grad"]))
         change, state = rule.update(vector, state, weights, value=extra["value"], grad=gradient)
         return unravel(change), state
