@@ -7,7 +7,7 @@ PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-che
 OUT ?= runs/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all soak lint bench format clean
+.PHONY: help demo test test-all soak lint bench aot format clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ lint: .venv/.installed-dev ## Checks lint, format and types.
 
 bench: .venv/.installed ## Times a few jobs, beside PyTorch if that is installed.
 	.venv/bin/python benchmarks/bench.py
+
+aot: .venv/.installed ## Compiles every program for TPUs and GPUs that are not there. Goes on where it was stopped; hours.
+	$(PIP_INSTALL) --editable '.[aot,cuda13]'
+	.venv/bin/python benchmarks/aot/compile.py
+	.venv/bin/python benchmarks/aot/write_tables.py
 
 format: .venv/.installed-dev ## Fixes lint and format where that can be done automatically.
 	.venv/bin/ruff check --fix .

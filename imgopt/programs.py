@@ -9,7 +9,9 @@ is compiled in, whatever operations the program has. By itself, XLA would gather
 filter's FFT, and every update would wait until all devices know whether any image still moves.
 
 Code of other libraries may rely on JAX's default promotion of types and ranks, which ours does not;
-`standard_promotion` allows it while such code is traced, and `full_precision` keeps products exact.
+`standard_promotion` allows it while such code is traced. TPUs round the factors of products to
+bfloat16 and pad the last axes of arrays; `full_precision` and `on_vectors` are for what cannot bear
+it.
 """
 
 import contextlib
@@ -19,7 +21,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import jax
+import optax
 from jax.core import Tracer
+from jax.flatten_util import ravel_pytree
 from jax.sharding import (
     AxisType,
     Mesh,
@@ -223,3 +227,24 @@ def full_precision() -> Iterator[None]:
     """
     with jax.default_matmul_precision("highest"):
         yield
+
+
+def on_vectors(rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Gives an update rule its weights as one vector, so that its state holds vectors.
+
+    An image's last axes, width and channel, are short; a TPU would pad a state of images to several
+    times its size, and move all of that at every update. The rule gets `value` and `grad` too.
+    """
+    rule = optax.with_extra_args_support(rule)
+
+    def init(params: Any) -> Any:
+        return rule.init(ravel_pytree(params)[0])
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        vector, unravel = ravel_pytree(updates)
+        change: Any
+        weights, gradient = (ravel_pytree(tree)[0] for tree in (params, extra["grad"]))
+        change, state = rule.update(vector, state, weights, value=extra["value"], grad=gradient)
+        return unravel(change), state
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from imgopt.errors import InputError, is_integer, is_number
-from imgopt.programs import standard_promotion
+from imgopt.programs import on_vectors, standard_promotion
 
 # Paper A, sections 2.2.1 and 2.2.2.
 LEARNING_RATE = 0.05
@@ -181,11 +181,8 @@ def polyak_lbfgs(
         raise InputError(f"memory must be an integer of at least 1, got {memory!r}")
     if isinstance(min_cosine, float | int) and not 0 <= min_cosine < 1:
         raise InputError(f"min_cosine must be in [0, 1), got {min_cosine}")
-    return optax.chain(
-        optax.scale_by_lbfgs(memory),
-        _polyaks_step(scale, max_learning_rate, min_cosine),
-        optax.scale(-1),
-    )
+    step = _polyaks_step(scale, max_learning_rate, min_cosine)
+    return on_vectors(optax.chain(optax.scale_by_lbfgs(memory), step, optax.scale(-1)))
 
 
 def _polyaks_step(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, Key, Shaped, UInt32
+from jaxtyping import Array, Int, Key, UInt32
 
 from imgopt.errors import typed_key
 from train.runtime.processes import shard_batch
@@ -99,11 +99,11 @@ class FlatRows:
     146 wherever rows are taken from them.
 
     Attributes:
-        values: One row for each example.
+        values: Array of shape (n, d), one row for each example.
         shape: Shape of a row.
     """
 
-    values: Shaped[Array | np.ndarray, "n d"]
+    values: Any
     shape: tuple[int, ...]
 
 

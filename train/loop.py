@@ -27,7 +27,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from imgopt.errors import typed_key
-from imgopt.programs import choose_place, platform_of, shapes_on, sharding
+from imgopt.programs import Devices, choose_place, platform_of, shapes_on, sharding
 from train.batches import Epoch, epoch_order, flatten_rows, fold_in, take_batches
 from train.checks import check_same_length
 from train.learner import Budget, Learner, TrainState, check_data, given_or_own
@@ -286,7 +286,7 @@ def lower_training(
     budget: Budget,
     options: FitOptions | None = None,
     *,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Devices | None = None,
 ) -> TrainingPrograms:
     """Lowers the programs that `fit` would run with the same arguments, and compiles none.
 

@@ -93,4 +93,5 @@ def _group_of_four(name: str) -> Sequence[jax.Device]:
     # Without them libtpu asks the cloud's metadata server, which is not there.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no device is opened
     return topologies.get_topology_desc(platform="tpu", topology_name=chip.topology).devices

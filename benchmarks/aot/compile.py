@@ -31,13 +31,7 @@ from train.storage.strict_json import read_json, write_json
 
 RESULTS = Path(__file__).parents[1] / "results" / "aot.json"
 
-FULL_EFFORT = {
-    ("synthesize", "vgg16"),
-    ("synthesize by gradient descent", "vgg16"),
-    ("train", "vgg16"),
-    ("conditional DCGAN", ""),
-    ("Stacked GAN, images", ""),
-}
+FULL_EFFORT = {("synthesize", "vgg16"), ("synthesize by gradient descent", "vgg16")}
 """Main jobs, compiled with full effort for one v5e, so that XLA's estimated cycles count."""
 
 BATCH_SIZES = {

@@ -27,8 +27,9 @@ def measure(lowered: jax.stages.Lowered, chip: Chip, *, quickly: bool) -> dict[s
 
     Returns:
         `compile_seconds`; memory in MiB, for one chip: `argument`, `output`, `alias` (donated
-        arguments), `temp`, `needed` and its share of the chip's; `gflop`; `gigabytes` from and to
-        memory, `mega_cycles` and `milliseconds` of them (each None where XLA does not say).
+        arguments), `temp`, `needed` and its share of the chip's; `gflop` (0 where XLA does not
+        count); `gigabytes` from and to memory, `mega_cycles` and `milliseconds` of them (each None
+        where XLA does not say).
     """
     began = time.monotonic()
     compiled = compile_lowered(lowered, chip, quickly=quickly)
@@ -46,7 +47,7 @@ def measure(lowered: jax.stages.Lowered, chip: Chip, *, quickly: bool) -> dict[s
         **{f"{name}_mib": round(size, 1) for name, size in sizes.items()},
         "needed_mib": round(needed, 1),
         "memory_share": round(needed * MIB / chip.memory_bytes, 4),
-        "gflop": (cost.get("flops") or (lowered.cost_analysis() or {}).get("flops", 0)) / 1e9,
+        "gflop": cost.get("flops", 0) / 1e9,
         "gigabytes": cost["bytes accessed"] / 1e9 if cost.get("bytes accessed") else None,
         "mega_cycles": None if cycles is None else cycles / 1e6,
         "milliseconds": None if cycles is None else 1e3 * cycles / (chip.clock_hz or 1),

@@ -10,6 +10,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from chips import CHIPS
+from measure import roofline
+
 from train.storage.files import atomic_write
 from train.storage.strict_json import read_json
 
@@ -39,6 +42,7 @@ COLUMNS = (
 def tables(results: Mapping[str, Any]) -> str:
     """Markdown: a table for each chip, and what the other programs need at most."""
     parts = []
+    with_flop(results)
     for chip in dict.fromkeys(case["chip"] for case in results.values()):
         cases = [case for case in results.values() if case["chip"] == chip]
         cases.sort(key=lambda case: case["chips"])
@@ -50,6 +54,22 @@ def tables(results: Mapping[str, Any]) -> str:
         ]
         parts += [f"### {chip}", _table(rows), _others(cases)]
     return "\n\n".join(parts)
+
+
+def with_flop(results: Mapping[str, Any]) -> None:
+    """Gives programs of GPUs, whose FLOP XLA does not count, those of the same program on a TPU."""
+    same = ("job", "model", "precision", "batch_size", "chips")
+    known = {}
+    for case in results.values():
+        for name, figures in case["programs"].items():
+            if figures.get("gflop"):
+                known[(name, *(case[each] for each in same))] = figures["gflop"]
+    for case in results.values():
+        chip = CHIPS[case["chip"]]
+        for name, figures in case["programs"].items():
+            if "error" not in figures and not figures["gflop"]:
+                figures["gflop"] = known.get((name, *(case[each] for each in same)), 0)
+                figures |= roofline(figures, chip, precision=case["precision"])
 
 
 def row(case: Mapping[str, Any], name: str, figures: Mapping[str, Any]) -> list[str]:
@@ -73,7 +93,7 @@ def row(case: Mapping[str, Any], name: str, figures: Mapping[str, Any]) -> list[
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+    return "" if not value else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
