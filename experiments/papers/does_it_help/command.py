@@ -35,9 +35,13 @@ from train.storage.runs import as_json, read_result
 EPOCHS = 60
 """Passes of the base over its images."""
 
+UPDATES = 20
+"""Updates of an image: enough for a mean KL below 0.05 by the default rule (`benchmarks/RULES.md`),
+and with four views of each image they cost less than two trainings of the base."""
+
 SETTINGS = (
-    "per_class", "seeds", "other_seeds", "model", "width", "teachers", "views", "gan_epochs",
-    "gan_width",
+    "per_class", "seeds", "other_seeds", "model", "width", "teachers", "updates", "views",
+    "gan_epochs", "gan_width",
 )  # fmt: skip
 """Options that the results depend on, beside the key."""
 
@@ -80,6 +84,8 @@ class DoesItHelpConfig(ExperimentConfig):
     """Factor on its channel counts."""
     teachers: int = 1
     """Teachers of each subset, whose mean output counts."""
+    updates: int = UPDATES
+    """Updates of every image in the making of image sets."""
     views: int = VIEWS
     """Random views of an image in every update of the synthesis of images that survive --flip and
     --pad-px."""
@@ -92,7 +98,7 @@ class DoesItHelpConfig(ExperimentConfig):
     def __post_init__(self) -> None:
         """Raises InputError for what the options alone show to be wrong."""
         super().__post_init__()
-        for name in ("per_class", "teachers", "views", "gan_epochs", "gan_width"):
+        for name in ("per_class", "teachers", "updates", "views", "gan_epochs", "gan_width"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
@@ -190,6 +196,7 @@ def _settings(config: DoesItHelpConfig, train: ImageReader) -> HelpSettings:
         width=config.width,
         train=base_training(config.train, config.per_class * num_classes),
         teachers=config.teachers,
+        updates=config.updates,
         view=config.view,
         gan={"epochs": config.gan_epochs, "width": config.gan_width},
     )

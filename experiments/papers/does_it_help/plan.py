@@ -19,6 +19,7 @@ from experiments.papers.engine.cost import training_flop
 from experiments.papers.engine.plan import Arm, At, Build, Plan, Row, place
 from experiments.papers.engine.set_sizes import SetSizes
 from experiments.synthesis.command import SynthesizeConfig
+from experiments.synthesis.rule_options import RuleConfig
 from experiments.synthesis.view_options import ViewConfig
 from train.classifier_training import TrainConfig
 from train.recipes.options import TrainingSynthesis
@@ -47,6 +48,7 @@ class HelpSettings:
         width: factor on its channel counts.
         train: training of the base, with its batch size and steps.
         teachers: number of teachers of each subset.
+        updates: updates of every image in the making of image sets.
         view: augmentations that images are made to survive.
         gan: options of the GAN's training.
     """
@@ -59,6 +61,7 @@ class HelpSettings:
     width: float
     train: TrainConfig
     teachers: int
+    updates: int
     view: ViewConfig
     gan: Mapping[str, Any]
 
@@ -154,6 +157,7 @@ def _pieces(settings: HelpSettings, seed: int) -> dict[str, Build]:
             tuple(map(str, _teachers(settings, at, seed))),
             str(at(f"subset-{seed}")),
             out,
+            rule=RuleConfig(steps=settings.updates),
             view=view,
             key=seed,
         )

@@ -33,6 +33,7 @@ def settings(data, tiny_networks):
         width=1.0,
         train=base_training(TrainConfig(epochs=EPOCHS, batch_size=6), 3 * PER_CLASS),
         teachers=2,
+        updates=2,
         view=ViewConfig(("flip", "crop")),
         gan={"epochs": 2, "width": 2},
     )
