@@ -41,7 +41,7 @@ POSITIONAL = {
     *("radius", "sigma", "pad_px"),  # the only argument of a low-pass filter, or of a crop
     *("image", "classifiers"),  # of an augmentation, and of a mean classifier
     *("height", "width", "value"),
-    *("devices", "place", "tree", "function"),  # of imgopt.programs
+    *("devices", "place", "tree", "function", "rule"),  # of imgopt.programs
     *("method", "state", "indices", "split", "batch", "options", "checked"),  # of method and job
     *(
         "optimizer",

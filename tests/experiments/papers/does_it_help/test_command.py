@@ -12,7 +12,8 @@ from train.storage.strict_json import read_sealed
 ARMS_HERE = (BASE, "two-views", "teacher", "paper-labels", "paper", "survives", "during")
 WORDS = (
     "--model tiny --per-class 8 --seeds 2 --other-seeds 2 --epochs 4 --batch-size 12 "
-    "--learning-rate 0.02 --key 5 --updates 2 --views 2 --pad-px 2 --arms two-views survives paper during"
+    "--learning-rate 0.02 --key 5 --updates 2 --views 2 --pad-px 2 "
+    "--arms two-views survives paper during"
 )
 
 
