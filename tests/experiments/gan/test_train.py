@@ -59,9 +59,6 @@ REPORTED = {
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
-of_a_stack = pytest.mark.slow
-"""Of the run of a stack, which compiles four stages."""
-
 
 @pytest.fixture(scope="module")
 def words(data, run):
@@ -197,7 +194,7 @@ def test_sheets_at_even_intervals(name, runs):
         assert sheet.size == (8 * 32 + 7 * 2, 3 * 32 + 2 * 2)
 
 
-@of_a_stack
+@pytest.mark.slow  # the run of a stack compiles four stages
 def test_the_spec_has_the_sizes_of_the_data(runs):
     sizes = {name: read(runs(name), "gan.json")["config"] for name in OPTIONS}
     assert [sizes[name]["num_classes"] for name in ("dcgan", "per class")] == [3, None]
@@ -207,7 +204,7 @@ def test_the_spec_has_the_sizes_of_the_data(runs):
     assert read(runs("stack"), "gan.json")["model"] == "sgan"
 
 
-@of_a_stack
+@pytest.mark.slow  # the run of a stack compiles four stages
 def test_the_sampled_generators_are_the_averages(runs):
     run = runs("stack")
     saved = last_checkpoint(run, "joint").state["variables"]
@@ -256,7 +253,7 @@ def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
     assert lasting(out) == wanted
 
 
-@of_a_stack
+@pytest.mark.slow  # the run of a stack compiles four stages
 def test_stopped_within_an_epoch_of_every_stage_it_ends_as_if_it_had_not_been(
     runs, words, elicit, tmp_path, signal_at, capsys
 ):
@@ -270,7 +267,7 @@ def test_stopped_within_an_epoch_of_every_stage_it_ends_as_if_it_had_not_been(
     assert lasting(out) == wanted
 
 
-@of_a_stack
+@pytest.mark.slow  # the run of a stack compiles four stages
 @pytest.mark.filterwarnings("default:checkpoint .* is damaged")
 @pytest.mark.parametrize("kept", ["none", "one before"])
 def test_a_stage_whose_last_checkpoint_is_damaged_is_done_again_with_all_that_follows(
@@ -296,7 +293,7 @@ def test_a_stage_whose_last_checkpoint_is_damaged_is_done_again_with_all_that_fo
     assert lasting(out) == lasting(runs("stack"))
 
 
-@of_a_stack
+@pytest.mark.slow  # the run of a stack compiles four stages
 def test_a_run_killed_before_its_result_only_writes_that(
     runs, words, elicit, tmp_path, monkeypatch
 ):
@@ -332,10 +329,7 @@ def test_a_budget_in_steps_cuts_the_last_epoch_short(runs, words, elicit, tmp_pa
     ]  # fmt: skip
 
 
-# ---- training that fails
-
-
-@of_a_stack
+@pytest.mark.slow  # the run of a stack compiles four stages
 @pytest.mark.usefixtures("save_every_epoch", "memory_is_not_asked")
 def test_a_diverging_level_stops_and_what_was_trained_is_kept(
     words, runs, elicit, tmp_path, capsys
@@ -389,9 +383,6 @@ def test_a_discriminator_that_has_won_stops_it(
     assert last_checkpoint(out, "gan").step == STEPS_PER_EPOCH[name]
     assert read_lines(out) == first_line
     assert not (out / "result.json").exists()
-
-
-# ---- another configuration
 
 
 @pytest.mark.parametrize(
