@@ -91,6 +91,7 @@ def test_wrong_input_of_two_classes_is_refused(changes, message):
         two_class_targets(options.pop("key", KEY), options.pop("labels"), **options)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_keys_of_both_kinds_are_taken():
     old, new = (
         two_class_targets(key(3), LABELS, num_classes=5)

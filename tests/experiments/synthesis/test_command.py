@@ -227,7 +227,7 @@ def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypat
     monkeypatch.setattr(experiments.synthesis.summary, "MEASURED_BYTES", 8 * 768)
     shape, peaks = (96, 128, 3), {}
     data = make_set(tmp_path / "data", shape=shape, counts={"train": 72})
-    given = ("--classifier", "means:classify", "--dataset", data, "--steps", 1)
+    given = ("--classifier", "means:classify", "--dataset", data, "--steps", 1, "--rule", "sgd")
     sizes = ("--batch-size", 8, "--batches-per-shard", 1, "--split")
     for count in (8, 24, 72):
         words = (*given, *sizes, f"train[:{count}]", "--out", tmp_path / str(count))
@@ -355,10 +355,11 @@ def test_the_two_forms_of_momentum_differ_by_the_rate_in_the_first_step(by_own):
 
 
 def test_a_filtered_set_holds_filtered_images(by_own):
-    images = read(by_own("--steps", 2, "--filter", "low-pass", "--radius", 3))["image"]
+    words = ("--steps", 2, "--rule", "sgd")
+    images = read(by_own(*words, "--filter", "low-pass", "--radius", 3))["image"]
     filtered = imgopt.to_uint8(imgopt.low_pass(3.0)(imgopt.to_float(images)))
     assert abs(np.int32(filtered) - images).mean() < 1
-    unfiltered = read(by_own("--steps", 2))["image"]
+    unfiltered = read(by_own(*words))["image"]
     assert abs(np.int32(unfiltered) - images).mean() > 10
 
 
