@@ -58,7 +58,9 @@ class Mnemonics:
 
     def make_rule(self) -> optax.GradientTransformation:
         """Makes the update rule of the exemplars."""
-        return rule_by_name(self.rule, learning_rate=self.learning_rate)
+        # Paper A's rules pull weights to mid-grey, but pixels to black; eq. 13 has no such decay.
+        decay = {"weight_decay": 0.0} if self.rule in ("sgd", "momentum") else {}
+        return rule_by_name(self.rule, learning_rate=self.learning_rate, **decay)
 
 
 class Labelled(NamedTuple):
