@@ -173,4 +173,4 @@ def _on_the_way(
 def _between(draw: Any, keys: Key[Array, " 2"], shares: Float[Array, " n"], noise_dim: int) -> Any:
     """The noises between those of two keys; uniform noise stays in its range."""
     first, last = jax.vmap(lambda key: draw(key, 1, noise_dim=noise_dim)[0])(keys)
-    return first + shares[:, None] * (last - first)
+    return first[None] + shares[:, None] * (last - first)[None]

@@ -144,7 +144,11 @@ def _one_line(error: Exception) -> str:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    content = parse_json(await request.body())
+    content = await request.body()
+    try:
+        content = parse_json(content)
+    except InputError as error:
+        raise InputError(f"expected a JSON object, got something else ({error})") from error
     if not isinstance(content, dict):
         raise InputError("expected a JSON object")
     return content

@@ -12,6 +12,8 @@ with warnings.catch_warnings():
 
 TOKEN = "a-token"  # noqa: S105 - of the tests' own server
 
+LINEAR = "tests.experiments.explore.linear_classifier:linear"
+
 RULE = {"rule": "sgd", "rule_options": ["learning_rate=3.0"], "steps": 4, "tolerance": None}
 
 

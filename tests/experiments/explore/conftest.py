@@ -14,12 +14,12 @@ import pytest
 from experiments.explore.image_sets import open_sets
 from experiments.explore.server import Explorer
 from experiments.explore.subject import ClassifierOptions, Subject, SubjectLoader, load_subject
-from tests.experiments.explore.clients import RULE, TestClient, client_of
+from tests.experiments.explore.clients import LINEAR, RULE, TestClient, client_of
 
 
 @pytest.fixture(scope="module")
-def options(run, data) -> ClassifierOptions:
-    return ClassifierOptions(classifier=str(run), dataset=str(data))
+def options(data) -> ClassifierOptions:
+    return ClassifierOptions(classifier=LINEAR, dataset=str(data))
 
 
 @pytest.fixture(scope="module")

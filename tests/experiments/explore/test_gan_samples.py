@@ -10,6 +10,8 @@ from gans.sampling import Gan, GanSpec, generator_shapes, image_keys, sample
 from gans.stacked import StackConfig
 from imgopt.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 CLASSES = ("ant", "bee", "cow")
 
 CONFIGS = {
@@ -89,5 +91,7 @@ def test_keys_have_32_bits(key, shown):
         shown.way((0, key), 0, None)
 
 
-def test_a_gan_of_another_size_is_not_judged(subject):
-    assert not ShownGan("gan", made_up("stacked")).samples(0, 0, subject)["is_judged"]
+def test_a_gan_of_other_classes_is_not_judged(shown, subject):
+    spec = shown.gan.spec._replace(class_names=("ant", "bee", "dog"))
+    other = ShownGan("gan", shown.gan._replace(spec=spec))
+    assert not other.samples(0, 0, subject)["is_judged"]

@@ -244,6 +244,7 @@ def test_sets_gans_and_results_are_shown(open_page, made):
     assert of_made.get_by_alt_text("Original").count() == 10
     of_made.get_by_text("Worst first").click()
     of_made.locator(".card >> nth=0").click()
+    page.wait_for_selector("#details[open] tbody tr")
     assert page.locator("#details tbody tr").count() > 6
     page.keyboard.press("Escape")
     page.click("#tab-gans")

@@ -30,10 +30,10 @@ def test_results_are_found_in_folders(tmp_path):
     (tmp_path / "damaged" / "result.json").write_text("{")
     (tmp_path / "other").mkdir()
     found = read_results(tmp_path)
-    assert [each["name"] for each in found] == ["b", "damaged", "a/deep"]
-    assert found[0]["tables"][0]["rows"] == [["1", "2"]]
-    assert found[0]["facts"] == {"device": "kind cpu"}
-    assert "cannot be read" in found[1]["error"]
+    assert [each["name"] for each in found] == ["a/deep", "b", "damaged"]
+    assert found[1]["tables"][0]["rows"] == [["1", "2"]]
+    assert found[1]["facts"] == {"device": "kind cpu"}
+    assert "cannot be read" in found[2]["error"]
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path):
