@@ -165,7 +165,7 @@ CASES = {
     ),
     "absent module": (f"{SYNTHESIZE_BY} absent.module:f", "cannot import.*No module.*absent"),
     "absent callable": (f"{SYNTHESIZE_BY} callables:five", "cannot import.*'five'"),
-    "no callable": (f"{SYNTHESIZE_BY} callables:number", "not callable but int"),
+    "no callable": (f"{SYNTHESIZE_BY} callables:number", "a function from .* logits, got int"),
     "module with a mistake": (f"{SYNTHESIZE_BY} misspelt:classify", "cannot import.*SyntaxErr"),
     "module that fails": (f"{SYNTHESIZE_BY} failing:classify", "cannot import.*no licence"),
     "callable that is no classifier": (
