@@ -94,7 +94,7 @@ REFUSED = {
     "a radius of nothing": ("--radius-levels 4", "--radius-levels 4.0 has no effect without --at"),
     "no radius": ("--attack pgd --radius-levels 0", "radius_levels must be above 0.*got 0.0"),
     "endless": ("--attack pgd --step-levels inf", "step_levels must be above 0 and finite.*inf"),
-    "no steps": ("--attack pgd --attack-steps 0", "attack_steps must be at least 1, got 0"),
+    "no steps": ("--attack pgd --attack-steps 0", "attack_steps must be at least 1 and.*got 0"),
     "too many steps": ("--attack pgd --attack-steps 3000000000", "attack_steps.*got 3000000000"),
     "too many searches": ("--attack smallest --searches 300000000", "times search_updates.*20"),
     "no searches": ("--attack smallest --searches 0", "searches must be an integer.*got 0"),
