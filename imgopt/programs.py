@@ -220,13 +220,13 @@ def full_precision() -> Iterator[None]:
         yield
 
 
-def on_vectors(rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+def on_vectors(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Gives an update rule its weights as one vector, so that its state holds vectors.
 
     An image's last axes, width and channel, are short; a TPU would pad a state of images to several
     times its size, and move all of that at every update. The rule gets `value` and `grad` too.
     """
-    rule = optax.with_extra_args_support(rule)
+    rule = optax.with_extra_args_support(optimizer)
 
     def init(params: Any) -> Any:
         return rule.init(ravel_pytree(params)[0])
