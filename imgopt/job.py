@@ -22,6 +22,7 @@ from imgopt.programs import (
     Devices,
     Place,
     Program,
+    are_named,
     check_devices,
     choose_place,
     full_precision,
@@ -195,7 +196,7 @@ def check_options(
         with full_precision():
             measured = split_classifier(measure, batch, name="measure")
         held += measured.arrays
-    elif platform_of(None if isinstance(devices, int) else devices[0]) != "cpu":
+    elif platform_of(devices[0] if are_named(devices) else None) != "cpu":
         with full_precision():
             measured = split_classifier(classify, batch)
     if measured.num_classes != split.num_classes:
@@ -218,7 +219,7 @@ def prepare(checked: Checked, images: Any, devices: Devices) -> Job:
     warn_if_flat(checked.classify, one_image(images))
     place = choose_place(devices)
     arrays = checked.classify.arrays, checked.measure.arrays
-    if isinstance(devices, int):  # others may not be there
+    if not are_named(devices):  # which may not be there
         arrays = put(arrays, place, by_row=False)
     classify, measure = (
         each._replace(arrays=found)

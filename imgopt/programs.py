@@ -18,7 +18,7 @@ import contextlib
 import functools
 import hashlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeGuard, TypeVar, cast
 
 import jax
 import optax
@@ -125,6 +125,11 @@ def check_device_count(devices: int) -> None:
         )
 
 
+def are_named(devices: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether devices are given themselves, and not by their number."""
+    return isinstance(devices, list | tuple) and len(devices) > 0
+
+
 def check_devices(devices: Devices, *, batch_size: int) -> None:
     """Raises InputError unless the devices are there and a batch divides by their number.
 
@@ -132,7 +137,7 @@ def check_devices(devices: Devices, *, batch_size: int) -> None:
         devices: the devices that share a batch.
         batch_size: number of images in a batch, at least 1.
     """
-    if isinstance(devices, Sequence) and devices:
+    if are_named(devices):
         count = len(devices)
     else:
         check_device_count(cast(int, devices))
@@ -147,11 +152,11 @@ def check_devices(devices: Devices, *, batch_size: int) -> None:
 
 def choose_place(devices: Devices, *, axis: str = IMAGES_AXIS) -> Place:
     """A mesh of several devices; of a single one the device itself, or None for a number."""
-    if not isinstance(devices, int) and len(devices) == 1:
+    if are_named(devices) and len(devices) == 1:
         return devices[0]
     if devices == 1:
         return None
-    chosen = jax.local_devices()[:devices] if isinstance(devices, int) else list(devices)
+    chosen = list(devices) if are_named(devices) else jax.local_devices()[: cast(int, devices)]
     return jax.make_mesh((len(chosen),), (axis,), axis_types=(AxisType.Auto,), devices=chosen)
 
 
@@ -229,13 +234,13 @@ def full_precision() -> Iterator[None]:
         yield
 
 
-def on_vectors(rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+def on_vectors(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """Gives an update rule its weights as one vector, so that its state holds vectors.
 
     An image's last axes, width and channel, are short; a TPU would pad a state of images to several
     times its size, and move all of that at every update. The rule gets `value` and `grad` too.
     """
-    rule = optax.with_extra_args_support(rule)
+    rule = optax.with_extra_args_support(optimizer)
 
     def init(params: Any) -> Any:
         return rule.init(ravel_pytree(params)[0])

@@ -74,7 +74,12 @@ def find_devices(name: str, count: int) -> Sequence[jax.Device]:
             f"compiling for {name} needs {chip.package}, which is not installed; "
             f"pip install '.[{extra}]'"
         )
-    devices = _group_of_four(name)
+    try:
+        devices = _group_of_four(name)
+    except NotImplementedError as error:  # JAX has looked for a GPU and dropped the plug-in
+        raise InputError(
+            f"compiling for {name} needs JAX_PLATFORMS=cpu in the environment ({error})"
+        ) from error
     if not 1 <= count <= len(devices):
         raise InputError(f"expected 1 to {len(devices)} chips, got {count}")
     return devices[:count]

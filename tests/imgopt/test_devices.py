@@ -85,6 +85,19 @@ def test_devices_that_are_not_there_are_refused(devices):
         check_devices(devices, batch_size=4)
 
 
+@pytest.mark.parametrize("devices", ["2", [], 2.0])
+@pytest.mark.usefixtures("unchecked")
+def test_what_names_no_devices_is_refused_before_lowering(devices):
+    with pytest.raises(imgopt.InputError, match="devices must be at least 1"):
+        imgopt.compile_updates(lambda x: x[:, 0, 0, :2], (4, 4, 4, 3), devices=devices)
+
+
+def test_a_device_can_be_named():
+    devices = jax.devices()
+    program = imgopt.compile_updates(lambda x: x[:, 0, 0, :2], (4, 4, 4, 3), devices=devices[:1])
+    assert "f32[4,4,4,3]" in program.as_text()
+
+
 def test_images_that_cannot_be_dealt_out_are_refused_at_once(monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices() * 3)
     images, targets = np.zeros((7, 4, 4, 3), np.float32), np.full((7, 2), 0.5)
