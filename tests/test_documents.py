@@ -15,7 +15,7 @@ DOCUMENTS = (
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RELIABILITY.md", "CHANGELOG.md",
     "benchmarks/NOTES.md", "benchmarks/RESULTS.md", "docs/classifiers.md", "docs/networks.md",
     "docs/views.md", "docs/neighbours.md",
-    "docs/training.md",
+    "docs/training.md", "docs/share.md",
 )  # fmt: skip
 TREES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -100,10 +100,15 @@ def open_folder(directory: Path, of: Description) -> ReadRows:
     return lambda split, start, stop: readers[split].read(start, stop)
 
 
+def _iter_rows(table: Path) -> Iterator[dict[str, str]]:
+    csv.field_size_limit(FIELD_BYTES)
+    with table.open(newline="", encoding="utf-8") as file:
+        yield from csv.DictReader(file)
+
+
 def _begin(place: Path, of: Description) -> Callable[[int], Columns]:
     """Opens a split's table at its first row."""
-    csv.field_size_limit(FIELD_BYTES)
-    rows = csv.DictReader((place / TABLE).open(newline="", encoding="utf-8"))
+    rows = _iter_rows(place / TABLE)
 
     def take(count: int) -> Columns:
         found = [row for _, row in zip(range(count), rows, strict=False)]

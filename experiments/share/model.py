@@ -202,16 +202,34 @@ def flat_params(variables: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def program(model: Model) -> bytes:
-    """The program of a network for all of `PLATFORMS`, serialised. The same bytes every time."""
+    """The program of a network for all of `PLATFORMS`, serialised. The same bytes every time.
+
+    Args:
+        model: the network.
+
+    Raises:
+        InputError: a network of the user's own cannot be exported.
+    """
     shapes = {
         name: jax.ShapeDtypeStruct(array.shape, array.dtype)
         for name, array in flat_params(model.variables).items()
     }
-    with _without_places():
-        exported = jax.export.export(jax.jit(model.function), platforms=PLATFORMS)(
-            shapes, *model.inputs
-        )
-        return bytes(exported.serialize(vjp_order=model.vjp_order))
+    own = model.facts.get("network", "")
+    try:
+        with _without_places():
+            exported = jax.export.export(jax.jit(model.function), platforms=PLATFORMS)(
+                shapes, *model.inputs
+            )
+            return bytes(exported.serialize(vjp_order=model.vjp_order))
+    except Exception as error:
+        if ":" not in own:  # our networks can be exported
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"expected a network that JAX can export for batches of any size, got {own} "
+            f"({reason}); let it take the size from x.shape[0], not from len(x), and compare "
+            "nothing with it"
+        ) from error
 
 
 @contextlib.contextmanager

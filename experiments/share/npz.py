@@ -4,6 +4,7 @@ Arrays are written and read in pieces, so memory holds a part of the set. A colu
 temporary file until its split is complete, since an array's header says how long it is.
 """
 
+import contextlib
 import json
 import tempfile
 import zipfile
@@ -25,7 +26,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 CLASS_NAMES = "class_names"
 """Array with the names of the classes."""
 
-COPY_ROWS = 1024
+COPY_BYTES = 2**20
 
 
 class _Column(NamedTuple):
@@ -34,7 +35,7 @@ class _Column(NamedTuple):
     Attributes:
         name: its name.
         file: temporary file with its values: raw numbers, or a line of JSON for each text.
-        like: an array of no rows, of the column's type and shape.
+        like: an array of no rows, of the column's type and shape; None for text.
     """
 
     name: str
@@ -51,12 +52,15 @@ def write_npz(directory: Path, of: Description, parts: Parts) -> None:
         parts: its images.
     """
     for split in of.splits:
-        with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            columns = _spool(of, parts(split), Path(scratch))
-            with zipfile.ZipFile(directory / f"{split}.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with tempfile.TemporaryDirectory(dir=directory) as scratch, contextlib.ExitStack() as stack:
+            files = {
+                name: stack.enter_context((Path(scratch) / name).open("w+b"))
+                for name in (*BASIC, *of.extras)
+            }
+            columns = _spool(files, parts(split))
+            with zipfile.ZipFile(directory / f"{split}.npz", "w") as archive:
                 for column in columns:
                     _write_array(archive, column, of.count(split))
-                    column.file.close()
                 with _member(archive, CLASS_NAMES) as file:
                     np.lib.format.write_array(file, np.array(of.class_names), allow_pickle=False)
 
@@ -76,23 +80,18 @@ def open_npz(directory: Path, of: Description) -> ReadRows:
     return lambda split, start, stop: readers[split].read(start, stop)
 
 
-def _spool(of: Description, parts: Iterator[Columns], scratch: Path) -> list[_Column]:
-    """Writes every column of a split into a temporary file."""
-    names = (*BASIC, *of.extras)
-    files = {name: (scratch / name).open("w+b") for name in names}
-    likes: dict[str, np.ndarray | None] = {}
+def _spool(files: dict[str, BinaryIO], parts: Iterator[Columns]) -> list[_Column]:
+    """Writes every column of a split into its temporary file."""
+    likes: dict[str, np.ndarray] = {}
     for part in parts:
-        for name in names:
-            values = part[name]
+        for name, file in files.items():
             if _is_text(name):
-                lines = (f"{json.dumps(text)}\n".encode() for text in values)
-                files[name].writelines(lines)
-                likes[name] = None
+                file.writelines(f"{json.dumps(text)}\n".encode() for text in part[name])
             else:
-                array = np.ascontiguousarray(values)
-                files[name].write(array.data)
-                likes[name] = array[:0]
-    return [_Column(name, files[name], likes[name]) for name in names]
+                array = np.ascontiguousarray(part[name])
+                file.write(array.data)
+                likes[name] = array[:0].copy()
+    return [_Column(name, file, likes.get(name)) for name, file in files.items()]
 
 
 def _is_text(name: str) -> bool:
@@ -106,7 +105,7 @@ def _write_array(archive: zipfile.ZipFile, column: _Column, count: int) -> None:
             _write_text(target, column.file, count)
             return
         _write_header(target, column.like.dtype, (count, *column.like.shape[1:]))
-        while block := column.file.read(2**20):
+        while block := column.file.read(COPY_BYTES):
             target.write(block)
 
 
