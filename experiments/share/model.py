@@ -46,7 +46,7 @@ class Model(NamedTuple):
     """A trained network, and the function that its program computes.
 
     Attributes:
-        kind: "classifier" or "gan".
+        kind: "classifier" or "GAN".
         variables: its arrays.
         function: function of the flat parameters and `inputs`.
         inputs: shapes and types of the other arguments, with a batch size that is symbolic.
@@ -187,7 +187,7 @@ def gan_model(gan: Gan) -> Model:
         "result": "images: uint8 (n, height, width, channels)",
         "network_sha256": gan_digest(gan),
     }
-    return Model("gan", gan.variables, sample, inputs, facts, GAN_USAGE, 0)
+    return Model("GAN", gan.variables, sample, inputs, facts, GAN_USAGE, 0)
 
 
 def _batch() -> Any:
@@ -264,7 +264,7 @@ README = """\
 - `{program}`: a program of `jax.export` for {platforms}, batches of any size.
 - `{model}`: classes, shapes, how it was trained, versions, digests.
 
-It needs `pip install jax safetensors`, and neither Elicit nor Flax:
+It needs `pip install jax safetensors flatbuffers`, and neither Elicit nor Flax:
 
 ```python
 import jax, jax.export, jax.numpy as jnp
