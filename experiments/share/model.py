@@ -267,10 +267,10 @@ README = """\
 It needs `pip install jax safetensors flatbuffers`, and neither Elicit nor Flax:
 
 ```python
-import jax, jax.export, jax.numpy as jnp
+import pathlib, jax, jax.export, jax.numpy as jnp
 from safetensors.numpy import load_file
 params = load_file("{params}")
-program = jax.export.deserialize(bytearray(open("{program}", "rb").read())).call
+program = jax.export.deserialize(bytearray(pathlib.Path("{program}").read_bytes())).call
 {usage}```
 
 Classes: {classes}.

@@ -114,7 +114,8 @@ def test_the_same_bytes_every_time_and_no_path(trained, exported, elicit, conten
         assert str(trained.parent).encode() not in content, name
 
 
-@pytest.mark.parametrize("is_per_class", [True, False])
+@pytest.mark.usefixtures("compiled_quickly")
+@pytest.mark.parametrize("is_per_class", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_gan_draws_the_images_of_gan_sample(is_per_class, tmp_path, elicit):
     run, out = tmp_path / "gan", tmp_path / "out"
     write_sampled_gan(run)
@@ -134,15 +135,16 @@ def test_a_gan_draws_the_images_of_gan_sample(is_per_class, tmp_path, elicit):
     assert elicit("export", run, "--to", "jax", "--out", out) == 0
     loaded, params = load(out)
     gan = load_gan(run)
-    for label, count in ((0, 2), (2, 5)):
-        numbers = np.arange(3, 3 + count, dtype=np.int32)
-        keys = image_keys(jax.random.key(7), label, numbers)
-        wanted = sample(gan, keys, np.full(count, label), batch_size=count)
-        found = loaded.call(params, np.uint32(7), np.int32(label), numbers)
-        np.testing.assert_array_equal(found, wanted)
-        assert len(np.unique(wanted)) > 1
+    numbers = np.arange(3, 6, dtype=np.int32)
+    keys = image_keys(jax.random.key(7), 2, numbers)
+    wanted = sample(gan, keys, np.full(3, 2), batch_size=3)
+    found = loaded.call(params, np.uint32(7), np.int32(2), numbers)
+    np.testing.assert_array_equal(found, wanted)
+    assert len(np.unique(wanted)) > 1
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_quickly")
 def test_a_stack_is_exported_too():
     config = StackConfig(num_classes=3, width=2)
     random = np.random.default_rng(0)

@@ -202,7 +202,7 @@ DAMAGES = {
     "a flipped byte of Parquet": ("huggingface", "data/train-00000-of-00001.parquet", "damaged"),
     "a flipped byte of npz": ("npz", "test.npz", "damaged"),
     "a flipped byte of a table": ("folder", "test/metadata.csv", "damaged"),
-    "a flipped byte of a picture": ("folder", "test/001_ant_bee/000001.png", "PNG|another in"),
+    "a flipped byte of a picture": ("folder", "test/*/000001.png", "PNG|another in"),
     "a flipped byte of a description": ("npz", "export.json", "is damaged|something else"),
 }
 
@@ -211,7 +211,7 @@ DAMAGES = {
 def test_a_damaged_export_is_refused(form, file, message, exported, tmp_path, check_refusal):
     broken = tmp_path / "broken"
     shutil.copytree(exported / form, broken)
-    flip_byte(broken / file)
+    flip_byte(next(broken.glob(file)))
     check_refusal(("data", "import", broken, "--out", tmp_path / "out"), message, tmp_path)
 
 
