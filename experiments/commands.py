@@ -41,8 +41,8 @@ COMMANDS: dict[str, Command] = {
         writes="target",
     ),
     "data import": Command(
-        "experiments.data.import_folder", "ImportConfig", "import_folder",
-        "a folder of your own pictures, one subfolder a class → a TFDS data set",
+        "experiments.share.import_export", "ImportConfig", "import_directory",
+        "a folder of your own pictures, one subfolder a class, or an export → a TFDS data set",
     ),
     "data show": Command(
         "experiments.data.show", "ShowConfig", "show",
@@ -100,6 +100,10 @@ COMMANDS: dict[str, Command] = {
     "gan evaluate": Command(
         "experiments.gan.evaluate", "GanEvaluateConfig", "evaluate_gan",
         "quality of generated images, compared with real ones",
+    ),
+    "export": Command(
+        "experiments.share.command", "ExportConfig", "export",
+        "an image set for Hugging Face, as PNG files or NumPy arrays; a trained network for JAX",
     ),
     "verify": Command(
         "experiments.verify.command", "VerifyConfig", "verify",

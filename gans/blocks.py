@@ -149,7 +149,7 @@ class ConvTrunk(nn.Module):
             if has_batch_norm:
                 x = batch_norm(x, train=train, dtype=self.dtype)
             x = leaky_relu(x)
-        return x.reshape(len(x), -1)
+        return x.reshape(x.shape[0], -1)
 
 
 def input_gradients(

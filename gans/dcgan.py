@@ -124,7 +124,7 @@ class Generator(nn.Module):
         widths = _widths(self.config)[::-1]
         side = self.config.image_size // 2**HALVINGS
         x = dense(side * side * widths[0], use_bias=False, dtype=self.dtype)(noise)
-        x = x.reshape(len(x), side, side, widths[0])
+        x = x.reshape(x.shape[0], side, side, widths[0])
         for features in widths[1:]:
             x = nn.relu(batch_norm(x, train=train, dtype=self.dtype))
             layer = transposed_convolution(features, stride=2, use_bias=False, dtype=self.dtype)

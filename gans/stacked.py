@@ -254,7 +254,7 @@ class MapGenerator(nn.Module):
             x = jnp.concatenate([condition.astype(x.dtype), x], axis=-1)
         height, width = self.level.start_size
         x = dense(height * width * 2 * self.width, use_bias=False, dtype=self.dtype)(x)
-        x = x.reshape(len(x), height, width, -1)
+        x = x.reshape(x.shape[0], height, width, -1)
         x = nn.relu(batch_norm(x, train=train, dtype=self.dtype))
         return jnp.concatenate([condition.astype(x.dtype), x], axis=-1) if is_map else x
 
@@ -347,7 +347,7 @@ def _trunk(size: tuple[int, ...], width: int) -> tuple[int, ...]:
 def _check_inputs(level: Level, condition: Array, noise: Array) -> None:
     _check_shape(level.condition, condition, level.condition_shape)
     _check_shape("noise", noise, (level.noise_dim,))
-    if len(condition) != len(noise):
+    if condition.shape[0] != noise.shape[0]:
         raise InputError(
             f"each of {len(condition)} conditions needs its own noise vector, got {len(noise)}"
         )

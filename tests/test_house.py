@@ -23,7 +23,7 @@ FOLDERS = [
     *("train", "gans"),
     *("experiments/pages", "experiments/console", "experiments/training", "experiments/data"),
     *("experiments/classifier", "experiments/synthesis", "experiments/transfer"),
-    "experiments/gan",
+    *("experiments/gan", "experiments/share"),
     *("experiments/papers/engine", "experiments/papers/does_it_help", "experiments/papers"),
     "experiments/verify",
     *("experiments/quickstart", "experiments/explore", "experiments"),

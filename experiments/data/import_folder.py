@@ -51,7 +51,8 @@ class ImportConfig:
     """Makes a data set from a folder of pictures with one subfolder a class.
 
     Reads PNG, JPEG, WebP, BMP, TIFF and GIF. If the subfolders are called train, val, valid,
-    validation or test and have subfolders of their own, they become the splits of the set.
+    validation or test and have subfolders of their own, they become the splits of the set. What
+    `elicit export` wrote of a set comes back with all its columns.
     """
 
     folder: Positional[Path]

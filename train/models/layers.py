@@ -156,7 +156,7 @@ def global_max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
     """The maximum over all positions; its gradient is as `max_pool_2x2`'s."""
 
     def in_pairs(images: Array) -> Array:
-        x = images.reshape(len(images), -1, images.shape[-1])
+        x = images.reshape(images.shape[0], -1, images.shape[-1])
         while (count := x.shape[1]) > 1:
             half = count // 2
             pairs = _maximum(x[:, :half], x[:, half : 2 * half])

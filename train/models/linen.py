@@ -77,7 +77,7 @@ class Network:
         is_mutable = options.get("mutable", False) is not False
         logits, *updated = result if is_mutable else (result,)
         if features and inputs:
-            logits = inputs[-1].reshape(len(images), -1)
+            logits = inputs[-1].reshape(images.shape[0], -1)
         found = jnp.asarray(logits, jnp.float32)
         return (found, *updated) if updated else found
 

@@ -66,7 +66,7 @@ class ConvNet(nn.Module):
         x = images.astype(self.dtype)
         for item in self.layout:
             x = max_pool_2x2(x) if item == "M" else self._convolution(x, int(item), train)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for size in self.hidden:
             x = nn.relu(nn.Dense(size, dtype=self.dtype)(x))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -147,13 +148,15 @@ def winograd_convolve(
         values = _transform_tiles(matrices.tile, images, border, (rows, columns), step)
         products = _batched_product(values, weights, 2, 2 if turned else 1)
         blocks = _transform(matrices.results, products)
-        blocks = blocks.reshape(step, step, len(images), rows, columns, -1)
+        blocks = blocks.reshape(step, step, images.shape[0], rows, columns, -1)
         results = blocks.transpose(2, 3, 0, 4, 1, 5)
-        results = results.reshape(len(images), rows * step, columns * step, -1)
+        results = results.reshape(images.shape[0], rows * step, columns * step, -1)
         return results[:, :height, :width]
 
     numbers = rows * columns * size**2 * (channels + features)
-    parts = 1 if at_once else len(images) * numbers // PART_NUMBERS
+    if at_once or jax.export.is_symbolic_dim(images.shape[0]):  # as in an exported program
+        return run(images)
+    parts = images.shape[0] * numbers // PART_NUMBERS
     return _in_parts(run, images, parts)
 
 
@@ -161,7 +164,7 @@ def _in_parts(
     function: Callable[[Array], Array], images: Float[Array, "n *_"], parts: int
 ) -> Float[Array, "n *_"]:
     """Applies a function to about `parts` equal parts of a batch, one after the other."""
-    count = len(images)
+    count = images.shape[0]
     if parts <= 1:
         return function(images)
     size = -(-count // parts)

@@ -1,0 +1,1 @@
+"""`elicit export`, and what it writes read back by `elicit data import`."""
