@@ -111,8 +111,8 @@ def mean_classifier(classifiers: Sequence[Classify]) -> jax.tree_util.Partial:
     Example:
         >>> sure, unsure = (jnp.log(jnp.array([[p, 1 - p]])) for p in (0.75, 0.5))
         >>> classify = mean_classifier([lambda images: sure, lambda images: unsure])
-        >>> jax.nn.softmax(classify(None)).round(3).tolist()
-        [[0.625, 0.375]]
+        >>> [round(float(q), 3) for q in jax.nn.softmax(classify(None))[0]]
+        [0.625, 0.375]
     """
     if not classifiers:
         raise InputError("mean_classifier needs at least one classifier, got none")
