@@ -21,7 +21,7 @@ from experiments.share.columns import (
     iter_starts,
     open_set,
 )
-from experiments.share.folder import write_folder
+from experiments.share.folder import TABLE, write_folder
 from experiments.share.model import export_model, is_run
 from experiments.share.npz import write_npz
 from experiments.share.parquet import FOLDER, write_parquet
@@ -142,8 +142,11 @@ WRITERS: dict[str, Callable[[Path, Description, Parts], None]] = {
 """Function that writes a set, by the value of --to."""
 
 
+DATA_FILES = {"huggingface": f"{FOLDER}/*.parquet", "folder": f"*/{TABLE}", "npz": "*.npz"}
+"""Pattern of the files that an import compares with their digests. A card may be edited; the table
+of a folder has the digests of its images."""
+
+
 def _digests(place: Path, of: Description) -> dict[str, str]:
-    """Digests of an export's files. The table of a folder has those of its images."""
-    pattern = {"folder": "*/*.csv"}.get(of.format, "**/*")
-    paths = sorted(path for path in place.glob(pattern) if path.is_file())
+    paths = sorted(place.glob(DATA_FILES[of.format]))
     return {path.relative_to(place).as_posix(): sha256_of(path) for path in paths}

@@ -8,7 +8,7 @@ import contextlib
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -80,7 +80,7 @@ def open_npz(directory: Path, of: Description) -> ReadRows:
     return lambda split, start, stop: readers[split].read(start, stop)
 
 
-def _spool(files: dict[str, BinaryIO], parts: Iterator[Columns]) -> list[_Column]:
+def _spool(files: Mapping[str, BinaryIO], parts: Iterator[Columns]) -> list[_Column]:
     """Writes every column of a split into its temporary file."""
     likes: dict[str, np.ndarray] = {}
     for part in parts:

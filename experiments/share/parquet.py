@@ -132,10 +132,10 @@ def _table(of: Description, schema: Any, part: Columns, number: int) -> Any:
 
 
 class _Group(NamedTuple):
-    """A row group: its file, its number in the file, and the number of its first image."""
+    """A row group: its file, its place in the file, and the number of its first image."""
 
     path: Path
-    index: int
+    place: int
     start: int
 
 
@@ -181,7 +181,7 @@ def _read(of: Description, groups: Sequence[_Group], start: int, stop: int) -> C
     tables = []
     for group in groups[first:last]:
         with parquet.ParquetFile(group.path) as file:
-            tables.append(file.read_row_group(group.index))
+            tables.append(file.read_row_group(group.place))
     table = arrow.concat_tables(tables).slice(start - starts[first], stop - start)
     return {name: _column(of, name, table[name], groups[first].path) for name in table.column_names}
 

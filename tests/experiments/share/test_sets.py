@@ -121,12 +121,20 @@ def test_two_parts_at_most_are_in_memory(form, full_set, tmp_path):
     assert 1 <= most <= 2
 
 
+def test_a_card_may_be_edited(full_set, export, elicit, tmp_path):
+    out = export(full_set(), "huggingface")
+    (out / "README.md").write_text("A better card.\n")
+    assert elicit("data", "import", out, "--out", tmp_path / "back") == 0
+    assert_equal(full_set(), tmp_path / "back")
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_some_splits_and_a_licence(form, full_set, export):
     out = export(full_set(), form, "--splits", "test", "--licence", "cc-by-4.0")
     told = read_sealed(out / "export.json")
     assert (told["splits"], told["counts"], told["licence"]) == (["test"], [7], "cc-by-4.0")
     assert told["extras"] == list(EXTRAS)
+    assert told["files"]
 
 
 def test_digits_are_exported_by_name(elicit, tmp_path):
