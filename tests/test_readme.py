@@ -29,6 +29,7 @@ ELLIPSES = {
     "gan sample": "--gan run --classifier run --select tp --out images",
     "experiment table-a": "--out results",
     "experiment figures-a": "--out results",
+    "experiment does-it-help": "--dataset digits --out results",
 }
 
 

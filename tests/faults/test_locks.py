@@ -149,7 +149,7 @@ def test_where_no_directory_can_be_made_the_command_says_so(tmp_path, capsys):
 def test_commands_that_write_no_directory_take_no_lock():
     without = {name for name, command in COMMANDS.items() if command.writes is None}
     assert without == {
-        "data show", "classifier evaluate", "verify", "report", "experiment list",
+        "data show", "classifier evaluate", "verify", "report", "experiment list", "explore",
     }  # fmt: skip
 
 
