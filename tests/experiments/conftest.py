@@ -103,25 +103,28 @@ def run_command(*words: Any) -> int:
 
 HERE = Path(__file__).parent
 VGG_SMALL = NETWORKS["vgg-small"]
+QUICK_NETWORK = Architecture((256, *"MMMM"))
 
 WRITE_RUN_REPORT = experiments.classifier.train.write_run_report
 WRITE_SET_REPORT = experiments.synthesis.command.write_set_report
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(nextitem: pytest.Item | None) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Commands of these tests train one convolution as "vgg-small"; it compiles in no time.
+
+    This is called for all tests, also those of other folders. A module may have a network of its
+    own in that place.
 
     As in vgg-small, the features are 0.05 · 256 numbers and sides are multiples of 16. A fixture
     would not do: those of the session, which train, come before all others.
     """
-    if NETWORKS["vgg-small"] is VGG_SMALL:
-        NETWORKS["vgg-small"] = Architecture((256, *"MMMM"))
-    try:
-        return (yield)
-    finally:
-        if nextitem is None or HERE not in nextitem.path.parents:
-            NETWORKS["vgg-small"] = VGG_SMALL
+    is_here = HERE in item.path.parents
+    if is_here and NETWORKS["vgg-small"] is VGG_SMALL:
+        NETWORKS["vgg-small"] = QUICK_NETWORK
+    elif not is_here and NETWORKS["vgg-small"] is QUICK_NETWORK:
+        NETWORKS["vgg-small"] = VGG_SMALL
+    return (yield)
 
 
 @pytest.fixture(scope="session")

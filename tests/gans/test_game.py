@@ -222,7 +222,7 @@ def test_a_penalty_is_half_of_gamma_times_the_squared_gradient(gammas, reported)
 
 def test_a_penalty_pulls_the_gradient_towards_zero():
     def size(**gammas):
-        states, _ = step(make(learning_rate=0.1, **gammas), count=8)
+        states, _ = step(make(learning_rate=0.1, **gammas), count=24)
         weights = states[-1].variables["discriminators"]["image"]["params"]["logit"]
         return float(np.square(weights).sum())
 

@@ -390,7 +390,7 @@ def test_a_discriminator_that_has_won_stops_it(
     [
         ("--epochs 4", "holds a run of another configuration: epochs was 3, now 4. Choose another"),
         ("--acceptance-images 5", "acceptance.acceptance_images was 4, now 5"),
-        ("--r1 0.5", "game.r1 was absent, now 0.5"),
+        ("--r1 0.5", "game.r1 was None, now 0.5"),
         ("--averaging 0.5", "game.averaging was 0.0, now 0.5"),
         ("--split test", "dataset.split was 'train', now 'test'"),
     ],

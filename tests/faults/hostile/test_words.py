@@ -16,6 +16,8 @@ from experiments.pages.html import Picture, Table, provenance
 from experiments.pages.image_sheets import sample_grid
 from experiments.pages.markdown import as_code, as_words
 from experiments.synthesis.summary import SetSummary, write_set_report
+from gans.dcgan import DcganConfig
+from gans.sampling import GanSpec
 from tests.faults.hostile import descriptions
 from train.data.image_data import ImageData
 from train.evaluation import Evaluation
@@ -100,8 +102,8 @@ def test_a_gan_s_report(tmp_path):
     (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet)
     line = {"stage": "gan", "epoch": 1, "step": 3, "loss": 1.0, f"loss_{SCRIPT}": 2.0}
     write_gan_report(
-        tmp_path, model="dcgan", metrics=[line, line], training_images=9, parameters=9,
-        footer=provenance(RESULT),
+        tmp_path, spec=GanSpec("dcgan", CLASSES, DcganConfig()), metrics=[line, line],
+        training_images=9, parameters=9, footer=provenance(RESULT), acceptance_images=5,
     )  # fmt: skip
     check_page(tmp_path)
 

@@ -66,7 +66,9 @@ def test_of_one_alone_mix_batch_is_that_one(name):
 
 
 def test_no_mixing_changes_nothing():
-    found = mix_batch(KEY, PLAIN, TARGETS, mixup_alpha=0.0, cutmix_alpha=0.0)
+    found = mix_batch(
+        KEY, jnp.asarray(PLAIN), jnp.asarray(TARGETS), mixup_alpha=0.0, cutmix_alpha=0.0
+    )
     np.testing.assert_array_equal(found.images, PLAIN)
     np.testing.assert_array_equal(found.targets, TARGETS)
 

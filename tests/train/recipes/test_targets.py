@@ -88,7 +88,8 @@ def test_two_class_targets_have_one_other_class_drawn_evenly():
 
 
 def test_soft_cross_entropy_and_its_gradient_are_numpys():
-    value, gradient = jax.value_and_grad(lambda x: soft_cross_entropy(x, OUTPUTS).sum())(LOGITS)
+    outputs = jnp.asarray(OUTPUTS)
+    value, gradient = jax.value_and_grad(lambda x: soft_cross_entropy(x, outputs).sum())(LOGITS)
     p = softmax(LOGITS)
     assert float(value) == pytest.approx(-(OUTPUTS * np.log(p)).sum(), rel=1e-6)
     np.testing.assert_allclose(gradient, p - OUTPUTS, atol=1e-6)
@@ -99,16 +100,18 @@ def test_the_mixed_loss_is_cross_entropy_to_the_mean_less_half_the_entropy():
     entropy = -np.where(target > 0, target * np.log(np.maximum(target, 1e-30)), 0).sum(1)
 
     def mixed(logits):
-        return mixed_soft_label_loss(logits, LABELS, OUTPUTS, IS_MADE)
+        return mixed_soft_label_loss(logits, *map(jnp.asarray, (LABELS, OUTPUTS, IS_MADE)))
 
     def soft(logits):
-        return soft_cross_entropy(logits, (target + ONE_HOT) / 2)
+        return soft_cross_entropy(logits, jnp.asarray(target + ONE_HOT) / 2)
 
-    np.testing.assert_allclose(mixed(LOGITS), soft(LOGITS) - entropy / 2, atol=1e-6)
+    logits = jnp.asarray(LOGITS)
+    np.testing.assert_allclose(mixed(logits), soft(logits) - entropy / 2, atol=1e-6)
     gradients = [jax.grad(lambda x, loss=loss: loss(x).sum())(LOGITS) for loss in (mixed, soft)]
     np.testing.assert_allclose(*gradients, atol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_targets_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"targets must have the shape .*\(8, 4\), got \(8, 3\)"):
         soft_cross_entropy(jnp.asarray(LOGITS), jnp.asarray(OUTPUTS[:, :3]))
