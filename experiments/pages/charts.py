@@ -41,6 +41,9 @@ from experiments.pages.style import (
 MAX_WRITTEN_CLASSES, MAX_NAMED_CLASSES = 12, 30
 """Most classes for which counts, and names, are written."""
 
+MAX_ROW_CHARACTERS = 44
+"""Most characters of the name of a difference, which may be that of two arms."""
+
 KL_FLOOR = 1e-7
 """Smallest divergence shown, in nats: float32 cannot tell smaller ones from zero."""
 
@@ -110,14 +113,7 @@ def comparison(arms: Mapping[str, Sequence[float]], *, y_label: str) -> bytes:
         axes = figure.add_subplot()
         for row, values in enumerate(arms.values()):
             _arm(axes, row, np.asarray(values, float))
-        axes.set(ylim=(len(arms) - 0.45, -0.55), xlabel=y_label)
-        names = [short(name, MAX_LEGEND_CHARACTERS) for name in arms]
-        axes.set_yticks(range(len(arms)), names, color=INK)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(pad=6)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.margins(x=0.06)
-        axes.grid(axis="x")
+        _name_rows(axes, [short(name, MAX_LEGEND_CHARACTERS) for name in arms], x_label=y_label)
         return svg(figure)
 
 
@@ -145,14 +141,19 @@ def differences(rows: Mapping[str, PairedDifference], *, x_label: str) -> bytes:
             axes.text(
                 1.02, row, words, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5
             )
-        axes.set(ylim=(len(rows) - 0.45, -0.55), xlabel=x_label)
-        axes.set_yticks(range(len(rows)), [short(name, 44) for name in rows], color=INK)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(pad=6)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.margins(x=0.06)
-        axes.grid(axis="x")
+        _name_rows(axes, [short(name, MAX_ROW_CHARACTERS) for name in rows], x_label=x_label)
         return svg(figure)
+
+
+def _name_rows(axes: Axes, names: Sequence[str], *, x_label: str) -> None:
+    """Names the rows of a chart, counted downwards, and draws its grid."""
+    axes.set(ylim=(len(names) - 0.45, -0.55), xlabel=x_label)
+    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(pad=6)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.margins(x=0.06)
+    axes.grid(axis="x")
 
 
 def _arm(axes: Axes, row: int, values: np.ndarray) -> None:

@@ -55,7 +55,7 @@ function showTraining({ state, epoch, epochs, accuracy }) {
   bar.max = epochs;
   bar.value = epoch;
   const so = epoch ? `Epoch ${epoch} of ${epochs}: ${(100 * accuracy).toFixed(1)}% of the test digits are right.` : "Its training is being compiled.";
-  find("training-words").textContent = `It learns handwritten digits. This happens once and takes about half a minute. ${so}`;
+  find("training-words").textContent = `It learns handwritten digits. This happens once and takes up to a minute. ${so}`;
 }
 
 async function start() {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.pages import charts
+from experiments.pages.statistics import PairedDifference
 from tests.experiments.pages.pictures import (
     HOSTILE,
     assert_is_picture,
@@ -33,6 +34,13 @@ FIGURES: dict[str, Callable[[], bytes]] = {
     "curves": lambda: charts.curves(
         {"a": [1.0, np.nan, 3.0], "b": [2.0]}, x_label="epoch", y_label="%", spread={"b": [0.5]}
     ),
+    "differences": lambda: charts.differences(
+        {
+            "made – control": PairedDifference(1.2, 1.0, 12, 0.4, 2.0),
+            "mixup": PairedDifference(-0.3, 2.0, 5, -1.5, 0.9),
+        },
+        x_label="points",
+    ),
     "comparison": lambda: charts.comparison(
         {"a": [97.0, 97.4, 97.1], "b": [98.0], "c": [1.0, 1.0]}, y_label="accuracy (%)"
     ),
@@ -51,6 +59,9 @@ FIGURES: dict[str, Callable[[], bytes]] = {
 }
 HOSTILE_FIGURES: dict[str, Callable[[str], bytes]] = {
     "curves": lambda name: charts.curves({name: [1.0, 2.0]}, x_label="epoch", y_label="%"),
+    "differences": lambda name: charts.differences(
+        {name: PairedDifference(0.5, 1.0, 2, -1.0, 2.0)}, x_label="%"
+    ),
     "comparison": lambda name: charts.comparison({name: [1.0, 2.0]}, y_label="%"),
     "confusion": lambda name: confusion([name, "b"]),
     "class_shares": lambda name: shares([name, "b"], (name, "b")),
