@@ -1,0 +1,14 @@
+# Elicit in a container. From the project's directory:
+#     docker build --build-arg EXTRA=tpu --tag elicit .        # or cuda13, cuda12; empty for CPUs
+#     docker run --rm --volume "$PWD/runs:/runs" elicit quickstart --out /runs/quickstart
+FROM python:3.13-slim
+
+ARG EXTRA=""
+WORKDIR /elicit
+COPY . .
+RUN pip install --no-cache-dir --constraint constraints.txt ".${EXTRA:+[$EXTRA]}" \
+    && useradd --create-home --uid 1000 user
+
+USER 1000
+WORKDIR /home/user
+ENTRYPOINT ["elicit"]
