@@ -40,10 +40,6 @@ from experiments.console.signals import Stopped, stopping_on_signals
 HELP = ("-h", "--help")
 """Words that ask for help."""
 
-CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
-"""Environment variable that names the directory for compiled programs; unset: none are kept."""
-
-
 ADVICE = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -181,10 +177,9 @@ def _call(name: str, words: list[str]) -> None:
     from train.runtime.allocator import keep_memory
 
     keep_memory()
-    if directory := os.environ.get(CACHE_VARIABLE):
-        from experiments.console.compilation import keep_compiled
+    from experiments.console.compilation import keep_compiled_as_set
 
-        keep_compiled(Path(directory))
+    keep_compiled_as_set()
     with hosts, _lock(command, config):
         getattr(module, command.function)(config)
 

@@ -12,6 +12,9 @@ import pytest
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 
+# Commands keep no compiled programs but in a directory of the tests: see `pytest_configure`.
+os.environ["ELICIT_COMPILATION_CACHE"] = "off"
+
 # `make test-all` checks every annotation of shape and type on call. The hook must stand before
 # anything imports the packages, and makes importing them slow.
 # PEP 484's tower lets an int pass where a float is asked for, as type checkers do.
@@ -33,8 +36,6 @@ COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 def pytest_configure():
     """Keeps compiled programs of test processes alone: one that is killed could leave a part."""
     keep_compiled(COMPILED)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,6 +23,12 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 TAKEN_FROM_CACHE = "/jax/compilation_cache/cache_hits"
 
 CPUINFO = Path("/proc/cpuinfo")
+
+CACHE_VARIABLE = "ELICIT_COMPILATION_CACHE"
+"""Environment variable that names the directory for compiled programs; "off": none are kept."""
+
+MOST_BYTES = 2 * 2**30
+"""Size that the directory of a kind of machine may have when a command starts."""
 
 
 @dataclass
@@ -75,11 +82,32 @@ def timing(began: float, compiled: Compilations) -> dict[str, float]:
     }
 
 
+def keep_compiled_as_set() -> None:
+    """Makes JAX cache compiled programs where the environment variable says, else below the home.
+
+    Raises:
+        InputError: other users may write to the directory that the variable names.
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    if named is not None:
+        if named not in ("", "off"):
+            keep_compiled(Path(named))
+        return
+    own = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        keep_compiled(Path(own) / "elicit" / "compiled")
+    except InputError as error:
+        warnings.warn(f"compiled programs are not kept: {error}", stacklevel=2)
+    except OSError:
+        pass  # a home that cannot be written to, as in containers, is no reason to complain
+
+
 def keep_compiled(directory: Path) -> None:
     """Makes JAX cache compiled programs in a directory.
 
     Code for one processor can crash another, and JAX's own key does not tell all processors apart.
-    So each kind of machine has a directory of its own inside, and machines may share a home.
+    So each kind of machine has a directory of its own inside, and machines may share a home. What
+    was not used for longest is deleted first if a kind's directory is larger than `MOST_BYTES`.
 
     Args:
         directory: the cache; made if missing, for its owner only.
@@ -95,7 +123,24 @@ def keep_compiled(directory: Path) -> None:
                 f"{place} must be yours, and writable by you alone: what lies there is run as "
                 f"code. Try: chmod go-w {place}, or name another directory"
             )
+    _delete_oldest(place)
     jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _delete_oldest(directory: Path) -> None:
+    """Deletes the files that were not used for longest, until the rest fits."""
+    files = []
+    for path in directory.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process may delete, too
+            status = path.stat()
+            files.append((max(status.st_atime, status.st_mtime), status.st_size, path))
+    size = sum(each[1] for each in files)
+    for _, own, path in sorted(files):
+        if size <= MOST_BYTES:
+            return
+        path.unlink(missing_ok=True)
+        size -= own
 
 
 def _machine() -> str:
