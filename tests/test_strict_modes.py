@@ -52,6 +52,7 @@ def test_synthesis(optimizer):
     assert np.isfinite(result.kl).all()
 
 
+@pytest.mark.slow
 def test_classifier_training(tiny_networks):
     spec = ClassifierSpec(tiny_networks[0], 1.0, ("a", "b"), (16, 16, 3), (0.5,) * 3, (0.25,) * 3)
     config = TrainConfig(batch_size=2, epochs=1, warmup_fraction=0.0)

@@ -104,6 +104,7 @@ def test_a_key_draws_the_same_bits(name):
     assert_same_bits(*in_both_modes(DRAWS[name]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_networks")
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_step_keeps_the_types_of_float32(name):
@@ -127,6 +128,7 @@ def trained_classifier():
     return Classifier(SPEC, jax.device_get(last.state.variables))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_networks")
 @pytest.mark.parametrize("saved_in", [False, True], ids=["float32", "x64"])
 def test_a_classifier_loads_in_the_other_mode(saved_in, tmp_path):
@@ -141,6 +143,7 @@ def test_a_classifier_loads_in_the_other_mode(saved_in, tmp_path):
         assert_same_bits(trained_classifier().variables, classifier.variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved_in", [False, True], ids=["float32", "x64"])
 def test_a_gan_loads_in_the_other_mode_and_draws_the_same_images(saved_in, tmp_path):
     keys, labels = image_keys(KEY, 0, np.arange(4)), np.arange(4) % 2

@@ -127,6 +127,7 @@ def test_help_imports_nothing_slow():
     assert "usage: elicit COMMAND" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["--version", "--help", "synthesize --help"])
 def test_a_reader_that_leaves_is_no_error(words):
     """As `head` does in `elicit synthesize --help | head`."""

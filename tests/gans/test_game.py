@@ -376,6 +376,7 @@ def test_a_decay_outside_its_range_is_refused(averaging):
         GameConfig(averaging=averaging)
 
 
+@pytest.mark.slow
 def test_entropy_and_conditional_losses_fall_on_digits():
     """With an encoder as drawn: the generator can learn to please any."""
     digits = load_images("digits", "train")

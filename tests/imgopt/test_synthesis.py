@@ -329,6 +329,7 @@ def test_black_and_white_images_are_not_turned_over(optimizer):
     assert (result.kl < before.kl + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_a_line_search_works_with_64_bit_types():
     with jax.enable_x64(True):
         result = synthesize(linear, IMAGES, TARGETS, steps=5, optimizer=optax.lbfgs())

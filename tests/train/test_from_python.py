@@ -30,6 +30,7 @@ def classifier(tiny_networks):
     return train.Classifier(spec, state.variables)
 
 
+@pytest.mark.slow
 def test_it_is_saved_loaded_and_measured(classifier, tmp_path):
     train.save_classifier(tmp_path / "runs" / "mine", classifier)
     loaded = train.load_classifier(tmp_path / "runs" / "mine")
@@ -41,6 +42,7 @@ def test_it_is_saved_loaded_and_measured(classifier, tmp_path):
         np.testing.assert_array_equal(*features)
 
 
+@pytest.mark.slow
 def test_the_command_line_reads_it(classifier, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     train.save_classifier("mine", classifier)
@@ -49,6 +51,7 @@ def test_the_command_line_reads_it(classifier, tmp_path, monkeypatch, capsys):
     assert "takes images of shape (16, 16, 3)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_place_that_is_taken_and_variables_of_another_network_are_refused(classifier, tmp_path):
     train.save_classifier(tmp_path / "mine", classifier)
     with pytest.raises(InputError, match="exists already"):

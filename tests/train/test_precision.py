@@ -102,6 +102,7 @@ def test_a_gan_s_state_and_losses_stay_float32(shape, learner, constants):
     assert all(leaf.dtype == wanted.get(name, jnp.float32) for name, leaf in means.items())
 
 
+@pytest.mark.slow
 def test_synthesis_in_bfloat16_gets_as_near_to_the_target(updates):
     """What the README promises, on a small scale: the mean KL within 10% of float32's.
 

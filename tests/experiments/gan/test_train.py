@@ -85,7 +85,12 @@ def runs(words, elicit, tmp_path_factory):
     return run
 
 
-@pytest.fixture(params=["dcgan", "per class", pytest.param("stack", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[
+        "dcgan",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("per class", "stack")),
+    ]
+)
 def name(request):
     return request.param
 
@@ -224,6 +229,7 @@ def test_a_complete_run_is_left_as_it_is(name, runs, words, elicit, contents, mo
 # ---- the same bits
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("save_every_epoch")
 def test_interrupted_again_and_again_it_ends_as_if_it_had_not_been(
     name, runs, words, elicit, tmp_path, monkeypatch

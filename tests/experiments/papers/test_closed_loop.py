@@ -95,6 +95,7 @@ def copied(out, tmp_path) -> Path:
     return tmp_path / "copied"
 
 
+@pytest.mark.slow
 def test_arms_differ_by_the_sets_alone(out):
     assert list(arms(out)) == list(SETS)
     for index, seed in enumerate(SEEDS):
@@ -106,6 +107,7 @@ def test_arms_differ_by_the_sets_alone(out):
         assert [own[index]["seed"] for own in arms(out).values()] == [seed] * len(SETS)
 
 
+@pytest.mark.slow
 def test_every_training_takes_the_same_steps(out):
     for arm in (arm for own in arms(out).values() for arm in own):
         epochs = -(-12 // (arm["train_images"] // 12))
@@ -113,6 +115,7 @@ def test_every_training_takes_the_same_steps(out):
         assert (last["step"], last["epoch"]) == (arm["step"], arm["epoch"]) == (12, epochs)
 
 
+@pytest.mark.slow
 def test_arms_hold_the_images_of_their_sets(out, data):
     sets = {name: piece(out, name) for name in ("geometric", "tp", "fp", "random")}
     sizes = {name: len(load_images(at).labels) for name, at in sets.items()}
@@ -123,6 +126,7 @@ def test_arms_hold_the_images_of_their_sets(out, data):
     assert load_images(sets["geometric"]).source_ids == load_images(data).ids
 
 
+@pytest.mark.slow
 def test_the_selector_is_trained_on_the_real_images_and_sorts(out):
     selector = piece(out, "selector")
     config, result = read_sealed(selector / "config.json"), read_sealed(out / "result.json")
@@ -141,6 +145,7 @@ def test_the_selector_is_trained_on_the_real_images_and_sorts(out):
     }
 
 
+@pytest.mark.slow
 def test_the_table_holds_the_numbers(out):
     text = (out / "table.md").read_text()
     assert "12 optimiser steps" in text
@@ -154,6 +159,7 @@ def test_the_table_holds_the_numbers(out):
         assert [words == "–" for words in differences] == [name == base for base in BASELINES]
 
 
+@pytest.mark.slow
 def test_the_report_shows_all_of_it(out):
     page = (out / "report.html").read_text()
     assert page.count("data:image/") == 4
@@ -166,6 +172,7 @@ def test_the_report_shows_all_of_it(out):
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_pieces_do_not_depend_on_where_data_and_gan_lie(
     out, whole, data, gan, tmp_path, elicit, monkeypatch
 ):
@@ -177,6 +184,7 @@ def test_pieces_do_not_depend_on_where_data_and_gan_lie(
     assert timeless(tmp_path / "out") == timeless(out)
 
 
+@pytest.mark.slow
 def test_one_row_alone_makes_what_it_needs(whole, tmp_path, elicit):
     out = tmp_path / "loop"
     assert elicit(*whole, "--only", "real,6", "--out", out) == 0
@@ -185,6 +193,7 @@ def test_one_row_alone_makes_what_it_needs(whole, tmp_path, elicit):
     assert elicit("report", out) == 0
 
 
+@pytest.mark.slow
 def test_results_are_verified_and_reported_like_those_of_any_experiment(
     out, copied, elicit, capsys
 ):
@@ -204,6 +213,7 @@ def test_results_are_verified_and_reported_like_those_of_any_experiment(
     assert "selection.tp.per_class was 7, now 6" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_the_given_networks_and_makes_nothing(whole, tmp_path, elicit, capsys):
     assert elicit(*whole, "--dry-run", "--out", tmp_path / "loop") == 0
     printed = capsys.readouterr().out
@@ -214,6 +224,7 @@ def test_a_dry_run_counts_the_given_networks_and_makes_nothing(whole, tmp_path, 
     assert not (tmp_path / "loop").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_knows_a_given_classifier_by_its_run(whole, data, tmp_path, elicit, capsys):
     run = tmp_path / "selector"
     words = "--model vgg-small --epochs 1 --batch-size 12 --out"
@@ -240,6 +251,7 @@ def training_is_made_up(monkeypatch):
     monkeypatch.setitem(MAKERS, ClassifierTrainConfig, maker)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("training_is_made_up")
 @pytest.mark.filterwarnings("default:fewer images")
 def test_a_given_selector_sorts_and_a_class_may_run_dry(
@@ -291,6 +303,7 @@ BAD_INPUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", BAD_INPUT)
 def test_wrong_input_is_refused_before_anything(
     words, whole, data, elicit, tmp_path, capsys, monkeypatch

@@ -91,6 +91,7 @@ def made_by(out: Path, slug: str) -> ImageData:
     return load_images(piece(out, slug))
 
 
+@pytest.mark.slow
 def test_every_rule_starts_from_the_same_images_and_targets(finished):
     expected = load_images(finished.data, "test")
     sets = {slug: made_by(finished.out, slug) for slug in RULES}
@@ -101,6 +102,7 @@ def test_every_rule_starts_from_the_same_images_and_targets(finished):
     assert len({made.images.tobytes() for made in sets.values()}) == len(RULES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slug", RULES)
 def test_numbers_are_those_of_the_sets(finished, slug):
     record = dict(read_results(finished.out)[1].by_row[slug])
@@ -109,6 +111,7 @@ def test_numbers_are_those_of_the_sets(finished, slug):
     assert record == read_sealed(piece(finished.out, slug) / "summary.json")
 
 
+@pytest.mark.slow
 def test_the_table_holds_every_rule_s_numbers(finished):
     rows, found = table(finished.out / "figures.md"), read_results(finished.out)[1].by_row
     assert list(rows) == ["rule", "originals", *(rule.name for rule in RULES.values())]
@@ -121,6 +124,7 @@ def test_the_table_holds_every_rule_s_numbers(finished):
     assert all(rule.name in page for rule in RULES.values())
 
 
+@pytest.mark.slow
 def test_pictures_show_the_first_images_of_the_sets(finished):
     originals = load_images(finished.data, "test").images[:SHOWN]
     found = read_results(finished.out)[1].by_row
@@ -143,6 +147,7 @@ def test_pictures_show_the_first_images_of_the_sets(finished):
         np.testing.assert_array_equal(first, originals[0])
 
 
+@pytest.mark.slow
 def test_one_rule_alone_has_pages_that_name_the_others_as_missing(finished):
     only = finished.only
     assert list(read_results(only)[1].by_row) == ["momentum"]
@@ -157,6 +162,7 @@ def test_one_rule_alone_has_pages_that_name_the_others_as_missing(finished):
     assert "missing" not in (finished.out / "figures.md").read_text()
 
 
+@pytest.mark.slow
 def test_pages_are_made_again_from_result_and_figures_alone(out):
     pages = {name: (out / name).read_bytes() for name in ("report.html", "figures.md")}
     shutil.rmtree(out / "pieces")
@@ -170,6 +176,7 @@ def test_pages_are_made_again_from_result_and_figures_alone(out):
         experiment.write_pages(out, result)
 
 
+@pytest.mark.slow
 def test_a_repeated_command_ends_with_the_same_bytes(out, elicit, contents):
     before = contents(out)
     (directory,) = (out / "pieces").glob("sgd-*")

@@ -57,6 +57,7 @@ def read(path: Path) -> Any:
     return read_sealed(path)
 
 
+@pytest.mark.slow
 def test_the_arms_differ_by_the_replacement_alone(out):
     for seed in (1, 2):
         plain, mixed = (
@@ -71,6 +72,7 @@ def test_the_arms_differ_by_the_replacement_alone(out):
         assert plain == mixed
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_the_runs(out):
     result = read(out / "result.json")
     accuracies = result["accuracies"]
@@ -116,10 +118,8 @@ SHOWN = {
 """Number of pictures, and some of the words, by the job."""
 
 
-OUTS = ("out", pytest.param("gan_out", marks=pytest.mark.slow))
-
-
-@pytest.mark.parametrize("made", OUTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("made", SHOWN)
 def test_the_report_shows_all_of_it(made, request):
     page = (request.getfixturevalue(made) / "report.html").read_text()
     pictures, words = SHOWN[made]
@@ -128,12 +128,9 @@ def test_the_report_shows_all_of_it(made, request):
     assert "<script" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("made", "words"),
-    [
-        ("out", ["--fraction", 0.25]),
-        pytest.param("gan_out", ["--gan", "--key", 3], marks=pytest.mark.slow),
-    ],
+    ("made", "words"), [("out", ["--fraction", 0.25]), ("gan_out", ["--gan", "--key", 3])]
 )
 def test_a_repeated_command_trains_nothing_and_ends_with_the_report_s_path(
     made, words, request, elicit, contents, monkeypatch, capsys

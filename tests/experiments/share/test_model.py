@@ -95,6 +95,7 @@ def test_what_lies_beside_it(trained, exported):
     )
 
 
+@pytest.mark.slow
 def test_the_same_bytes_every_time_and_no_path(trained, exported, elicit, contents, tmp_path):
     jax.clear_caches()
     out = tmp_path / "again"

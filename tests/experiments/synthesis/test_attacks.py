@@ -75,6 +75,7 @@ def test_the_smallest_perturbation_reaches_its_class_with_less(goal, by_own, dat
     assert 0 < lengths[0] < lengths[1]
 
 
+@pytest.mark.slow
 def test_a_random_start_hangs_on_the_image_and_key_alone(by_own):
     whole = load_images(by_own(*PGD)).images
     other = load_images(by_own(*PGD, "--start", 5, "--batch-size", 2)).images
@@ -82,6 +83,7 @@ def test_a_random_start_hangs_on_the_image_and_key_alone(by_own):
     assert (load_images(by_own(*PGD, "--key", 1)).images != whole).any()
 
 
+@pytest.mark.slow
 def test_an_attack_may_have_views(by_own):
     out = by_own(*PGD, "--norm", "l2", "--augmentations", "flip", "--views", 2)
     assert {"view_kl_mean", "first_class_as_asked"} <= set(summary_of(out))

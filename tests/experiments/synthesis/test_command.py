@@ -42,6 +42,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 # ---- one undisturbed run's bytes
 
 
+@pytest.mark.slow
 def test_a_set_that_grows_is_the_set_of_one_run(synthesis, made, tmp_path, elicit, contents):
     for stop in (1, 3, 9, 10):  # within a shard of 4, over two of them, and within the last
         assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", stop) == 0
@@ -81,6 +82,7 @@ def test_a_later_range_holds_the_same_images(synthesis, made, tmp_path, elicit):
         np.testing.assert_array_equal(column, whole[name][5:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["write_shard", "commit", "summarise", "print_summary"])
 def test_an_interrupted_run_goes_on(
     place, synthesis, made, tmp_path, elicit, contents, monkeypatch, capsys
@@ -212,6 +214,7 @@ def test_the_summary_by_parts_is_that_of_all_at_once(
 MEANS = "classify = lambda images: 9 * images.mean((1, 2))\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypatch):
     """Originals that are too large to be held in memory are read a few shards of 8 at a time."""
@@ -239,6 +242,7 @@ def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypat
     assert peaks[72] - peaks[24] < 0.5 * (72 - 24) * np.prod(shape)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("share", "times"), [(1, 1), (0, 3)])
 def test_originals_that_fit_in_memory_are_decoded_once(
@@ -265,6 +269,7 @@ def test_originals_that_fit_in_memory_are_decoded_once(
     assert decoded[out] == 48
 
 
+@pytest.mark.slow
 def test_a_summary_stands_on_the_screen(made, synthesis, tmp_path, elicit, capsys):
     assert elicit(*synthesis, "--out", tmp_path / "set", "--stop", 10) == 0
     printed = capsys.readouterr().out
@@ -332,6 +337,7 @@ RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", RULES.values(), ids=RULES.keys())
 def test_every_rule_map_and_filter_brings_the_outputs_closer(words, by_own):
     before = read(by_own("--steps", 0, *words.split()))["kl"]
@@ -345,6 +351,7 @@ def test_every_rule_map_and_filter_brings_the_outputs_closer(words, by_own):
     assert recorded["rule"]["name"] in ("polyak-lbfgs", "polyak", "sgd", "momentum", "adam")
 
 
+@pytest.mark.slow
 def test_the_two_forms_of_momentum_differ_by_the_rate_in_the_first_step(by_own):
     # A, eq. 7: with γ in both lines, the first step at γ is that of the other form at γ².
     words = "--steps 1 --rule momentum --rule-options"
@@ -354,6 +361,7 @@ def test_the_two_forms_of_momentum_differ_by_the_rate_in_the_first_step(by_own):
     assert (read(printed)["image"] != read(by_own("--steps", 0))["image"]).any()
 
 
+@pytest.mark.slow
 def test_a_filtered_set_holds_filtered_images(by_own):
     words = ("--steps", 2, "--rule", "sgd")
     images = read(by_own(*words, "--filter", "low-pass", "--radius", 3))["image"]
@@ -375,6 +383,7 @@ def test_with_a_tolerance_images_stop_when_they_are_there(criterion, by_own):
     assert (columns[criterion] < 0.035).all()
 
 
+@pytest.mark.slow
 def test_in_bfloat16_the_outputs_are_measured_in_float32(synthesis, run, made, tmp_path, elicit):
     words = ["--precision", "bfloat16", "--stop", 4, "--out", tmp_path / "set"]
     assert elicit(*synthesis, *words) == 0

@@ -24,6 +24,7 @@ def command(run, data, out, *words):
     return ("exemplars", *given, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("blank_pages", "compiled_quickly")
 def test_exemplars_are_a_set_with_targets_that_repeats(tiny_run, data, tmp_path, elicit, contents):
     run = tiny_run

@@ -116,6 +116,7 @@ def test_the_summary_pairs_images_with_their_own_originals(make, originals):
 # ---- the same bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [(7, 10), (3, 6, 9, 10), (10, 10)])
 def test_a_set_that_grows_is_the_set_of_one_run(stops, make, contents):
     whole = make("whole")
@@ -139,6 +140,7 @@ def test_a_complete_set_is_left_as_it_is(make, contents, monkeypatch, capsys):
     assert "8, 2 left out, all there already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

@@ -69,6 +69,7 @@ NOISY = ("--rule", "noisy_sgd", "--rule-options", "learning_rate=1.0", "eta=0.5"
 SEEN = (*VIEWS, "--rule-options", "learning_rate=5.0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("random", [SEEN, NOISY], ids=["views", "noise"])
 def test_what_is_random_hangs_on_the_image_alone(random, by_own, monkeypatch):
     """Not on the shard, the range, or the batch after which an interrupted job goes on."""

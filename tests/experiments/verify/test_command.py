@@ -281,6 +281,7 @@ def test_all_problems_are_told_at_once(folder, elicit, capsys):
     assert len(lines) == 5  # the checkpoint by its own digests, and by those of its run
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_is_a_traceback(folder, elicit, capsys):
     """Of a shard and a checkpoint every byte is seen; of other files some mean nothing."""
     random = np.random.default_rng(0)

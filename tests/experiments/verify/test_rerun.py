@@ -179,6 +179,7 @@ def rewrite_first_epoch(run: Path, **changes: float) -> None:
     write_result(run, read_result(run), of=experiments.classifier.train.PARTS)
 
 
+@pytest.mark.slow
 def test_all_is_the_same_bit_by_bit(whole, elicit, capsys, contents):
     before = contents(whole)
     assert elicit("verify", whole, "--rerun", 9) == 0
@@ -190,6 +191,7 @@ def test_all_is_the_same_bit_by_bit(whole, elicit, capsys, contents):
     assert contents(whole) == before
 
 
+@pytest.mark.slow
 def test_the_key_draws_the_pieces_and_what_of_them(whole, elicit, capsys):
     def lines(key):
         assert elicit("verify", whole, "--rerun", 2, "--key", key) == 0
@@ -208,6 +210,7 @@ def brighter(images: np.ndarray, *, every: int = 1) -> np.ndarray:
     return changed
 
 
+@pytest.mark.slow
 def test_what_was_changed_with_its_digests_is_caught(results, elicit, capsys):
     rewrite_set(
         piece(results, "images"),
@@ -236,6 +239,7 @@ def test_what_was_changed_with_its_digests_is_caught(results, elicit, capsys):
     assert captured.out.count(": equal") == 1  # the samples; the other training saw the images
 
 
+@pytest.mark.slow
 def test_samples_of_another_gan_are_caught(results, elicit, capsys):
     gan = piece(results, "gan")
     spec, variables = experiments.verify.rerun.load_gan(gan)
@@ -247,6 +251,7 @@ def test_samples_of_another_gan_are_caught(results, elicit, capsys):
     assert "15 samples" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("elsewhere")
 def test_another_device_compares_within_tolerances(results, elicit, capsys):
     one_more = read_metrics(piece(results, "teacher"))[0]["train_loss"] + 0.01
@@ -282,12 +287,14 @@ def test_comparison(stored, repeated, is_alike, words, is_well):
     assert found[1] == is_well
 
 
+@pytest.mark.slow
 def test_pieces_may_lie_elsewhere(results, tmp_path, elicit, capsys):
     shared = (results / "pieces").rename(tmp_path / "shared")
     assert elicit("verify", results, "--rerun", 1, "--pieces", shared) == 0
     assert str(shared) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_settings_or_data_cannot_be_repeated(
     results, experiment, monkeypatch, elicit, capsys
 ):
@@ -300,6 +307,7 @@ def test_other_settings_or_data_cannot_be_repeated(
     assert "there is no preset smoke now" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_options_cannot_be_repeated(results, monkeypatch, elicit, capsys):
     digests = read_json(results / RESULT_FILE)["pieces"]
     monkeypatch.setattr(experiments.verify.rerun, "place", lambda *_: {})

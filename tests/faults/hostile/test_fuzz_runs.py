@@ -28,6 +28,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 # If one of several arrays is broken, TensorStore reports the others to a closed event loop.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("is_digested", [False, True], ids=["damaged", "of others"])
 @fuzzed

@@ -91,6 +91,7 @@ def plain():
     return one_step(CONFIG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_training_resumes_to_the_same_bits(name, teacher):
     recipe, data = RECIPES[name]
@@ -123,6 +124,7 @@ def test_with_all_weight_on_the_teacher_the_labels_do_not_matter(teacher, plain)
     assert abs(means["loss"] - plain[1]["loss"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_two_teachers_of_which_one_is_given_twice_are_that_one(teacher):
     config = configured(Recipe())
     once, twice = (one_step(config, teachers=(teacher,) * count) for count in (1, 2))
@@ -149,6 +151,7 @@ def test_outputs_of_the_set_matter_where_they_are_the_labels(labels, matters, te
     assert (abs(one["loss"] - other["loss"]) > 1e-4) == matters
 
 
+@pytest.mark.slow
 def test_statistics_of_second_views_are_apart_on_request():
     still = configured(Recipe(separate_statistics=True), flip=False, pad_px=0)
     apart, _ = one_step(still, PAIRED)
@@ -171,6 +174,7 @@ def test_a_second_view_equal_to_the_first_without_augmentation_changes_no_loss()
     assert_equal(one_step(still, same), one_step(still), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_images_are_made_from_the_teacher_in_every_second_step(teacher):
     options = dataclasses.replace(SYNTHESIS, synthesize_from="teacher")
     recipe = Recipe(separate_statistics=True, labels="set", teacher_weight=0.0, synthesis=options)
@@ -212,6 +216,7 @@ def test_made_images_are_those_of_the_transform_and_come_nearer_to_their_targets
     assert divergences[1] < 0.2 * divergences[0]
 
 
+@pytest.mark.slow
 def test_synthesis_in_training_on_digits():
     digits = load_images("digits")
     spec = SPEC._replace(

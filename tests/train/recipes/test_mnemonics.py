@@ -96,6 +96,7 @@ def test_originals_are_drawn_by_key_and_step():
     assert len({loss(0), loss(1), loss(0, step=1)}) == 3
 
 
+@pytest.mark.slow
 def test_exemplars_of_digits_keep_more_than_the_digits_they_start_from():
     """A softmax regression, trained on scikit-learn's digits, then retrained on two a class."""
     images, labels = load_digits(return_X_y=True)

@@ -115,6 +115,7 @@ def test_a_cpu_has_what_the_operating_system_tells(has_meminfo, monkeypatch, tmp
     assert memory.device_memory_bytes() == (5 * 1024 if has_meminfo else 3 * 4096)
 
 
+@pytest.mark.slow
 def test_training_steps_compiled_ahead_are_those_that_run(tiny_networks, compilations):
     spec = ClassifierSpec(tiny_networks[1], 1.0, ("a", "b"), (4, 6, 3), (0.5,) * 3, (0.25,) * 3)
     learner = ClassifierLearner(spec, TrainConfig(learning_rate=0.0125))

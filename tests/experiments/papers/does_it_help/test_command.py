@@ -34,6 +34,7 @@ def command(data) -> list[Any]:
     return ["experiment", "does-it-help", "--dataset", data, *WORDS.split()]
 
 
+@pytest.mark.slow
 def test_every_arm_is_measured_with_both_budgets(out):
     found = arms(out)
     assert tuple(found) == ARMS_HERE
@@ -48,6 +49,7 @@ def test_every_arm_is_measured_with_both_budgets(out):
     assert read_sealed(out / "result.json")["missing"] == []
 
 
+@pytest.mark.slow
 def test_the_page_opens_with_the_verdict(out):
     text, page = (out / "table.md").read_text(), (out / "report.html").read_text()
     verdict = text.split("\n\n")[1]
@@ -60,6 +62,7 @@ def test_the_page_opens_with_the_verdict(out):
     assert (out / "figures" / "compute-controls.svg").is_file()
 
 
+@pytest.mark.slow
 def test_a_second_call_makes_nothing(out, data, elicit, monkeypatch):
     monkeypatch.delattr("experiments.training.session.fit")
     before = read_sealed(out / "result.json")["arms"]

@@ -21,7 +21,7 @@ from train.classifier_training import TrainConfig
 PER_CLASS, EPOCHS = 6, 4
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(data, tiny_networks):
     del tiny_networks
     return HelpSettings(
@@ -39,12 +39,12 @@ def settings(data, tiny_networks):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lengths(settings):
     return make_lengths(settings, tuple(ARMS))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pieces(settings, lengths):
     plan = make_plan(settings, lengths, dict.fromkeys(ARMS, (3, 4)))
     return place(plan, Path("pieces"), {})

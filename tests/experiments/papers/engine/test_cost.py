@@ -185,12 +185,14 @@ def of_gan(config, **options):
     return gan_flop(dataclasses.replace(config, **options), SIZE)
 
 
+@pytest.mark.slow
 def test_a_gan_costs_by_its_epochs(pieces):
     config = pieces["gan"].config
     assert piece_flop(config, SetSizes(pieces)) == of_gan(config)
     assert of_gan(config, epochs=6) == 2 * of_gan(config)
 
 
+@pytest.mark.slow
 def test_further_generator_steps_cost_the_same_each(pieces):
     config = pieces["gan"].config
     one, two, three, five, seven, adaptive = (
@@ -208,6 +210,7 @@ def test_gans_of_all_classes_cost_what_each_costs_alone(pieces):
     assert piece_flop(config, SetSizes(pieces)) == 3 * one
 
 
+@pytest.mark.slow
 def test_the_stages_of_a_stack_add_up(pieces):
     config = pieces["stack"].config
     assert piece_flop(config, SetSizes(pieces)) == of_gan(config)

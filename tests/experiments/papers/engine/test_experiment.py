@@ -206,6 +206,7 @@ def test_a_damaged_piece_is_not_merged(shards, tmp_path, elicit, capsys):
     assert victim.name in message
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default:.*is damaged", "default:made again")
 @pytest.mark.parametrize("kind", ["checkpoint", "manifest"])
 def test_a_damaged_piece_is_named_and_made_again(kind, copied, finished, elicit, capsys):
@@ -259,6 +260,7 @@ def failure_of(copy: Path, file: Path, damage: str, wanted: Any, elicit, capsys)
     return None if is_told else f"silent: {said}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_of_its_own_files_is_named_or_undone(damage, finished, tmp_path, elicit, capsys):
@@ -271,6 +273,7 @@ def test_damage_of_its_own_files_is_named_or_undone(damage, finished, tmp_path, 
     assert failures == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("damage", DAMAGES if SOAK else ["flip 0"])
 @pytest.mark.parametrize(("name", "pattern"), files_of_pieces())
