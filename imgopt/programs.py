@@ -68,39 +68,39 @@ class Program:
     def __init__(self, function: Callable, *, donate_argnums: int | tuple[int, ...] = ()) -> None:
         functools.update_wrapper(self, function)
         self._function = function
-        self._jitted = jax.jit(function, static_argnums=0, donate_argnums=donate_argnums)
+        numbers = (donate_argnums,) if isinstance(donate_argnums, int) else donate_argnums
+        self._donated = tuple(number - 1 for number in numbers)
         self._known: dict[Hashable, Any] = {}
         self._of_text: dict[Hashable, Any] = {}
 
     def __call__(self, static: Hashable, *arrays: Any) -> Any:
         """Calls the compiled function, or the function itself while JAX traces."""
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
-            return self._jitted(static, *arrays)
-        return self._jitted(self._canonical(static, arrays), *arrays)
+            return self._function(static, *arrays)
+        return self._jitted(static, arrays)(*arrays)
 
     def lower(self, static: Hashable, *arrays: Any) -> jax.stages.Lowered:
         """Lowers the function, as `jax.jit` does; compiling the result compiles for all calls."""
-        return self._jitted.lower(self._canonical(static, arrays), *arrays)
+        return self._jitted(static, arrays).lower(*arrays)
 
-    def _canonical(self, static: Any, arrays: tuple) -> Any:
-        """The static value with which an equal program was compiled first."""
-        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue] - JAX adds it
-            return static
+    def _jitted(self, static: Any, arrays: tuple) -> Any:
+        """The jitted function of an equal program that came first, or a new one."""
         leaves, structure = jax.tree.flatten(arrays)
         key = (static, structure, tuple(map(_description, leaves)))
-        if (canonical := self._known.get(key)) is None:
-            canonical = static
+        if (jitted := self._known.get(key)) is None:
             # A function of its own, since JAX keeps what it has traced as long as the function.
-            lowered = jax.jit(functools.partial(self._function, static)).lower(*arrays)
+            own = functools.wraps(self._function)(functools.partial(self._function, static))
+            jitted = jax.jit(own, donate_argnums=self._donated)
+            lowered = jitted.lower(*arrays)
             text = lowered.as_text()
             # Two host callbacks can have one text: the text holds a number of the callback only.
             if "callback" not in text:
                 # The text does not show how the arrays are nested.
                 nested = structure, jax.tree.structure(lowered.out_info)
                 program = (hashlib.sha256(text.encode()).hexdigest(), *nested)
-                canonical = _remember(self._of_text, program, static, KEPT_PROGRAMS)
-            _remember(self._known, key, canonical, KEPT_CALLS)
-        return canonical
+                jitted = _remember(self._of_text, program, jitted, KEPT_PROGRAMS)
+            _remember(self._known, key, jitted, KEPT_CALLS)
+        return jitted
 
 
 def _description(leaf: Any) -> Hashable:
