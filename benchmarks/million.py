@@ -90,7 +90,7 @@ def synthesize(directory: Path, images: int) -> None:
     train.data.image_data.MEMORY_SHARE = 0.0
     config = SynthesizeConfig(
         classifier=f"{Path(__file__).stem}:classify",
-        dataset=str(directory.with_name("write")),
+        data=str(directory.with_name("write")),
         out=directory,
         stop=images,
         rule=replace(PAPER_RULE, steps=1),

@@ -1,6 +1,6 @@
 """Compares synthesis in bfloat16 with synthesis in float32; both are measured in float32.
 
-Usage: python benchmarks/precision.py --classifier RUN --dataset cifar10 --data-dir DIR
+Usage: python benchmarks/precision.py --classifier RUN --data cifar10 --data-dir DIR
 
 Prints JSON: for each precision the mean and standard deviation of KL(target ‖ output) in nats, and
 the seconds of the second of two passes. The mean KL with bfloat16 should be within 10% of that with
@@ -39,7 +39,7 @@ class PrecisionConfig:
 
     classifier: str
     """Directory of a run of `elicit classifier train`."""
-    dataset: str = "cifar10"
+    data: str = "cifar10"
     """Name of a data set, or directory of an image set."""
     data_dir: Path | None = None
     """TFDS's data directory, if `dataset` is a name."""
@@ -77,7 +77,7 @@ def main(config: PrecisionConfig) -> int:
     """Compares both precisions and prints JSON; returns the exit status."""
     keep_memory()
     check_precision("bfloat16")
-    data = load_images(config.dataset, config.split, data_dir=config.data_dir)
+    data = load_images(config.data, config.split, data_dir=config.data_dir)
     check_fits(find_classifier(config.classifier, precision="float32"), data)
     images, labels = data.images[: config.images], data.labels[: config.images]
     targets = np.asarray(

@@ -24,12 +24,12 @@ PAGES = {
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 }
 ELLIPSES = {
-    "synthesize": "--classifier run --dataset digits --out images",
+    "synthesize": "--classifier run --data digits --out images",
     "gan train": "--data digits --out run",
-    "gan sample": "--gan run --classifier run --select tp --out images",
+    "gan sample": "--gan run --classifier run --keep tp --out images",
     "experiment table-a": "--out results",
     "experiment figures-a": "--out results",
-    "experiment does-it-help": "--dataset digits --out results",
+    "experiment does-it-help": "--data digits --out results",
 }
 
 

@@ -23,7 +23,7 @@ class ClassifierEvaluateConfig:
 
     run: Positional[Path]
     """Directory of the classifier's run."""
-    dataset: str | None = None
+    data: str | None = None
     """Name or directory of a data set; by default the one that the classifier was trained on."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
@@ -45,7 +45,7 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
         InputError: The run or the data do not exist, or they do not fit together.
     """
     source = find_classifier(str(config.run), precision="float32")
-    name = config.dataset or _trained_on(config.run)
+    name = config.data or _trained_on(config.run)
     data = load_images(name, config.split, data_dir=config.data_dir)
     check_fits(source, data)
     result = evaluate(source.classify, data.images, data.labels, batch_size=config.batch_size)
@@ -75,7 +75,7 @@ def _trained_on(run: Path) -> str:
     try:
         return str(read_sealed(path)["dataset"]["name"])
     except (FileNotFoundError, KeyError, TypeError) as error:
-        raise InputError(f"{path} names no data set; give one with --dataset") from error
+        raise InputError(f"{path} names no data set; give one with --data") from error
 
 
 def _as_json(value: object) -> object:

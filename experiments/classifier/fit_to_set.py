@@ -67,6 +67,6 @@ def load_test_split(dataset: str, split: str, *, data_dir: Path | None) -> Image
         return load_images(dataset, split, data_dir=data_dir)
     except MissingSplitError as error:
         raise InputError(
-            f"{error}; name the test split by --test-split, or another set by --test-dataset, "
+            f"{error}; name the test split by --test-split, or another set by --test-data, "
             "or train without a test by --test-split ''; elicit data import makes one by default"
         ) from error

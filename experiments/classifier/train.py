@@ -264,7 +264,7 @@ def _report(config: ClassifierTrainConfig, trained: _Trained, result: dict[str, 
     """Writes the report and prints the test accuracy."""
     write_run_report(
         config.out / "report.html",
-        title=f"{config.model} on {config.dataset}",
+        title=f"{config.model} on {config.data}",
         class_names=trained.classifier.spec.class_names,
         metrics=read_metrics(config.out),
         parameters=result["parameters"],

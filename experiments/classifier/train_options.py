@@ -18,7 +18,7 @@ from train.storage.runs import ADDED_LATER, check_key
 class ClassifierTrainConfig:
     """Trains a classifier. Images may be replaced by synthesised ones, and extra sets added."""
 
-    dataset: str
+    data: str
     """Name of a data set, such as cifar10 or digits, or directory of an image set."""
     out: Path
     """The run's directory."""
@@ -29,11 +29,11 @@ class ClassifierTrainConfig:
     """Factor on all channel counts of the model."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
-    train_split: str = "train"
+    split: str = "train"
     """Split to train on."""
     test_split: str = "test"
     """Split to test on; empty for no test."""
-    test_dataset: str | None = None
+    test_data: str | None = None
     """Name or directory of the data set with the test split, if it is another data set."""
     test_every: int = field(default=1, metadata=ADDED_LATER)
     """Epochs between two tests; the last epoch is always tested."""
@@ -75,7 +75,7 @@ class ClassifierTrainConfig:
         if self.replace is None:
             check_unused(self, "fraction", why="without --replace")
         if not self.test_split:
-            check_unused(self, "test_dataset", "test_every", why="without --test-split")
+            check_unused(self, "test_data", "test_every", why="without --test-split")
         if self.test_every < 1:
             raise InputError(f"test_every must be at least 1, got {self.test_every}")
         check_training_options(self.train)

@@ -73,7 +73,7 @@ def load_sets(config: ClassifierTrainConfig) -> TrainingSets:
     Raises:
         InputError: They do not, or one is missing or damaged.
     """
-    originals = load_images(config.dataset, config.train_split, data_dir=config.data_dir)
+    originals = load_images(config.data, config.split, data_dir=config.data_dir)
     num_classes = len(originals.class_names)
     dtype = jnp.dtype(config.train.precision).type
     build_network(config.model, num_classes=num_classes, width=config.width, dtype=dtype)
@@ -101,8 +101,8 @@ def load_sets(config: ClassifierTrainConfig) -> TrainingSets:
             second_views = added
     test = None
     if config.test_split:
-        test_dataset = config.test_dataset or config.dataset
-        test = load_test_split(test_dataset, config.test_split, data_dir=config.data_dir)
+        test_data = config.test_data or config.data
+        test = load_test_split(test_data, config.test_split, data_dir=config.data_dir)
         check_alike(originals, {"the test set": test})
         _warn_of_test_images(extras, test)
     return TrainingSets(originals, replacements, extras, second_views, test, teachers)
@@ -134,7 +134,7 @@ def _load_made(directory: Path, originals: ImageData, config: ClassifierTrainCon
         return made
     return keep_original_pixels(
         originals, made,
-        name=split_name(config.dataset, config.train_split, data_digest(originals)),
+        name=split_name(config.data, config.split, data_digest(originals)),
         source=source_name(find_directory(directory)),
     )  # fmt: skip
 
@@ -168,7 +168,7 @@ def training_data(config: ClassifierTrainConfig, sets: TrainingSets) -> TrainDat
     Raises:
         InputError: The synthesised images do not fit the originals.
     """
-    name = split_name(config.dataset, config.train_split, data_digest(sets.originals))
+    name = split_name(config.data, config.split, data_digest(sets.originals))
     if config.replace is None or sets.replacements is None:
         data = original_data(sets.originals)
     else:
@@ -197,8 +197,8 @@ def describe_sets(config: ClassifierTrainConfig, sets: TrainingSets) -> dict[str
         replaced = {"sha256": data_digest(sets.replacements), "fraction": config.fraction}
     described: dict[str, Any] = {
         "dataset": {
-            "name": config.dataset,
-            "train_split": config.train_split,
+            "name": config.data,
+            "train_split": config.split,
             "train_sha256": data_digest(sets.originals),
             "test_split": config.test_split,
             "test_sha256": data_digest(sets.test) if sets.test else None,

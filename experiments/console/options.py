@@ -71,7 +71,11 @@ def check_unused(config: Any, *names: str, why: str) -> None:
 
     Raises:
         InputError: a field has another value than its default.
+        KeyError: there is no field of such a name.
     """
+    unknown = set(names) - {field.name for field in dataclasses.fields(config)}
+    if unknown:
+        raise KeyError(f"{type(config).__name__} has no fields {sorted(unknown)}")
     for name, value in _changed(config, names=names):
         option = f"--{name.replace('_', '-')}"
         values = value if isinstance(value, tuple) else () if value is True else (value,)

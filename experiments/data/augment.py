@@ -22,7 +22,7 @@ class AugmentConfig:
     """Makes new images from the images of a set by moving their pixels; labels are kept."""
 
     data: str
-    """The directory of a data set, or "digits"."""
+    """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
     out: Path
     """Directory of the new image set."""
     method: Literal["crop-zoom"] = "crop-zoom"
@@ -36,6 +36,8 @@ class AugmentConfig:
     """Key by which the squares are drawn."""
     crop_px: int = 24
     """Side of the square in pixels; paper B's is 24 of 32."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
 
     def __post_init__(self) -> None:
         """Raises InputError for an option outside its range."""
@@ -57,7 +59,7 @@ def augment(config: AugmentConfig) -> None:
     Raises:
         InputError: an option does not fit the data. Nothing is compiled or written then.
     """
-    data = load_images(config.data, config.split)
+    data = load_images(config.data, config.split, data_dir=config.data_dir)
     check_crop(config.crop_px, data.images.shape[1:3])
     identity = {
         "dataset": dataset_identity(config.data, config.split, data),

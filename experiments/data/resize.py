@@ -22,7 +22,7 @@ LARGEST_PX = 4096
 class ResizeConfig:
     """Scales all images of a data set, such as MNIST's 28 x 28 pixels to 32 x 32."""
 
-    dataset: str
+    data: str
     """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
     out: Path
     """Directory of the new image set, with the same splits."""
@@ -30,7 +30,7 @@ class ResizeConfig:
     """New side in pixels, or height and width, such as: 32, or 32 48."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
-    splits: tuple[str, ...] = ()
+    split: tuple[str, ...] = ()
     """Splits to scale; by default all, which must be labelled."""
 
     def __post_init__(self) -> None:
@@ -40,8 +40,8 @@ class ResizeConfig:
                 f"size must be one or two numbers of pixels from 1 to {LARGEST_PX}, got "
                 f"{' '.join(map(str, self.size)) or 'none'}"
             )
-        if len(set(self.splits)) < len(self.splits):
-            raise InputError(f"splits must be distinct, got {' '.join(self.splits)}")
+        if len(set(self.split)) < len(self.split):
+            raise InputError(f"splits must be distinct, got {' '.join(self.split)}")
 
 
 def resize(config: ResizeConfig) -> None:
@@ -57,13 +57,13 @@ def resize(config: ResizeConfig) -> None:
     Raises:
         InputError: an option does not fit the data. Nothing is written then.
     """
-    names = config.splits or tuple(list_splits(config.dataset, data_dir=config.data_dir))
-    readers = {name: open_images(config.dataset, name, data_dir=config.data_dir) for name in names}
+    names = config.split or tuple(list_splits(config.data, data_dir=config.data_dir))
+    readers = {name: open_images(config.data, name, data_dir=config.data_dir) for name in names}
     first = readers[names[0]]
     height, width = (*config.size, *config.size)[:2]
     identity = {
         "dataset": [
-            dataset_identity(config.dataset, name, reader) for name, reader in readers.items()
+            dataset_identity(config.data, name, reader) for name, reader in readers.items()
         ],
         "size": [height, width],
     }

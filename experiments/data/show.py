@@ -20,7 +20,9 @@ from train.data.digits import DIGITS
 from train.data.image_data import ImageReader, read_rows
 from train.data.load import find_directory, list_splits, open_images
 from train.data.open_tfds import open_builder
-from train.storage.files import atomic_write
+from train.storage.files import atomic_write, check_directory_name, make_directory
+
+SHEET_FILE, PAGE_FILE = "contact_sheet.png", "report.html"
 
 SHEET_IMAGE_PX = 64  # an image of 32 pixels can be recognised at about this size
 SHEET_GAP_PX = 2
@@ -37,9 +39,9 @@ class ShowConfig:
     """The directory of a data set, or "digits", or with --data-dir its name."""
     data_dir: Path | None = None
     """TFDS's data directory."""
-    out: Path = Path("contact_sheet.png")
-    """File of the contact sheet; an older one is replaced. In a .png there is a row for each class,
-    in an .html a strip of images for each class, with names of any script."""
+    out: Path = Path("runs/show")
+    """Directory of the contact sheet, where older files are replaced: contact_sheet.png with a row
+    for each class, and report.html with class names of any script."""
     columns: int = 10
     """Images of each class on the contact sheet."""
     split: str | None = None
@@ -58,15 +60,11 @@ def show(config: ShowConfig) -> None:
 
     Raises:
         InputError: as `open_images`, for the split that was asked for or for all of them; or there
-            is less than one column, `out` ends in neither .png nor .html, or its directory does not
-            exist.
+            is less than one column, or a file stands where `out` shall be.
     """
     if config.columns < 1:
         raise InputError(f"expected --columns of at least 1, got {config.columns}")
-    if config.out.suffix.lower() not in (".png", ".html") or not config.out.parent.is_dir():
-        raise InputError(
-            f"expected --out as a .png or .html file in an existing directory, got {config.out}"
-        )
+    check_directory_name(config.out, of=SHEET_FILE)
     readers = _open_splits(config)
     split, reader = next(iter(readers.items()))
     sides = _sides(config)
@@ -78,15 +76,14 @@ def show(config: ShowConfig) -> None:
     ]
     images = _read_images(config, split, reader, np.sort(np.concatenate(rows)))
     strips = [[images[row] for row in own] for own in rows]
-    if config.out.suffix.lower() == ".html":
-        _write_page(config, split, strips, reader.class_names)
-    else:
-        buffer = io.BytesIO()
-        contact_sheet(strips, reader.class_names).save(buffer, "PNG")
-        atomic_write(config.out, buffer.getvalue())
-        if words := legend(reader.class_names):
-            print(f"on the sheet, {words}")
-    print(f"contact sheet of {split}: {config.out}")
+    make_directory(config.out)
+    _write_page(config, split, strips, reader.class_names)
+    buffer = io.BytesIO()
+    contact_sheet(strips, reader.class_names).save(buffer, "PNG")
+    atomic_write(config.out / SHEET_FILE, buffer.getvalue())
+    if words := legend(reader.class_names):
+        print(f"on the sheet, {words}")
+    print(f"contact sheet of {split}: {config.out / SHEET_FILE} and {config.out / PAGE_FILE}")
 
 
 def contact_sheet(strips: Sequence[Sequence[Pixels]], class_names: Sequence[str]) -> Image.Image:
@@ -147,7 +144,10 @@ def _write_page(
             pictures.append(Picture(buffer.getvalue(), name))
     section = Section("Images of each class", pictures=pictures)
     lead = f"The first images of every class of the split {split}."
-    write_report(config.out, title=config.data, lead=lead, facts={}, sections=[section], footer={})
+    write_report(
+        config.out / PAGE_FILE,
+        title=config.data, lead=lead, facts={}, sections=[section], footer={},
+    )  # fmt: skip
 
 
 def _open_splits(config: ShowConfig) -> dict[str, ImageReader]:

@@ -20,13 +20,13 @@ from train.storage.runs import check_key
 class SubsetConfig:
     """Draws so many images of each class from all splits together, as a new data set."""
 
-    dataset: str
+    data: str
     """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
     out: Path
     """Directory of the new image set, with the splits train and test."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
-    splits: tuple[str, ...] = ("train", "test")
+    split: tuple[str, ...] = ("train", "test")
     """Splits to draw from, joined into one."""
     per_class: int = 500
     """Images of each class in the split train; the default is paper B's."""
@@ -41,9 +41,9 @@ class SubsetConfig:
     def __post_init__(self) -> None:
         """Raises InputError for an option outside its range."""
         check_key(self.key)
-        if not self.splits or len(set(self.splits)) < len(self.splits):
+        if not self.split or len(set(self.split)) < len(self.split):
             raise InputError(
-                f"splits must be at least one and distinct, got {', '.join(self.splits) or 'none'}"
+                f"splits must be at least one and distinct, got {', '.join(self.split) or 'none'}"
             )
         if self.per_class < 1:
             raise InputError(f"per_class must be at least 1, got {self.per_class}")
@@ -67,15 +67,12 @@ def make_subset(config: SubsetConfig) -> None:
             something else does not fit. Nothing is written then.
     """
     pool = pool_by_id(
-        {
-            split: load_images(config.dataset, split, data_dir=config.data_dir)
-            for split in config.splits
-        }
+        {split: load_images(config.data, split, data_dir=config.data_dir) for split in config.split}
     )
     identity = {
         "dataset": {
-            "name": Path(config.dataset).name,
-            "splits": sorted(config.splits),
+            "name": Path(config.data).name,
+            "splits": sorted(config.split),
             "sha256": data_digest(pool),
         },
         "per_class": config.per_class,

@@ -36,7 +36,7 @@ def command_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
     place = [] if options.data_dir is None else ["--data-dir", str(options.data_dir)]
     words = [
         *("elicit", "synthesize", "--classifier", str(options.classifier)),
-        *("--dataset", options.dataset, *place, "--split", options.split),
+        *("--data", options.data, *place, "--split", options.split),
         *("--start", str(picture.number), "--stop", str(picture.number + 1)),
         *_target_words(wish.target, subject.class_names),
         *_rule_words(rule),
@@ -136,7 +136,7 @@ def _start_lines(subject: Subject, wish: Wish) -> tuple[list[str], list[str]]:
         )
     options: ClassifierOptions = subject.options
     place = "" if options.data_dir is None else f", data_dir={str(options.data_dir)!r}"
-    opened = f"open_images({options.dataset!r}, {options.split!r}{place})"
+    opened = f"open_images({options.data!r}, {options.split!r}{place})"
     return (
         [f"start = {opened}.read({picture.number}, {picture.number + 1}).images"],
         ["from train.data.load import open_images"],

@@ -37,9 +37,9 @@ class ExploreConfig:
     classified: Annotated[ClassifierOptions, arg(name="")] = field(
         default_factory=ClassifierOptions
     )
-    sets: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="set")] = ()
-    """An image set to look through. For several: --set A --set B."""
-    gans: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="gan")] = ()
+    images: UseAppendAction[tuple[Path, ...]] = ()
+    """An image set to look through. For several: --images A --images B."""
+    gan: UseAppendAction[tuple[Path, ...]] = ()
     """A run of `elicit gan train` to sample from. For several: --gan A --gan B."""
     results: Path | None = None
     """A directory with results of experiments; their tables are shown."""
@@ -71,8 +71,8 @@ def explore(config: ExploreConfig) -> None:
     loader = SubjectLoader(config.classified)
     explorer = Explorer(
         loader,
-        sets=open_sets(config.sets),
-        gans=open_gans(config.gans),
+        sets=open_sets(config.images),
+        gans=open_gans(config.gan),
         results=check_results(config.results),
     )
     token = secrets.token_urlsafe(24)

@@ -182,7 +182,7 @@ async def _state(explorer: Explorer, request: Request) -> dict[str, Any]:
     subject, usual = explorer.subject, RuleConfig()
     return state | {
         "classifier": subject.options.classifier,
-        "dataset": f"{subject.options.dataset}, {subject.options.split}",
+        "dataset": f"{subject.options.data}, {subject.options.split}",
         "images": len(subject.data),
         "class_names": subject.class_names,
         "image_shape": subject.image_shape,

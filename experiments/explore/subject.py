@@ -37,7 +37,7 @@ class ClassifierOptions:
     """A run of `elicit classifier train`, or a callable of your own as package.module:name. By
     default a small classifier of handwritten digits, trained at the first use in
     runs/explore/digits."""
-    dataset: str = DIGITS
+    data: str = DIGITS
     """Name of a data set, such as cifar10 or digits, or the directory of an image set, from which
     images are picked by number."""
     data_dir: Path | None = None
@@ -47,9 +47,9 @@ class ClassifierOptions:
 
     def __post_init__(self) -> None:
         """Raises InputError for a data set of which no classifier is given."""
-        if self.classifier is None and self.dataset != DIGITS:
+        if self.classifier is None and self.data != DIGITS:
             raise InputError(
-                f"--dataset {self.dataset} needs --classifier; without one, digits are explored"
+                f"--data {self.data} needs --classifier; without one, digits are explored"
             )
 
 
@@ -106,7 +106,7 @@ def load_subject(options: ClassifierOptions) -> Subject:
         InputError: one of them is missing or damaged, or they do not fit.
     """
     source = find_classifier(str(options.classifier), precision="float32")
-    data = open_images(options.dataset, options.split, data_dir=options.data_dir)
+    data = open_images(options.data, options.split, data_dir=options.data_dir)
     check_takes(source, data.class_names, data.image_shape, of="data set")
     return Subject(source, data, options)
 
@@ -189,7 +189,7 @@ def train_digits(run: Path) -> None:
     if not (run / RESULT_FILE).is_file():
         train_classifier(
             ClassifierTrainConfig(
-                dataset=DIGITS, out=run, model="vgg-small", width=WIDTH, train=TRAINING
+                data=DIGITS, out=run, model="vgg-small", width=WIDTH, train=TRAINING
             ),
             label="training the digits' classifier",
         )

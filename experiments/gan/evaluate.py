@@ -68,12 +68,12 @@ class GanEvaluateConfig:
     images: str
     """Directory of the image set to measure; its labels are the classes asked for."""
     data: str
-    """The directory of the real data set, or "digits"."""
+    """The real data set: its name, such as cifar10 or digits, or the directory of an image set."""
     classifier: str
     """Run of the classifier that gives the features, made by `elicit classifier train`."""
     out: Path
     """The run's directory."""
-    train_split: str = "train"
+    split: str = "train"
     """Split of the real data that the generated images should resemble."""
     test_split: str = "test"
     """Split of the real data to measure for comparison, and to test on with --gan-train."""
@@ -83,6 +83,8 @@ class GanEvaluateConfig:
     """Also train a classifier of the same architecture on the generated images alone."""
     key: int = 0
     """Seed of the training with --gan-train."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -140,9 +142,9 @@ def evaluate_gan(config: GanEvaluateConfig) -> GanQuality:
 def _load(config: GanEvaluateConfig) -> dict[str, ImageData]:
     """Loads the three sets; refuses sets that do not fit together."""
     sets = {
-        REAL: load_images(config.data, config.train_split),
+        REAL: load_images(config.data, config.split, data_dir=config.data_dir),
         GENERATED: load_images(config.images),
-        TEST: load_images(config.data, config.test_split),
+        TEST: load_images(config.data, config.test_split, data_dir=config.data_dir),
     }
     others = {"the generated set": sets[GENERATED], "the test set": sets[TEST]}
     check_alike(sets[REAL], others)
@@ -173,8 +175,9 @@ def _training(
     """Training on generated images only, tested on real ones; refuses a set below one batch."""
     config.train.budget.steps_per_epoch(len(generated.labels), of="the generated set")
     return ClassifierTrainConfig(
-        dataset=config.images,
-        test_dataset=config.data,
+        data=config.images,
+        data_dir=config.data_dir,
+        test_data=config.data,
         test_split=config.test_split,
         out=config.out / "gan-train",
         model=cast(NetworkName, classifier.spec.network),

@@ -2,7 +2,7 @@
 
 Image number j of class c is drawn by fold_in(fold_in(key, c), j) alone, so a set of more images a
 class begins with those of a smaller one. (A set of less than a batch a class is compiled in smaller
-batches, which may round otherwise.) With --select, numbers are tried from 0 on, and the first
+batches, which may round otherwise.) With --keep, numbers are tried from 0 on, and the first
 accepted images are kept (B, 3.3).
 
 Each round draws one batch of every class, and each shard is written as soon as it is full. Memory
@@ -57,8 +57,8 @@ class GanSampleConfig:
     """A run of `elicit gan train`. Its training data are not needed."""
     out: Path
     """Directory of the new image set."""
-    per_class: Annotated[int, arg(aliases=["--n"])] = 500
-    """Images of each class; with --select both, of each class and kind. By default paper B's."""
+    per_class: int = 500
+    """Images of each class; with --keep both, of each class and kind. By default paper B's."""
     classes: Annotated[tuple[str, ...], arg(name="class")] = ()
     """Names or numbers of classes, such as: cat dog; all by default."""
     key: int = 0
@@ -66,17 +66,19 @@ class GanSampleConfig:
     classifier: str | None = None
     """A run of `elicit classifier train`, or a callable of your own as package.module:name, whose
     prediction and confidence are kept with every image."""
-    select: Keep | None = None
+    keep: Keep | None = None
     """With --classifier: sample until every class has --per-class images that are predicted as
     intended (tp), as another class (fp), or that many of each kind (both)."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     train_data: str | None = None
-    """Directory of the data set that the images must lie away from, with --min-distance; its split
-    train."""
+    """Name or directory of the data set that the images must lie away from, with --min-distance;
+    its split train."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
     max_tries_per_class: int | None = None
-    """With --select: most images tried of each class; by default 20 for each image wanted."""
+    """With --keep: most images tried of each class; by default 20 for each image wanted."""
     skip_dry_classes: bool = False
-    """With --select: leave out a class without an accepted image, instead of stopping."""
+    """With --keep: leave out a class without an accepted image, instead of stopping."""
     batch_size: int = 256
     """Images in a compiled batch; all that may be tried of a class, if these are fewer."""
 
@@ -88,18 +90,18 @@ class GanSampleConfig:
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
         check_references(self.thresholds, self.train_data)
-        if self.select is not None and self.classifier is None:
-            raise InputError(f"--select {self.select} needs --classifier, which says what is what")
-        if self.select is None and self.thresholds != Thresholds():
-            raise InputError("thresholds such as --min-confidence need --select tp, fp or both")
+        if self.keep is not None and self.classifier is None:
+            raise InputError(f"--keep {self.keep} needs --classifier, which says what is what")
+        if self.keep is None and self.thresholds != Thresholds():
+            raise InputError("thresholds such as --min-confidence need --keep tp, fp or both")
         for name in ("max_tries_per_class", "skip_dry_classes"):
-            if self.select is None and getattr(self, name):
-                raise InputError(f"--{name.replace('_', '-')} needs --select tp, fp or both")
+            if self.keep is None and getattr(self, name):
+                raise InputError(f"--{name.replace('_', '-')} needs --keep tp, fp or both")
 
     @property
     def tries(self) -> int:
         """Most images tried of each class."""
-        if self.select is None:
+        if self.keep is None:
             return self.per_class
         return self.max_tries_per_class or TRIES_PER_IMAGE * self.per_class
 
@@ -217,6 +219,7 @@ def _check(config: GanSampleConfig) -> _SamplingJob:
             config.classifier,
             config.thresholds,
             train_data=config.train_data,
+            data_dir=config.data_dir,
             class_names=names,
             image_shape=gan.spec.image_shape,
             of="GAN",
@@ -235,8 +238,8 @@ def _identity(config: GanSampleConfig, job: _SamplingJob) -> dict[str, object]:
         "classes": [job.gan.spec.class_names[label] for label in job.classes],
         "per_class": config.per_class,
         "key": config.key,
-        "select": config.select,
-        **(limits if config.select else {}),
+        "keep": config.keep,
+        **(limits if config.keep else {}),
         **(job.selector.identity if job.selector else {}),
         "batch_size": config.batch_size,
         "device_kind": jax.devices()[0].device_kind,
@@ -260,7 +263,7 @@ def _rounds(config: GanSampleConfig, job: _SamplingJob, state: _SamplingState) -
     classify = None
     if job.selector is not None:
         classify = classify_by(job.selector, most_images=config.tries)
-    kinds = 2 if config.select == "both" else 1
+    kinds = 2 if config.keep == "both" else 1
     total = kinds * config.per_class * len(job.classes)
     is_last = False
     with Progress("sampling", total=total, unit="images", done=state.kept) as progress:
@@ -289,9 +292,9 @@ def _state(
 def _wanted(config: GanSampleConfig, job: _SamplingJob) -> Int64[np.ndarray, "k 2"]:
     """Number of images to keep of each class and kind.
 
-    Without --select all images are kept: no kind can be complete before all numbers are tried.
+    Without --keep all images are kept: no kind can be complete before all numbers are tried.
     """
-    keep, count = (config.select, config.per_class) if config.select else ("both", config.tries)
+    keep, count = (config.keep, config.per_class) if config.keep else ("both", config.tries)
     classes = np.array(job.classes)
     return quota(classes, keep=keep, count=count, num_classes=job.gan.spec.num_classes)
 
@@ -365,8 +368,8 @@ def _outcome(config: GanSampleConfig, job: _SamplingJob, state: _SamplingState) 
     return Outcome(
         class_names=job.gan.spec.class_names,
         classes=job.classes,
-        keep=config.select,
-        per_class=config.per_class if config.select else None,
+        keep=config.keep,
+        per_class=config.per_class if config.keep else None,
         tally=state.tried,
         kept=_wanted(config, job) - state.lacking,
     )

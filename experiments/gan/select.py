@@ -47,8 +47,10 @@ class SelectConfig:
     By default all accepted images."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     train_data: str | None = None
-    """Directory of the data set that the images must lie away from, with --min-distance; its split
-    train."""
+    """Name or directory of the data set that the images must lie away from, with --min-distance;
+    its split train."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
     split: str = "train"
     """Split to select from. The kept images always form a split train."""
 
@@ -78,6 +80,7 @@ def select(config: SelectConfig) -> None:
         config.classifier,
         config.thresholds,
         train_data=config.train_data,
+        data_dir=config.data_dir,
         class_names=data.class_names,
         image_shape=data.image_shape,
         of="data set",

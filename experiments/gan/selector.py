@@ -1,6 +1,7 @@
 """The classifier that sorts generated images, and the thresholds that they must reach."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -78,6 +79,7 @@ def find_selector(
     thresholds: Thresholds,
     *,
     train_data: str | None,
+    data_dir: Path | None = None,
     class_names: tuple[str, ...],
     image_shape: tuple[int, ...],
     of: str,
@@ -87,7 +89,8 @@ def find_selector(
     Args:
         classifier: a run or a callable (see `find_classifier`).
         thresholds: what images must reach.
-        train_data: directory of a data set; only with a least distance.
+        train_data: name or directory of a data set; only with a least distance.
+        data_dir: TFDS's data directory, for a data set given by name.
         class_names: the images' classes, in the order of their labels.
         image_shape: height, width, channels of the images.
         of: what the images belong to, for messages.
@@ -109,7 +112,7 @@ def find_selector(
             "--min-distance is measured in a classifier's features, which the callable "
             f"{classifier} does not give; give a run of elicit classifier train"
         )
-    data = open_images(train_data)
+    data = open_images(train_data, data_dir=data_dir)
     check_takes(source, data.class_names, data.image_shape, of="training data")
     return Selector(source, thresholds, image_shape, References(data, source.features))
 

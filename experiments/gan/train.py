@@ -172,7 +172,7 @@ def _largest_stage(
 
 def _class_rows(config: GanTrainConfig, data: ImageData) -> ClassRows:
     """Rows of each class, if each has a GAN; refuses a training set smaller than a batch."""
-    if not config.per_class:
+    if not config.one_per_class:
         config.budget.steps_per_epoch(len(data.labels))
         return None
     rows = {}

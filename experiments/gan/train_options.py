@@ -57,7 +57,7 @@ class GanTrainConfig:
     """TFDS's data directory, for a data set named by name."""
     split: str = "train"
     """Split to train on."""
-    per_class: bool = False
+    one_per_class: bool = False
     """Train one DCGAN for each class, all at once, instead of one conditioned on the class."""
     preset: Literal["paper", "official"] = "paper"
     """Cut point of a stack's encoder: pool2 (paper B) or fc3 (the official code)."""
@@ -74,7 +74,8 @@ class GanTrainConfig:
     joint_epochs: int = 0
     """Passes at the end, in which all levels of a stack are trained jointly."""
     batch_size: int | None = None
-    """Images in a step, with --per-class of each class; by default 64 for dcgan, 100 for sgan."""
+    """Images in a step, with --one-per-class of each class; by default 64 for dcgan, 100 for
+    sgan."""
     learning_rate: float | None = None
     """Learning rate of Adam; by default 2e-4 for dcgan, 1e-4 for sgan."""
     game: GameConfig = field(default_factory=GameConfig)
@@ -111,9 +112,9 @@ class GanTrainConfig:
 
     def _check_options_of_the_other_model(self) -> None:
         if self.model == "sgan":
-            if self.per_class:
+            if self.one_per_class:
                 raise InputError(
-                    "--per-class is for dcgan; a Stacked GAN is conditioned on the class"
+                    "--one-per-class is for dcgan; a Stacked GAN is conditioned on the class"
                 )
             if self.cut_points:
                 check_unused(self, "preset", why="with --cut-points")
@@ -165,7 +166,7 @@ def gan_sizes(
         )
     if height != width:
         raise InputError(f"a DCGAN takes square images, got {height}×{width}")
-    classes = None if config.per_class else num_classes
+    classes = None if config.one_per_class else num_classes
     return DcganConfig(image_size=height, channels=channels, num_classes=classes, **given)
 
 

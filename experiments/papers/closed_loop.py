@@ -37,7 +37,8 @@ from imgopt.errors import InputError
 from train.augmentation import check_crop
 from train.classifier_training import TrainConfig
 from train.data.combine import check_alike
-from train.data.load import ImageData, data_digest, load_images
+from train.data.digits import DIGITS
+from train.data.load import ImageData, data_digest, find_directory, load_images
 from train.models.networks import NetworkName, check_image_shape
 from train.storage.runs import as_json
 
@@ -74,7 +75,8 @@ class ClosedLoopConfig(ExperimentConfig):
     """Trains with and without a GAN's images, sorted and unsorted, and compares."""
 
     data: str
-    """Directory of the real data set, or "digits"; its split test is what is measured on."""
+    """The real data set: its name, such as cifar10 or digits, or the directory of an image set. Its
+    split test is what is measured on."""
     gan: str
     """A run of `elicit gan train` on its split train."""
     per_class: int = 500
@@ -86,13 +88,15 @@ class ClosedLoopConfig(ExperimentConfig):
     """Architecture of all classifiers; kono-cnn is paper B's."""
     width: float = 1.0
     """Factor on all its channel counts."""
-    selector: str | None = None
+    classifier: str | None = None
     """A run of `elicit classifier train`, or a callable as package.module:name, that sorts the
     images. By default a classifier is trained like the others, on the real images alone."""
     max_tries_per_class: int | None = None
     """Most images to try for each class; 20 for each image wanted by default."""
     crop_px: int = 24
     """Side of the square that geometric augmentation cuts out, in pixels; paper B cuts 24 of 32."""
+    data_dir: Path | None = None
+    """TFDS's data directory, for a data set named by name."""
     train: SameStepsConfig = field(default_factory=SameStepsConfig)
 
     def __post_init__(self) -> None:
@@ -157,7 +161,7 @@ class _Loaded(NamedTuple):
 
 
 def _load(config: ClosedLoopConfig) -> _Loaded:
-    real, test = (load_images(config.data, split) for split in ("train", "test"))
+    real, test = (load_images(_place(config), split) for split in ("train", "test"))
     check_alike(real, {"the test set": test})
     image_shape = real.images.shape[1:]
     check_image_shape(config.model, image_shape)
@@ -175,15 +179,22 @@ def _load(config: ClosedLoopConfig) -> _Loaded:
             f"{image_shape}; give a GAN trained on this data set"
         )
     selector = None
-    if config.selector is not None:
-        selector = find_classifier(config.selector, precision="float32")
+    if config.classifier is not None:
+        selector = find_classifier(config.classifier, precision="float32")
         check_fits(selector, real)
         if config.dry_run and selector.spec is None:
             raise InputError(
-                f"--dry-run cannot tell the costs of the callable {config.selector}; give a run of "
-                "elicit classifier train, or leave out --selector"
+                f"--dry-run cannot tell the costs of the callable {config.classifier}; give a "
+                "run of elicit classifier train, or leave out --classifier"
             )
     return _Loaded(real, test, gan, selector)
+
+
+def _place(config: ClosedLoopConfig) -> str:
+    """Where the real data set lies; "digits" lie nowhere."""
+    if config.data == DIGITS:
+        return DIGITS
+    return str(find_directory(config.data, data_dir=config.data_dir))
 
 
 def _identity(config: ClosedLoopConfig, loaded: _Loaded) -> dict[str, object]:
@@ -235,7 +246,7 @@ def make_plan(config: ClosedLoopConfig, loaded: _Loaded) -> Plan:
 def _training(config: ClosedLoopConfig, sets: tuple[str, ...], key: int) -> Build:
     """Training on the real images and the sets that are added to them."""
     return lambda at, out: ClassifierTrainConfig(
-        dataset=str(at("data")),
+        data=str(at("data")),
         out=out,
         model=config.model,
         width=config.width,
@@ -256,7 +267,7 @@ def _sampling(config: ClosedLoopConfig, select: Literal["tp", "fp"] | None) -> B
         out=out,
         per_class=config.per_class,
         classifier=str(at(SELECTOR)),
-        select=select,
+        keep=select,
         max_tries_per_class=config.max_tries_per_class if select else None,
         skip_dry_classes=select is not None,
         key=config.key,
@@ -265,13 +276,13 @@ def _sampling(config: ClosedLoopConfig, select: Literal["tp", "fp"] | None) -> B
 
 def _inputs(config: ClosedLoopConfig, loaded: _Loaded) -> Iterator[tuple[str, Input]]:
     """Data, GAN and selector, each with the options that tell the size of its networks."""
-    yield "data", Input(config.data, data_digest(loaded.real))
+    yield "data", Input(_place(config), data_digest(loaded.real))
     yield "gan", Input(config.gan, gan_digest(loaded.gan), _gan_config(config, loaded.gan))
     if loaded.selector is not None:
         digest, spec = loaded.selector.sha256, loaded.selector.spec
-        place = str(config.selector)
+        place = str(config.classifier)
         made = spec and ClassifierTrainConfig(
-            dataset=config.data,
+            data=_place(config),
             out=Path(place),
             model=cast(NetworkName, spec.network),
             width=spec.width,
@@ -283,10 +294,10 @@ def _inputs(config: ClosedLoopConfig, loaded: _Loaded) -> Iterator[tuple[str, In
 def _gan_config(config: ClosedLoopConfig, gan: Gan) -> GanTrainConfig:
     sizes = gan.spec.config
     options = GanTrainConfig(
-        config.data, Path(config.gan), gan.spec.model, width=sizes.width, batch_size=1
+        _place(config), Path(config.gan), gan.spec.model, width=sizes.width, batch_size=1
     )
     if isinstance(sizes, DcganConfig):
-        return replace(options, per_class=gan.spec.is_per_class)
+        return replace(options, one_per_class=gan.spec.is_per_class)
     return replace(options, cut_points=sizes.cut_points, encoder_width=sizes.encoder_width)
 
 

@@ -133,7 +133,7 @@ def make_plan(settings: FiguresASettings, source: Source, key: int) -> Plan:
         def build(at: At, out: Path) -> SynthesizeConfig:
             return SynthesizeConfig(
                 classifier=str(at("teacher")),
-                dataset=source.dataset,
+                data=source.dataset,
                 data_dir=source.data_dir,
                 split=settings.test_split,
                 stop=settings.images,
@@ -186,7 +186,7 @@ def _sets(pieces: Mapping[str, Piece]) -> dict[str, SynthesizeConfig]:
 
 def _pairs(config: SynthesizeConfig) -> Iterator[Pair]:
     """Images of a set, and the images that they were made from."""
-    originals = open_images(config.dataset, config.split, data_dir=config.data_dir)
+    originals = open_images(config.data, config.split, data_dir=config.data_dir)
     rows = range(config.start, len(originals) if config.stop is None else config.stop)
     return pairs_in_parts(open_images(config.out), originals, rows)
 

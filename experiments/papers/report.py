@@ -13,7 +13,7 @@ from experiments.papers.engine.accuracy_table import RowResult, row_results
 from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.registry import read_results, results_expected
 from imgopt.errors import InputError
-from train.storage.files import atomic_write
+from train.storage.files import atomic_write, check_directory_name, make_directory
 from train.storage.runs import differences
 
 COMPARED_FIELDS = ("preset", "settings", "data", "key", "device_kind", "versions")
@@ -25,6 +25,8 @@ CAUTION = (
     "since A and B need not have the same seeds. Each interval is that of one difference: of "
     "twenty such intervals, one misses the true difference by chance."
 )
+
+COMPARISON_FILE = "comparison.md"
 
 NO_VALUE = "–"
 """Cell of a table where one of the two results has no value."""
@@ -39,12 +41,14 @@ class ReportConfig:
     other: Positional[Path | None] = None
     """Directory of other results of the same experiment, to compare with the first."""
     out: Path | None = None
-    """Markdown file to write the comparison to."""
+    """Directory in which the comparison is written as comparison.md."""
 
     def __post_init__(self) -> None:
-        """Raises InputError for --out without a comparison."""
+        """Raises InputError for --out without a comparison, or with the name of a file."""
         if self.out is not None and self.other is None:
             raise InputError("--out is for comparisons; give two directories of results, got one")
+        if self.out is not None:
+            check_directory_name(self.out, of=COMPARISON_FILE)
 
 
 def report(config: ReportConfig) -> None:
@@ -66,7 +70,8 @@ def report(config: ReportConfig) -> None:
     with results_expected(config.results, config.other):
         page = compare_results(result, other, names=(str(config.results), str(config.other)))
     if config.out is not None:
-        atomic_write(config.out, page.encode())
+        make_directory(config.out)
+        atomic_write(config.out / COMPARISON_FILE, page.encode())
     print(page, end="")
 
 

@@ -114,7 +114,7 @@ def make_plan(settings: TableASettings, source: Source, key: int) -> Plan:
     def images(at: At, out: Path) -> SynthesizeConfig:
         return SynthesizeConfig(
             classifier=str(at("teacher")),
-            dataset=source.dataset,
+            data=source.dataset,
             data_dir=source.data_dir,
             split=settings.train_split,
             out=out,

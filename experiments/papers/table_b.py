@@ -217,7 +217,7 @@ def training_build(
 
     def build(at: At, out: Path) -> ClassifierTrainConfig:
         return ClassifierTrainConfig(
-            dataset=str(at(real)),
+            data=str(at(real)),
             out=out,
             model=settings.model,
             width=settings.width,
@@ -240,7 +240,7 @@ def set_builds(settings: TableBSettings, source: Source, key: int) -> dict[str, 
 
     def subset(out: Path, *, test_per_class: int, skip_per_class: int) -> SubsetConfig:
         return SubsetConfig(
-            dataset=source.dataset,
+            data=source.dataset,
             data_dir=source.data_dir,
             out=out,
             per_class=settings.per_class,
@@ -251,7 +251,7 @@ def set_builds(settings: TableBSettings, source: Source, key: int) -> dict[str, 
 
     def selector_of_all(_: At, out: Path) -> ClassifierTrainConfig:
         return ClassifierTrainConfig(
-            dataset=source.dataset,
+            data=source.dataset,
             data_dir=source.data_dir,
             out=out,
             model=settings.model,
@@ -333,7 +333,7 @@ def sampling_build(
         out=out,
         per_class=settings.per_class if per_class is None else per_class,
         classifier=str(at(selector)),
-        select=select,
+        keep=select,
         max_tries_per_class=settings.max_tries_per_class if select else None,
         skip_dry_classes=select is not None,
         key=key,

@@ -47,9 +47,9 @@ def teacher_config(
         out: directory of the run.
     """
     return ClassifierTrainConfig(
-        dataset=source.dataset,
+        data=source.dataset,
         data_dir=source.data_dir,
-        train_split=settings.train_split,
+        split=settings.train_split,
         test_split=settings.test_split,
         out=out,
         model=settings.model,

@@ -68,9 +68,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
     open_run(out, {"gan": True, "seeds": seeds, "key": key})
     data, gan = out / "data", out / "gan"
     make_subset(
-        SubsetConfig(
-            dataset=DIGITS, out=data, per_class=PER_CLASS, test_per_class=PER_CLASS, key=key
-        )
+        SubsetConfig(data=DIGITS, out=data, per_class=PER_CLASS, test_per_class=PER_CLASS, key=key)
     )
     train_gan(
         GanTrainConfig(

@@ -134,7 +134,7 @@ def quickstart(config: QuickstartConfig) -> None:
     options = {"gan": False, "fraction": config.fraction, "seeds": config.seeds, "key": config.key}
     open_run(config.directory, options)
     teacher = ClassifierTrainConfig(
-        dataset=DIGITS,
+        data=DIGITS,
         out=config.directory / "teacher",
         model="vgg-small",
         width=WIDTH,
@@ -145,7 +145,7 @@ def quickstart(config: QuickstartConfig) -> None:
     images = config.directory / "images"
     synthesised, _, _ = synthesize_set(
         SynthesizeConfig(
-            classifier=str(teacher.out), dataset=DIGITS, out=images, rule=RULE, key=config.key
+            classifier=str(teacher.out), data=DIGITS, out=images, rule=RULE, key=config.key
         ),
         label="2/3 synthesising images",
     )

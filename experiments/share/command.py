@@ -54,13 +54,13 @@ class ExportConfig:
     """Licence of the original images, such as cc-by-4.0, for whoever gets what is exported."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
-    splits: tuple[str, ...] = ()
+    split: tuple[str, ...] = ()
     """Splits to export; by default all, which must be labelled."""
 
     def __post_init__(self) -> None:
         """Raises InputError for options that do not fit together."""
-        if len(set(self.splits)) < len(self.splits):
-            raise InputError(f"splits must be distinct, got {' '.join(self.splits)}")
+        if len(set(self.split)) < len(self.split):
+            raise InputError(f"splits must be distinct, got {' '.join(self.split)}")
         if not (self.licence.strip() and self.licence.isprintable()):
             raise InputError(f"licence must be a name in one line, got {self.licence!r}")
 
@@ -80,7 +80,7 @@ def export(config: ExportConfig) -> None:
     if config.out.exists():
         raise InputError(f"expected a new directory as --out, got {config.out}, which exists")
     if config.to == "jax":
-        check_unused(config, "data_dir", "splits", why="with --to jax")
+        check_unused(config, "data_dir", "split", why="with --to jax")
         export_model(Path(config.source), config.out, licence=config.licence)
         return
     if is_run(Path(config.source)):
@@ -93,7 +93,7 @@ def export(config: ExportConfig) -> None:
     told, read = open_set(
         config.source,
         data_dir=config.data_dir,
-        splits=config.splits,
+        splits=config.split,
         form=config.to,
         licence=config.licence,
     )

@@ -86,7 +86,7 @@ class SynthesizeConfig:
     classifier: str | tuple[str, ...]
     """A run of `elicit classifier train`, or a callable of your own as package.module:name. Of
     several, the mean of their outputs counts."""
-    dataset: str
+    data: str
     """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
     out: Path
     """Directory of the new image set."""
@@ -234,7 +234,7 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
     imgopt.check_device_count(config.devices)
     check_precision(config.precision)
     source = find_classifiers(config.classifiers, precision=config.precision)
-    originals = open_images(config.dataset, config.split, data_dir=config.data_dir)
+    originals = open_images(config.data, config.split, data_dir=config.data_dir)
     source.check_takes(originals.class_names, originals.image_shape)
     stop = len(originals) if config.stop is None else config.stop
     if not 0 <= config.start < stop <= len(originals):
@@ -306,7 +306,7 @@ def _identity(config: SynthesizeConfig, job: SynthesisJob) -> dict[str, object]:
     """Everything that the set's bytes depend on, except for its end."""
     return {
         "classifier": job.source.identify(job.originals.image_shape),
-        "dataset": dataset_identity(config.dataset, config.split, job.originals),
+        "dataset": dataset_identity(config.data, config.split, job.originals),
         "features": (*FEATURES, *job.view_features),
         "start": job.rows.start,
         **_describe_goal(config),

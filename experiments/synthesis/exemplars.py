@@ -52,7 +52,7 @@ class ExemplarsConfig:
 
     classifier: str
     """A run of `elicit classifier train`, which is retrained."""
-    dataset: str
+    data: str
     """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
     out: Path
     """Directory of the new image set."""
@@ -100,7 +100,7 @@ def make_exemplars(config: ExemplarsConfig) -> None:
             f"classifier {config.classifier} is a callable, whose parameters cannot be retrained; "
             "expected a run of elicit classifier train"
         )
-    originals = load_images(config.dataset, config.split, data_dir=config.data_dir)
+    originals = load_images(config.data, config.split, data_dir=config.data_dir)
     check_takes(source, originals.class_names, originals.images.shape[1:], of="data set")
     first = draw_subset(
         jax.random.key(config.key), originals, per_class=config.per_class, test_per_class=0
@@ -110,7 +110,7 @@ def make_exemplars(config: ExemplarsConfig) -> None:
         _spec(originals),
         {
             "classifier": source.identify(originals.images.shape[1:]),
-            "dataset": dataset_identity(config.dataset, config.split, originals),
+            "dataset": dataset_identity(config.data, config.split, originals),
             "per_class": config.per_class,
             "retraining": asdict(config.retraining),
             "key": config.key,

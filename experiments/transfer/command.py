@@ -42,7 +42,7 @@ class TransferConfig:
     images: tuple[Path, ...]
     """Directories of image sets with targets, made by `elicit synthesize` or `elicit exemplars`;
     several are compared side by side."""
-    classifiers: tuple[str, ...]
+    classifier: tuple[str, ...]
     """Runs of `elicit classifier train`, or callables of your own as package.module:name."""
     out: Path
     """Directory of the result: `transfer.json`, `table.md` and `report.html`."""
@@ -71,7 +71,7 @@ def measure_transfer(config: TransferConfig) -> list[TransferRow]:
             before anything is compiled or written.
         FloatingPointError: a classifier's output for an image is infinitely far from its target.
     """
-    group = find_classifiers(config.classifiers, precision="float32")
+    group = find_classifiers(config.classifier, precision="float32")
     sets = [_load(path) for path in config.images]
     for images in sets:
         group.check_takes(images.data.class_names, images.data.images.shape[1:])

@@ -152,7 +152,7 @@ def data(tmp_path_factory) -> Path:
 def training(data) -> list[Any]:
     """The words of a command that trains, but for --out."""
     words = "--model vgg-small --width 0.05 --epochs 6 --batch-size 12 --learning-rate 0.02"
-    return ["classifier", "train", "--dataset", data, *words.split()]
+    return ["classifier", "train", "--data", data, *words.split()]
 
 
 @pytest.fixture(scope="session")
@@ -170,7 +170,7 @@ def synthesis(data, run) -> list[Any]:
     """The words of a command that synthesises in shards of 4, but for --out and the range."""
     words = "--batch-size 4 --batches-per-shard 1 --steps 5 --rule sgd"
     words += " --tolerance None --rule-options learning_rate=3.0"
-    return ["synthesize", "--classifier", run, "--dataset", data, *words.split()]
+    return ["synthesize", "--classifier", run, "--data", data, *words.split()]
 
 
 @pytest.fixture(scope="session")
@@ -329,7 +329,7 @@ def by_own(data, own_classifier, no_report, tmp_path) -> Callable[..., Path]:
 
     def synthesize(*words: Any, status: int = 0) -> Path:
         out = tmp_path / f"set-{len(list(tmp_path.iterdir()))}"
-        given = ["--classifier", own_classifier, "--dataset", data, "--out", out, "--stop", 8]
+        given = ["--classifier", own_classifier, "--data", data, "--out", out, "--stop", 8]
         assert run_command("synthesize", *given, "--batch-size", 8, *words) == status
         return out
 

@@ -5,17 +5,17 @@ Every case says in its pattern what was expected, what came or what to do.
 
 import pytest
 
-SYNTHESIZE = "synthesize --classifier run --dataset data --out new"
-SYNTHESIZE_BY = "synthesize --dataset data --out new --classifier"
+SYNTHESIZE = "synthesize --classifier run --data data --out new"
+SYNTHESIZE_BY = "synthesize --data data --out new --classifier"
 FILE = f"{SYNTHESIZE} --targets file --targets-file"
 RANKED = f"{SYNTHESIZE} --targets ranked"
 TRAIN = (
-    "classifier train --dataset data --out new --model vgg-small --width 0.05 --epochs 1 "
+    "classifier train --data data --out new --model vgg-small --width 0.05 --epochs 1 "
     "--batch-size 16"
 )
-TRAIN_ON = "classifier train --out new --model vgg-small --batch-size 16 --dataset"
+TRAIN_ON = "classifier train --out new --model vgg-small --batch-size 16 --data"
 MIXED = f"{TRAIN} --loss mixed"
-SUBSET = "data subset --dataset data --out new"
+SUBSET = "data subset --data data --out new"
 AUGMENT = "augment --data data --out new"
 EVALUATE = "classifier evaluate"
 FIGURES = "experiment figures-a --preset smoke --out new"
@@ -26,7 +26,7 @@ CASES = {
     "group alone": ("classifier", "group.*one of: classifier train, classifier evaluate"),
     "unknown option": (f"{SYNTHESIZE} --stepz 3", r"unknown option --stepz \(did you mean --steps"),
     "missing option": (
-        "synthesize --classifier run --out new", r"missing --dataset \(Name of a data set"
+        "synthesize --classifier run --out new", r"missing --data \(Name of a data set"
     ),
     "word for a number": (f"{SYNTHESIZE} --steps many", "--steps must be a whole number.*'many'"),
     "word outside a choice": (f"{SYNTHESIZE} --pixel-map cubic", "tanh, sigmoid, got 'cubic'"),
@@ -101,7 +101,7 @@ CASES = {
     "file of ranked targets": (f"{RANKED} --targets-file sum.npy", "without --targets file"),
     "fraction of no replacements": (f"{TRAIN} --fraction 0.5", "--fraction 0.5.*without --replace"),
     "test set of no split": (
-        f"{TRAIN} --test-split '' --test-dataset data", "--test-dataset data.*without --test-split"
+        f"{TRAIN} --test-split '' --test-data data", "--test-data data.*without --test-split"
     ),
     "direction of no mixed loss": (f"{TRAIN} --kl 'model||target'", "--kl .*without --loss mixed"),
     "number of no skipped steps": (f"{TRAIN} --max-skipped 3", "without --on-nonfinite skip"),
@@ -154,13 +154,13 @@ CASES = {
         f"{SYNTHESIZE_BY} specless_run", "specless_run/classifier.json does not describe"
     ),
     "run of more classes": (
-        "synthesize --classifier run --dataset four --out new", "has 3 classes.*data set 4 .*'dog'"
+        "synthesize --classifier run --data four --out new", "has 3 classes.*data set 4 .*'dog'"
     ),
     "run of other classes": (
-        "synthesize --classifier run --dataset other --out new", "'cow'.*the data set 3 .*'dog'"
+        "synthesize --classifier run --data other --out new", "'cow'.*the data set 3 .*'dog'"
     ),
     "run of another size": (
-        "synthesize --classifier run --dataset large --out new",
+        "synthesize --classifier run --data large --out new",
         r"takes images of shape \(16, 16, 3\), the data set has \(32, 32, 3\)",
     ),
     "absent module": (f"{SYNTHESIZE_BY} absent.module:f", "cannot import.*No module.*absent"),
@@ -186,7 +186,7 @@ CASES = {
     ),
     # data
     "absent data": (
-        "synthesize --classifier run --dataset absent --out new",
+        "synthesize --classifier run --data absent --out new",
         "expected a data set's directory.*'absent'.*check the path",
     ),
     "directory without data": (f"{TRAIN_ON} plain", "dataset_info.json, got 'plain'.*none"),
@@ -223,15 +223,15 @@ CASES = {
         f"{MIXED} --replace made --fraction 0.5", "needs 24 replacements.*covers 10.*lower the frac"
     ),
     "replacements of namesakes": (
-        f"{MIXED} --dataset namesakes --replace made --fraction 0.1",
+        f"{MIXED} --data namesakes --replace made --fraction 0.1",
         r"made from split train of namesakes \(sha256 .{8}…\), got a set made from split train of "
         r"made_up \(sha256 .{8}…\): 10 images such as train_00",
     ),
     "replacements of other classes": (
-        f"{MIXED} --dataset other --replace made", "classes differ.*'dog'.*'cow'"
+        f"{MIXED} --data other --replace made", "classes differ.*'dog'.*'cow'"
     ),
     "replacements of another size": (
-        f"{MIXED} --dataset large --replace made", r"shapes differ.*\(32, 32, 3\).*\(16, 16, 3\)"
+        f"{MIXED} --data large --replace made", r"shapes differ.*\(32, 32, 3\).*\(16, 16, 3\)"
     ),
     "extra set of other classes": (
         f"{TRAIN} --extra data --extra four", r"'cow'\) in the training set.*'dog'\) in .* 2 \(four"
@@ -248,8 +248,8 @@ CASES = {
     "subset of nothing": (f"{SUBSET} --per-class 0", "per_class must be at least 1, got 0"),
     "subset of negative tests": (f"{SUBSET} --test-per-class=-1", "at least 0, got -1"),
     "subset that skips a negative number": (f"{SUBSET} --skip-per-class=-1", "at least 0, got -1"),
-    "subset of an unknown split": (f"{SUBSET} --splits train dev", "split among.*'dev'"),
-    "subset of a split twice": (f"{SUBSET} --splits train train", "splits.*train, train"),
+    "subset of an unknown split": (f"{SUBSET} --split train dev", "split among.*'dev'"),
+    "subset of a split twice": (f"{SUBSET} --split train train", "splits.*train, train"),
     "subset by a key beyond 32 bits": (f"{SUBSET} --key {2**32}", f"key must be.*{2**32}"),
     "subset over another's set": (
         f"{SUBSET} --per-class 2 --test-per-class 1 --out data",
@@ -284,12 +284,12 @@ CASES = {
         f"{EVALUATE} damaged_run", "damaged_run/checkpoints/24 is damaged"
     ),
     "evaluation without a data set": (
-        f"{EVALUATE} misnamed_run", "misnamed_run/config.json.*--dataset"
+        f"{EVALUATE} misnamed_run", "misnamed_run/config.json.*--data"
     ),
     "evaluation on another size": (
-        f"{EVALUATE} run --dataset large", r"\(16, 16, 3\), the data set has \(32, 32, 3\)"
+        f"{EVALUATE} run --data large", r"\(16, 16, 3\), the data set has \(32, 32, 3\)"
     ),
-    "evaluation on other classes": (f"{EVALUATE} run --dataset four", "3 classes.*data set 4"),
+    "evaluation on other classes": (f"{EVALUATE} run --data four", "3 classes.*data set 4"),
     "evaluation of no batch": (f"{EVALUATE} run --batch-size 0", "batch_size.*least 1.*got 0"),
     "evaluation of an unknown split": (f"{EVALUATE} run --split dev", "split among.*'dev'"),
     "figures of an unknown rule": (f"{FIGURES} --only adam,0", "ROW,SEED.*'adam,0'.*among sgd"),
@@ -300,7 +300,7 @@ CASES = {
     "quickstart of one seed": ("quickstart --out new --seeds 1", "seeds must be at least 2.*1"),
     "quickstart of too much": ("quickstart --out new --fraction 2", r"fraction.*\[0, 1\].*2.0"),
     "quickstart elsewhere": ("quickstart --out plain", "plain is there.*another --out"),
-    "nothing to show": ("data show absent --out new.png", "data set's directory.*'absent'"),
+    "nothing to show": ("data show absent --out new", "data set's directory.*'absent'"),
     "nothing to import": ("data import absent --out new", "absent"),
 }  # fmt: skip
 

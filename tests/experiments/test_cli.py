@@ -166,7 +166,7 @@ def test_ctrl_c_is_no_traceback(elicit, monkeypatch, capsys):
 
 def test_a_debugger_gets_the_traceback_of_wrong_input(elicit, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("ELICIT_TRACEBACK", "1")
-    assert elicit("data", "show", tmp_path / "absent", "--out", tmp_path / "sheet.png") == 2
+    assert elicit("data", "show", tmp_path / "absent", "--out", tmp_path / "sheet") == 2
     assert re.search(r"(?s)Traceback.*InputError: .*absent", capsys.readouterr().err)
 
 
@@ -195,5 +195,5 @@ def test_a_warning_is_shown_once(elicit, capsys, monkeypatch):
 
 def test_warnings_are_shown_as_before_once_a_command_is_done(elicit, tmp_path):
     before = warnings.showwarning
-    assert elicit("data", "show", "digits", "--out", tmp_path / "sheet.png") == 0
+    assert elicit("data", "show", "digits", "--out", tmp_path / "sheet") == 0
     assert warnings.showwarning is before

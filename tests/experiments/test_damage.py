@@ -134,13 +134,13 @@ def things(make, data, tmp_path_factory, elicit, make_set):
     def plain_set() -> list[Thing]:
         directory = make_set(tmp_path_factory.mktemp("things") / "plain", shards=2)
         words = ["--per-class", "2", "--test-per-class", "1"]
-        command = ["data", "subset", "--dataset", directory, *words]
+        command = ["data", "subset", "--data", directory, *words]
         assert elicit(*command, "--out", directory.parent / "subset") == 0
         return [Thing(directory, command, lasting(directory.parent / "subset"), True)]
 
     makers: dict[str, Callable[[], list[Thing]]] = {
         "classifier": lambda: make(
-            "run", ["classifier", "train", "--dataset", data, *words["classifier"]],
+            "run", ["classifier", "train", "--data", data, *words["classifier"]],
             session, "save_checkpoint", 2,
         ),
         "gan": lambda: make(
@@ -148,7 +148,7 @@ def things(make, data, tmp_path_factory, elicit, make_set):
         ),
         "synthesised": lambda: make(
             "made",
-            ["synthesize", "--classifier", f"{__name__}:colours", "--dataset", data,
+            ["synthesize", "--classifier", f"{__name__}:colours", "--data", data,
              *words["synthesised"]],
             RESUMABLE_SET, "_write_note", 2,
         ),

@@ -17,10 +17,10 @@ GIB = 2**30
 # For each command: its module, the functions there that plan and do the work, and its words.
 COMMANDS = {
     "synthesize": (
-        experiments.synthesis.command, "_footprint", "make_shards", "--classifier OWN --dataset",
+        experiments.synthesis.command, "_footprint", "make_shards", "--classifier OWN --data",
     ),
     "classifier train": (
-        experiments.classifier.train, "steps_footprint", "_train", "--model kono-cnn --dataset",
+        experiments.classifier.train, "steps_footprint", "_train", "--model kono-cnn --data",
     ),
     "gan train": (experiments.gan.train, "steps_footprint", "_train", "--data"),
 }  # fmt: skip

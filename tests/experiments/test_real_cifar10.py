@@ -21,7 +21,7 @@ def test_synthesize_eight_images(cifar10_dir, tmp_path, elicit, monkeypatch):
     monkeypatch.setattr("experiments.synthesis.command.write_set_report", lambda *_: None)
     (tmp_path / "colour_classifier.py").write_text(CLASSIFIER)
     monkeypatch.chdir(tmp_path)
-    words = "synthesize --classifier colour_classifier:colours --dataset cifar10 --split test[:8]"
+    words = "synthesize --classifier colour_classifier:colours --data cifar10 --split test[:8]"
     rule = "--rule sgd --rule-options learning_rate=20.0 --tolerance None"
     rule += " --batch-size 8 --own 0.6 --steps"
     for name, steps in (("set", 30), ("start", 0)):

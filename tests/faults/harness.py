@@ -33,9 +33,9 @@ OUT = "out"
 """Output directory of all commands here, so that two runs have the same arguments."""
 
 COMMANDS = {
-    "synthesize": "synthesize --classifier own_classifiers:linear --dataset {data} --stop 20 "
+    "synthesize": "synthesize --classifier own_classifiers:linear --data {data} --stop 20 "
     "--batch-size 4 --batches-per-shard 1 --steps 5",
-    "classifier": "classifier train --dataset {data} --model vgg-small --epochs 3 --batch-size 8 "
+    "classifier": "classifier train --data {data} --model vgg-small --epochs 3 --batch-size 8 "
     "--learning-rate 0.02",
     "gan": "gan train --data {data} --batch-size 8 --width 2 --epochs 3 --grids 2",
     "table": "experiment table-a --preset smoke --only 30,1",

@@ -35,12 +35,12 @@ sys.exit(experiments.cli.main(sys.argv[1:]))
 """
 
 TRAINING = (
-    "classifier train --dataset {data} --model vgg-small --epochs 6 --batch-size 12 "
+    "classifier train --data {data} --model vgg-small --epochs 6 --batch-size 12 "
     "--learning-rate 0.02"
 )
 GAN = "gan train --data {data} --width 2 --epochs 2 --batch-size 8 --on-nonfinite skip"
 SYNTHESIS = (
-    "synthesize --dataset {data} --classifier slow_classifiers:linear --batch-size 2 "
+    "synthesize --data {data} --classifier slow_classifiers:linear --batch-size 2 "
     "--batches-per-shard 2 --steps 5"
 )
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"

@@ -14,11 +14,11 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ELICIT = (sys.executable, "-m", "experiments.cli")
 TRAIN = (
-    "classifier train --dataset digits --model kono-cnn --width 0.02 --batch-size 16 --steps 6 "
+    "classifier train --data digits --model kono-cnn --width 0.02 --batch-size 16 --steps 6 "
     "--no-flip --test-split="
 )
 SYNTHESIZE = (
-    "synthesize --classifier pixels:classify --dataset digits --stop 24 --batch-size 4 "
+    "synthesize --classifier pixels:classify --data digits --stop 24 --batch-size 4 "
     "--batches-per-shard 3 --steps 3000"
 )
 TEN_PIXELS = "classify = lambda images: 9 * images.reshape(len(images), -1)[:, 300:310]\n"

@@ -47,7 +47,7 @@ def test_the_command_line_reads_it(classifier, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     train.save_classifier("mine", classifier)
     assert main(["verify", "mine"]) == 0
-    assert main(["classifier", "evaluate", "mine", "--dataset", "digits"]) == 2
+    assert main(["classifier", "evaluate", "mine", "--data", "digits"]) == 2
     assert "takes images of shape (16, 16, 3)" in capsys.readouterr().err
 
 

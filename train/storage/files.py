@@ -80,6 +80,35 @@ def atomic_write(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def check_directory_name(directory: Path, *, of: str) -> None:
+    """Raises InputError for a name that is meant for a file, in place of that of its directory.
+
+    Args:
+        directory: what was given as the directory.
+        of: name of the file that will be made in it.
+    """
+    if directory.suffix.lower() == Path(of).suffix:
+        raise InputError(f"expected a directory as --out, in which {of} is made, got {directory}")
+
+
+def make_directory(directory: Path) -> None:
+    """Makes a directory for a command's files, with its parents, if it is missing.
+
+    Args:
+        directory: the directory.
+
+    Raises:
+        InputError: a file is in the way.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"expected a place for the directory {directory}, got a path that passes through a "
+            "file; choose another --out"
+        ) from error
+
+
 def file_problem(path: Path, digest: str) -> str | None:
     """Compares a file with its digest.
 

@@ -21,7 +21,7 @@ import jax
 
 from elicit_jax import DISTRIBUTION
 from imgopt.errors import InputError
-from train.storage.files import atomic_write, file_problem, naming, sha256_of
+from train.storage.files import atomic_write, file_problem, make_directory, naming, sha256_of
 from train.storage.listed_files import check_digests
 from train.storage.strict_json import SEAL, parse_json, read_json, read_sealed, write_sealed
 
@@ -207,13 +207,7 @@ def _files_of(path: Path) -> list[Path]:
 def _begin(directory: Path, check: Callable[[], object]) -> None:
     """Makes a run's directory and removes it again if the check refuses the run."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(
-            f"expected a place for the directory {directory}, got a path that passes through a "
-            "file; choose another --out"
-        ) from error
+    make_directory(directory)
     try:
         check()
     except BaseException:

@@ -6,7 +6,7 @@ const WORST = { kl: true, max_error: true, confidence: false };
 export function startSets({ sets }) {
   const panel = find("sets");
   if (!sets.length) {
-    panel.replaceChildren(empty("No image set is open.", "elicit explore --set DIR"));
+    panel.replaceChildren(empty("No image set is open.", "elicit explore --images DIR"));
     return;
   }
   panel.replaceChildren(...sets.map((set, number) => (set.error ? broken(set) : new ShownSet(set, number).all)));

@@ -64,7 +64,7 @@ class BaseTraining(TrainConfig):
 class DoesItHelpConfig(ExperimentConfig):
     """Trains classifiers on few images with and without made images, and says what helps."""
 
-    dataset: str
+    data: str
     """Name of a data set, such as cifar10 or digits, or directory of an image set, with the splits
     train and test. Subsets are drawn from train; the whole of test is what is measured on."""
     data_dir: Path | None = None
@@ -149,7 +149,7 @@ def does_it_help(config: DoesItHelpConfig) -> ExperimentResult | None:
         FloatingPointError: a loss, an image or a classifier's output is not finite.
     """
     readers = {
-        split: open_images(config.dataset, split, data_dir=config.data_dir)
+        split: open_images(config.data, split, data_dir=config.data_dir)
         for split in ("train", "test")
     }
     check_image_shape(
@@ -188,7 +188,7 @@ def _choose_arms(config: DoesItHelpConfig, train: ImageReader) -> tuple[str, ...
 def _settings(config: DoesItHelpConfig, train: ImageReader) -> HelpSettings:
     num_classes = len(train.class_names)
     return HelpSettings(
-        dataset=config.dataset,
+        dataset=config.data,
         data_dir=config.data_dir,
         num_classes=num_classes,
         per_class=config.per_class,
@@ -224,7 +224,7 @@ def _identity(
         },
         "flop_per_update": lengths.flop,
         "data": {
-            "name": Path(config.dataset).name,
+            "name": Path(config.data).name,
             "sha256": {split: data_digest(reader) for split, reader in readers.items()},
         },
         "key": config.key,

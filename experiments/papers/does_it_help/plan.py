@@ -148,7 +148,7 @@ def _pieces(settings: HelpSettings, seed: int) -> dict[str, Build]:
 
     def subset(per_class: int) -> Build:
         return lambda _, out: SubsetConfig(
-            settings.dataset, out, settings.data_dir, splits=("train",),
+            settings.dataset, out, settings.data_dir, split=("train",),
             per_class=per_class, test_per_class=0, key=seed,
         )  # fmt: skip
 
@@ -167,7 +167,7 @@ def _pieces(settings: HelpSettings, seed: int) -> dict[str, Build]:
 
     def samples(at: At, out: Path) -> GanSampleConfig:
         return GanSampleConfig(
-            str(at(f"gan-{seed}")), out, settings.per_class, select="tp", skip_dry_classes=True,
+            str(at(f"gan-{seed}")), out, settings.per_class, keep="tp", skip_dry_classes=True,
             classifier=str(at(f"teacher-0-{seed}")), key=seed,
         )  # fmt: skip
 
@@ -217,12 +217,12 @@ def _training(
             options["teacher"] = _teachers(settings, at, seed)
         loss = "mixed" if arm.use == "replace" else "cross-entropy"
         return ClassifierTrainConfig(
-            dataset=str(at(f"{'larger' if arm.has_more_images else 'subset'}-{seed}")),
+            data=str(at(f"{'larger' if arm.has_more_images else 'subset'}-{seed}")),
             out=out,
             model=settings.model,
             width=settings.width,
             data_dir=settings.data_dir,
-            test_dataset=settings.dataset,
+            test_data=settings.dataset,
             test_every=ONLY_THE_LAST,
             key=seed,
             train=replace(settings.train, steps=steps, loss=loss, recipe=recipe),

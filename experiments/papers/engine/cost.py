@@ -148,7 +148,7 @@ def _classifier_flop(config: ClassifierTrainConfig, sizes: SetSizes) -> int:
     steps = budget.total_steps(images)
     flop = round(steps * training_flop(config, sizes))
     if config.test_split:
-        test_set = config.test_dataset or config.dataset
+        test_set = config.test_data or config.data
         test = sizes.of(test_set, config.test_split, data_dir=config.data_dir)
         epochs = -(-steps // budget.steps_per_epoch(images))
         tests = -(-epochs // config.test_every)
@@ -262,7 +262,7 @@ def gan_flop(config: GanTrainConfig, data: SetSize) -> int:
     sizes = _sizes_of(config, data)
     if isinstance(sizes, StackConfig):
         return _stack_flop(config, sizes, data.images)
-    gans = data.num_classes if config.per_class else 1
+    gans = data.num_classes if config.one_per_class else 1
     update = _game_flop(config, network_pairs(config, sizes), data.image_shape)
     return gans * config.budget.total_steps(data.images // gans) * update
 

@@ -6,7 +6,6 @@ from typing import NamedTuple, TypeVar
 
 import tensorflow_datasets as tfds
 
-from experiments.classifier.train import ClassifierTrainConfig
 from experiments.data.augment import AugmentConfig
 from experiments.data.subset import SubsetConfig
 from experiments.gan.sample import GanSampleConfig
@@ -94,18 +93,12 @@ class SetSizes:
             InputError: as for `of`.
         """
         match config:
-            case AugmentConfig():
-                return self.of(config.data, config.split)
-            case ClassifierTrainConfig():
-                return self.of(config.dataset, config.train_split, data_dir=config.data_dir)
             case GanSampleConfig():
                 return self.source(self.config_at(config.gan, GanTrainConfig))
-            case GanTrainConfig():
-                return self.of(config.data, config.split, data_dir=config.data_dir)
             case SubsetConfig():
-                return self.of(config.dataset, config.splits[0], data_dir=config.data_dir)
-            case SynthesizeConfig():
-                return self.of(config.dataset, config.split, data_dir=config.data_dir)
+                return self.of(config.data, config.split[0], data_dir=config.data_dir)
+            case _:
+                return self.of(config.data, config.split, data_dir=config.data_dir)
 
 
 def _planned_splits(config: PieceConfig, source: SetSize) -> dict[str, int]:
@@ -114,7 +107,7 @@ def _planned_splits(config: PieceConfig, source: SetSize) -> dict[str, int]:
         case AugmentConfig():
             return {"train": config.copies * source.images}
         case GanSampleConfig():
-            kinds = 2 if config.select == "both" else 1
+            kinds = 2 if config.keep == "both" else 1
             classes = len(config.classes) or source.num_classes
             return {"train": kinds * classes * config.per_class}
         case SubsetConfig():

@@ -70,7 +70,7 @@ def test_a_small_set_is_trained_on_as_typed(make_set, tmp_path, monkeypatch, eli
     small, out = make_set(tmp_path / "small", counts={"train": 20, "test": 6}), tmp_path / "out"
     (tmp_path / "linear_network.py").write_text(NETWORK)  # compiles in no time
     monkeypatch.chdir(tmp_path)
-    words = ["--dataset", small, "--model", "linear_network:Linear", "--steps", 2]
+    words = ["--data", small, "--model", "linear_network:Linear", "--steps", 2]
     assert elicit("classifier", "train", *words, "--out", out) == 0
     assert "for 20 training images: batches of 8 (--batch-size)\n" in capsys.readouterr().out
     assert json.loads((out / "config.json").read_text())["train"]["batch_size"] == 8
@@ -84,11 +84,11 @@ def test_a_missing_test_split_names_the_options_that_do_without(make_set, tmp_pa
             "train",
             "--model",
             "vgg-small",
-            "--dataset",
+            "--data",
             small,
             "--out",
             tmp_path / "o",
         ],
-        r"split among \['train'\], got 'test'.*--test-split, .*--test-dataset.*--test-split ''",
+        r"split among \['train'\], got 'test'.*--test-split, .*--test-data.*--test-split ''",
         tmp_path,
     )

@@ -39,7 +39,7 @@ def trained(tmp_path_factory, data, elicit, blank_pages):
     (place / "my_networks.py").write_text(MODULE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        words = ["classifier", "train", "--dataset", data, *WORDS, "--out", place / "run"]
+        words = ["classifier", "train", "--data", data, *WORDS, "--out", place / "run"]
         assert elicit(*words) == 0
         yield place
     sys.modules.pop("my_networks", None)
@@ -82,5 +82,5 @@ def test_without_its_module_a_run_says_what_it_lacks(trained, tmp_path, monkeypa
     ],
 )
 def test_what_cannot_be_trained_is_refused(model, message, trained, data, check_refusal):
-    words = ["classifier", "train", "--dataset", data, "--model", model, "--out", trained / "new"]
+    words = ["classifier", "train", "--data", data, "--model", model, "--out", trained / "new"]
     check_refusal(words, message, trained)

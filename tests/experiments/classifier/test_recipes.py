@@ -72,7 +72,7 @@ def test_a_recipe_is_resumed_evaluated_and_recorded(
 def test_images_are_made_in_training(data, tmp_path, monkeypatch, elicit):
     (tmp_path / "linear_recipe.py").write_text(NETWORK)  # compiles in no time
     monkeypatch.chdir(tmp_path)
-    words = ["--dataset", data, "--model", "linear_recipe:Linear", "--batch-size", 12]
+    words = ["--data", data, "--model", "linear_recipe:Linear", "--batch-size", 12]
     words += ["--synthesize-every", 3, "--synthesize-rule", "sgd", "--synthesize-updates", 2]
     out = tmp_path / "run"
     assert elicit("classifier", "train", *words, "--loss", "mixed", *EPOCHS, "--out", out) == 0
@@ -106,7 +106,7 @@ def test_options_of_a_recipe_that_are_not_given_leave_no_trace(run):
 
 
 TRAIN = (
-    "classifier train --dataset data --out new --model vgg-small --width 0.05 --epochs 1 "
+    "classifier train --data data --out new --model vgg-small --width 0.05 --epochs 1 "
     "--batch-size 16"
 )
 
@@ -121,8 +121,8 @@ TRAIN = (
         ("--add made --add-as second-view", "every image of split train .* lacks 38, such as tr"),
         ("--add made --add-as second-view --extra data", "--extra images have no second view"),
         ("--add-as second-view", "--add-as second-view has no effect without --add"),
-        ("--dataset large --teacher run", r"--teacher run: .*image_shape \(32, 32, 3\).*\(16, 16"),
-        ("--dataset other --teacher run", "--teacher run: .*class_names .*'dog'.*'cow'"),
+        ("--data large --teacher run", r"--teacher run: .*image_shape \(32, 32, 3\).*\(16, 16"),
+        ("--data other --teacher run", "--teacher run: .*class_names .*'dog'.*'cow'"),
         ("--teacher absent", "absent is not a classifier's run"),
         ("--labels-only", "--labels-only has no effect without --replace and --add"),
         ("--test-every 0", "test_every must be at least 1, got 0"),

@@ -118,3 +118,8 @@ def test_an_option_without_effect_is_named_with_its_value(option):
         check_unused(changed, *UNUSED[option], why="with --x")
     check_unused(changed, "tolerance", why="with --x")  # another option
     check_unused(CONFIG, *UNUSED[option], why="with --x")  # the default
+
+
+def test_a_field_that_does_not_exist_is_no_unused_option():
+    with pytest.raises(KeyError, match=r"Config has no fields \['stepz'"):
+        check_unused(CONFIG, "steps", "stepz", why="with --x")

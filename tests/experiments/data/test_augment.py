@@ -1,5 +1,7 @@
 """`elicit augment`: squares of the images, enlarged, with labels and sources kept."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -55,12 +57,14 @@ def test_more_copies_and_another_split(augment, data):
     assert one.source_ids == load_images(data, "test").ids
 
 
-def test_the_same_command_again(augment, data, elicit, contents, capsys):
+def test_the_same_command_again(augment, data, elicit, contents, tmp_path, capsys):
     out = augment(data)
     before = contents(out)
     augment(data)
     assert "complete; nothing to do" in capsys.readouterr().out
-    assert contents(augment(data, name="again")) == before
+    shutil.copytree(data, tmp_path / "data" / data.name / "1.0.0")
+    by_name = ("--data", data.name, "--data-dir", tmp_path / "data")
+    assert contents(augment(data, *by_name, name="again")) == before
     assert elicit("augment", "--data", data, "--crop-px", 11, "--out", out) == 2
     assert "set of another configuration: crop_px was 12, now 11" in capsys.readouterr().err
     assert contents(out) == before

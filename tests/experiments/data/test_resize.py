@@ -12,9 +12,7 @@ from train.data.load import list_splits, load_images
 @pytest.fixture
 def resize(data, tmp_path, elicit):
     def run(*words, out="out", status=0):
-        assert (
-            elicit("data", "resize", "--dataset", data, "--out", tmp_path / out, *words) == status
-        )
+        assert elicit("data", "resize", "--data", data, "--out", tmp_path / out, *words) == status
         return tmp_path / out
 
     return run
@@ -48,13 +46,13 @@ def test_grey_and_transparent_images_are_scaled_too():
 
 
 def test_some_splits_and_the_same_command_again(resize, contents, capsys):
-    out = resize("--size", 8, "--splits", "test")
+    out = resize("--size", 8, "--split", "test")
     assert list_splits(out) == {"test": 21}
     before = contents(out)
-    resize("--size", 8, "--splits", "test")
+    resize("--size", 8, "--split", "test")
     assert "complete; nothing to do" in capsys.readouterr().out
     assert contents(out) == before
-    resize("--size", 9, "--splits", "test", status=2)
+    resize("--size", 9, "--split", "test", status=2)
 
 
 @pytest.mark.parametrize(
@@ -62,10 +60,10 @@ def test_some_splits_and_the_same_command_again(resize, contents, capsys):
     [
         (("--size", 0), "one or two numbers of pixels from 1 to 4096, got 0"),
         (("--size", 8, 8, 3), "one or two numbers of pixels.*got 8 8 3"),
-        (("--size", 8, "--splits", "test", "test"), "splits must be distinct, got test test"),
-        (("--size", 8, "--splits", "val"), "expected a split among .*'val'"),
+        (("--size", 8, "--split", "test", "test"), "splits must be distinct, got test test"),
+        (("--size", 8, "--split", "val"), "expected a split among .*'val'"),
     ],
 )
 def test_what_does_not_fit_is_refused(words, message, data, tmp_path, check_refusal):
-    given = ("data", "resize", "--dataset", data, "--out", tmp_path / "out", *words)
+    given = ("data", "resize", "--data", data, "--out", tmp_path / "out", *words)
     check_refusal(given, message, tmp_path)

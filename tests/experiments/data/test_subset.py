@@ -17,7 +17,7 @@ COUNTS = ("--per-class", 12, "--test-per-class", 5, "--key", 4)
 @pytest.fixture(scope="module")
 def subset(tmp_path_factory, data, elicit):
     out = tmp_path_factory.mktemp("subset") / "small"
-    assert elicit("data", "subset", "--dataset", data, "--out", out, *COUNTS) == 0
+    assert elicit("data", "subset", "--data", data, "--out", out, *COUNTS) == 0
     return out
 
 
@@ -67,15 +67,15 @@ def test_the_order_on_disk_does_not_matter(subset, data, tmp_path, elicit, conte
     other = rewritten(data, tmp_path / data.name)
     assert load_images(other).ids != load_images(data).ids
     out = tmp_path / "small"
-    words = ("--out", out, "--splits", "test", "train")
-    assert elicit("data", "subset", "--dataset", other, *words, *COUNTS) == 0
+    words = ("--out", out, "--split", "test", "train")
+    assert elicit("data", "subset", "--data", other, *words, *COUNTS) == 0
     assert contents(out) == contents(subset)
 
 
 def test_without_test_images(data, tmp_path, elicit, capsys):
     out = tmp_path / "small"
     words = ("--per-class", 20, "--test-per-class", 0, "--key", 4)
-    assert elicit("data", "subset", "--dataset", data, "--out", out, *words) == 0
+    assert elicit("data", "subset", "--data", data, "--out", out, *words) == 0
     assert f"{out}: 60 train, 3 classes" in capsys.readouterr().out
     builder: Any = tfds.builder_from_directory(out)
     assert list(builder.info.splits) == ["train"]
@@ -83,7 +83,7 @@ def test_without_test_images(data, tmp_path, elicit, capsys):
 
 def test_the_same_command_again_does_nothing(subset, data, elicit, contents, capsys):
     before = contents(subset)
-    assert elicit("data", "subset", "--dataset", data, "--out", subset, *COUNTS) == 0
+    assert elicit("data", "subset", "--data", data, "--out", subset, *COUNTS) == 0
     assert "complete; nothing to do" in capsys.readouterr().out
     assert contents(subset) == before
 
@@ -96,7 +96,7 @@ def test_splits_may_use_the_same_ids(data, tmp_path, elicit):
         ids = [str(i) for i in range(len(part.ids))]
         numbered[split] = {"id": ids, "image": part.images, "label": part.labels}
     place, out = write_columns(tmp_path / "numbered", numbered), tmp_path / "small"
-    assert elicit("data", "subset", "--dataset", place, "--out", out, *COUNTS) == 0
+    assert elicit("data", "subset", "--data", place, "--out", out, *COUNTS) == 0
     for split in ("train", "test"):
         found = load_images(out, split)
         for name, image in zip(found.ids, found.images, strict=True):
@@ -107,7 +107,7 @@ def test_splits_may_use_the_same_ids(data, tmp_path, elicit):
 def test_digits_by_name(tmp_path, elicit):
     out = tmp_path / "digits"
     words = ("--per-class", 2, "--test-per-class", 1)
-    assert elicit("data", "subset", "--dataset", "digits", "--out", out, *words) == 0
+    assert elicit("data", "subset", "--data", "digits", "--out", out, *words) == 0
     train = load_images(out)
     assert train.source_ids == train.ids
     assert train.source_digests == image_digests(train.images)

@@ -19,7 +19,7 @@ from tests.experiments.explore.clients import LINEAR, RULE, TestClient, client_o
 
 @pytest.fixture(scope="module")
 def options(data) -> ClassifierOptions:
-    return ClassifierOptions(classifier=LINEAR, dataset=str(data))
+    return ClassifierOptions(classifier=LINEAR, data=str(data))
 
 
 @pytest.fixture(scope="module")

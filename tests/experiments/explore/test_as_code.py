@@ -42,7 +42,7 @@ def last_frame(subject, read):
 def test_the_code_makes_the_same_bytes(name, subject, run, data, wish, run_python, tmp_path):
     rule, target = WISHES[name]
     if name == "as usual":  # with a trained classifier; the others with a callable
-        subject = load_subject(ClassifierOptions(classifier=str(run), dataset=str(data)))
+        subject = load_subject(ClassifierOptions(classifier=str(run), data=str(data)))
     read = read_wish(subject, Uploads(), wish(rules=[rule], target=target))
     shown = base64.b64decode(last_frame(subject, read)["image"])
     run_python(python_text(subject, read, rule=read.rules[0]), tmp_path)

@@ -13,12 +13,12 @@ from imgopt.errors import InputError
 
 CASES = {
     "no such classifier": ("explore --classifier none", "no classifier at 'none'"),
-    "no such callable": ("explore --classifier none:f --dataset data", "cannot import.*none:f"),
-    "other classes": ("explore --classifier run --dataset other", "cow.*dog"),
+    "no such callable": ("explore --classifier none:f --data data", "cannot import.*none:f"),
+    "other classes": ("explore --classifier run --data other", "cow.*dog"),
     "digits by another classifier": ("explore --classifier run", "takes images of shape"),
-    "data set alone": ("explore --dataset data", "--dataset data needs --classifier"),
-    "no such split": ("explore --classifier run --dataset data --split x", "a split among.*'x'"),
-    "no set": ("explore --set plain", r"dataset_info\.json"),
+    "data set alone": ("explore --data data", "--data data needs --classifier"),
+    "no such split": ("explore --classifier run --data data --split x", "a split among.*'x'"),
+    "no set": ("explore --images plain", r"dataset_info\.json"),
     "no GAN": ("explore --gan run", "not a GAN's run"),
     "no results": ("explore --results file", "--results must be a directory"),
     "no port": ("explore --port 65536", r"\[0, 65535\], got 65536"),
@@ -58,7 +58,7 @@ def test_the_page_is_served_until_a_signal(elicit, run, data, monkeypatch, capsy
     served = []
     monkeypatch.setattr("experiments.explore.server.serve", lambda *args: served.append(args))
     monkeypatch.setattr(SubjectLoader, "start", lambda _: None)
-    assert elicit("explore", "--no-open", "--classifier", run, "--dataset", data) == 0
+    assert elicit("explore", "--no-open", "--classifier", run, "--data", data) == 0
     (_, listening), printed = served[0], capsys.readouterr().out
     assert printed.startswith("The page is at http://127.0.0.1:")
     token = printed.split()[4].split("/")[3]

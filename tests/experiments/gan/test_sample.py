@@ -49,7 +49,7 @@ def test_every_class_has_its_images_in_order(draw, capsys):
     np.testing.assert_array_equal(made.labels, np.tile([0, 1, 2], 3))
     assert verify(out) == []
     manifest = read_manifest(out)
-    assert [manifest[name] for name in ("classes", "per_class", "key", "select")] == [
+    assert [manifest[name] for name in ("classes", "per_class", "key", "keep")] == [
         list(CLASSES), 3, 7, None,
     ]  # fmt: skip
     assert len(manifest["gan"]["sha256"]) == 64
@@ -70,8 +70,8 @@ def test_any_image_is_made_again_from_its_recorded_key(draw, gan):
     [
         ("--per-class", 5),
         ("--per-class", 5, "--batch-size", 3),
-        ("--n", 4, "--class", "hot dog", "1"),
-        ("--n", 1, "--class", "0"),
+        ("--per-class", 4, "--class", "hot dog", "1"),
+        ("--per-class", 1, "--class", "0"),
     ],
 )
 def test_an_image_depends_on_its_own_key_alone(draw, pool, words):
@@ -90,7 +90,7 @@ def test_a_set_of_more_begins_with_one_of_fewer(draw, pool):
 
 
 def test_keys_are_folded_from_class_and_number(draw):
-    out = draw("--class", "bee", "--n", 3)
+    out = draw("--class", "bee", "--per-class", 3)
     assert set(load_images(out).labels.tolist()) == {1}
     keys = keys_from_text([row["key"].decode() for row in rows(out)])
     for number in range(3):
@@ -144,7 +144,7 @@ def test_a_classifier_says_what_it_sees(draw, own_classifier, predict):
 def test_sampling_goes_on_until_every_class_has_its_number(
     draw, pool, own_classifier, predict, keep
 ):
-    out = draw("--per-class", 5, "--select", keep, "--classifier", own_classifier)
+    out = draw("--per-class", 5, "--keep", keep, "--classifier", own_classifier)
     made = load_images(pool)
     predicted, _ = predict(made.images)
     wanted, tried = [], []
@@ -163,7 +163,7 @@ def test_sampling_goes_on_until_every_class_has_its_number(
 
 
 def test_the_size_of_the_batches_does_not_matter(draw, own_classifier):
-    words = ("--per-class", 4, "--select", "both", "--classifier", own_classifier)
+    words = ("--per-class", 4, "--keep", "both", "--classifier", own_classifier)
     first, other = draw(*words), draw(*words, "--batch-size", 3, name="other")
     for file in ("selection.json", "grid.png", "report.html"):
         assert (first / file).read_bytes() == (other / file).read_bytes()
@@ -175,7 +175,7 @@ def test_selecting_from_a_sampled_set_comes_to_the_same(
     draw, pool, own_classifier, elicit, tmp_path
 ):
     judge = ("--classifier", own_classifier, "--min-confidence", 0.36, "--per-class", 6)
-    direct, kept = draw("--select", "tp", *judge), tmp_path / "kept"
+    direct, kept = draw("--keep", "tp", *judge), tmp_path / "kept"
     assert elicit("select", "--images", pool, "--keep", "tp", *judge, "--out", kept) == 0
     for left, right in zip(rows(direct), rows(kept), strict=True):
         assert left["id"] == right["id"] == right["source_id"]
@@ -186,7 +186,7 @@ def test_selecting_from_a_sampled_set_comes_to_the_same(
 
 @pytest.mark.filterwarnings("default:fewer images")
 def test_a_class_that_runs_dry_is_warned_of(draw, pool, own_classifier, predict, capfd):
-    words = ("--select", "tp", "--per-class", 20, "--max-tries-per-class", 30)
+    words = ("--keep", "tp", "--per-class", 20, "--max-tries-per-class", 30)
     out = draw(*words, "--classifier", own_classifier)
     made = load_images(pool)
     right = (predict(made.images)[0] == made.labels)[: 3 * 30]
@@ -213,7 +213,7 @@ def stubborn(tmp_path, monkeypatch):
 
 
 def test_a_class_without_any_stops_it_and_nothing_is_left(draw, stubborn, tmp_path, capsys):
-    words = ("--select", "tp", "--per-class", 2, "--max-tries-per-class", 9)
+    words = ("--keep", "tp", "--per-class", 2, "--max-tries-per-class", 9)
     draw(*words, "--classifier", stubborn, status=2)
     complaint = capsys.readouterr().err
     assert "got none of ant (of 9 tried), hot dog (of 9 tried); nothing was written" in complaint
@@ -224,14 +224,14 @@ def test_a_class_without_any_stops_it_and_nothing_is_left(draw, stubborn, tmp_pa
 def test_a_class_without_any_may_be_left_out(draw, stubborn, capsys):
     words = ("--per-class", 2, "--max-tries-per-class", 9, "--skip-dry-classes")
     words = (*words, "--classifier", stubborn)
-    assert load_images(draw("--select", "tp", *words)).labels.tolist() == [1, 1]
+    assert load_images(draw("--keep", "tp", *words)).labels.tolist() == [1, 1]
     assert "ant has 0 of 2 true positives (0.00% of 9 tried)" in capsys.readouterr().err
-    others = load_images(draw("--select", "fp", *words, name="others"))
+    others = load_images(draw("--keep", "fp", *words, name="others"))
     assert sorted(others.labels.tolist()) == [0, 0, 2, 2]
 
 
 def test_the_same_command_again(draw, own_classifier, contents, capsys):
-    words = ("--per-class", 2, "--select", "fp", "--classifier", own_classifier)
+    words = ("--per-class", 2, "--keep", "fp", "--classifier", own_classifier)
     out = draw(*words)
     before = contents(out)
     draw(*words)
@@ -251,14 +251,14 @@ BAD_INPUT = {
     "--gan run": "is not a GAN's run (it has no gan.json)",
     "--classifier absent": "no classifier at 'absent'",
     "--classifier run": "has 3 classes ('ant', 'bee', 'cow'), the GAN 3 ('ant', 'bee', 'hot dog')",
-    "--select tp": "--select tp needs --classifier",
-    "--min-confidence 0.5": "thresholds such as --min-confidence need --select",
+    "--keep tp": "--keep tp needs --classifier",
+    "--min-confidence 0.5": "thresholds such as --min-confidence need --keep",
     "--min-margin 2": "min_margin must be in [0, 1], got 2.0",
-    "--max-tries-per-class 9": "--max-tries-per-class needs --select",
-    "--skip-dry-classes": "--skip-dry-classes needs --select",
+    "--max-tries-per-class 9": "--max-tries-per-class needs --keep",
+    "--skip-dry-classes": "--skip-dry-classes needs --keep",
     "--min-distance 0.5": "--min-distance needs --train-data",
     "--train-data data": "--train-data is for --min-distance, which is not given",
-    "--classifier callables:three --select tp --min-distance 0.5 --train-data data": (
+    "--classifier callables:three --keep tp --min-distance 0.5 --train-data data": (
         "features, which the callable callables:three does not give; give a run of elicit"
     ),
 }
@@ -273,8 +273,8 @@ def test_wrong_input_is_refused_before_anything(words, gan, check_wrong_input):
 @pytest.mark.filterwarnings("default:fewer images")  # one kind may be rare
 def test_samples_keep_their_distance_from_training_images(tmp_path, run, data, elicit, capsys):
     gan = write_sampled_gan(tmp_path / "gan", ("ant", "bee", "cow"))
-    given = ("--gan", gan, "--batch-size", 8, "--class", "0", "--n", 1, "--classifier", run)
-    words = (*given, "--select", "both", "--train-data", data, "--out", tmp_path / "made")
+    given = ("--gan", gan, "--batch-size", 8, "--class", "0", "--per-class", 1, "--classifier", run)
+    words = (*given, "--keep", "both", "--train-data", data, "--out", tmp_path / "made")
     assert elicit("gan", "sample", *words, "--min-distance", 1e6) == 2
     assert "got none of ant (of 20 tried)" in capsys.readouterr().err
     assert elicit("gan", "sample", *words, "--min-distance", 0.01) == 0

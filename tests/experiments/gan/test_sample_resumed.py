@@ -20,7 +20,7 @@ def small_shards(monkeypatch):
 WAYS = {
     "all": ("--per-class", 9),
     "judged": ("--per-class", 9, "--classifier", "OWN"),
-    "selected": ("--per-class", 6, "--select", "both", "--classifier", "OWN"),
+    "selected": ("--per-class", 6, "--keep", "both", "--classifier", "OWN"),
 }
 
 

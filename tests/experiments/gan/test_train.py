@@ -23,7 +23,7 @@ from train.storage.checkpoints import latest_checkpoint
 COMMON = "--batch-size 8 --width 2 --grids 2"
 OPTIONS = {
     "dcgan": f"{COMMON} --epochs 3",
-    "per class": f"{COMMON} --epochs 3 --per-class --form relativistic --r1 0.1 --r2 0.2",
+    "per class": f"{COMMON} --epochs 3 --one-per-class --form relativistic --r1 0.1 --r2 0.2",
     "stack": f"{COMMON} --epochs 2 --model sgan --preset official --encoder-width 2 "
     "--encoder-epochs 2 --joint-epochs 2 --averaging 0.9",
 }

@@ -116,7 +116,7 @@ CASES = {
     "a habitual batch above it": ("", "48 images, less .* of 64; lower --batch-size to at most 48"),
     "a batch above it for a stack": ("--model sgan", "48 images, less than one batch of 100"),
     "a batch above a class": (
-        "--data few --per-class --batch-size 9",
+        "--data few --one-per-class --batch-size 9",
         "class bee has 8 images, less than one batch of 9; lower --batch-size",
     ),
     "a batch of nothing": ("--batch-size 0", "batch_size must be at least 1, got 0"),
@@ -138,7 +138,7 @@ CASES = {
     "an unknown cut point": (f"{SGAN} --cut-points pool3", "pool1, pool2, fc3, got 'pool3'"),
     "unordered cut points": (f"{SGAN} --cut-points fc3 pool2", "in this order; got .'fc3', 'pool2"),
     "repeated cut points": (f"{SGAN} --cut-points fc3 fc3", "each once.*got .'fc3', 'fc3'"),
-    "a stack per class": (f"{SGAN} --per-class", "--per-class is for dcgan"),
+    "a stack per class": (f"{SGAN} --one-per-class", "--one-per-class is for dcgan"),
     "a stack's option without a stack": (
         "--batch-size 8 --joint-epochs 2", "--joint-epochs 2.*--model sgan"
     ),

@@ -176,9 +176,10 @@ def test_the_report_shows_all_of_it(out):
 def test_pieces_do_not_depend_on_where_data_and_gan_lie(
     out, whole, data, gan, tmp_path, elicit, monkeypatch
 ):
-    for given in (data, gan):
-        shutil.copytree(given, tmp_path / given.name)
-    moved = [tmp_path / word.name if word in (data, gan) else word for word in whole]
+    shutil.copytree(data, tmp_path / "data" / data.name / "1.0.0")
+    shutil.copytree(gan, tmp_path / gan.name)
+    places = {data: data.name, gan: tmp_path / gan.name}
+    moved = [*(places.get(word, word) for word in whole), "--data-dir", tmp_path / "data"]
     monkeypatch.delattr("experiments.training.session.fit")
     assert elicit(*moved, "--pieces", out / "pieces", "--out", tmp_path / "out") == 0
     assert timeless(tmp_path / "out") == timeless(out)
@@ -228,8 +229,8 @@ def test_a_dry_run_counts_the_given_networks_and_makes_nothing(whole, tmp_path, 
 def test_a_dry_run_knows_a_given_classifier_by_its_run(whole, data, tmp_path, elicit, capsys):
     run = tmp_path / "selector"
     words = "--model vgg-small --epochs 1 --batch-size 12 --out"
-    assert elicit("classifier", "train", "--dataset", data, *words.split(), run) == 0
-    command = [*whole, "--dry-run", "--out", tmp_path / "loop", "--selector"]
+    assert elicit("classifier", "train", "--data", data, *words.split(), run) == 0
+    command = [*whole, "--dry-run", "--out", tmp_path / "loop", "--classifier"]
     capsys.readouterr()
     assert elicit(*command, run) == 0
     assert not re.search(r"(?m)^selector ", capsys.readouterr().out)
@@ -261,7 +262,7 @@ def test_a_given_selector_sorts_and_a_class_may_run_dry(
     (tmp_path / "colours.py").write_text("judge = lambda images: 99 * images.mean((1, 2))")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
-    words = ("--selector", "colours:judge", "--per-class", 20, "--max-tries-per-class", 30)
+    words = ("--classifier", "colours:judge", "--per-class", 20, "--max-tries-per-class", 30)
     out = tmp_path / "loop"
     assert elicit(*whole, *words, "--out", out) == 0
     assert "warning: fewer images than asked for: " in capsys.readouterr().err
@@ -297,9 +298,9 @@ BAD_INPUT = {
     "--gan DATA": "is not a GAN's run (it has no gan.json)",
     "--gan other": "has the classes ('ant', 'bee', 'dog'), the data set ('ant', 'bee', 'cow')",
     "--gan large": "makes images of shape (32, 32, 3), the data set has (16, 16, 3)",
-    "--selector absent": "no classifier at 'absent'",
-    "--dry-run --selector three:classes": "cannot tell the costs of the callable three:classes",
-    "--selector four:classes": "gives logits of 4 classes, the data set has 3",
+    "--classifier absent": "no classifier at 'absent'",
+    "--dry-run --classifier three:classes": "cannot tell the costs of the callable three:classes",
+    "--classifier four:classes": "gives logits of 4 classes, the data set has 3",
 }
 
 

@@ -48,7 +48,7 @@ class Finished(NamedTuple):
 def _smaller_than_smoke(finished_data, tiny_networks, blank_pages):
     del blank_pages
     tiny = FiguresASettings(
-        dataset=str(finished_data),
+        data=str(finished_data),
         model=tiny_networks[0],
         train=TrainConfig(epochs=1, batch_size=8, flip=False, pad_px=0),
         images=IMAGES,

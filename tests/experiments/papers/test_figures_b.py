@@ -60,7 +60,7 @@ def sample(config: GanSampleConfig, _: str) -> None:
     confusion = np.diag(agreed)
     confusion[range(3), [1, 2, 0]] = tried - agreed
     accepted = np.stack([agreed, tried - agreed], axis=1)
-    kept = np.minimum(accepted, config.per_class) * [config.select == "tp", config.select == "fp"]
+    kept = np.minimum(accepted, config.per_class) * [config.keep == "tp", config.keep == "fp"]
     labels = np.repeat(range(3), kept.sum(1))
     levels = 50 * list(TRIED).index(slug) + 10 * labels + np.arange(len(labels)) % 4
     spec = ImageSetSpec("sampled", CLASSES, SHAPE)
@@ -72,7 +72,7 @@ def sample(config: GanSampleConfig, _: str) -> None:
     shard = write_shard(config.out, spec, split="train", index=0, columns=columns)
     commit(config.out, spec, {"train": [shard]}, manifest={"classifier": "made up"})
     tally = Tally(confusion.astype(np.int64), accepted.astype(np.int64))
-    outcome = Outcome(CLASSES, (0, 1, 2), config.select, config.per_class, tally, kept)
+    outcome = Outcome(CLASSES, (0, 1, 2), config.keep, config.per_class, tally, kept)
     write_pages(config.out, title="Stand-ins", lead="", outcome=outcome)
 
 

@@ -54,7 +54,7 @@ def test_samples_are_true_positives_in_growing_number():
     assert added == {"real": [], **{f"dcgan-tp-{n}": [f"dcgan-tp-{n}"] for n in counts}}
     for count in counts:
         config = placed("samples")[f"dcgan-tp-{count}"].config
-        assert (config.per_class, config.select) == (count, "tp")
+        assert (config.per_class, config.keep) == (count, "tp")
 
 
 def test_mixtures_have_as_many_images_in_all():

@@ -79,10 +79,10 @@ def test_a_directory_of_results_alone_gives_its_pages(write, elicit, capsys):
 
 def test_two_results_stand_side_by_side(write, elicit, capsys, tmp_path):
     a, b = write("a", results(A)), write("b", results(B))
-    out = tmp_path / "both.md"
+    out = tmp_path / "both"
     assert elicit("report", a, b, "--out", out) == 0
     page = capsys.readouterr().out
-    assert out.read_text() == page
+    assert (out / "comparison.md").read_text() == page
     budget, of_a, of_b, difference = cells(page, "0% replaced")
     assert budget == "epochs"
     assert of_a == f"60.75 ± {np.std(A['0'], ddof=1):.2f} (n = 3)"
@@ -129,7 +129,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_results_that_cannot_be_compared_are_refused(name, write, elicit, capsys, tmp_path):
     other, words = BAD[name]
-    out = tmp_path / "both.md"
+    out = tmp_path / "both"
     status = elicit("report", write("a", results(A)), write("b", other), "--out", out)
     assert status == 2
     assert re.search(words, capsys.readouterr().err)
@@ -165,6 +165,6 @@ def test_a_directory_without_results_is_refused(elicit, tmp_path, capsys):
 
 
 def test_a_file_for_the_comparison_of_one_is_refused(write, elicit, tmp_path, capsys):
-    assert elicit("report", write("a", results(A)), "--out", tmp_path / "both.md") == 2
+    assert elicit("report", write("a", results(A)), "--out", tmp_path / "both") == 2
     printed = re.sub(r"[\s│]+", " ", capsys.readouterr().err)
     assert "give two directories of results, got one" in printed

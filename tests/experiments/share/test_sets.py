@@ -130,7 +130,7 @@ def test_a_card_may_be_edited(full_set, export, elicit, tmp_path):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_some_splits_and_a_licence(form, full_set, export):
-    out = export(full_set(), form, "--splits", "test", "--licence", "cc-by-4.0")
+    out = export(full_set(), form, "--split", "test", "--licence", "cc-by-4.0")
     told = read_sealed(out / "export.json")
     assert (told["splits"], told["counts"], told["licence"]) == (["test"], [7], "cc-by-4.0")
     assert told["extras"] == list(EXTRAS)
@@ -139,8 +139,7 @@ def test_some_splits_and_a_licence(form, full_set, export):
 
 def test_digits_are_exported_by_name(elicit, tmp_path):
     assert (
-        elicit("export", "digits", "--to", "npz", "--out", tmp_path / "out", "--splits", "test")
-        == 0
+        elicit("export", "digits", "--to", "npz", "--out", tmp_path / "out", "--split", "test") == 0
     )
     with np.load(tmp_path / "out" / "test.npz") as arrays:
         np.testing.assert_array_equal(arrays["image"], load_images("digits", "test").images)
@@ -276,14 +275,14 @@ def test_a_table_that_leads_out_of_the_folder_is_refused(exported, tmp_path, che
         ("export data --to npz --out plain", "expected a new directory as --out, got plain"),
         ("export data --to npz --out file/new", "passes through a file"),
         ("export data --to zarr --out new", "must be one of huggingface, folder, npz, jax"),
-        ("export data --to npz --out new --splits val", "expected a split among .*'val'"),
-        ("export data --to npz --out new --splits test test", "splits must be distinct"),
+        ("export data --to npz --out new --split val", "expected a split among .*'val'"),
+        ("export data --to npz --out new --split test test", "splits must be distinct"),
         ("export data --to npz --out new --licence ''", "licence must be a name in one line"),
         ("export flipped --to folder --out new", "made_up-train.array_record-00000: damaged"),
         ("export missing --to huggingface --out new", "made_up-train.array_record-00000: missing"),
         ("export data --to jax --out new", "which is an image set; export it with --to hugg"),
         ("export plain --to jax --out new", "neither a run nor an image set"),
-        ("export run --to jax --out new --splits test", "--splits test has no effect with --to j"),
+        ("export run --to jax --out new --split test", "--split test has no effect with --to j"),
     ],
 )
 def test_wrong_input_is_one_message(words, message, check_wrong_input):

@@ -116,5 +116,5 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused(case, own_classifier, data, tmp_path, check_refusal):
     words, message = REFUSED[case]
-    given = ("--classifier", own_classifier, "--dataset", data, "--out", tmp_path / "new")
+    given = ("--classifier", own_classifier, "--data", data, "--out", tmp_path / "new")
     check_refusal(("synthesize", *given, *words.split()), message, tmp_path)

@@ -21,7 +21,7 @@ def test_a_set_is_extended_by_the_same_callable_alone(
     change, status, data, own_classifier, tmp_path, elicit, contents, monkeypatch, capsys
 ):
     """Other weights under the same name are another classifier; other rounding is not."""
-    words = ["synthesize", "--classifier", own_classifier, "--dataset", data, "--rule", "sgd"]
+    words = ["synthesize", "--classifier", own_classifier, "--data", data, "--rule", "sgd"]
     words += ["--steps", 1, "--batch-size", 2, "--batches-per-shard", 1, "--out", tmp_path / "set"]
     assert elicit(*words, "--stop", 2) == 0
     before = contents(tmp_path / "set")
@@ -41,7 +41,7 @@ def test_a_set_is_extended_by_the_same_callable_alone(
 def test_images_with_opacity_are_made_and_shown(make_set, own_classifier, tmp_path, elicit):
     """Narrower ones of four channels, with as many numbers as the callable takes."""
     source, out = make_set(tmp_path / "data", shape=(16, 12, 4)), tmp_path / "set"
-    words = ("--classifier", own_classifier, "--dataset", source, "--stop", 3, "--steps", 1)
+    words = ("--classifier", own_classifier, "--data", source, "--stop", 3, "--steps", 1)
     assert elicit("synthesize", *words, "--rule", "sgd", "--out", out) == 0
     assert (out / "report.html").stat().st_size > 0
     colours = load_images(out).images[..., :3].astype(float) / 255

@@ -69,7 +69,7 @@ def test_targets_that_do_not_fit_in_memory_are_refused(
     data, own_classifier, tmp_path, check_refusal, monkeypatch
 ):
     monkeypatch.setattr("train.runtime.memory.machine_memory_bytes", lambda: 1000)
-    words = ("synthesize", "--classifier", own_classifier, "--dataset", data, "--out", "out")
+    words = ("synthesize", "--classifier", own_classifier, "--data", data, "--out", "out")
     message = r"targets of 48 images and 3 classes would take 1\.69 KiB .*by --start and --stop"
     check_refusal(words, message, tmp_path)
 
@@ -230,7 +230,7 @@ def test_memory_does_not_grow_with_the_set(make_set, tmp_path, elicit, monkeypat
     monkeypatch.setattr(experiments.synthesis.summary, "MEASURED_BYTES", 8 * 768)
     shape, peaks = (96, 128, 3), {}
     data = make_set(tmp_path / "data", shape=shape, counts={"train": 72})
-    given = ("--classifier", "means:classify", "--dataset", data, "--steps", 1, "--rule", "sgd")
+    given = ("--classifier", "means:classify", "--data", data, "--steps", 1, "--rule", "sgd")
     sizes = ("--batch-size", 8, "--batches-per-shard", 1, "--split")
     for count in (8, 24, 72):
         words = (*given, *sizes, f"train[:{count}]", "--out", tmp_path / str(count))

@@ -15,12 +15,12 @@ def tiny_run(tmp_path_factory, data, elicit, tiny_networks):
     """A classifier of a single convolution, with batch norm: quick to compile twice over."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     words = ("--model", tiny_networks[0], "--epochs", 2, "--batch-size", 12)
-    assert elicit("classifier", "train", "--dataset", data, *words, "--out", out) == 0
+    assert elicit("classifier", "train", "--data", data, *words, "--out", out) == 0
     return out
 
 
 def command(run, data, out, *words):
-    given = ("--classifier", run, "--dataset", data, "--out", out)
+    given = ("--classifier", run, "--data", data, "--out", out)
     return ("exemplars", *given, *words)
 
 

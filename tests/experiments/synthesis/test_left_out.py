@@ -59,7 +59,7 @@ def make(originals, tmp_path, elicit):
 
     def synthesize(name, *words, classifier="broken", status=0, dataset=originals):
         out = tmp_path / name
-        given = ["--classifier", f"nan_classifiers:{classifier}", "--dataset", dataset]
+        given = ["--classifier", f"nan_classifiers:{classifier}", "--data", dataset]
         sizes = ["--batch-size", 2, "--batches-per-shard", 2, "--steps", 3]
         sizes += ["--rule", "sgd", "--tolerance", "None", "--rule-options", "learning_rate=9.0"]
         assert elicit("synthesize", *given, *sizes, "--out", out, *words) == status

@@ -72,7 +72,7 @@ def words(data, own_classifier, no_report):
     """A synthesis of 22 images in shards of 12 and 10, which are three batches of 4 each."""
     del no_report
     sizes = "--batch-size 4 --batches-per-shard 3 --stop 22 --steps 4"
-    return ["synthesize", "--classifier", own_classifier, "--dataset", data, *sizes.split()]
+    return ["synthesize", "--classifier", own_classifier, "--data", data, *sizes.split()]
 
 
 @pytest.fixture

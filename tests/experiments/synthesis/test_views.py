@@ -91,7 +91,7 @@ def test_what_is_random_hangs_on_the_image_alone(random, by_own, monkeypatch):
 
 @pytest.mark.usefixtures("no_report")
 def test_several_classifiers_are_elicited_in_the_mean(mine, data, tmp_path, elicit):
-    words = ("--dataset", data, "--out", tmp_path / "set", "--stop", 6, "--batch-size", 6)
+    words = ("--data", data, "--out", tmp_path / "set", "--stop", 6, "--batch-size", 6)
     assert elicit("synthesize", "--classifier", *mine[:2], *words) == 0
     own = importlib.import_module("linear_ones")
     images = imgopt.to_float(load_images(tmp_path / "set").images)
@@ -124,5 +124,5 @@ def test_what_does_not_fit_is_refused(case, mine, data, tmp_path, check_refusal)
     del mine
     names, words, message = REFUSED[case]
     own = [f"linear_ones:{name}" for name in names]
-    given = ("--classifier", *own, "--dataset", data, "--out", tmp_path / "new")
+    given = ("--classifier", *own, "--data", data, "--out", tmp_path / "new")
     check_refusal(("synthesize", *given, *words), message, tmp_path)

@@ -41,7 +41,7 @@ def logits_of(data):
 
 @pytest.mark.usefixtures("mine")
 def test_the_rows_are_numpys(made, run, tmp_path, elicit, capsys):
-    words = ("--images", made, "--classifiers", run, "transferred:other", "--out", tmp_path / "t")
+    words = ("--images", made, "--classifier", run, "transferred:other", "--out", tmp_path / "t")
     assert elicit("transfer", *words) == 0
     own, again, other = table_of(tmp_path / "t")
     assert [row["classifier"] for row in (again, other)] == [str(run), "transferred:other"]
@@ -73,7 +73,7 @@ def test_several_sets_stand_side_by_side(made, by_own, monkeypatch, tmp_path, el
     attacked = by_own("--attack", "fgsm")
     monkeypatch.chdir(tmp_path / "transferred")
     place = tmp_path / "t"
-    given = ("--images", made, attacked, "--classifiers", "transferred:other", "--out", place)
+    given = ("--images", made, attacked, "--classifier", "transferred:other", "--out", place)
     assert elicit("transfer", *given) == 0
     rows = table_of(place)
     named = [(row["image_set"], row["images"]) for row in rows]
@@ -111,14 +111,14 @@ def test_what_does_not_fit_is_refused(case, made, data, tmp_path, check_refusal)
     images, words, message = REFUSED[case]
     known = {"made": made, "data": data}
     places = [known.get(name, tmp_path / name) for name in images.split()]
-    given = ("--images", *places, "--out", tmp_path / "new", "--classifiers", *words.split())
+    given = ("--images", *places, "--out", tmp_path / "new", "--classifier", *words.split())
     check_refusal(("transfer", *given), message, tmp_path)
 
 
 @pytest.mark.usefixtures("mine")
 def test_an_output_that_is_infinitely_far_is_named(made, tmp_path, elicit, capsys):
     shutil.copytree(made, tmp_path / "set")
-    words = ("--images", tmp_path / "set", "--classifiers", "transferred:closed")
+    words = ("--images", tmp_path / "set", "--classifier", "transferred:closed")
     assert elicit("transfer", *words, "--out", tmp_path / "t") == 1
     assert "transferred:closed gives 10 of 10 images" in capsys.readouterr().err
     assert not (tmp_path / "t" / "transfer.json").exists()

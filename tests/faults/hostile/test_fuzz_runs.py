@@ -70,7 +70,7 @@ def test_results(tmp_path_factory, data):
     (out / "result.json").write_text(json.dumps(RESULT))
     other = tmp_path_factory.mktemp("other")
     (other / "result.json").write_bytes(data.draw(json_like(json.dumps(RESULT).encode())))
-    outcome(lambda: report(ReportConfig(out, other, other / "both.md")), other)
+    outcome(lambda: report(ReportConfig(out, other, other / "both")), other)
 
 
 @fuzzed

@@ -131,10 +131,10 @@ def test_two_tables_of_others(tmp_path, capsys):
     for name, key in (("a", WORDS), ("b", "another")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(json.dumps({**TABLE, "key": key}))
-    out = tmp_path / "both.md"
+    out = tmp_path / "both"
     assert main(["report", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]) == 0
-    assert out.read_text() == capsys.readouterr().out
-    check_markdown(out.read_text())
+    assert (out / "comparison.md").read_text() == capsys.readouterr().out
+    check_markdown((out / "comparison.md").read_text())
 
 
 def check_markdown(page: str) -> None:

@@ -31,7 +31,7 @@ def out(tmp_path_factory, data, elicit) -> Path:
 
 
 def command(data) -> list[Any]:
-    return ["experiment", "does-it-help", "--dataset", data, *WORDS.split()]
+    return ["experiment", "does-it-help", "--data", data, *WORDS.split()]
 
 
 @pytest.mark.slow
@@ -88,4 +88,4 @@ def test_a_second_call_makes_nothing(out, data, elicit, monkeypatch):
 )
 def test_what_does_not_fit_is_refused_before_compilation(data, words, message, check_wrong_input):
     given = words if "--per-class" in words else f"--per-class 4 {words}"
-    check_wrong_input(f"experiment does-it-help --dataset {data} --out new {given}", message)
+    check_wrong_input(f"experiment does-it-help --data {data} --out new {given}", message)

@@ -104,13 +104,13 @@ def test_every_seed_has_images_and_teachers_of_its_own(pieces, lengths):
 
 
 def test_all_arms_of_a_seed_train_on_one_subset(pieces, lengths):
-    base = training(pieces, lengths, BASE).dataset
+    base = training(pieces, lengths, BASE).data
     for slug, arm in ARMS.items():
-        assert (training(pieces, lengths, slug).dataset == base) != arm.has_more_images
+        assert (training(pieces, lengths, slug).data == base) != arm.has_more_images
     sizes = [pieces[f"{name}-3"].config for name in ("subset", "larger")]
     assert all(isinstance(size, SubsetConfig) for size in sizes)
     assert [size.per_class for size in sizes] == [PER_CLASS, 2 * PER_CLASS]
-    assert {(size.splits, size.key, size.test_per_class) for size in sizes} == {(("train",), 3, 0)}
+    assert {(size.split, size.key, size.test_per_class) for size in sizes} == {(("train",), 3, 0)}
 
 
 def test_arms_bring_their_controls():

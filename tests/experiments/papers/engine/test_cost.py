@@ -46,7 +46,7 @@ def pieces(data, tmp_path, tiny_networks):
 
     def training(at, out, *extra, **options):
         return ClassifierTrainConfig(
-            dataset=str(at("real")), out=out, model="plain", extra=tuple(map(at, extra)),
+            data=str(at("real")), out=out, model="plain", extra=tuple(map(at, extra)),
             train=TrainConfig(batch_size=7, **options),
         )  # fmt: skip
 
@@ -62,30 +62,30 @@ def pieces(data, tmp_path, tiny_networks):
 
     by_name = {
         "teacher": lambda _, out: ClassifierTrainConfig(
-            dataset=str(data), train_split="train[:30]", out=out, model="plain",
+            data=str(data), split="train[:30]", out=out, model="plain",
             train=TrainConfig(epochs=2, batch_size=8),
         ),
         "images": lambda at, out: SynthesizeConfig(
-            classifier=str(at("teacher")), dataset=str(data), out=out, start=3, stop=40,
+            classifier=str(at("teacher")), data=str(data), out=out, start=3, stop=40,
             rule=RuleConfig(steps=4),
         ),
         "real": lambda _, out: SubsetConfig(
-            dataset=str(data), out=out, per_class=10, test_per_class=4
+            data=str(data), out=out, per_class=10, test_per_class=4
         ),
         "cropped": lambda at, out: AugmentConfig(data=str(at("real")), out=out, copies=2),
         "selector": lambda at, out: training(at, out, epochs=2),
         "gan": lambda at, out: gan(at, out, epochs=3, game=GameConfig("3")),
-        "gans": lambda at, out: gan(at, out, epochs=3, per_class=True),
+        "gans": lambda at, out: gan(at, out, epochs=3, one_per_class=True),
         "stack": stack,
         "joint": lambda at, out: stack(at, out, joint_epochs=5),
         "drawn": sampling,
         "both": lambda at, out: sampling(
-            at, out, classifier=str(at("selector")), select="both", classes=("ant", "cow")
+            at, out, classifier=str(at("selector")), keep="both", classes=("ant", "cow")
         ),
         "more": lambda at, out: training(at, out, "cropped", "drawn", epochs=2),
         "steps": lambda at, out: training(at, out, "cropped", "both", steps=25),
         "untested": lambda _, out: ClassifierTrainConfig(
-            dataset=str(data), test_split="", out=out, model="plain",
+            data=str(data), test_split="", out=out, model="plain",
             train=TrainConfig(epochs=1, batch_size=8),
         ),
     }  # fmt: skip
@@ -120,9 +120,7 @@ def test_a_training_is_all_its_updates_and_tests(name, pieces):
 
 def test_a_recipe_costs_what_it_adds(pieces):
     sizes, teacher = SetSizes(pieces), pieces["teacher"].config
-    plain = dataclasses.replace(
-        teacher, dataset=str(pieces["images"].directory), train_split="train"
-    )
+    plain = dataclasses.replace(teacher, data=str(pieces["images"].directory), split="train")
     spec = cost._spec_of(plain, sizes.source(plain))
 
     def update(*, recipe=None, **options):
@@ -205,7 +203,7 @@ def test_further_generator_steps_cost_the_same_each(pieces):
 
 def test_gans_of_all_classes_cost_what_each_costs_alone(pieces):
     config = pieces["gans"].config
-    alone = dataclasses.replace(config, per_class=True)
+    alone = dataclasses.replace(config, one_per_class=True)
     one = gan_flop(alone, SIZE._replace(class_names=("ant",), images=10))
     assert piece_flop(config, SetSizes(pieces)) == 3 * one
 
@@ -250,9 +248,7 @@ def test_parts_of_splits_are_counted_as_tfds_does(split, count):
 
 def test_a_set_smaller_than_a_batch_is_found(pieces):
     small = pieces["untested"].config
-    config = ClassifierTrainConfig(
-        small.dataset, small.out, "plain", train=TrainConfig(batch_size=49)
-    )
+    config = ClassifierTrainConfig(small.data, small.out, "plain", train=TrainConfig(batch_size=49))
     with pytest.raises(ValueError, match="48 images, less than one batch of 49"):
         piece_flop(config, SetSizes(pieces))
 

@@ -109,10 +109,10 @@ def test_rows_of_table_b_are_trained_on_what_they_say():
         for budget, steps in {"epochs": None, "steps": 10_000 // 128 * 60}.items():
             training = placed[f"{row}-{budget}-seed-1"].config
             assert training.extra == tuple(placed[name].directory for name in sets)
-            assert training.dataset == str(placed["real"].directory)
+            assert training.data == str(placed["real"].directory)
             assert (training.train.epochs, training.train.steps) == (60, steps)
     tp, half, by_all = (placed[f"sgan-{kind}"].config for kind in ("tp", "tp-half", "tp-all"))
-    assert (tp.select, tp.per_class, half.per_class) == ("tp", 500, 250)
+    assert (tp.keep, tp.per_class, half.per_class) == ("tp", 500, 250)
     assert tp.classifier == str(placed["selector"].directory)
     assert by_all.classifier == str(placed["selector-all"].directory)
     more = placed["more-real"].config
