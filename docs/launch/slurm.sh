@@ -15,7 +15,7 @@ set -euo pipefail
 data=${DATA:-data}
 runs=${RUNS:-runs}
 
-srun elicit classifier train --dataset cifar10 --data-dir "$data" --model vgg16 --batch-size 1024 \
+srun elicit classifier train --data cifar10 --data-dir "$data" --model vgg16 --batch-size 1024 \
     --out "$runs/teacher" --distributed on
-srun elicit synthesize --classifier "$runs/teacher" --dataset cifar10 --data-dir "$data" \
+srun elicit synthesize --classifier "$runs/teacher" --data cifar10 --data-dir "$data" \
     --precision bfloat16 --batch-size 4096 --out "$runs/images" --distributed on

@@ -9,6 +9,6 @@ on_all_hosts() {
 }
 
 on_all_hosts "python3 -m venv .venv && .venv/bin/pip install '/runs/elicit[tpu]'"
-on_all_hosts ".venv/bin/elicit synthesize --classifier /runs/teacher --dataset cifar10 \
+on_all_hosts ".venv/bin/elicit synthesize --classifier /runs/teacher --data cifar10 \
 --data-dir /runs/data --precision bfloat16 --devices 4 --batch-size 4096 --out /runs/images \
 --distributed on"

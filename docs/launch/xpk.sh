@@ -10,5 +10,5 @@ xpk workload create \
     --num-slices 1 \
     --docker-image "${IMAGE:?name of the image}" \
     --max-restarts 20 \
-    --command "elicit synthesize --classifier /runs/teacher --dataset cifar10 --data-dir /runs/data \
+    --command "elicit synthesize --classifier /runs/teacher --data cifar10 --data-dir /runs/data \
 --precision bfloat16 --devices 4 --batch-size 4096 --out /runs/images --distributed on"
