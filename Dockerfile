@@ -7,8 +7,9 @@ ARG EXTRA=""
 WORKDIR /elicit
 COPY . .
 RUN pip install --no-cache-dir --constraint constraints.txt ".${EXTRA:+[$EXTRA]}" \
-    && useradd --create-home --uid 1000 user
+    && useradd --create-home --uid 1000 user \
+    && install --directory --owner 1000 /runs
 
 USER 1000
-WORKDIR /home/user
+WORKDIR /runs
 ENTRYPOINT ["elicit"]

@@ -35,12 +35,9 @@ STAGES = {  # with the number of epochs
     "stack": {"encoder": 2, "level-fc3": 2, "level-image": 2, "joint": 2},
 }
 STEPS_PER_EPOCH = {"dcgan": 6, "per class": 2, "stack": 6}  # 48 images, 16 of each class
-SHEETS = {
-    "dcgan": ["gan-00002.png", "gan-00003.png"],
-    "per class": ["gan-00002.png", "gan-00003.png"],
-    "stack": ["joint-00001.png", "joint-00002.png", "level-image-00001.png",
-              "level-image-00002.png"],
-}  # fmt: skip
+SHEETS = dict.fromkeys(("dcgan", "per class"), ["gan-00002.png", "gan-00003.png"])
+SHEETS["stack"] = [f"{stage}-0000{n}.png" for stage in ("joint", "level-image") for n in (1, 2)]
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("per class", "stack")]
 PARAMETERS = {"dcgan": ["image"], "per class": ["image"], "stack": ["fc3", "image"]}
 
 GAME = {"generator_loss", "generator_steps", "discriminator_loss", "discriminator_accuracy"}
@@ -85,12 +82,7 @@ def runs(words, elicit, tmp_path_factory):
     return run
 
 
-@pytest.fixture(
-    params=[
-        "dcgan",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("per class", "stack")),
-    ]
-)
+@pytest.fixture(params=["dcgan", *LONG])
 def name(request):
     return request.param
 
@@ -166,6 +158,7 @@ def test_a_line_for_every_epoch_of_every_stage(name, runs):
         assert all(value == 1 for key, value in numbers.items() if key == "generator_steps")
 
 
+@pytest.mark.slow
 def test_numbers_of_every_class_beside_their_mean(runs):
     for line in read_lines(runs("per class")):
         measured = {"acceptance"} if line["epoch"] in MEASURED["per class"] else set()
