@@ -42,7 +42,7 @@ from result_table import as_markdown, as_text
 
 from imgopt.errors import InputError
 from train.classifiers import Precision
-from train.models.networks import NetworkName
+from train.models import NetworkName
 from train.runtime.allocator import keep_memory
 from train.storage.files import atomic_write
 from train.storage.runs import as_json

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jobs
 from jobs import Case, Job
 
-from train.models.networks import NetworkName
+from train.models import NetworkName
 
 
 class Kind(NamedTuple):

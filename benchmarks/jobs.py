@@ -32,7 +32,7 @@ from train.data.spec import ImageSetSpec
 from train.data.write import write_shard
 from train.flop import count_flop, count_update_flop
 from train.loop import Budget, FitOptions, Learner, fit
-from train.models.networks import NetworkName
+from train.models import NetworkName
 from train.training_sets import original_data
 
 RULE = imgopt.sgd()

@@ -26,7 +26,7 @@ from experiments.data.saved_batches import save_batch
 from experiments.training.session import CHECKPOINT_EVERY_SECONDS
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import classify_function
-from train.models.networks import NetworkName
+from train.models import NetworkName
 from train.runtime.allocator import keep_memory
 from train.storage.checkpoints import save_checkpoint
 from train.storage.files import sha256_of

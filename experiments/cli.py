@@ -74,6 +74,8 @@ def _main(words: list[str]) -> int:
     if words == ["--version"]:
         print(metadata.version(DISTRIBUTION))
         return 0
+    if words[:1] == ["--install-completion"]:
+        return _install_completion(words[1:])
     if words and words[0] in HELP:  # before a command as well as after it
         words = [*words[1:], words[0]]
     name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split()), None)
@@ -86,6 +88,17 @@ def _main(words: list[str]) -> int:
         return 0
     print(f"elicit: error: {_no_command(leading or words, group)}", file=sys.stderr)
     return 2
+
+
+def _install_completion(words: list[str]) -> int:
+    from experiments.console.completion import install_completion  # here, as it takes a while
+
+    try:
+        print(install_completion(words))
+    except (ValueError, OSError) as error:
+        print(f"elicit: error: {_message(error)}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _no_command(words: Sequence[str], group: Collection[str]) -> str:
@@ -116,6 +129,7 @@ def _overview(commands: dict[str, Command]) -> str:
             *lines,
             "",
             "elicit COMMAND --help lists a command's options.",
+            "elicit --install-completion bash (or zsh, fish) makes the shell complete them.",
             "elicit --version prints the version.",
         ]
     )
@@ -172,8 +186,8 @@ def _end(message: str, status: int, error: BaseException) -> int:
 def _call(name: str, words: list[str]) -> None:
     """Reads a command's options and calls it."""
     command = COMMANDS[name]
-    module = importlib.import_module(command.module)
-    config, hosts = parse(name, getattr(module, command.config), words)
+    config, hosts = parse(name, command.config_type(), words)
+    importlib.import_module(command.module)
     from train.runtime.allocator import keep_memory
 
     keep_memory()
@@ -181,7 +195,7 @@ def _call(name: str, words: list[str]) -> None:
 
     keep_compiled_as_set()
     with hosts, _lock(command, config):
-        getattr(module, command.function)(config)
+        command.run(config)
 
 
 def parse(
@@ -194,11 +208,13 @@ def parse(
         return read_options(name, config_type, words), contextlib.nullcontext()
     import tyro
 
-    from experiments.console.distributed import DistributedConfig, connected
+    from experiments.console.distributed_options import DistributedConfig
 
     own = Annotated[config_type, tyro.conf.arg(name="")]
     both = dataclasses.make_dataclass("Options", [("own", own), ("hosts", DistributedConfig)])
     found: Any = read_options(name, both, words, description=config_type.__doc__)
+    from experiments.console.distributed import connected  # here, since it imports JAX
+
     return found.own, connected(found.hosts)
 
 

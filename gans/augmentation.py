@@ -8,16 +8,15 @@ Magnitudes are those of the authors' code, mit-han-lab/data-efficient-gans, whos
 brightness, saturation and contrast.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from gans.options.training import AugmentationName, check_augmentations
 from imgopt.errors import InputError
 
-AugmentationName = Literal["brightness", "saturation", "contrast", "translation", "cut-out"]
 Augmentation = Callable[[Key[Array, ""], Float[Array, "h w c"]], Float[Array, "h w c"]]
 """Changes one image, by its own key."""
 
@@ -72,16 +71,6 @@ def augment(
 
     numbers = jnp.arange(len(images), dtype=jnp.int32)
     return jax.vmap(change)(numbers, images) if names else images
-
-
-def check_augmentations(names: Sequence[str]) -> None:
-    """Raises InputError for a name that is not in `AUGMENTATIONS`, or is given twice."""
-    known = ", ".join(AUGMENTATIONS)
-    unknown = [name for name in names if name not in AUGMENTATIONS]
-    if unknown:
-        raise InputError(f"unknown augmentations {', '.join(unknown)}; expected some of {known}")
-    if len(set(names)) < len(names):
-        raise InputError(f"augmentations must be some of {known}, each once; got {tuple(names)}")
 
 
 def change_brightness(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:

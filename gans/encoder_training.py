@@ -11,6 +11,7 @@ from jaxtyping import Array, Key
 from gans.blocks import to_signed
 from gans.encoder import FEATURES
 from gans.game import GanData, check_gan_data
+from gans.options.training import EncoderConfig
 from gans.pairs import build_encoder
 from gans.stacked import StackConfig
 from imgopt import to_float
@@ -20,32 +21,6 @@ from train.augmentation import flip_and_crop
 from train.classifiers import Precision
 from train.loop import TrainState
 from train.losses import accuracy, cross_entropy
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """How a stack's encoder is trained, as a classifier; neither the paper nor its code says."""
-
-    encoder_epochs: int = 30
-    """Passes over the training set."""
-    encoder_learning_rate: float = 1e-3
-    """Adam's learning rate."""
-    encoder_flip: bool = False
-    """Mirror images left to right, with probability 1/2."""
-    encoder_pad_px: int = 2
-    """Pad images by this much and crop a random window of the old size; 0 for no crop."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        if self.encoder_epochs < 1:
-            raise InputError(f"encoder_epochs must be at least 1, got {self.encoder_epochs}")
-        if not 0 < self.encoder_learning_rate < float("inf"):
-            raise InputError(
-                "encoder_learning_rate must be above 0 and finite, got "
-                f"{self.encoder_learning_rate}"
-            )
-        if self.encoder_pad_px < 0:
-            raise InputError(f"encoder_pad_px must be at least 0, got {self.encoder_pad_px}")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ the real condition; each other one takes what the generator above it has made. T
 alone, on real features, is to train a chain of one pair; joint training trains the whole chain.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,10 @@ from gans.losses import (
     gradient_penalty,
     weighted_sum,
 )
+from gans.options.training import GameConfig
 from gans.pairs import GanData, GeneratedBatch, NetworkPair, Variables, check_gan_data
-from imgopt.errors import InputError
 from imgopt.programs import standard_promotion
 from train.learner import TrainState
-from train.storage.runs import ADDED_LATER
 
 ADAPTIVE_STEPS = ((0.65, 1), (0.5, 3), (0.3, 5), (0.0, 7))
 """Bounds on the discriminator's loss, and generator updates above each (Huang et al., code)."""
@@ -37,30 +36,6 @@ LOWER_LEVEL_WEIGHT = 0.01
 
 BETA1 = 0.5
 """Adam's β1, the decay of the mean gradient (Radford et al. 2016, section 4)."""
-
-
-@dataclass(frozen=True)
-class GameConfig:
-    """How generators and discriminators are trained against each other."""
-
-    generator_steps: Literal["1", "2", "3", "5", "7", "adaptive"] = "1"
-    """Generator updates after each discriminator update; adaptive: 1, 3, 5 or 7, by its loss."""
-    form: AdversarialForm = "non-saturating"
-    """Form of the adversarial loss; relativistic is R3GAN's, for both sides."""
-    averaging: float = 0.0
-    """Decay of an exponential average of the generator; the average is sampled. 0 for none."""
-    r1: float = field(default=0.0, metadata=ADDED_LATER)
-    """γ of the penalty γ/2·‖∇D‖² on real examples; 0 for none."""
-    r2: float = field(default=0.0, metadata=ADDED_LATER)
-    """γ of the penalty γ/2·‖∇D‖² on generated examples; 0 for none."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        if not 0 <= self.averaging < 1:
-            raise InputError(f"averaging must be in [0, 1), got {self.averaging}")
-        for name in ("r1", "r2"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

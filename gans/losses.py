@@ -6,39 +6,15 @@ et al. 2014, section 3, and the relativistic one that of Huang et al. 2024, "The
 live the GAN!" (R3GAN).
 """
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gans.options.training import AdversarialForm, LossWeights
 from imgopt.errors import InputError
 from train.losses import sum_over_classes
-
-AdversarialForm = Literal["non-saturating", "saturating", "relativistic"]
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the three losses of a Stacked GAN's level (its official code)."""
-
-    adversarial: float = 1.0
-    """Weight of the adversarial loss."""
-    conditional: float = 1.0
-    """Weight of the distance between the condition and the features of the generated example."""
-    entropy: float = 10.0
-    """Weight of the error of Q's estimate of the noise."""
-
-    def __post_init__(self) -> None:
-        """Checks the weights.
-
-        Raises:
-            InputError: a weight is negative or not finite.
-        """
-        for name, weight in vars(self).items():
-            if not 0 <= weight < float("inf"):
-                raise InputError(f"the {name} weight must be at least 0 and finite, got {weight}")
 
 
 def discriminator_loss(

@@ -14,13 +14,12 @@ from sklearn.metrics.pairwise import euclidean_distances, polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
+from gans.options.selection import NEIGHBOURS
 from imgopt.errors import InputError
 
 CHUNK_ROWS = 1000
 """Rows of a distance matrix that are computed at once: 400 MB of float64 for 50,000 images."""
 
-NEIGHBOURS = 5
-"""Number of neighbours, k, in Naeem et al. 2020; Kynkäänniemi et al. 2019 take 3."""
 
 NEAR_COPY = 0.5
 """Relative distance below which an image counts as a near-copy of a training image.

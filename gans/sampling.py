@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Int, Key, UInt8
 from gans import dcgan, stacked
 from gans.blocks import from_signed
 from gans.dcgan import DcganConfig
+from gans.options.training import Model
 from gans.stacked import StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
 from imgopt.errors import InputError, typed_key
@@ -36,7 +37,6 @@ GENERATOR = "generator"
 KEY_WORD = np.dtype(">u4")
 """Type of a key's words in text; big-endian, so that the text reads as a number."""
 
-Model = Literal["dcgan", "sgan"]
 CONFIGS: dict[Model, type[DcganConfig] | type[StackConfig]] = {
     "dcgan": DcganConfig,
     "sgan": StackConfig,

@@ -9,7 +9,7 @@ comes before the activation. The official discriminators' Gaussian noise and dro
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -27,15 +27,9 @@ from gans.blocks import (
     transposed_convolution,
 )
 from gans.encoder import MAPS, WIDTH, FeatureName, feature_shapes
+from gans.options.training import CUT_POINTS, PRESETS, CutPoint
 from imgopt.errors import InputError
 from train.models.layers import DTypeLike
-
-CutPoint = Literal["pool1", "pool2", "fc3"]
-
-CUT_POINTS: tuple[CutPoint, ...] = ("pool1", "pool2", "fc3")
-
-PRESETS: dict[str, tuple[CutPoint, ...]] = {"paper": ("pool2",), "official": ("fc3",)}
-"""Cut points of the encoder in paper B, 3.2.3, and in the official code for CIFAR-10."""
 
 LAYERS = 4
 """Number of convolutions of a generator of maps (B, 3.2.3)."""

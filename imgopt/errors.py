@@ -1,11 +1,12 @@
-"""The error for wrong input, and checks of single values that tell what is wrong input."""
+"""The error for wrong input, and checks of single values that tell what is wrong input.
+
+JAX is imported where it is used, since the command line's options need the error and no JAX.
+"""
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Key
 
 
 class InputError(ValueError):
@@ -18,6 +19,9 @@ class InputError(ValueError):
 
 def is_number(value: Any) -> bool:
     """Whether a value is one real number: of Python, of NumPy, or an array without axes."""
+    import jax
+    import jax.numpy as jnp
+
     if isinstance(value, jax.Array | np.generic | np.ndarray):
         return value.ndim == 0 and jnp.issubdtype(value.dtype, np.number)
     return isinstance(value, float | int) and not isinstance(value, bool)
@@ -34,7 +38,7 @@ def is_integer(value: Any, *, least: int = 0) -> bool:
     return is_whole and bool(value >= least)
 
 
-def typed_key(key: Any) -> Key[Array, "*groups"]:
+def typed_key(key: Any) -> Key[Any, "*groups"]:
     """Makes a typed key of one that `jax.random.PRNGKey` made; typed keys stay as they are.
 
     Args:
@@ -43,6 +47,9 @@ def typed_key(key: Any) -> Key[Array, "*groups"]:
     Raises:
         InputError: it is no key.
     """
+    import jax
+    import jax.numpy as jnp
+
     dtype = getattr(key, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return key

@@ -20,8 +20,14 @@ PACKAGES = ["imgopt", "train", "gans", "experiments"]
 
 FOLDERS = [
     *("imgopt", "train/runtime", "train/storage", "train/data", "train/models", "train/recipes"),
-    *("train", "gans"),
-    *("experiments/pages", "experiments/console", "experiments/training", "experiments/data"),
+    *("train", "gans/options", "gans"),
+    *(
+        "experiments/pages",
+        "experiments/console",
+        "experiments/options",
+        "experiments/training",
+        "experiments/data",
+    ),
     *("experiments/classifier", "experiments/synthesis", "experiments/transfer"),
     *("experiments/gan", "experiments/share"),
     *("experiments/papers/engine", "experiments/papers/does_it_help", "experiments/papers"),

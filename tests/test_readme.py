@@ -3,7 +3,6 @@
 test_frameworks.py in tests/imgopt runs docs/classifiers.md.
 """
 
-import importlib
 import re
 import shlex
 from pathlib import Path
@@ -52,7 +51,7 @@ def test_every_command_parses(line):
     for filled in ELLIPSES.get(name, "").split("--")[1:]:
         if f"--{filled.split()[0]}" not in given:
             options = options.replace("…", f"--{filled.strip()} …")
-    config = getattr(importlib.import_module(COMMANDS[name].module), COMMANDS[name].config)
+    config = COMMANDS[name].config_type()
     parsed, _ = parse(name, config, shlex.split(options.replace("…", "")))
     assert isinstance(parsed, config)
 

@@ -8,9 +8,7 @@ import pytest
 from gans import (
     DcganConfig,
     DcganPair,
-    EncoderConfig,
     EncoderLearner,
-    GameConfig,
     Gan,
     GanData,
     GanLearner,
@@ -19,13 +17,12 @@ from gans import (
     augment,
     sample,
 )
+from gans.options.training import EncoderConfig, GameConfig
 from gans.selection import tally
 from imgopt.errors import InputError, typed_key
 from train import (
-    Budget,
     ClassifierLearner,
     ClassifierSpec,
-    TrainConfig,
     TrainData,
     cross_entropy,
     evaluate,
@@ -36,6 +33,7 @@ from train import (
 )
 from train.augmentation import crop_and_zoom, flip_and_crop
 from train.checks import one_hot
+from train.recipes.train_options import Budget, TrainConfig
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -8,15 +8,12 @@ import pytest
 from gans import (
     DcganConfig,
     DcganPair,
-    EncoderConfig,
     EncoderLearner,
-    GameConfig,
     Gan,
     GanData,
     GanLearner,
     GanSpec,
     LevelPair,
-    LossWeights,
     StackConfig,
     image_keys,
     load_gan,
@@ -26,12 +23,12 @@ from gans import (
     trained_generators,
 )
 from gans.augmentation import AUGMENTATIONS, augment
+from gans.options.training import EncoderConfig, GameConfig, LossWeights
 from train import (
     Classifier,
     ClassifierLearner,
     ClassifierSpec,
     ImageData,
-    TrainConfig,
     evaluate,
     fit,
     load_classifier,
@@ -43,6 +40,7 @@ from train.augmentation import crop_and_zoom, flip_and_crop
 from train.batches import epoch_order
 from train.classifiers import classify_function
 from train.loop import initial_state
+from train.recipes.train_options import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

@@ -1,10 +1,9 @@
 """Training of a classifier: configuration, optimiser and step."""
 
 import functools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,114 +19,34 @@ from train.checks import check_grey_levels, check_labels, one_hot
 from train.classifiers import (
     Classifier,
     ClassifierSpec,
-    Precision,
     Teacher,
     check_teacher_spec,
     classify_function,
     normalise,
 )
-from train.loop import Budget, TrainState
+from train.loop import TrainState
 from train.losses import (
-    KlDirection,
     accuracy,
     check_teacher,
     cross_entropy,
     mixed_soft_label_loss,
     soft_cross_entropy,
 )
-from train.nonfinite import NonFiniteConfig
 from train.recipes.mixing import cutout, mix_batch
 from train.recipes.optimizers import (
-    OptimizerName,
-    ScheduleName,
     make_schedule,
     optimizer_by_name,
 )
-from train.recipes.options import Recipe
 from train.recipes.state import RecipeState, StepConstants, moving_average, split_variables
 from train.recipes.synthesis import make_images
 from train.recipes.targets import Classify, mean_log_output
+from train.recipes.train_options import TrainConfig
 from train.recipes.views import Statistics, View, apply_to_views, joined, view_targets
-from train.storage.runs import ADDED_LATER
 from train.training_sets import TrainData
-
-PAPER_EPOCHS, PAPER_BATCH_SIZE = 300, 128  # paper A, section 3
 
 DROPOUT_STREAM, SECOND_VIEW_STREAM, SYNTHESIS_STREAM, MIXING_STREAM = 2, 3, 4, 5
 """Folded into a step's key for what the network draws, and for what a recipe does; the augmentation
 uses 0 and 1. A made view's own streams are folded into the stream of mixing."""
-
-SGD_LEARNING_RATE = 0.05
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train a classifier. The defaults are paper A's where it gives them (section 3)."""
-
-    epochs: int | None = PAPER_EPOCHS
-    """Passes over the training set; the last one's accuracy is reported. None: by its size."""
-    steps: int | None = None
-    """Updates in all, instead of --epochs; the last epoch is then cut short."""
-    batch_size: int | None = PAPER_BATCH_SIZE
-    """Images in a step; those after an epoch's last full batch are not used. None: by size."""
-    learning_rate: float = SGD_LEARNING_RATE
-    """Highest learning rate: it rises linearly from 0, then goes as --schedule says."""
-    warmup_fraction: float = 0.05
-    """Share of all steps in which the learning rate rises, in [0, 1)."""
-    momentum: float = 0.9
-    """Nesterov momentum of SGD."""
-    weight_decay: float = 5e-4
-    """Weight decay: this factor times the parameter is added to the gradient; for adamw, lamb and
-    lion it is taken from the parameter, times the learning rate."""
-    loss: Literal["cross-entropy", "mixed"] = "cross-entropy"
-    """Cross entropy to the label, or the mixed soft-label loss (needs made images)."""
-    kl: KlDirection = "target||model"
-    """Direction of the mixed loss's KL divergence."""
-    flip: bool = True
-    """Mirror each image left to right with probability 1/2."""
-    pad_px: int = 4
-    """Pad by this many pixels, then cut a random window of the image's size; 0 for no cut."""
-    precision: Precision = "float32"
-    """Precision of the computation; parameters are always float32."""
-    nonfinite: NonFiniteConfig = field(default_factory=NonFiniteConfig, metadata=ADDED_LATER)
-    optimizer: OptimizerName = field(default="sgd", metadata=ADDED_LATER)
-    """Optimiser; all but sgd need a --learning-rate of their own, such as 0.001."""
-    schedule: ScheduleName = field(default="cosine", metadata=ADDED_LATER)
-    """Course of the learning rate after its rise: half a cosine to 0, linear to 0, or constant."""
-    recipe: Recipe = field(default_factory=Recipe, metadata=ADDED_LATER)
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        _ = self.budget
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"learning_rate must be above 0 and finite, got {self.learning_rate}")
-        for name in ("warmup_fraction", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("weight_decay", "pad_px"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
-        if self.optimizer != "sgd" and self.learning_rate == SGD_LEARNING_RATE:
-            raise InputError(
-                f"optimizer {self.optimizer} needs a learning rate of its own, got that of sgd, "
-                f"{SGD_LEARNING_RATE}; give --learning-rate, such as 0.001"
-            )
-        if self.loss == "mixed" and self.recipe.labels == "class":
-            raise InputError(
-                "--loss mixed learns from outputs, got --labels class; take set or teacher"
-            )
-
-    @property
-    def budget(self) -> Budget:
-        """How long to train: as long as in paper A where nothing is given."""
-        batch_size = PAPER_BATCH_SIZE if self.batch_size is None else self.batch_size
-        epochs = PAPER_EPOCHS if self.epochs is None else self.epochs
-        return Budget(batch_size, epochs, self.steps)
-
-    @property
-    def step_config(self) -> "TrainConfig":
-        """The options of one step: equal for all lengths of training, which share a program."""
-        return replace(self, epochs=1, steps=None, nonfinite=NonFiniteConfig())
 
 
 def make_optimizer(

@@ -4,7 +4,7 @@ import functools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from imgopt.errors import InputError
 from train.checks import check_grey_levels
 from train.models.linen import Network
 from train.models.networks import build_network, check_image_shape
+from train.recipes.train_options import Precision
 from train.storage.checkpoints import (
     CHECKPOINTS,
     check_layout,
@@ -26,8 +27,6 @@ from train.storage.files import building_directory
 from train.storage.runs import as_json, check_digest, write_result
 from train.storage.strict_json import read_sealed, write_sealed
 from train.storage.typed_json import from_json
-
-Precision = Literal["float32", "bfloat16"]
 
 SPEC_FILE = "classifier.json"
 

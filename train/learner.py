@@ -1,11 +1,8 @@
 """What the training loop trains, an initial state and an update as pure functions, and how long."""
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Key
-
-from imgopt.errors import InputError
 
 
 class TrainState(NamedTuple):
@@ -56,45 +53,3 @@ def given_or_own(constants: Any, learner: Learner, total_steps: int) -> Any:
     """
     make = getattr(learner, "constants", None)
     return make(total_steps) if make and constants is None else constants
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to train.
-
-    Attributes:
-        batch_size: Examples in a step. Examples after the last full batch of an epoch are not used.
-        epochs: Passes over the training set.
-        steps: Updates in all, instead of `epochs`. The last epoch is then cut short.
-    """
-
-    batch_size: int
-    epochs: int
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        for name, value in vars(self).items():
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-
-    def steps_per_epoch(self, count: int, *, of: str = "the training set") -> int:
-        """Number of full batches in `count` examples.
-
-        Args:
-            count: Number of examples.
-            of: Name of the examples in the error message.
-
-        Raises:
-            InputError: There is no full batch.
-        """
-        if count < self.batch_size:
-            hint = f"; lower --batch-size to at most {count}" if count else ""
-            raise InputError(
-                f"{of} has {count} images, less than one batch of {self.batch_size}{hint}"
-            )
-        return count // self.batch_size
-
-    def total_steps(self, count: int) -> int:
-        """Number of updates in all, for a training set of `count` examples."""
-        return self.steps or self.steps_per_epoch(count) * self.epochs

@@ -30,8 +30,9 @@ from imgopt.errors import typed_key
 from imgopt.programs import Devices, choose_place, platform_of, shapes_on, sharding
 from train.batches import Epoch, epoch_order, flatten_rows, fold_in, take_batches
 from train.checks import check_same_length
-from train.learner import Budget, Learner, TrainState, check_data, given_or_own
+from train.learner import Learner, TrainState, check_data, given_or_own
 from train.nonfinite import count_skipped, finite_means, flag_nonfinite
+from train.recipes.train_options import Budget
 from train.runtime.processes import (
     EXAMPLES_AXIS,
     as_local,

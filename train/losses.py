@@ -1,6 +1,6 @@
 """Training losses, one value for each example."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from imgopt.errors import InputError
 from train.checks import check_labels, check_probabilities, is_traced, one_hot, outside_as_nan
-
-KlDirection = Literal["target||model", "model||target"]
+from train.recipes.train_options import KlDirection
 
 SMOOTHING = 0.01
 """Mass spread evenly over a target, since KL(p ‖ target) needs it positive for every class."""

@@ -2,39 +2,17 @@
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from imgopt.errors import InputError
 from train.batches import Epoch
 
 NOT_FINITE = "not_finite"
 """Name of the flag among a step's scalars: whether a scalar or the new state is not finite."""
-
-
-@dataclass(frozen=True)
-class NonFiniteConfig:
-    """What to do with a step whose loss, gradient or new state is not finite."""
-
-    on_nonfinite: Literal["stop", "skip"] = "stop"
-    """At a non-finite step: stop, or skip its update and go on."""
-    max_skipped: int = 10
-    """With --on-nonfinite skip: most steps to skip in all; one more stops the training."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        if self.max_skipped < 1:
-            raise InputError(f"max_skipped must be at least 1, got {self.max_skipped}")
-
-    @property
-    def allowed(self) -> int | None:
-        """Most steps that `fit` may skip; None if it must stop at the first."""
-        return self.max_skipped if self.on_nonfinite == "skip" else None
 
 
 class NotFinite(FloatingPointError):  # noqa: N818 -- as FloatingPointError itself

@@ -16,8 +16,8 @@ from gans.sampling import GanSpec, expected_variables, generate
 from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
 from train.classifiers import Classifier, Precision, classify_function
 from train.evaluation import lower_predict
-from train.learner import Budget
 from train.loop import FitOptions, lower_training
+from train.recipes.train_options import Budget
 
 EXAMPLES = 50_000
 """Images of the training set, as CIFAR-10 has."""

@@ -12,8 +12,9 @@ from timing import Call
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gans import DcganPair, GanLearner, LevelPair, LossWeights
+from gans import DcganPair, GanLearner, LevelPair
 from gans.game import BETA1
+from gans.options.training import LossWeights
 from gans.stacked import LAST_MAP_SIDE_PX
 from imgopt.pixel_maps import MAX_LEVEL
 from peers import networks

@@ -1,41 +1,19 @@
 """The command `elicit classifier evaluate`: exact accuracy on a whole split."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tyro.conf import Positional
 
 from experiments.classifier.report import evaluation_section
 from experiments.classifier.source import check_fits, find_classifier
+from experiments.options.classifier import ClassifierEvaluateConfig
 from experiments.pages.html import write_report
 from imgopt.errors import InputError
 from train.data.load import load_images
 from train.evaluation import Evaluation, evaluate
 from train.storage.runs import CONFIG_FILE, environment
 from train.storage.strict_json import read_sealed, write_sealed
-
-
-@dataclass(frozen=True)
-class ClassifierEvaluateConfig:
-    """Measures a trained classifier on a whole split."""
-
-    run: Positional[Path]
-    """Directory of the classifier's run."""
-    data: str | None = None
-    """Name or directory of a data set; by default the one that the classifier was trained on."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    split: str = "test"
-    """Split to measure on."""
-    batch_size: int = 500
-    """Images in one compiled batch."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        if self.batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
 
 
 def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:

@@ -12,7 +12,6 @@ import jax
 
 from experiments.classifier.fit_to_set import describe_choice, fit_to_set
 from experiments.classifier.report import summarise_run, write_run_report
-from experiments.classifier.train_options import ClassifierTrainConfig
 from experiments.classifier.training_sets import (
     TrainingSets,
     classifier_spec,
@@ -21,6 +20,7 @@ from experiments.classifier.training_sets import (
     training_data,
 )
 from experiments.console.progress import Progress
+from experiments.options.classifier import ClassifierTrainConfig
 from experiments.pages.html import provenance
 from experiments.training.run import (
     TrainingRun,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.classifier.fit_to_set import load_test_split
-from experiments.classifier.train_options import ClassifierTrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
 from imgopt.errors import InputError
 from train.classifiers import (
     Classifier,

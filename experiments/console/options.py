@@ -16,9 +16,13 @@ from typing import Any
 
 import tyro
 
+from experiments.console.option_table import commands_with, options_of
 from imgopt.errors import InputError
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+MOST_NAMED = 2
+"""Most other commands that are named as having an option."""
+
 RULE = re.compile(r"(?m)^ *[─-]{4,} *$")
 """Line between the parts of tyro's box."""
 
@@ -53,9 +57,10 @@ def read_options(
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as left:
-        if left.code == 0:
+        if not left.code:
             raise
-        sentence, cause = _sentence(box.getvalue(), given), _cause(left)
+        known = [option for each in options_of(config_type) for option in each.names]
+        sentence, cause = _sentence(box.getvalue(), given, known), _cause(left)
         if isinstance(cause, InputError) or (cause and sentence.startswith("Error parsing")):
             raise cause from None  # by a dataclass: wrong input in our words, or a fault of ours
         raise InputError(f"{sentence}; see elicit {name} --help") from None
@@ -102,8 +107,9 @@ def _changed(
 
 def nearest(word: str, names: Sequence[str]) -> str:
     """A question for the name that a mistyped word may stand for; empty if none is near."""
-    close = difflib.get_close_matches(word, names, n=2)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
+    by_text = {name.lstrip("-"): name for name in names}  # dashes would make all options alike
+    close = difflib.get_close_matches(word.lstrip("-"), by_text, n=2)
+    return f" (did you mean {' or '.join(by_text[text] for text in close)}?)" if close else ""
 
 
 def _expand_home(word: str) -> str:
@@ -119,29 +125,29 @@ def _cause(error: BaseException | None) -> ValueError | None:
     return error
 
 
-def _sentence(box: str, words: Sequence[str]) -> str:
+def _sentence(box: str, words: Sequence[str], known: Sequence[str]) -> str:
     """What tyro's box says, in one sentence."""
     framed = COLOUR.sub("", box).splitlines()
     body = "\n".join(line[1:-1].removeprefix(" ").rstrip() for line in framed[1:-1])
     first, *others = [part.strip("\n") for part in RULE.split(body) if part.strip()] or [""]
     plain = " ".join(first.split())
     if first.startswith(("Missing from", "Unrecognized options")):
-        return _missing_or_unknown([first, *others])
+        return _missing_or_unknown([first, *others], known)
     if found := re.match(r"Error parsing (--[\w/-]+): ", plain):
         return _wrong_type(found[1].split("/"), " ".join(others), words)
     if found := re.match(
         r"invalid choice '(.*)' for argument '(.*)'\. Expected one of (.*)", plain
     ):
-        choices = ", ".join(re.findall(r"'([^']*)'", found[3]))
-        return f"{found[2]} must be one of {choices}, got {found[1]!r}"
+        choices = re.findall(r"'([^']*)'", found[3])
+        meant = nearest(found[1], choices)
+        return f"{found[2]} must be one of {', '.join(choices)}, got {found[1]!r}{meant}"
     if found := re.match(r"Missing value for argument '(.*)'\.", plain):
         return f"{found[1]} needs a value"
     return plain
 
 
-def _missing_or_unknown(parts: Sequence[str]) -> str:
+def _missing_or_unknown(parts: Sequence[str], known: Sequence[str]) -> str:
     """Names the options that are missing, and those that are unknown beside the nearest ones."""
-    known = re.findall(r"(?m)^ {4}(--[\w-]+) ", "\n".join(parts))
     said = []
     for part in parts:
         head, _, rest = part.partition(":")
@@ -169,7 +175,10 @@ def _unknown(word: str, known: Sequence[str]) -> str:
     if not word.startswith("-"):
         return f"unexpected word {word!r}"
     option = word.partition("=")[0].replace("_", "-")
-    return f"unknown option {option}{nearest(option, known)}"
+    if meant := nearest(option, known):
+        return f"unknown option {option}{meant}"
+    others = commands_with(option)[:MOST_NAMED]
+    return f"unknown option {option}" + (f", which {' and '.join(others)} take" if others else "")
 
 
 def _wrong_type(names: Sequence[str], help_text: str, words: Sequence[str]) -> str:

@@ -1,49 +1,16 @@
 """The command `elicit augment`: geometric augmentation as an image set (B, 3.2.1)."""
 
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
 
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, dataset_identity
-from imgopt.errors import InputError
+from experiments.options.data import AugmentConfig
 from train.augmentation import check_crop, crop_and_zoom
 from train.data.image_data import ImageData, source_columns
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
-from train.storage.runs import check_key
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Makes new images from the images of a set by moving their pixels; labels are kept."""
-
-    data: str
-    """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
-    out: Path
-    """Directory of the new image set."""
-    method: Literal["crop-zoom"] = "crop-zoom"
-    """crop-zoom: a random square of every image, enlarged bilinearly to the image's size (paper B,
-    3.2.1)."""
-    copies: int = 1
-    """Number of new images from each image."""
-    split: str = "train"
-    """Split to start from. The new images always form a split train."""
-    key: int = 0
-    """Key by which the squares are drawn."""
-    crop_px: int = 24
-    """Side of the square in pixels; paper B's is 24 of 32."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for an option outside its range."""
-        check_key(self.key)
-        if self.copies < 1:
-            raise InputError(f"copies must be at least 1, got {self.copies}")
 
 
 def augment(config: AugmentConfig) -> None:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Int
-from tyro.conf import Positional
 
 from experiments.data.find_pictures import (
     TEST,
@@ -27,8 +26,9 @@ from experiments.data.find_pictures import (
     visible,
 )
 from experiments.data.picture_spool import PictureSpool
-from experiments.data.read_picture import FORMAT_WORDS, Fit, NotRead, read_picture
+from experiments.data.read_picture import FORMAT_WORDS, NotRead, read_picture
 from experiments.data.resumable_set import SHARD_IMAGES, Columns, ResumableSet
+from experiments.options.data import ImportConfig
 from imgopt.errors import InputError
 from train.data.read_split import PIXELS_LIMIT
 from train.data.spec import ImageSetSpec
@@ -44,33 +44,6 @@ PRINTED_FILES = 20
 """Most files that are listed on the screen; the manifest lists all."""
 NAMED_REASONS = 3
 """Most files that a message names to say why a class is empty."""
-
-
-@dataclass(frozen=True)
-class ImportConfig:
-    """Makes a data set from a folder of pictures with one subfolder a class.
-
-    Reads PNG, JPEG, WebP, BMP, TIFF and GIF. If the subfolders are called train, val, valid,
-    validation or test and have subfolders of their own, they become the splits of the set. What
-    `elicit export` wrote of a set comes back with all its columns.
-    """
-
-    folder: Positional[Path]
-    """The folder; the names of its subfolders are the names of the classes."""
-    out: Path
-    """The directory of the new data set."""
-    size: int = 32
-    """Height and width of the images in pixels."""
-    fit: Fit = "crop"
-    """What becomes of a picture that is not square: crop takes its middle square, pad adds white at
-    two sides, squash distorts it."""
-    name: str | None = None
-    """Name of the data set; by default the name of the folder."""
-    test_share: float | None = None
-    """Share of each class's training pictures that becomes the split test, at least one picture of
-    every class that has two; 0: no split test. By default 0.2, or 0 if the folder has splits."""
-    key: int = 0
-    """Key by which the pictures of the split test are drawn."""
 
 
 def import_folder(config: ImportConfig) -> None:

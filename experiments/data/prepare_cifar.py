@@ -6,44 +6,22 @@ import http.client
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
-from tyro.conf import Positional
 
 from experiments.data.cifar_files import CIFAR_SETS, SIZE_PX, URL, Batch, read_cifar
 from experiments.data.resumable_set import Columns, ResumableSet
+from experiments.options.data import TFDS_VERSION, PrepareConfig
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
 from train.data.verify import MANIFEST_FILE
 
-TFDS_VERSION = "3.0.2"
 DOWNLOAD_TIMEOUT_SECONDS = 30
 DOWNLOAD_BLOCK_BYTES = 2**20
 PROGRESS_STEP_MB = 10
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """Makes a data set that TFDS reads, without TensorFlow."""
-
-    name: Positional[Literal["cifar10", "cifar100"]]
-    """The data set; the labels of cifar100 are its 100 fine ones."""
-    data_dir: Path
-    """TFDS's data directory; the set becomes cifar10/3.0.2 or cifar100/3.0.2 in it."""
-    archive: Path | None = None
-    """The official archive, such as cifar-10-python.tar.gz or cifar-10-binary.tar.gz, or a tar of
-    its files, or the folder that it unpacks to, as torchvision and Keras leave it. Without it, the
-    python archive is downloaded. The files of a python archive must be the official ones."""
-
-    @property
-    def target(self) -> Path:
-        """The directory of the new data set."""
-        return self.data_dir / self.name / TFDS_VERSION
 
 
 def prepare(config: PrepareConfig) -> None:

@@ -11,19 +11,18 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
+from experiments.options.data import Fit
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """Pillow's names of the formats that are read."""
 FORMAT_WORDS = "PNG, JPEG, WebP, BMP, TIFF or GIF"
 
-Fit = Literal["crop", "pad", "squash"]
-"""What becomes of a picture that is not square: its middle square is cut out, white is added at two
-sides, or it is distorted."""
 
 TEXT_LIMIT_BYTES = 2**26
 """Most bytes of text, or of a colour profile, in a PNG; Pillow's own limit is 1 MiB."""

@@ -1,47 +1,16 @@
 """The command `elicit data resize`: a data set with its images scaled to one size."""
 
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from experiments.data.resumable_set import SHARD_IMAGES, Columns, ResumableSet, dataset_identity
-from imgopt.errors import InputError
+from experiments.options.data import ResizeConfig
 from train.data.image_data import ImageReader, copied_columns
 from train.data.load import list_splits, open_images
 from train.data.spec import ImageSetSpec
-
-LARGEST_PX = 4096
-"""Longest side of an image; a limit against typing errors."""
-
-
-@dataclass(frozen=True)
-class ResizeConfig:
-    """Scales all images of a data set, such as MNIST's 28 x 28 pixels to 32 x 32."""
-
-    data: str
-    """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
-    out: Path
-    """Directory of the new image set, with the same splits."""
-    size: tuple[int, ...]
-    """New side in pixels, or height and width, such as: 32, or 32 48."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    split: tuple[str, ...] = ()
-    """Splits to scale; by default all, which must be labelled."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for an option outside its range."""
-        if len(self.size) not in (1, 2) or not all(1 <= px <= LARGEST_PX for px in self.size):
-            raise InputError(
-                f"size must be one or two numbers of pixels from 1 to {LARGEST_PX}, got "
-                f"{' '.join(map(str, self.size)) or 'none'}"
-            )
-        if len(set(self.split)) < len(self.split):
-            raise InputError(f"splits must be distinct, got {' '.join(self.split)}")
 
 
 def resize(config: ResizeConfig) -> None:

@@ -3,15 +3,13 @@
 import io
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from tyro.conf import Positional
 
+from experiments.options.data import ShowConfig
 from experiments.pages.fonts import FONT_FILE, drawn_names, legend
 from experiments.pages.html import Picture, Section, write_report
 from experiments.pages.style import over_white
@@ -29,24 +27,6 @@ SHEET_GAP_PX = 2
 FONT_PX = 12
 
 Pixels = UInt8[np.ndarray, "h w c"]
-
-
-@dataclass(frozen=True)
-class ShowConfig:
-    """Prints the splits and classes of a data set and draws the first images of each class."""
-
-    data: Positional[str]
-    """The directory of a data set, or "digits", or with --data-dir its name."""
-    data_dir: Path | None = None
-    """TFDS's data directory."""
-    out: Path = Path("runs/show")
-    """Directory of the contact sheet, where older files are replaced: contact_sheet.png with a row
-    for each class, and report.html with class names of any script."""
-    columns: int = 10
-    """Images of each class on the contact sheet."""
-    split: str | None = None
-    """The only split to count and draw, such as "test" or "train[:10%]"; by default all splits are
-    counted and the first is drawn."""
 
 
 def show(config: ShowConfig) -> None:

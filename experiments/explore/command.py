@@ -9,51 +9,19 @@ import secrets
 import socket
 import threading
 import webbrowser
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
-
-from tyro.conf import UseAppendAction, arg
 
 from experiments.explore.gan_samples import open_gans
 from experiments.explore.image_sets import open_sets
 from experiments.explore.result_tables import check_results
-from experiments.explore.subject import ClassifierOptions, SubjectLoader
+from experiments.explore.subject import SubjectLoader
+from experiments.options.others import ExploreConfig
 from imgopt.errors import InputError
-
-MAX_PORT = 2**16 - 1
 
 SERVER_PACKAGES = ("starlette", "uvicorn")
 """Packages of the extra `explore`."""
 
 OPEN_AFTER_SECONDS = 0.5
 """The server answers by then; a browser that comes earlier waits for it."""
-
-
-@dataclass(frozen=True)
-class ExploreConfig:
-    """Serves a page: choose an output and watch an image elicit it; look at sets and GANs."""
-
-    classified: Annotated[ClassifierOptions, arg(name="")] = field(
-        default_factory=ClassifierOptions
-    )
-    images: UseAppendAction[tuple[Path, ...]] = ()
-    """An image set to look through. For several: --images A --images B."""
-    gan: UseAppendAction[tuple[Path, ...]] = ()
-    """A run of `elicit gan train` to sample from. For several: --gan A --gan B."""
-    results: Path | None = None
-    """A directory with results of experiments; their tables are shown."""
-    host: str = "127.0.0.1"
-    """Address to serve on; the usual one is reached from this machine only."""
-    port: int = 0
-    """Port to serve on; 0 takes a free one."""
-    open_browser: Annotated[bool, arg(name="open")] = True
-    """Whether to open the page in the browser."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a port outside its range."""
-        if not 0 <= self.port <= MAX_PORT:
-            raise InputError(f"port must be in [0, {MAX_PORT}], got {self.port}")
 
 
 def explore(config: ExploreConfig) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
 from experiments.classifier.train import train_classifier
-from experiments.classifier.train_options import ClassifierTrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.others import ClassifierOptions
 from experiments.quickstart.synthesis import TRAINING, WIDTH
 from imgopt import Classify, iterate, to_float, uniform_targets
 from imgopt.errors import InputError
@@ -27,30 +28,6 @@ from train.storage.runs import METRICS_FILE, RESULT_FILE, read_metrics
 
 DIGITS_RUN = Path("runs/explore/digits")
 """Run of the classifier that is trained at the first use."""
-
-
-@dataclass(frozen=True)
-class ClassifierOptions:
-    """The options that name the classifier and its data set."""
-
-    classifier: str | None = None
-    """A run of `elicit classifier train`, or a callable of your own as package.module:name. By
-    default a small classifier of handwritten digits, trained at the first use in
-    runs/explore/digits."""
-    data: str = DIGITS
-    """Name of a data set, such as cifar10 or digits, or the directory of an image set, from which
-    images are picked by number."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    split: str = "train"
-    """Split of the data set."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a data set of which no classifier is given."""
-        if self.classifier is None and self.data != DIGITS:
-            raise InputError(
-                f"--data {self.data} needs --classifier; without one, digits are explored"
-            )
 
 
 @dataclass(frozen=True)

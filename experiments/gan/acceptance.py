@@ -13,35 +13,12 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Array, Float64, Key, UInt8
 
-from experiments.console.options import check_unused
 from experiments.gan.selector import Classified
 from gans.sampling import Gan, GanSpec, image_keys, sample
 from gans.selection import KINDS, tally
-from imgopt.errors import InputError
 
 MOST_AT_ONCE = 256
 """Most samples in a compiled batch."""
-
-
-@dataclass(frozen=True)
-class AcceptanceConfig:
-    """How often a classifier sorts samples during training, and how many."""
-
-    classifier: str | None = None
-    """A run of `elicit classifier train`, or a callable of your own as package.module:name. It
-    tells, during training, which share of each class's samples it takes for that class."""
-    acceptance_every: int = 5
-    """With --classifier: epochs from one measurement to the next; the last epoch counts too."""
-    acceptance_images: int = 100
-    """With --classifier: samples of each class."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range, or one without effect."""
-        for name in ("acceptance_every", "acceptance_images"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.classifier is None:
-            check_unused(self, "acceptance_every", "acceptance_images", why="without --classifier")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ The name of a measure contains the classifier's network and the number of images
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import cast
 
 import jax
@@ -14,7 +12,6 @@ import numpy as np
 
 from experiments.classifier.source import check_fits, find_classifier
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
-from experiments.console.options import check_unused
 from experiments.gan.evaluate_report import (
     GanQuality,
     NearestImages,
@@ -22,10 +19,10 @@ from experiments.gan.evaluate_report import (
     print_table,
     write_quality_report,
 )
+from experiments.options.gan import GanEvaluateConfig
 from experiments.pages.html import provenance
 from gans.metrics import (
     NEAR_COPY,
-    NEIGHBOURS,
     frechet_distance,
     kernel_distance,
     nearest_distances,
@@ -34,7 +31,6 @@ from gans.metrics import (
     usual_distance,
 )
 from imgopt.errors import InputError
-from train.classifier_training import TrainConfig
 from train.classifiers import (
     Classifier,
     classify_function,
@@ -45,8 +41,8 @@ from train.classifiers import (
 from train.data.combine import check_alike
 from train.data.load import ImageData, data_digest, load_images
 from train.evaluation import evaluate, extract_features
-from train.models.networks import NetworkName
-from train.storage.runs import CONFIG_FILE, as_json, check_key, environment, open_run, write_result
+from train.models import NetworkName
+from train.storage.runs import CONFIG_FILE, as_json, environment, open_run, write_result
 
 REAL, GENERATED, TEST = "real_train", "generated", "real_test"
 """Names of the sets: real images to resemble, images to measure, and real images for comparison."""
@@ -59,41 +55,6 @@ BATCH_SIZE = 500
 
 SHOWN_IMAGES = 10
 """Generated images shown in the report, each beside its nearest training image."""
-
-
-@dataclass(frozen=True)
-class GanEvaluateConfig:
-    """Measures generated images against real ones, as a classifier sees them."""
-
-    images: str
-    """Directory of the image set to measure; its labels are the classes asked for."""
-    data: str
-    """The real data set: its name, such as cifar10 or digits, or the directory of an image set."""
-    classifier: str
-    """Run of the classifier that gives the features, made by `elicit classifier train`."""
-    out: Path
-    """The run's directory."""
-    split: str = "train"
-    """Split of the real data that the generated images should resemble."""
-    test_split: str = "test"
-    """Split of the real data to measure for comparison, and to test on with --gan-train."""
-    neighbours: int = NEIGHBOURS
-    """An image's neighbourhood reaches to this nearest neighbour (for precision to coverage)."""
-    gan_train: bool = False
-    """Also train a classifier of the same architecture on the generated images alone."""
-    key: int = 0
-    """Seed of the training with --gan-train."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-
-    def __post_init__(self) -> None:
-        """Raises InputError for options that are invalid for any data."""
-        check_key(self.key)
-        if self.neighbours < 1:
-            raise InputError(f"neighbours must be at least 1, got {self.neighbours}")
-        if not self.gan_train:
-            check_unused(self, "train", why="without --gan-train")
 
 
 def evaluate_gan(config: GanEvaluateConfig) -> GanQuality:

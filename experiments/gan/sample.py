@@ -10,14 +10,11 @@ holds one round and one shard, however many images there are.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Int, Int64, UInt8
-from tyro.conf import arg
 
 from experiments.console.progress import Progress
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet
@@ -33,82 +30,15 @@ from experiments.gan.select_report import (
 from experiments.gan.selector import (
     Classified,
     Selector,
-    check_references,
     classify_by,
     find_selector,
 )
+from experiments.options.gan import GanSampleConfig
 from experiments.synthesis.target_options import class_number
 from gans.sampling import Gan, gan_digest, image_keys, keys_to_text, load_gan, sample
-from gans.selection import Keep, Predictions, Tally, Thresholds, choose, quota, tally
+from gans.selection import Predictions, Tally, choose, quota, tally
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
-from train.storage.runs import check_key
-
-TRIES_PER_IMAGE = 20
-"""Default limit of images tried for each image wanted. It is enough if 1 in 20 is accepted, half of
-what chance gives among ten classes."""
-
-
-@dataclass(frozen=True)
-class GanSampleConfig:
-    """Draws images of every class, or of chosen ones, from a trained GAN."""
-
-    gan: str
-    """A run of `elicit gan train`. Its training data are not needed."""
-    out: Path
-    """Directory of the new image set."""
-    per_class: int = 500
-    """Images of each class; with --keep both, of each class and kind. By default paper B's."""
-    classes: Annotated[tuple[str, ...], arg(name="class")] = ()
-    """Names or numbers of classes, such as: cat dog; all by default."""
-    key: int = 0
-    """Key by which the images are drawn."""
-    classifier: str | None = None
-    """A run of `elicit classifier train`, or a callable of your own as package.module:name, whose
-    prediction and confidence are kept with every image."""
-    keep: Keep | None = None
-    """With --classifier: sample until every class has --per-class images that are predicted as
-    intended (tp), as another class (fp), or that many of each kind (both)."""
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    train_data: str | None = None
-    """Name or directory of the data set that the images must lie away from, with --min-distance;
-    its split train."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    max_tries_per_class: int | None = None
-    """With --keep: most images tried of each class; by default 20 for each image wanted."""
-    skip_dry_classes: bool = False
-    """With --keep: leave out a class without an accepted image, instead of stopping."""
-    batch_size: int = 256
-    """Images in a compiled batch; all that may be tried of a class, if these are fewer."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for options outside their range or that do not fit together."""
-        check_key(self.key)
-        for name in ("per_class", "max_tries_per_class", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        check_references(self.thresholds, self.train_data)
-        if self.keep is not None and self.classifier is None:
-            raise InputError(f"--keep {self.keep} needs --classifier, which says what is what")
-        if self.keep is None and self.thresholds != Thresholds():
-            raise InputError("thresholds such as --min-confidence need --keep tp, fp or both")
-        for name in ("max_tries_per_class", "skip_dry_classes"):
-            if self.keep is None and getattr(self, name):
-                raise InputError(f"--{name.replace('_', '-')} needs --keep tp, fp or both")
-
-    @property
-    def tries(self) -> int:
-        """Most images tried of each class."""
-        if self.keep is None:
-            return self.per_class
-        return self.max_tries_per_class or TRIES_PER_IMAGE * self.per_class
-
-    @property
-    def images_at_once(self) -> int:
-        """Images in a compiled batch; one number for the whole set."""
-        return min(self.batch_size, self.tries)
 
 
 class _SamplingJob(NamedTuple):

@@ -1,8 +1,6 @@
 """The command `elicit select`: keeps the images of a set that a classifier accepts (B, 3.3)."""
 
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,43 +20,12 @@ from experiments.gan.select_report import (
     warn_of_shortfalls,
     write_pages,
 )
-from experiments.gan.selector import Classified, check_references, classify_by, find_selector
-from gans.selection import Keep, Thresholds, choose, quota, tally
-from imgopt.errors import InputError
+from experiments.gan.selector import Classified, classify_by, find_selector
+from experiments.options.gan import SelectConfig
+from gans.selection import choose, quota, tally
 from train.data.image_data import ImageReader, copied_columns, iter_parts, read_rows
 from train.data.load import open_images
 from train.data.spec import ImageSetSpec
-
-
-@dataclass(frozen=True)
-class SelectConfig:
-    """Keeps the images of a set whose predicted class is, or is not, the one intended."""
-
-    images: str
-    """Directory of an image set whose labels are the intended classes."""
-    classifier: str
-    """A run of `elicit classifier train`, or a callable of your own as package.module:name."""
-    out: Path
-    """Directory of the new image set."""
-    keep: Keep = "tp"
-    """tp: predicted as intended; fp: predicted as another class; both: the same number of each."""
-    per_class: int | None = None
-    """Number of images to keep of each class, the first ones; with both, of each class and kind.
-    By default all accepted images."""
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    train_data: str | None = None
-    """Name or directory of the data set that the images must lie away from, with --min-distance;
-    its split train."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    split: str = "train"
-    """Split to select from. The kept images always form a split train."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for options outside their range or that do not fit together."""
-        if self.per_class is not None and self.per_class < 1:
-            raise InputError(f"per_class must be at least 1, got {self.per_class}")
-        check_references(self.thresholds, self.train_data)
 
 
 def select(config: SelectConfig) -> None:

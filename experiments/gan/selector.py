@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
+from experiments.options.gan import check_references
 from gans.metrics import relative_distances, usual_distance
 from gans.selection import Predictions, Thresholds, reaches, read_predictions
 from imgopt.errors import InputError
@@ -64,14 +65,6 @@ class Classified(NamedTuple):
 
     predictions: Predictions
     accepted: Bool[np.ndarray, " n"]
-
-
-def check_references(thresholds: Thresholds, train_data: str | None) -> None:
-    """Raises InputError unless a least distance and training data are both given, or neither."""
-    if thresholds.min_distance is not None and train_data is None:
-        raise InputError("--min-distance needs --train-data DIR, the images to lie away from")
-    if thresholds.min_distance is None and train_data is not None:
-        raise InputError("--train-data is for --min-distance, which is not given")
 
 
 def find_selector(

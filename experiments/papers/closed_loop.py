@@ -11,7 +11,7 @@ content, and not on where they lie.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
@@ -20,6 +20,7 @@ from experiments.classifier.train import ClassifierTrainConfig
 from experiments.data.augment import AugmentConfig
 from experiments.gan.sample import GanSampleConfig
 from experiments.gan.train import GanTrainConfig
+from experiments.options.papers import ClosedLoopConfig
 from experiments.papers.closed_loop_pages import (
     SELECTOR,
     UNSORTED,
@@ -27,7 +28,7 @@ from experiments.papers.closed_loop_pages import (
     draw_sheets,
     write_loop_pages,
 )
-from experiments.papers.engine.experiment import Experiment, ExperimentConfig, ExperimentResult
+from experiments.papers.engine.experiment import Experiment, ExperimentResult
 from experiments.papers.engine.plan import Arm, Build, Input, Plan, Row
 from experiments.papers.engine.results import machine_identity, training_record
 from experiments.papers.engine.run import run_plan
@@ -35,11 +36,11 @@ from gans.dcgan import DcganConfig
 from gans.sampling import Gan, gan_digest, load_gan
 from imgopt.errors import InputError
 from train.augmentation import check_crop
-from train.classifier_training import TrainConfig
 from train.data.combine import check_alike
 from train.data.digits import DIGITS
 from train.data.load import ImageData, data_digest, find_directory, load_images
-from train.models.networks import NetworkName, check_image_shape
+from train.models import NetworkName
+from train.models.networks import check_image_shape
 from train.storage.runs import as_json
 
 SETS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -52,76 +53,9 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Rows of the table by slug: name, and pieces that are added to the real images."""
 
-STEPS = 2_000
-"""Steps of every training: 51 epochs of paper B's 5,000 images. The paper gives no number."""
 
 SETTINGS = ("per_class", "seeds", "model", "width", "max_tries_per_class", "crop_px", "train")
 """Options that the results depend on, beside the key."""
-
-
-@dataclass(frozen=True)
-class SameStepsConfig(TrainConfig):
-    """Training of every classifier, with the same number of steps for every set."""
-
-    steps: int = STEPS
-    """Updates of every training; the last epoch is cut short."""
-    learning_rate: float = 0.02
-    """Peak of the schedule. kono-cnn has no batch norm: with 0.05, at a quarter of its width, one
-    of 18 trainings never left chance."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClosedLoopConfig(ExperimentConfig):
-    """Trains with and without a GAN's images, sorted and unsorted, and compares."""
-
-    data: str
-    """The real data set: its name, such as cifar10 or digits, or the directory of an image set. Its
-    split test is what is measured on."""
-    gan: str
-    """A run of `elicit gan train` on its split train."""
-    per_class: int = 500
-    """Images of each class in each generated set; the default is paper B's."""
-    seeds: int = 3
-    """Trainings of each kind, at least 2 for a standard deviation; they have the keys after
-    --key."""
-    model: NetworkName = "kono-cnn"
-    """Architecture of all classifiers; kono-cnn is paper B's."""
-    width: float = 1.0
-    """Factor on all its channel counts."""
-    classifier: str | None = None
-    """A run of `elicit classifier train`, or a callable as package.module:name, that sorts the
-    images. By default a classifier is trained like the others, on the real images alone."""
-    max_tries_per_class: int | None = None
-    """Most images to try for each class; 20 for each image wanted by default."""
-    crop_px: int = 24
-    """Side of the square that geometric augmentation cuts out, in pixels; paper B cuts 24 of 32."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    train: SameStepsConfig = field(default_factory=SameStepsConfig)
-
-    def __post_init__(self) -> None:
-        """Raises InputError for what the options alone show to be wrong."""
-        super().__post_init__()
-        if self.seeds < 2:
-            raise InputError(f"seeds must be at least 2, got {self.seeds}")
-        if self.train.loss != "cross-entropy":
-            raise InputError(
-                f"loss must be cross-entropy, got {self.train.loss}: a GAN's images have labels "
-                "and no outputs to learn from"
-            )
-        if self.train.epochs != TrainConfig.epochs:
-            raise InputError(
-                "all arms train for the same number of steps, and the length of an epoch differs "
-                "between them; give --steps and not --epochs"
-            )
-        # Raises InputError for a key or a number out of range.
-        _training(self, (), self.key + self.seeds)(Path, Path())
-        _sampling(self, "tp")(Path, Path())
-        if self.max_tries_per_class is not None and self.max_tries_per_class < self.per_class:
-            raise InputError(
-                f"max_tries_per_class must be at least per_class, which is {self.per_class}, got "
-                f"{self.max_tries_per_class}"
-            )
 
 
 def closed_loop(config: ClosedLoopConfig) -> ExperimentResult | None:

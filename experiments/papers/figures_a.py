@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.options.papers import FiguresAConfig
+from experiments.options.synthesis import PAPER_RULE
 from experiments.pages.html import Section, Table
 from experiments.pages.image_sheets import rules_grid
 from experiments.papers.engine.experiment import (
     ExperimentResult,
-    PresetConfig,
     PresetExperiment,
     PresetName,
     Source,
@@ -34,7 +35,7 @@ from experiments.papers.engine.run import run_preset
 from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
 from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import PAPER_RULE, RuleConfig
+from experiments.synthesis.rule_options import RuleConfig
 from experiments.synthesis.summary import Pair, pairs_in_parts, synthesis_pairs
 from train.classifiers import Precision
 from train.data.load import open_images
@@ -108,11 +109,6 @@ PRESETS: dict[PresetName, FiguresASettings] = {
     "reduced": _settings("reduced", batch_size=125),
     "smoke": _settings("smoke", images=16, steps=3, batch_size=16),
 }
-
-
-@dataclass(frozen=True)
-class FiguresAConfig(PresetConfig):
-    """Paper A's figures 1 and 3 to 5: its update rules side by side, with numbers."""
 
 
 def figures_a(config: FiguresAConfig) -> ExperimentResult | None:

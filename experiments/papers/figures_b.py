@@ -6,19 +6,18 @@ the directory of their pieces.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.gan.select_report import SELECTION_FILE
+from experiments.options.papers import FiguresBConfig
 from experiments.pages.charts import class_shares
 from experiments.pages.html import Picture, Section, Table
 from experiments.pages.image_sheets import class_sheet
 from experiments.papers.engine.experiment import (
     ExperimentResult,
-    PresetConfig,
     PresetExperiment,
     Source,
 )
@@ -59,11 +58,6 @@ class _Tried(NamedTuple):
     def share(self) -> float:
         """Share of true positives, in [0, 1]."""
         return self.agreed / self.images
-
-
-@dataclass(frozen=True)
-class FiguresBConfig(PresetConfig):
-    """Paper B's figure 3: a GAN's images, sorted, beside geometric augmentation."""
 
 
 def figures_b(config: FiguresBConfig) -> ExperimentResult | None:

@@ -1,19 +1,14 @@
 """The command `elicit experiment list`: the experiments, and what each preset measures."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.classifier.train import ClassifierTrainConfig
 from experiments.gan.train import GanTrainConfig
+from experiments.options.papers import ListConfig
 from experiments.papers.engine.experiment import PresetExperiment, PresetName
 from experiments.papers.engine.plan import PieceConfig, place
 from experiments.papers.registry import NAMES, find_experiment
-
-
-@dataclass(frozen=True)
-class ListConfig:
-    """Lists the experiments and their presets; needs no data."""
 
 
 def list_experiments(config: ListConfig) -> None:

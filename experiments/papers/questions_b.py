@@ -12,13 +12,13 @@ number of steps.
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from experiments.data.subset import SubsetConfig
+from experiments.options.papers import Question, QuestionsBConfig
 from experiments.papers.engine.accuracy_table import TableWords, write_table_pages
 from experiments.papers.engine.experiment import (
     ExperimentResult,
-    PresetConfig,
     PresetExperiment,
     PresetName,
     Source,
@@ -37,8 +37,6 @@ from experiments.papers.table_b import (
 )
 from experiments.papers.table_b import PRESETS as PRESETS_B
 from gans.stacked import CutPoint
-
-Question = Literal["samples", "ratio", "images", "levels"]
 
 TITLES: dict[Question, str] = {
     "samples": "How many images of a GAN help?",
@@ -78,15 +76,6 @@ PRESETS: dict[PresetName, QuestionsSettings] = {
     )
     for name, settings in PRESETS_B.items()
 }
-
-
-@dataclass(frozen=True)
-class QuestionsBConfig(PresetConfig):
-    """What paper B leaves open: number of samples, mixing, fewer images, more levels."""
-
-    question: Question = "samples"
-    """samples: how many images of a GAN help; ratio: mixed with geometric augmentation; images:
-    with fewer real images; levels: Stacked GANs of two, three and four levels."""
 
 
 def questions_b(config: QuestionsBConfig) -> ExperimentResult | None:

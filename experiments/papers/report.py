@@ -1,11 +1,8 @@
 """The command `elicit report`: an experiment's pages from its files, or two results compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
-from tyro.conf import Positional
-
+from experiments.options.papers import COMPARISON_FILE, ReportConfig
 from experiments.pages.html import Table
 from experiments.pages.markdown import as_code, as_words
 from experiments.pages.statistics import mean_and_deviation, mean_words, welch_difference
@@ -13,7 +10,7 @@ from experiments.papers.engine.accuracy_table import RowResult, row_results
 from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.registry import read_results, results_expected
 from imgopt.errors import InputError
-from train.storage.files import atomic_write, check_directory_name, make_directory
+from train.storage.files import atomic_write, make_directory
 from train.storage.runs import differences
 
 COMPARED_FIELDS = ("preset", "settings", "data", "key", "device_kind", "versions")
@@ -26,29 +23,9 @@ CAUTION = (
     "twenty such intervals, one misses the true difference by chance."
 )
 
-COMPARISON_FILE = "comparison.md"
 
 NO_VALUE = "–"
 """Cell of a table where one of the two results has no value."""
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """Makes an experiment's table and report again from its files, or compares two results."""
-
-    results: Positional[Path]
-    """Directory of an experiment's results."""
-    other: Positional[Path | None] = None
-    """Directory of other results of the same experiment, to compare with the first."""
-    out: Path | None = None
-    """Directory in which the comparison is written as comparison.md."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for --out without a comparison, or with the name of a file."""
-        if self.out is not None and self.other is None:
-            raise InputError("--out is for comparisons; give two directories of results, got one")
-        if self.out is not None:
-            check_directory_name(self.out, of=COMPARISON_FILE)
 
 
 def report(config: ReportConfig) -> None:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.classifier.train import ClassifierTrainConfig
+from experiments.options.papers import TableAConfig
+from experiments.options.synthesis import PAPER_RULE
 from experiments.papers.engine.accuracy_table import TableWords, write_table_pages
 from experiments.papers.engine.experiment import (
     ExperimentResult,
-    PresetConfig,
     PresetExperiment,
     PresetName,
     Source,
@@ -28,7 +29,7 @@ from experiments.papers.engine.results import training_record
 from experiments.papers.engine.run import run_preset
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
 from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import PAPER_RULE, RuleConfig
+from experiments.synthesis.rule_options import RuleConfig
 from train.classifier_training import TrainConfig
 from train.classifiers import Precision
 from train.data.load import DIGITS
@@ -81,11 +82,6 @@ PRESETS: dict[PresetName, TableASettings] = {
         batch_size=479,
     ),
 }
-
-
-@dataclass(frozen=True)
-class TableAConfig(PresetConfig):
-    """Paper A's table 1: accuracy with 0 to 50% of the training images replaced."""
 
 
 def table_a(config: TableAConfig) -> ExperimentResult | None:

@@ -22,10 +22,10 @@ from experiments.data.augment import AugmentConfig
 from experiments.data.subset import SubsetConfig
 from experiments.gan.sample import GanSampleConfig
 from experiments.gan.train import GanTrainConfig
+from experiments.options.papers import TableBConfig
 from experiments.papers.engine.accuracy_table import TableWords, write_table_pages
 from experiments.papers.engine.experiment import (
     ExperimentResult,
-    PresetConfig,
     PresetExperiment,
     PresetName,
     Source,
@@ -38,7 +38,7 @@ from gans.sampling import Model
 from gans.selection import Keep
 from train.classifier_training import TrainConfig
 from train.data.load import DIGITS
-from train.models.networks import NetworkName
+from train.models import NetworkName
 
 GANS: dict[Model, str] = {"dcgan": "DCGAN", "sgan": "SGAN"}
 """Names of the GANs in the paper."""
@@ -129,11 +129,6 @@ PRESETS: dict[PresetName, TableBSettings] = {
         max_tries_per_class=80,
     ),
 }
-
-
-@dataclass(frozen=True)
-class TableBConfig(PresetConfig):
-    """Paper B's table 2: accuracy with a GAN's images beside few real ones, sorted or not."""
 
 
 def table_b(config: TableBConfig) -> ExperimentResult | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from experiments.classifier.train import ClassifierTrainConfig
 from experiments.papers.engine.experiment import Source
 from train.classifier_training import TrainConfig
-from train.models.networks import NetworkName
+from train.models import NetworkName
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ from experiments.gan.select_report import class_grid
 from experiments.gan.stages import SAMPLES
 from experiments.gan.train import GanTrainConfig, train_gan
 from experiments.gan.train_report import strip
+from experiments.options.papers import SameStepsConfig
 from experiments.pages.html import Picture, Section, provenance, write_report
-from experiments.papers.closed_loop import ClosedLoopConfig, SameStepsConfig, closed_loop
+from experiments.papers.closed_loop import ClosedLoopConfig, closed_loop
 from experiments.papers.closed_loop_pages import loop_facts, loop_sections
 from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.registry import read_results
 from gans.game import GameConfig
 from train.data.load import DIGITS, load_images
-from train.models.networks import NetworkName
+from train.models import NetworkName
 from train.storage.runs import CONFIG_FILE, environment, open_run, read_result, write_result
 
 PER_CLASS = 60

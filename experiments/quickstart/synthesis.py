@@ -6,13 +6,14 @@ with a directory of its own, so an interrupted quickstart goes on where it stopp
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
+from experiments.options.others import QuickstartConfig
 from experiments.pages.charts import comparison, curves, histogram
 from experiments.pages.html import Picture, Section, Table, provenance, write_report
 from experiments.pages.statistics import PairedDifference, mean_words, paired_difference
@@ -20,13 +21,11 @@ from experiments.quickstart.gan import quickstart_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
 from experiments.synthesis.rule_options import RuleConfig
 from experiments.synthesis.summary import SetSummary, synthesis_pairs
-from imgopt.errors import InputError
 from train.classifier_training import TrainConfig
 from train.data.load import DIGITS, load_images
 from train.data.write import read_extras
 from train.storage.runs import (
     CONFIG_FILE,
-    check_key,
     environment,
     open_run,
     read_metrics,
@@ -43,41 +42,8 @@ TRAINING = TrainConfig(epochs=8, batch_size=64, flip=False, pad_px=2)
 RULE = RuleConfig()
 """How the images are optimised: as `elicit synthesize` does by default."""
 
-FRACTION = 0.3
 
 SHOWN_IMAGES = 8
-
-
-@dataclass(frozen=True)
-class QuickstartConfig:
-    """Synthesis and training on scikit-learn's handwritten digits; downloads nothing."""
-
-    out: Path | None = None
-    """Directory of the run, with its report.html; by default runs/quickstart, or with --gan
-    runs/quickstart-gan."""
-    gan: bool = False
-    """Train a GAN instead, sort its images by a classifier, and train with them."""
-    fraction: float = FRACTION
-    """Share of the training images to replace by synthesised ones."""
-    seeds: int = 3
-    """Trainings of each kind, at least 2 for a standard deviation."""
-    key: int = 0
-    """Seed of everything random."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        check_key(self.key + self.seeds)  # the trainings' seeds follow it
-        if self.seeds < 2:
-            raise InputError(f"seeds must be at least 2, got {self.seeds}")
-        if not 0 <= self.fraction <= 1:
-            raise InputError(f"fraction must be in [0, 1], got {self.fraction}")
-        if self.gan and self.fraction != FRACTION:
-            raise InputError("--fraction is for synthesised images, of which --gan makes none")
-
-    @property
-    def directory(self) -> Path:
-        """Directory of the run."""
-        return self.out or Path("runs/quickstart-gan" if self.gan else "runs/quickstart")
 
 
 class _Outcome(NamedTuple):

@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments.options.others import UNKNOWN
 from experiments.share.columns import BASIC, Description
 from experiments.share.parquet import FOLDER, extra_dtype
 from train.data.spec import EXTRAS
-
-UNKNOWN = "unknown"
-"""Licence of originals whose licence nobody gave."""
 
 CROISSANT = "http://mlcommons.org/croissant"
 

@@ -14,7 +14,7 @@ import functools
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +24,9 @@ import numpy as np
 
 import imgopt
 from experiments.console.compilation import counted_compilations
-from experiments.console.options import check_unused
 from experiments.data.resumable_set import SPLIT, ResumableSet, dataset_identity
-from experiments.synthesis.attack_options import AttackConfig, attack_options, attack_targets
+from experiments.options.synthesis import SynthesizeConfig
+from experiments.synthesis.attack_options import attack_options, attack_targets
 from experiments.synthesis.classifiers import find_classifiers
 from experiments.synthesis.make_shards import (
     SynthesisJob,
@@ -34,7 +34,7 @@ from experiments.synthesis.make_shards import (
     left_out_of,
     make_shards,
 )
-from experiments.synthesis.rule_options import RuleConfig, synthesis_options
+from experiments.synthesis.rule_options import synthesis_options
 from experiments.synthesis.summary import (
     SHOWN_IMAGES,
     SetSummary,
@@ -43,10 +43,10 @@ from experiments.synthesis.summary import (
     summarise,
     write_set_report,
 )
-from experiments.synthesis.target_options import TargetConfig, describe_targets, make_targets
-from experiments.synthesis.view_options import ViewConfig, make_views
+from experiments.synthesis.target_options import describe_targets, make_targets
+from experiments.synthesis.view_options import make_views
 from imgopt.errors import InputError
-from train.classifiers import Precision, check_precision
+from train.classifiers import check_precision
 from train.data.image_data import decode_once, slice_images
 from train.data.load import open_images
 from train.data.spec import ImageSetSpec
@@ -66,7 +66,6 @@ from train.runtime.processes import (
     wait_for_all,
     wait_for_live,
 )
-from train.storage.runs import check_key
 from train.storage.strict_json import write_sealed
 
 FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")
@@ -77,58 +76,6 @@ TARGET_COPIES = 3
 
 NAMED_IMAGES = 5
 """Most images left out that are named on the screen. The manifest names all."""
-
-
-@dataclass(frozen=True)
-class SynthesizeConfig:
-    """Makes images that elicit chosen outputs from a classifier (paper A)."""
-
-    classifier: str | tuple[str, ...]
-    """A run of `elicit classifier train`, or a callable of your own as package.module:name. Of
-    several, the mean of their outputs counts."""
-    data: str
-    """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
-    out: Path
-    """Directory of the new image set."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    split: str = "train"
-    """Split to start from."""
-    start: int = 0
-    """First image of the split."""
-    stop: int | None = None
-    """End of the range; by default the split's end. A later run with a larger --stop extends the
-    set."""
-    target: TargetConfig = field(default_factory=TargetConfig)
-    rule: RuleConfig = field(default_factory=RuleConfig)
-    view: ViewConfig = field(default_factory=ViewConfig)
-    attack: AttackConfig = field(default_factory=AttackConfig)
-    batch_size: int = 256
-    """Images that a device computes at a time; all of them, if the job has fewer."""
-    batches_per_shard: int = 4
-    """Batches in a file of the set; with several devices, best a multiple of their number."""
-    precision: Precision = "float32"
-    """Precision of the classifier's computation; pixel weights and measured outputs are float32."""
-    devices: int = 1
-    """Devices of each process that work side by side. The result does not depend on it."""
-    key: int = 0
-    """Seed of the random targets, views and starts of attacks."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        check_key(self.key)
-        for name in ("batch_size", "batches_per_shard"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.attack.is_attack:
-            check_unused(self, "rule", why=f"with --attack {self.attack.attack}")
-        if self.attack.makes_targets:
-            check_unused(self, "target", why="with --attack but for --goal output")
-
-    @property
-    def classifiers(self) -> tuple[str, ...]:
-        """Names of all classifiers."""
-        return (self.classifier,) if isinstance(self.classifier, str) else self.classifier
 
 
 class SynthesisResult(NamedTuple):

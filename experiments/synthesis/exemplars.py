@@ -7,7 +7,7 @@ optimised together, so an interrupted command begins again.
 """
 
 import functools
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ import imgopt
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
 from experiments.console.progress import Progress
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, dataset_identity
+from experiments.options.synthesis import ExemplarsConfig
 from experiments.pages.charts import curves
 from experiments.pages.html import Picture, Section, Table, write_report
 from experiments.pages.image_sheets import image_pairs
@@ -36,7 +37,6 @@ from train.recipes.mnemonics import (
     retrain,
     update_exemplars,
 )
-from train.storage.runs import check_key
 
 FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")
 """Features of an exemplar besides id, image and label: those of a synthesised image."""
@@ -44,33 +44,6 @@ FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source
 REPORT = "report.html"
 SHOWN_IMAGES = 8
 BATCH_SIZE = 256
-
-
-@dataclass(frozen=True)
-class ExemplarsConfig:
-    """Makes a few images a class for retraining a classifier without forgetting (Mnemonics)."""
-
-    classifier: str
-    """A run of `elicit classifier train`, which is retrained."""
-    data: str
-    """Name of a data set, such as cifar10 or digits, or the directory of an image set."""
-    out: Path
-    """Directory of the new image set."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    split: str = "train"
-    """Split that the exemplars stand for, and are drawn from."""
-    per_class: int = 10
-    """Exemplars of each class."""
-    retraining: Mnemonics = field(default_factory=Mnemonics)
-    key: int = 0
-    """Seed of the draws: of the first exemplars, and of the originals of every update."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range."""
-        check_key(self.key)
-        if self.per_class < 1:
-            raise InputError(f"per_class must be at least 1, got {self.per_class}")
 
 
 class Retrained(NamedTuple):

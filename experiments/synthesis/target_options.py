@@ -1,53 +1,17 @@
 """The targets of `elicit synthesize`: distributions that the classifier's output shall reach."""
 
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from experiments.console.options import check_unused
+from experiments.options.synthesis import TargetConfig
 from imgopt import check_targets, ranked_targets, two_class_targets, uniform_targets
 from imgopt.errors import InputError
 from train.data.image_data import ImageReader
 from train.storage.files import sha256_of
-
-
-@dataclass(frozen=True)
-class TargetConfig:
-    """Options that choose the targets."""
-
-    targets: Literal["two-class", "uniform", "ranked", "file"] = "two-class"
-    """two-class: --own for the label, the rest for one other class drawn by key; uniform: the same
-    for all classes; ranked: by --ranking and --masses; file: from --targets-file."""
-    own: float = 0.9
-    """For two-class: probability of the image's label."""
-    ranking: tuple[str, ...] = ()
-    """For ranked: class names or numbers, the most likely first, such as: ship dog frog."""
-    masses: tuple[float, ...] = ()
-    """For ranked: probabilities of these classes, such as: 0.5 0.3 0.2. The other classes share the
-    rest."""
-    targets_file: Path | None = None
-    """For file: an .npy matrix of floats, shape (images of the split or of the range, classes)."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for an option of targets of another kind."""
-        own_options = {
-            "two-class": ("own",),
-            "ranked": ("ranking", "masses"),
-            "file": ("targets_file",),
-        }
-        for kind, names in own_options.items():
-            if kind != self.targets:
-                check_unused(self, *names, why=f"without --targets {kind}")
-        if self.targets == "ranked" and not (self.ranking and self.masses):
-            raise InputError(
-                "--targets ranked needs --ranking and --masses, such as --ranking ship dog frog "
-                "--masses 0.5 0.3 0.2"
-            )
 
 
 def make_targets(

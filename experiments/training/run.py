@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import jax
 
 from experiments.console.compilation import counted_compilations, timing
-from experiments.console.options import check_unused
 from experiments.training.session import Training
 from train.classifiers import Precision, check_precision
 from train.loop import compile_steps
@@ -125,26 +124,6 @@ def check_device_options(devices: int, *, batch_size: int, precision: Precision)
     """Raises InputError for devices that cannot share a batch, or that lack the precision."""
     make_training_mesh(devices, batch_size=batch_size)
     check_precision(precision)
-
-
-def check_training_options(config: Any) -> None:
-    """Refuses options of a training that have no effect beside its others.
-
-    Args:
-        config: Has `nonfinite`, and `kl` if it has `loss`.
-
-    Raises:
-        InputError: Such an option is given.
-    """
-    if config.nonfinite.allowed is None:
-        check_unused(config.nonfinite, "max_skipped", why="without --on-nonfinite skip")
-    if getattr(config, "loss", None) == "cross-entropy":
-        check_unused(config, "kl", why="without --loss mixed")
-    if getattr(config, "optimizer", "sgd") != "sgd":
-        check_unused(config, "momentum", why=f"with --optimizer {config.optimizer}")
-    recipe = getattr(config, "recipe", None)
-    if recipe is not None and not recipe.synthesis.synthesize_every:
-        check_unused(recipe, "synthesis", why="without --synthesize-every")
 
 
 def steps_footprint(training: Training) -> Footprint:

@@ -6,7 +6,7 @@ the set records.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +15,7 @@ import scipy.special
 from jaxtyping import Bool, Float
 
 import imgopt
+from experiments.options.synthesis import TransferConfig
 from experiments.synthesis.classifiers import ClassifierGroup, find_classifiers
 from experiments.synthesis.summary import first_class_as_asked
 from experiments.transfer.report import (
@@ -33,31 +34,6 @@ from train.evaluation import predict
 from train.storage.files import atomic_write
 from train.storage.runs import environment
 from train.storage.strict_json import write_sealed
-
-
-@dataclass(frozen=True)
-class TransferConfig:
-    """Measures what synthesised images say to other classifiers."""
-
-    images: tuple[Path, ...]
-    """Directories of image sets with targets, made by `elicit synthesize` or `elicit exemplars`;
-    several are compared side by side."""
-    classifier: tuple[str, ...]
-    """Runs of `elicit classifier train`, or callables of your own as package.module:name."""
-    out: Path
-    """Directory of the result: `transfer.json`, `table.md` and `report.html`."""
-    batch_size: int = 500
-    """Images in one compiled batch."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range, or sets that are none or the same."""
-        if self.batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
-        if not self.images:
-            raise InputError("expected at least one image set, got none; give --images SET")
-        if len({path.resolve() for path in self.images}) < len(self.images):
-            given = " ".join(map(str, self.images))
-            raise InputError(f"image sets must differ, got {given}; give each once")
 
 
 def measure_transfer(config: TransferConfig) -> list[TransferRow]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import gans.sampling
 import train.classifiers
-from experiments.papers.engine.experiment import PIECES
+from experiments.options.papers import PIECES
 from experiments.papers.engine.plan import DIGEST_LETTERS
 from experiments.papers.registry import read_results
 from gans.sampling import GENERATOR, load_gan

@@ -20,12 +20,8 @@ import numpy as np
 from experiments.classifier.train import ClassifierTrainConfig, repeat_first_epoch
 from experiments.data.resumable_set import Columns
 from experiments.gan.sample import GanSampleConfig
-from experiments.papers.engine.experiment import (
-    PIECES,
-    PresetConfig,
-    PresetExperiment,
-    settings_of,
-)
+from experiments.options.papers import PIECES
+from experiments.papers.engine.experiment import PresetConfig, PresetExperiment, settings_of
 from experiments.papers.engine.plan import Piece, place
 from experiments.papers.engine.results import MACHINE_FIELDS, preset_identity
 from experiments.papers.registry import read_results

@@ -16,8 +16,8 @@ from imgopt.errors import InputError
 from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
 from train.classifiers import Classifier, classify_function
 from train.evaluation import lower_predict
-from train.learner import Budget
 from train.loop import lower_training
+from train.recipes.train_options import Budget
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "aot"))
 

@@ -66,8 +66,7 @@ def test_help_may_stand_before_the_command(words, elicit, capsys):
 def test_help_of_a_command_names_every_field_of_its_configuration(name, elicit, capsys):
     assert elicit(*name.split(), "--help") == 0
     printed = capsys.readouterr().out.lower()
-    command = COMMANDS[name]
-    config = getattr(importlib.import_module(command.module), command.config)
+    config = COMMANDS[name].config_type()
     wanted = option_names(config)
     assert wanted or not dataclasses.fields(config)
     assert {name for name in wanted if not re.search(f"--{name}[ ,]", printed)} == set()
@@ -76,11 +75,10 @@ def test_help_of_a_command_names_every_field_of_its_configuration(name, elicit, 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_s_function_and_configuration_exist_and_say_what_they_are(name):
     command = COMMANDS[name]
-    module = importlib.import_module(command.module)
-    assert callable(getattr(module, command.function))
-    config = getattr(module, command.config)
+    assert callable(getattr(importlib.import_module(command.module), command.function))
+    config = command.config_type()
     assert config.__dataclass_params__.frozen
-    assert not config.__doc__.startswith(command.config + "(")  # dataclass's own
+    assert not config.__doc__.startswith(config.__name__ + "(")  # dataclass's own
 
 
 def test_version_is_the_installed_one(elicit, capsys):
@@ -125,6 +123,30 @@ def test_help_imports_nothing_slow():
     assert done.stderr == ""
     assert done.returncode == 0
     assert "usage: elicit COMMAND" in done.stdout
+
+
+def test_options_are_read_without_jax():
+    """Help of every command, and a refused option, in one fresh interpreter."""
+    program = (
+        "import sys\n"
+        "from experiments.cli import main, parse\n"
+        "from experiments.commands import COMMANDS\n"
+        "for name, command in COMMANDS.items():\n"
+        "    try:\n"
+        "        parse(name, command.config_type(), ['--help'])\n"
+        "    except SystemExit as left:\n"
+        "        assert left.code == 0, name\n"
+        "assert main('synthesize --classifier c --data d --out o --stepz 3'.split()) == 2\n"
+        "slow = {'jax', 'flax', 'optax', 'orbax', 'tensorflow_datasets', 'matplotlib', 'sklearn'}\n"
+        "sys.exit(f'imported {slow & set(sys.modules)}' if slow & set(sys.modules) else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PYPROJECT.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert re.fullmatch("elicit synthesize: error: .*did you mean --steps.*\n", done.stderr)
+    assert done.returncode == 0
+    assert done.stdout.count("usage: elicit") == len(COMMANDS)
 
 
 @pytest.mark.slow

@@ -1,10 +1,9 @@
 """One name for one thing: options of one name have one meaning in all commands."""
 
 import dataclasses
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -22,11 +21,6 @@ TWO_MEANINGS = {
 
 OTHER_NAMES = {"dataset", "test_dataset", "splits", "train_split", "select", "selector"}
 """Former second names of --data, --test-data, --split, --keep and --classifier."""
-
-
-def config_of(name: str) -> Any:
-    command = COMMANDS[name]
-    return getattr(importlib.import_module(command.module), command.config)
 
 
 def options(config: type) -> Iterator[tuple[str, frozenset[object]]]:
@@ -53,7 +47,7 @@ def kinds(hint: object) -> Iterator[object]:
 def meanings():
     found: dict[str, dict[frozenset[object], list[str]]] = {}
     for command in COMMANDS:
-        for name, kind in options(config_of(command)):
+        for name, kind in options(COMMANDS[command].config_type()):
             found.setdefault(name, {}).setdefault(kind, []).append(command)
     return found
 
@@ -69,6 +63,6 @@ def test_no_option_has_a_second_name(meanings):
 
 def test_a_data_set_may_be_a_name_wherever_it_may_be_a_directory():
     for command in COMMANDS:
-        names = {name for name, _ in options(config_of(command))}
+        names = {name for name, _ in options(COMMANDS[command].config_type())}
         if names & {"data", "train_data", "test_data"}:
             assert "data_dir" in names, command

@@ -7,7 +7,8 @@ import pytest
 import gans
 from experiments.cli import main
 from imgopt.errors import InputError
-from train import Budget, FitOptions, fit
+from train import FitOptions, fit
+from train.recipes.train_options import Budget
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

@@ -17,7 +17,8 @@ from train.loop import (
     TrainState,
     fit,
 )
-from train.nonfinite import NonFiniteConfig, NotFinite
+from train.nonfinite import NotFinite
+from train.recipes.train_options import NonFiniteConfig
 
 KEY = jax.random.key(3)
 RANDOM = np.random.default_rng(1)

@@ -7,9 +7,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from imgopt.errors import InputError
+from train.data import DIGITS
 from train.data.image_data import ImageData
 
-DIGITS = "digits"
 DIGITS_SPLITS = {"train": 1437, "test": 360}  # four fifths and one fifth
 SEED = 0
 SIZE_PX = 32

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,8 +18,6 @@ from train.models.linen import (
 )
 from train.models.residual import ResNet9, WideResNet, scaled
 from train.runtime.user_modules import import_place
-
-NetworkName = Literal["vgg16", "vgg-small", "kono-cnn", "resnet9", "wrn-16-4"]
 
 # A number is a 3×3 convolution with that many output channels, "M" a 2×2 pooling.
 # Simonyan and Zisserman 2015, configuration D, with the single dense layer usual on CIFAR-10.

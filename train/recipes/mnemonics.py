@@ -10,9 +10,7 @@ L is the mean cross entropy. The second gradient goes through the retraining. Ea
 at the trained parameters.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -20,47 +18,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from imgopt import rule_by_name, to_float
-from imgopt.errors import InputError
+from imgopt import to_float
 from imgopt.programs import standard_promotion
 from imgopt.rules import as_rule
+from train.recipes.options import Mnemonics
 
 Apply = Callable[[Any, Array], Array]
 """Function (parameters, images in [0, 1]) → logits, in evaluation mode."""
-
-
-@dataclass(frozen=True)
-class Mnemonics:
-    """Numbers and rates of steps, of retraining and of the exemplars."""
-
-    retrain_steps: int = 5
-    """Steps of gradient descent on all exemplars, from the trained parameters."""
-    retrain_rate: float = 0.05
-    """Learning rate of the retraining."""
-    steps: int = 200
-    """Updates of the exemplars."""
-    originals_per_step: int = 256
-    """Originals that an update's loss is computed on, drawn by key; all, if there are fewer."""
-    rule: str = "adam"
-    """Update rule of the exemplars, by name; sgd is that of eq. 13."""
-    learning_rate: float = 0.01
-    """Learning rate of the exemplars, which are in [0, 1] and clipped to it."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range, or an unknown rule."""
-        for name, least in (("retrain_steps", 1), ("steps", 0), ("originals_per_step", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("retrain_rate", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        self.make_rule()
-
-    def make_rule(self) -> optax.GradientTransformation:
-        """Makes the update rule of the exemplars."""
-        # Paper A's rules pull weights to mid-grey, but pixels to black; eq. 13 has no such decay.
-        decay = {"weight_decay": 0.0} if self.rule in ("sgd", "momentum") else {}
-        return rule_by_name(self.rule, learning_rate=self.learning_rate, **decay)
 
 
 class Labelled(NamedTuple):

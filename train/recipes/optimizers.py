@@ -1,14 +1,11 @@
 """Optimisers and schedules of the learning rate, by name."""
 
-from typing import Literal
-
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
-OptimizerName = Literal["sgd", "adam", "adamw", "lamb", "lion"]
-ScheduleName = Literal["cosine", "one-cycle", "constant"]
+from train.recipes.train_options import OptimizerName, ScheduleName
 
 
 def make_schedule(

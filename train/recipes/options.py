@@ -2,9 +2,8 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from imgopt import rule_by_name
 from imgopt.errors import InputError
 
 MadeLabels = Literal["class", "set", "teacher"]
@@ -35,6 +34,8 @@ class TrainingSynthesis:
             )
         _check_range("synthesize_own", self.synthesize_own, 0, 1)
         if self.synthesize_every:
+            from imgopt import rule_by_name
+
             rule_by_name(self.synthesize_rule)
 
 
@@ -95,3 +96,40 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value < high:
         limits = f"in [{low:g}, {high:g})" if math.isfinite(high) else f"at least {low:g}, finite"
         raise InputError(f"{name} must be {limits}, got {value}")
+
+
+@dataclass(frozen=True)
+class Mnemonics:
+    """Numbers and rates of steps, of retraining and of the exemplars."""
+
+    retrain_steps: int = 5
+    """Steps of gradient descent on all exemplars, from the trained parameters."""
+    retrain_rate: float = 0.05
+    """Learning rate of the retraining."""
+    steps: int = 200
+    """Updates of the exemplars."""
+    originals_per_step: int = 256
+    """Originals that an update's loss is computed on, drawn by key; all, if there are fewer."""
+    rule: str = "adam"
+    """Update rule of the exemplars, by name; sgd is that of eq. 13."""
+    learning_rate: float = 0.01
+    """Learning rate of the exemplars, which are in [0, 1] and clipped to it."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a number outside its range, or an unknown rule."""
+        for name, least in (("retrain_steps", 1), ("steps", 0), ("originals_per_step", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("retrain_rate", "learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        if self.rule != "adam":  # only then, since it needs JAX
+            self.make_rule()
+
+    def make_rule(self) -> Any:
+        """Makes the update rule of the exemplars, a transformation of optax."""
+        from imgopt import rule_by_name
+
+        # Paper A's rules pull weights to mid-grey, but pixels to black; eq. 13 has no such decay.
+        decay = {"weight_decay": 0.0} if self.rule in ("sgd", "momentum") else {}
+        return rule_by_name(self.rule, learning_rate=self.learning_rate, **decay)

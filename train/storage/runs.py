@@ -17,8 +17,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import jax
-
 from elicit_jax import DISTRIBUTION
 from imgopt.errors import InputError
 from train.storage.files import atomic_write, file_problem, make_directory, naming, sha256_of
@@ -319,6 +317,8 @@ def write_metrics(directory: Path, lines: bytes) -> None:
 
 def environment() -> dict[str, Any]:
     """Describes how a figure is made: device, versions and the command."""
+    import jax  # here, since options, which need no JAX, are checked by this module
+
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
     device = jax.devices()[0]
     return {

@@ -5,12 +5,11 @@ flip and crop, and with made images. Every arm of made images has a matched cont
 from it in the pixels alone.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from experiments.options.papers import DoesItHelpConfig
 from experiments.papers.does_it_help.arms import ARMS, with_controls
 from experiments.papers.does_it_help.pages import write_help_pages
 from experiments.papers.does_it_help.plan import (
@@ -20,24 +19,14 @@ from experiments.papers.does_it_help.plan import (
     make_lengths,
     make_plan,
 )
-from experiments.papers.engine.experiment import Experiment, ExperimentConfig, ExperimentResult
+from experiments.papers.engine.experiment import Experiment, ExperimentResult
 from experiments.papers.engine.results import machine_identity, training_record
 from experiments.papers.engine.run import run_plan
-from experiments.synthesis.view_options import ViewConfig
 from imgopt.errors import InputError
-from imgopt.filters import VIEWS
-from train.classifier_training import TrainConfig
 from train.data.image_data import ImageReader
 from train.data.load import data_digest, open_images
 from train.models.networks import check_image_shape
 from train.storage.runs import as_json, read_result
-
-EPOCHS = 60
-"""Passes of the base over its images."""
-
-UPDATES = 20
-"""Updates of an image: enough for a mean KL below 0.05 by the default rule (`benchmarks/RULES.md`),
-and with four views of each image they cost less than two trainings of the base."""
 
 SETTINGS = (
     "per_class", "seeds", "other_seeds", "model", "width", "teachers", "updates", "views",
@@ -47,92 +36,6 @@ SETTINGS = (
 
 MEASURES = ("test_loss", "calibration_error")
 """Measures of a training's result beside its accuracy."""
-
-
-@dataclass(frozen=True)
-class BaseTraining(TrainConfig):
-    """Training of the base; the arms add to it."""
-
-    epochs: int | None = EPOCHS
-    """Passes of the base over its images; the other arms have as many updates, or as much
-    compute."""
-    batch_size: int | None = None
-    """Images in a step, 128 or fewer by default, by the size of the set."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DoesItHelpConfig(ExperimentConfig):
-    """Trains classifiers on few images with and without made images, and says what helps."""
-
-    data: str
-    """Name of a data set, such as cifar10 or digits, or directory of an image set, with the splits
-    train and test. Subsets are drawn from train; the whole of test is what is measured on."""
-    data_dir: Path | None = None
-    """TFDS's data directory, for a data set named by name."""
-    per_class: int = 500
-    """Images of each class to train on, drawn anew for every seed."""
-    arms: tuple[str, ...] = ()
-    """Arms to train, such as: survives cutmix; the base and matched controls come with them. By
-    default all that the data set has images for."""
-    seeds: int = 12
-    """Seeds of the main arms, at least 2 for an interval; they are the keys after --key."""
-    other_seeds: int = 5
-    """Seeds of the other arms, at least 2 and at most --seeds."""
-    model: str = "resnet9"
-    """Architecture of all classifiers, as for elicit classifier train."""
-    width: float = 1.0
-    """Factor on its channel counts."""
-    teachers: int = 1
-    """Teachers of each subset, whose mean output counts."""
-    updates: int = UPDATES
-    """Updates of every image in the making of image sets."""
-    views: int = VIEWS
-    """Random views of an image in every update of the synthesis of images that survive --flip and
-    --pad-px."""
-    gan_epochs: int = 100
-    """Epochs of the GAN whose true positives are added; paper B's by default."""
-    gan_width: int | None = None
-    """Channels of that GAN's first layer, which all others scale with; paper B's by default."""
-    train: BaseTraining = field(default_factory=BaseTraining)
-
-    def __post_init__(self) -> None:
-        """Raises InputError for what the options alone show to be wrong."""
-        super().__post_init__()
-        for name in ("per_class", "teachers", "updates", "views", "gan_epochs", "gan_width"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        for name in ("seeds", "other_seeds"):
-            if getattr(self, name) < 2:
-                raise InputError(
-                    f"{name} must be at least 2, since one training gives no interval, got "
-                    f"{getattr(self, name)}"
-                )
-        if self.other_seeds > self.seeds:
-            raise InputError(
-                f"other_seeds must be at most seeds, which is {self.seeds}, got {self.other_seeds}"
-            )
-        unknown = [name for name in self.arms if name not in ARMS]
-        if unknown:
-            raise InputError(f"expected arms among {', '.join(ARMS)}, got {', '.join(unknown)}")
-        if not self.view.augmentations:
-            raise InputError(
-                "expected an augmentation for images to survive, got --no-flip with --pad-px 0"
-            )
-        recipe = self.train.recipe
-        if self.train.loss != "cross-entropy" or recipe.labels or recipe.synthesis.synthesize_every:
-            raise InputError(
-                "--loss, --labels and --synthesize-every belong to arms of the experiment; leave "
-                "them out"
-            )
-
-    @property
-    def view(self) -> ViewConfig:
-        """The augmentations of the training, which images are made to survive."""
-        names: tuple[Literal["flip", "crop"], ...] = ("flip",) if self.train.flip else ()
-        if not self.train.pad_px:
-            return ViewConfig(names, self.views) if names else ViewConfig()
-        return ViewConfig((*names, "crop"), self.views, self.train.pad_px)
 
 
 def does_it_help(config: DoesItHelpConfig) -> ExperimentResult | None:
@@ -166,8 +69,11 @@ def _choose_arms(config: DoesItHelpConfig, train: ImageReader) -> tuple[str, ...
     """The arms asked for; by default all that the data set has images for.
 
     Raises:
-        InputError: a class has fewer images than an arm takes.
+        InputError: there is no such arm, or a class has fewer images than an arm takes.
     """
+    unknown = [name for name in config.arms if name not in ARMS]
+    if unknown:
+        raise InputError(f"expected arms among {', '.join(ARMS)}, got {', '.join(unknown)}")
     counts = np.bincount(train.labels, minlength=len(train.class_names))
     fewest, name = int(counts.min()), train.class_names[int(counts.argmin())]
     if fewest < config.per_class:

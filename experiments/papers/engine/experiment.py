@@ -4,75 +4,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from experiments.options.papers import PresetConfig, PresetName
 from experiments.papers.engine.plan import Piece, Plan, Row
-from imgopt.errors import InputError
 from train.classifiers import Precision
-from train.storage.runs import check_key
-
-PresetName = Literal["paper", "reduced", "smoke"]
-
-PIECES = "pieces"
-"""Name of the directory of pieces in the results' directory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
-    """Options of all experiments: how much to run, and where."""
-
-    out: Path
-    """Directory of the results. Repeat the command, and it goes on where it stopped."""
-    pieces: Path | None = None
-    """Directory of the classifiers, GANs and image sets that the experiment makes; OUT/pieces by
-    default. Experiments with the same directory share what they have in common."""
-    only: tuple[str, ...] = ()
-    """Rows to run, each as ROW,SEED; * stands for any row or any seed. All by default."""
-    shard: str | None = None
-    """Share of the rows and seeds to run, such as 2/8: the second of eight machines'."""
-    merge: tuple[Path, ...] = ()
-    """Directories of results to put together, instead of running anything."""
-    dry_run: bool = False
-    """Print the rows, what they cost and about how long they take, and run nothing."""
-    key: int = 0
-    """Seed of everything random; the trainings that are compared have the keys after it."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError for what the options alone show to be wrong."""
-        check_key(self.key)
-        _ = self.share
-        if self.merge and (self.only or self.shard or self.dry_run):
-            raise InputError("--merge runs nothing, so it takes no --only, --shard or --dry-run")
-
-    @property
-    def share(self) -> tuple[int, int]:
-        """Number of the share, from 0, and number of shares."""
-        if self.shard is None:
-            return 0, 1
-        number, _, count = self.shard.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            raise InputError(
-                f"--shard must be NUMBER/COUNT, such as 2/8 of eight shares, got {self.shard!r}"
-            )
-        return int(number) - 1, int(count)
-
-    @property
-    def root(self) -> Path:
-        """Directory of the pieces."""
-        return self.pieces or self.out / PIECES
-
-
-@dataclass(frozen=True, kw_only=True)
-class PresetConfig(ExperimentConfig):
-    """Options of an experiment of the papers, whose settings are presets."""
-
-    preset: PresetName = "paper"
-    """paper: everything, for a GPU or TPU; reduced: some hours on two CPU cores; smoke: minutes, on
-    handwritten digits, which measures nothing."""
-    data_dir: Path | None = None
-    """TFDS's data directory with cifar10; smoke needs none."""
-    precision: Precision = "float32"
-    """Precision of all networks' computation; parameters and measurements are float32."""
 
 
 class ArmResult(NamedTuple):

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.console.options import check_unused
+from experiments.options.papers import PIECES, ExperimentConfig
 from experiments.papers.engine.experiment import (
-    PIECES,
     Experiment,
-    ExperimentConfig,
     ExperimentResult,
     PresetConfig,
     PresetExperiment,

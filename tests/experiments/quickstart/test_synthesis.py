@@ -10,7 +10,7 @@ import experiments.quickstart.gan
 import experiments.quickstart.synthesis
 import train.data.load
 import train.models.networks
-from experiments.papers.closed_loop import SameStepsConfig
+from experiments.options.papers import SameStepsConfig
 from experiments.quickstart.synthesis import QuickstartConfig
 from experiments.synthesis.rule_options import RuleConfig
 from train.classifier_training import TrainConfig

@@ -1,0 +1,1 @@
+"""Options of GANs, which are read without JAX."""
