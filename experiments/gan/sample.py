@@ -37,12 +37,13 @@ from experiments.gan.selector import (
     classify_by,
     find_selector,
 )
+from experiments.pages.html import digest_words, provenance
 from experiments.synthesis.target_options import class_number
 from gans.sampling import Gan, gan_digest, image_keys, keys_to_text, load_gan, sample
 from gans.selection import Keep, Predictions, Tally, Thresholds, choose, quota, tally
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
-from train.storage.runs import check_key
+from train.storage.runs import check_key, environment
 
 TRIES_PER_IMAGE = 20
 """Default limit of images tried for each image wanted. It is enough if 1 in 20 is accepted, half of
@@ -196,9 +197,15 @@ def sample_gan(config: GanSampleConfig) -> None:
         image_set.commit({SPLIT: shards})
         write_pages(
             config.out,
-            title="Generated images",
-            lead="Images that a GAN made for chosen classes.",
+            title=f"Images of {Path(config.gan).name}, {config.select or 'unsorted'}, "
+            f"key {config.key}",
+            made="drawn from a GAN by key for chosen classes",
             outcome=outcome,
+            footer=provenance(
+                {**environment(), "key": config.key},
+                data=f"GAN {Path(config.gan).name}, {digest_words(gan_digest(job.gan))}",
+                classifier=job.selector.words if job.selector else "none",
+            ),
         )
     print(f"{config.out}: {state.kept:,} {SPLIT}, {len(job.classes)} classes")
     if outcome is not None:

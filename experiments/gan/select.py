@@ -23,11 +23,13 @@ from experiments.gan.select_report import (
     write_pages,
 )
 from experiments.gan.selector import Classified, check_references, classify_by, find_selector
+from experiments.pages.html import digest_words, provenance
 from gans.selection import Keep, Thresholds, choose, quota, tally
 from imgopt.errors import InputError
 from train.data.image_data import ImageReader, copied_columns, iter_parts, read_rows
-from train.data.load import open_images
+from train.data.load import data_digest, open_images
 from train.data.spec import ImageSetSpec
+from train.storage.runs import environment
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,15 @@ def select(config: SelectConfig) -> None:
         image_set.write_shards({SPLIT: [partial(_columns, data, classified, r) for r in shards]})
         write_pages(
             config.out,
-            title="Selected images",
-            lead="Images kept for what a classifier says of them.",
+            title=f"Selected from {Path(config.images).name}: {config.keep}",
+            made=f"kept of {len(data):,} for what a classifier says of them",
             outcome=outcome,
+            footer=provenance(
+                environment(),
+                data=f"{Path(config.images).name}, {config.split}, "
+                f"{digest_words(data_digest(data))}",
+                classifier=selector.words,
+            ),
         )
     print(f"{config.out}: {len(rows):,} {SPLIT}, of {len(data.labels):,} images")
     print_outcome(outcome)

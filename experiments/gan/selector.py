@@ -1,6 +1,7 @@
 """The classifier that sorts generated images, and the thresholds that they must reach."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
+from experiments.pages.html import digest_words
 from gans.metrics import relative_distances, usual_distance
 from gans.selection import Predictions, Thresholds, reaches, read_predictions
 from imgopt.errors import InputError
@@ -56,6 +58,11 @@ class Selector(NamedTuple):
             "thresholds": as_json(self.thresholds),
             **data,
         }
+
+    @property
+    def words(self) -> str:
+        """The classifier in words: its name and digest."""
+        return f"{Path(self.source.name).name}, {digest_words(self.source.sha256)}"
 
 
 class Classified(NamedTuple):
