@@ -6,26 +6,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from experiments.pages.charts import class_shares
 from experiments.pages.confusions import confusion, taken_for
 from experiments.pages.html import Fact, Picture, Section, Strip, Strips, Table, write_report
-from experiments.pages.image_sheets import sample_grid
 from experiments.pages.statistics import Share, share_of
-from experiments.pages.strips import class_strips, enlarged, image_row
+from experiments.pages.strips import MAX_COLUMNS, class_strips, enlarged, image_row
 from experiments.pages.verdict import NOT_ASKED, Verdict
 from gans.selection import KINDS, Keep, Tally, wanted_kinds
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader, read_rows
 from train.data.load import open_images
 from train.data.write import read_extras
-from train.storage.files import atomic_write
 from train.storage.strict_json import write_sealed
 
 SELECTION_FILE = "selection.json"
-GRID_FILE = "grid.png"
-GRID_COLUMNS = 10
 WORST_IMAGES = 12
 MOST_NAMED = 5
 KIND_NAMES = {"tp": "true positives", "fp": "false positives"}
@@ -161,7 +157,7 @@ def write_pages(
     outcome: Outcome | None,
     footer: Mapping[str, str],
 ) -> None:
-    """Writes a grid of a set's first images, a report, and the outcome of a selection.
+    """Writes a report with a set's first images, and the outcome of a selection.
 
     Args:
         directory: the set's directory; the set is committed and has a split train.
@@ -172,7 +168,6 @@ def write_pages(
     """
     reader = open_images(directory)
     first = _first_images(reader)
-    atomic_write(directory / GRID_FILE, class_grid(first.images, first.labels))
     classes = len(np.unique(reader.labels))
     shown = class_strips(
         first.images, first.labels, first.class_names, caption="The first images of each class."
@@ -228,24 +223,10 @@ def _false_positives(directory: Path, reader: ImageReader) -> list[Section]:
     return [Section("The worst images", strips=[shown])]
 
 
-def class_grid(images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]) -> bytes:
-    """Draws the first images of each class, at most 10, as PNG; each class has a row.
-
-    Args:
-        images: grey levels, at least one image.
-        labels: classes of the images. A class without an image has no row.
-    """
-    rows = [images[labels == label][:GRID_COLUMNS] for label in np.unique(labels)]
-    columns = max(map(len, rows))
-    blank = ((0, 0), (0, 0), (0, 0))
-    filled = [np.pad(row, ((0, columns - len(row)), *blank), constant_values=255) for row in rows]
-    return sample_grid(np.stack(filled))
-
-
 def _first_images(reader: ImageReader) -> ImageData:
-    """Reads the images that the grid shows."""
+    """Reads the images that the page shows."""
     classes = np.unique(reader.labels)
-    firsts = [np.flatnonzero(reader.labels == label)[:GRID_COLUMNS] for label in classes]
+    firsts = [np.flatnonzero(reader.labels == label)[:MAX_COLUMNS] for label in classes]
     return read_rows(reader, np.sort(np.concatenate(firsts)))
 
 

@@ -67,8 +67,7 @@ class Table:
         """The table in Markdown, without a final newline."""
         rule = ["---"] * len(self.header)
         rows = (self.header, rule, *self.rows)
-        table = "\n".join(f"| {' | '.join(map(as_words, row))} |" for row in rows)
-        return f"{as_words(self.note)}\n\n{table}" if self.note else table
+        return "\n".join(f"| {' | '.join(map(as_words, row))} |" for row in rows)
 
     @property
     def note(self) -> str:

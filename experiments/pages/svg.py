@@ -175,9 +175,9 @@ def tick_words(value: float) -> str:
 
 
 def x_axis(scale: Scale, top: float, bottom: float, label: str, *, words=tick_words) -> str:
-    """Grid lines at round values, the values below them, and the label of the axis."""
+    """Grid lines at round values that have words, the words below them, and the axis's label."""
     parts = []
-    for value in scale.ticks:
+    for value in filter(words, scale.ticks):
         place = scale(value)
         parts.append(line((place, place), (top, bottom), "rule"))
         anchor = "start" if place < 4 else "end" if place > 96 else "middle"

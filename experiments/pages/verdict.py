@@ -14,6 +14,9 @@ from experiments.pages.statistics import PairedDifference, difference_sign
 MAX_NAMED = 4
 """Most comparisons of one outcome that a verdict names."""
 
+MAX_UNDECIDED = 2
+"""Most comparisons without a decision whose numbers a verdict tells; charts tell all."""
+
 NOT_ASKED = (
     "Whether they help a classifier is not measured here, but by elicit experiment does-it-help."
 )
@@ -85,13 +88,15 @@ def help_words(
     }
     sentences = []
     for outcome, head in heads.items():
-        found = [
-            f"{name}, {_in_words(difference, unit)}"
+        found = {
+            name: f", {_in_words(difference, unit)}"
             for name, difference in comparisons.items()
             if outcome_of(difference, negligible=negligible) == outcome
-        ]
+        }
+        is_told = outcome != "not decided" or len(found) <= MAX_UNDECIDED
         if found:
-            sentences.append(f"{head}: {_listed(found)}.")
+            named = [f"{name}{words * is_told}" for name, words in found.items()]
+            sentences.append(f"{head}: {_listed(named)}.")
     together = together or len(comparisons)
     sure = f" The intervals hold for all {together} together." if together > 1 else ""
     return f"{' '.join(sentences)}{sure}"

@@ -165,4 +165,5 @@ def _markdown_parts(section: Section) -> Iterator[str]:
     for picture in section.pictures:
         yield f"![{as_words(picture.words)}]({FIGURES}/{picture.name}{picture.suffix})"
     for table in section.tables:
+        yield from [as_words(table.note)] * bool(table.note)
         yield table.markdown

@@ -42,9 +42,12 @@ def test_every_comparison_is_named_with_its_interval_and_n():
 
 
 def test_many_comparisons_are_counted():
-    words = help_words({str(n): between(-1, 1) for n in range(9)}, against="real")
+    words = help_words({str(n): between(1, 2) for n in range(9)}, against="real")
     assert words.count("95% interval") == 4
     assert "and 5 more" in words
+    words = help_words({str(n): between(-1, 1) for n in range(9)}, against="real", together=20)
+    assert "Not decided, against real: 0; 1; 2; 3; and 5 more." in words
+    assert "for all 20 together" in words
 
 
 def test_one_training_decides_nothing():
