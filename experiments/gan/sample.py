@@ -23,6 +23,7 @@ from experiments.console.progress import Progress
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet
 from experiments.gan.rounds import Round, write_rounds
 from experiments.gan.select_report import (
+    KEPT_NAMES,
     SELECTION_FILE,
     Outcome,
     check_classes,
@@ -197,7 +198,7 @@ def sample_gan(config: GanSampleConfig) -> None:
         image_set.commit({SPLIT: shards})
         write_pages(
             config.out,
-            title=f"Images of {Path(config.gan).name}, {config.select or 'unsorted'}, "
+            title=f"Images of {Path(config.gan).name}, {KEPT_NAMES[config.select]}, "
             f"key {config.key}",
             made="drawn from a GAN by key for chosen classes",
             outcome=outcome,

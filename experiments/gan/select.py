@@ -15,6 +15,7 @@ from experiments.data.resumable_set import (
     dataset_identity,
 )
 from experiments.gan.select_report import (
+    KEPT_NAMES,
     SELECTION_FILE,
     Outcome,
     check_classes,
@@ -114,7 +115,7 @@ def select(config: SelectConfig) -> None:
         image_set.write_shards({SPLIT: [partial(_columns, data, classified, r) for r in shards]})
         write_pages(
             config.out,
-            title=f"Selected from {Path(config.images).name}: {config.keep}",
+            title=f"Selected from {Path(config.images).name}: {KEPT_NAMES[config.keep]}",
             made=f"kept of {len(data):,} for what a classifier says of them",
             outcome=outcome,
             footer=provenance(

@@ -24,6 +24,9 @@ from train.storage.strict_json import write_sealed
 SELECTION_FILE = "selection.json"
 WORST_IMAGES = 12
 MOST_NAMED = 5
+KEPT_NAMES: dict[Keep | None, str] = {"tp": "TP", "fp": "FP", "both": "TP and FP", None: "unsorted"}
+"""What a set holds, for titles."""
+
 KIND_NAMES = {"tp": "true positives", "fp": "false positives"}
 
 
@@ -62,8 +65,11 @@ class Outcome(NamedTuple):
             for kind in self.kinds
             if self.per_class is not None and self.kept[label, kind] < self.per_class
         ]
-        named = ", ".join(dict.fromkeys(lacking[:MOST_NAMED]))
-        short = f" Classes with fewer images than asked for: {len(lacking)}, such as {named}."
+        classes = list(dict.fromkeys(lacking))
+        more = f" and {len(classes) - MOST_NAMED} more" if len(classes) > MOST_NAMED else ""
+        short = (
+            f" Fewer images than asked for are there of: {', '.join(classes[:MOST_NAMED])}{more}."
+        )
         return (
             f"A classifier takes {self.agreed.words} of the images tried for the class intended."
             + (short if lacking else "")
