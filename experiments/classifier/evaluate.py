@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.classifier.report import evaluation_section
+from experiments.classifier.report import ClassifierTest, evaluation_section, worst_section
 from experiments.classifier.source import check_fits, find_classifier
 from experiments.options.classifier import ClassifierEvaluateConfig
-from experiments.pages.html import write_report
+from experiments.pages.html import Fact, digest_words, provenance, write_report
+from experiments.pages.verdict import Verdict
 from imgopt.errors import InputError
-from train.data.load import load_images
+from train.data.load import data_digest, load_images
 from train.evaluation import Evaluation, evaluate
 from train.storage.runs import CONFIG_FILE, environment
 from train.storage.strict_json import read_sealed, write_sealed
@@ -32,17 +33,28 @@ def evaluate_classifier(config: ClassifierEvaluateConfig) -> None:
     write_sealed(
         config.run / f"{stem}.json", {**fields, "images": len(data.labels), **environment()}
     )
+    test = ClassifierTest(result, source.classify, data)
+    count = f"n = {len(data.labels):,} images, all of {config.split}"
     write_report(
         config.run / f"{stem}.html",
-        title=f"{config.run.name} on {Path(name).name}",
-        lead=f"Measured on all {len(data.labels):,} images of the split {config.split}.",
-        facts={
-            "accuracy": f"{result.accuracy:.2%}",
-            "loss": f"{result.loss:.4f} nats",
-            "calibration error": f"{result.calibration_error:.2%}",
-        },
-        sections=[evaluation_section(result, data.class_names, name=stem)],
-        footer={"classifier": str(source.sha256), "device": environment()["device"]},
+        title=f"{config.run.name} on {Path(name).name}, {config.split}",
+        verdict=Verdict(
+            f"A trained classifier was measured on all {len(data.labels):,} images of the split "
+            f"{config.split}.",
+            f"It gets {test.accuracy_words} of them right. That is one training: another seed "
+            "gives another number.",
+        ),
+        facts=[
+            Fact("accuracy", f"{result.accuracy:.2%}", count),
+            Fact("loss ↓", f"{result.loss:.4f} nats", count),
+            Fact("calibration error ↓", f"{result.calibration_error:.2%}", count),
+        ],
+        sections=[evaluation_section(test, name=stem), worst_section(test)],
+        footer=provenance(
+            environment(),
+            data=f"{Path(name).name}, {config.split}, {digest_words(data_digest(data))}",
+            classifier=f"{config.run.name}, {digest_words(source.sha256)}",
+        ),
     )
     _print(result, data.class_names)
     print(f"report: {config.run / f'{stem}.html'}")

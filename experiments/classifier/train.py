@@ -5,13 +5,15 @@ reported is that of the last epoch; no epoch is ever chosen by its test accuracy
 """
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from experiments.classifier.fit_to_set import describe_choice, fit_to_set
-from experiments.classifier.report import summarise_run, write_run_report
+from experiments.classifier.report import TrainedRun, summarise_run, tested_on, write_run_report
 from experiments.classifier.training_sets import (
     TrainingSets,
     classifier_spec,
@@ -21,7 +23,7 @@ from experiments.classifier.training_sets import (
 )
 from experiments.console.progress import Progress
 from experiments.options.classifier import ClassifierTrainConfig
-from experiments.pages.html import provenance
+from experiments.pages.html import digest_words, provenance
 from experiments.training.run import (
     TrainingRun,
     check_device_options,
@@ -112,7 +114,7 @@ def train_classifier(
         summarise=lambda trained: summarise_run(
             config.out, *trained, train_images=len(training.data.labels)
         ),
-        report=functools.partial(_report, config),
+        report=functools.partial(_report, config, sets),
     )
     if result is None:
         return None
@@ -260,19 +262,49 @@ def _metrics_line(result: EpochResult, evaluation: Evaluation | None) -> dict[st
     return line
 
 
-def _report(config: ClassifierTrainConfig, trained: _Trained, result: dict[str, Any]) -> None:
+def _report(
+    config: ClassifierTrainConfig, sets: TrainingSets, trained: _Trained, result: dict[str, Any]
+) -> None:
     """Writes the report and prints the test accuracy."""
-    write_run_report(
-        config.out / "report.html",
-        title=f"{config.model} on {config.data}",
-        class_names=trained.classifier.spec.class_names,
+    classifier, evaluation = trained
+    test = None
+    if evaluation is not None and sets.test is not None:
+        test = tested_on(classifier, evaluation, sets.test)
+    data = describe_sets(config, sets)["dataset"]
+    name, variant = Path(data["name"]).name, ", ".join(_variants(config))
+    run = TrainedRun(
+        title=f"{config.model} on {name}: {variant or 'originals only'}, seed {config.key}",
+        variant=variant,
         metrics=read_metrics(config.out),
         parameters=result["parameters"],
-        evaluation=trained.evaluation,
-        footer=provenance({**result, "key": config.key}),
+        train_images=result["train_images"],
+        test=test,
+        footer=provenance(
+            {**result, "key": config.key},
+            data=f"{name}, {data['train_split']}, {digest_words(data['train_sha256'])}",
+            classifier=f"{config.model}, {digest_words(result['classifier_sha256'])}",
+        ),
     )
-    if trained.evaluation:
+    write_run_report(config.out / "report.html", run)
+    if evaluation:
         print(
-            f"test accuracy {trained.evaluation.accuracy:.2%} on {result['test_images']} images "
+            f"test accuracy {evaluation.accuracy:.2%} on {result['test_images']} images "
             f"(epoch {result['epoch']}, the last)"
         )
+
+
+def _variants(config: ClassifierTrainConfig) -> Iterator[str]:
+    """What distinguishes the training from one on the originals alone, in words."""
+    only = " (outputs only)" if config.labels_only else ""
+    if config.replace is not None:
+        yield f"{config.fraction:.0%} replaced{only}"
+    if config.add is not None:
+        yield f"made images added as {config.add_as}{only}".replace("-", " ")
+    if config.extra:
+        yield f"with {', '.join(path.name for path in config.extra)}"
+    if config.teacher:
+        yield (
+            f"with {len(config.teacher)} teachers" if len(config.teacher) > 1 else "with a teacher"
+        )
+    if config.train.recipe.synthesis.synthesize_every:
+        yield "images made during training"

@@ -11,14 +11,16 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from experiments.options.data import ShowConfig
 from experiments.pages.fonts import FONT_FILE, drawn_names, legend
-from experiments.pages.html import Picture, Section, write_report
+from experiments.pages.html import Picture, Section, provenance, write_report
 from experiments.pages.style import over_white
+from experiments.pages.verdict import Verdict
 from imgopt.errors import InputError
 from train.data.digits import DIGITS
 from train.data.image_data import ImageReader, read_rows
 from train.data.load import find_directory, list_splits, open_images
 from train.data.open_tfds import open_builder
 from train.storage.files import atomic_write, check_directory_name, make_directory
+from train.storage.runs import environment
 
 SHEET_FILE, PAGE_FILE = "contact_sheet.png", "report.html"
 
@@ -126,8 +128,12 @@ def _write_page(
     lead = f"The first images of every class of the split {split}."
     write_report(
         config.out / PAGE_FILE,
-        title=config.data, lead=lead, facts={}, sections=[section], footer={},
-    )  # fmt: skip
+        title=f"{config.data}, {split}",
+        verdict=Verdict(f"{len(class_names)} classes.", lead),
+        facts=[],
+        sections=[section],
+        footer=provenance(environment(), data=f"{config.data}, {split}"),
+    )
 
 
 def _open_splits(config: ShowConfig) -> dict[str, ImageReader]:

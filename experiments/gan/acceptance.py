@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import scipy.stats
 from jaxtyping import Array, Float64, Key, UInt8
 
 from experiments.gan.selector import Classified
+from experiments.pages.statistics import share_of
 from gans.sampling import Gan, GanSpec, image_keys, sample
 from gans.selection import KINDS, tally
 
@@ -128,9 +128,8 @@ def measured(line: Mapping[str, Any], *, images: int, label: int | None = None) 
     """
     share = _share(line, label)
     count = images * (len(line["by_class"]["acceptance"]) if label is None else 1)
-    found = scipy.stats.binomtest(round(share * count), count)
-    low, high = found.proportion_ci(0.95, method="wilson")
-    return Measured(line["stage"], line["epoch"], share, float(low), float(high), count)
+    found = share_of(round(share * count), count)
+    return Measured(line["stage"], line["epoch"], share, found.low, found.high, count)
 
 
 def _share(line: Mapping[str, Any], label: int | None) -> float:

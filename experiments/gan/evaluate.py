@@ -5,6 +5,7 @@ The name of a measure contains the classifier's network and the number of images
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 import jax
@@ -20,7 +21,7 @@ from experiments.gan.evaluate_report import (
     write_quality_report,
 )
 from experiments.options.gan import GanEvaluateConfig
-from experiments.pages.html import provenance
+from experiments.pages.html import digest_words, provenance
 from gans.metrics import (
     NEAR_COPY,
     frechet_distance,
@@ -91,8 +92,18 @@ def evaluate_gan(config: GanEvaluateConfig) -> GanQuality:
             name = quality.measure_name("gan_train", quality.generated.images)
             quality.generated.measures[name] = trained.test_accuracy
     result = {**quality.to_json(), "key": config.key, **environment()}
+    name = Path(config.images).name
     write_quality_report(
-        config.out / "report.html", quality, _nearest(sets, features, relative), provenance(result)
+        config.out / "report.html",
+        quality,
+        _nearest(sets, features, relative),
+        title=f"{name} beside real images of {Path(config.data).name}, key {config.key}",
+        footer=provenance(
+            result,
+            data=f"{name}, {digest_words(data_digest(sets[GENERATED]))}; "
+            f"{Path(config.data).name}, {digest_words(data_digest(sets[REAL]))}",
+            classifier=f"{quality.network}, {digest_words(quality.classifier_sha256)}",
+        ),
     )
     write_result(config.out, result, of=(CONFIG_FILE, "report.html"))
     print_table(quality)

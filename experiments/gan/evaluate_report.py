@@ -8,9 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from experiments.pages.charts import confusion, histogram
-from experiments.pages.html import Picture, Section, Table, write_report
-from experiments.pages.image_sheets import rules_grid
+from experiments.pages.charts import histogram
+from experiments.pages.confusions import confusion, taken_for
+from experiments.pages.html import (
+    Fact,
+    Picture,
+    Section,
+    Strip,
+    Strips,
+    Table,
+    write_report,
+)
+from experiments.pages.statistics import share_of
+from experiments.pages.strips import enlarged, image_row
+from experiments.pages.verdict import NOT_ASKED, Verdict
 from gans.metrics import NEAR_COPY
 
 MEASURES = (
@@ -18,6 +29,8 @@ MEASURES = (
     "acceptance", "gan_train",
 )  # fmt: skip
 """All measures, in the order of the table."""
+
+LOWER_IS_BETTER = ("frechet", "kernel", "near_copies")
 
 IN_PERCENT = ("acceptance", "gan_train", "near_copies")
 
@@ -153,38 +166,72 @@ def _value_text(name: str, found: SetQuality) -> str:
 
 
 def write_quality_report(
-    path: Path, quality: GanQuality, nearest: NearestImages, footer: Mapping[str, str]
+    path: Path,
+    quality: GanQuality,
+    nearest: NearestImages,
+    *,
+    title: str,
+    footer: Mapping[str, str],
 ) -> None:
     """Writes the report.
 
     Args:
         path: Path of the report.
+        title: Title of the report.
         quality: The measured quality.
         nearest: Images nearest to training images.
         footer: How to reproduce the run, see `experiments.pages.html.provenance`.
     """
-    table = Table(("measure", "generated", "real test"), _rows(quality))
+    rows = [(_marked(name), *values) for name, *values in _rows(quality)]
+    caption = "All measures; those with ↓ are better where they are lower"
+    table = Table(("measure", "generated", "real test"), rows, caption=caption)
     write_report(
         path,
-        title="Generated images beside real ones",
-        lead=f"{quality.generated.images:,} generated and {quality.real_test.images:,} real test "
-        f"images against {quality.real_train_images:,} real training images, in the "
-        f"{quality.features:,} features of a classifier ({quality.network}).",
+        title=title,
+        verdict=_verdict(quality),
         facts=_facts(quality),
         sections=[
             Section("All measures", text=EXPLANATION, tables=(table,)),
             _acceptance_section(quality),
             _nearest_section(nearest),
         ],
-        footer={**footer, "classifier": quality.classifier_sha256},
+        footer=footer,
     )
 
 
-def _facts(quality: GanQuality) -> dict[str, str]:
+def _marked(name: str) -> str:
+    return f"{name} ↓" if name.startswith(LOWER_IS_BETTER) else name
+
+
+def _verdict(quality: GanQuality) -> Verdict:
+    """What was compared, and how the generated images do beside the real ones."""
+    generated, test = (_accepted(found) for found in (quality.generated, quality.real_test))
+    trained = _value_text(quality.measure_name("gan_train", quality.generated.images),
+                          quality.generated)  # fmt: skip
+    alone = (
+        f" A classifier trained on them alone gets {trained} of the real test images right (one "
+        "training, n = 1)."
+    )
+    return Verdict(
+        f"{quality.generated.images:,} generated and {quality.real_test.images:,} real test images "
+        f"were compared with {quality.real_train_images:,} real training images, in the "
+        f"{quality.features:,} features of a classifier ({quality.network}).",
+        f"That classifier takes {generated} of the generated images for the class asked for, and "
+        f"{test} of the real ones for theirs.{alone if trained else ''}",
+        NOT_ASKED,
+    )
+
+
+def _accepted(found: SetQuality) -> str:
+    matrix = np.array(found.confusion)
+    return share_of(int(np.trace(matrix)), int(matrix.sum())).words
+
+
+def _facts(quality: GanQuality) -> list[Fact]:
     """The measures that say most about the generated images alone."""
     labels = {
         "acceptance": "recognised as asked for",
-        "near_copies": "near-copies",
+        "near_copies": "near-copies ↓",
         "gan_train": "GAN-train accuracy",
     }
     found = quality.generated
@@ -192,7 +239,8 @@ def _facts(quality: GanQuality) -> dict[str, str]:
         label: _value_text(quality.measure_name(measure, found.images), found)
         for measure, label in labels.items()
     }
-    return {label: text for label, text in texts.items() if text}
+    basis = f"n = {found.images:,} generated images"
+    return [Fact(label, text, basis) for label, text in texts.items() if text]
 
 
 def _acceptance_section(quality: GanQuality) -> Section:
@@ -203,13 +251,18 @@ def _acceptance_section(quality: GanQuality) -> Section:
         for name, count in zip(quality.class_names, matrix.sum(1), strict=True)
     ]
     header = ("class", "generated images", "accepted", "real test images accepted")
-    drawn = confusion(matrix, quality.class_names, row_label="class asked for")
+    row_label = "class asked for"
+    drawn = confusion(matrix, quality.class_names, row_label=row_label)
+    shown = Picture(drawn, "Classes asked for and predicted", name="confusion") if drawn else None
     return Section(
         title="Asked for, and recognised",
         text="Share of images that the classifier assigns to their label, which for a generated "
         "image is the class asked for.",
-        pictures=(Picture(drawn, "Classes asked for and predicted", name="confusion"),),
-        tables=(Table(header, rows),),
+        pictures=[shown] if shown else [],
+        tables=(
+            Table(header, rows, caption="Accepted images, class by class"),
+            taken_for(matrix, quality.class_names, row_label=row_label),
+        ),
     )
 
 
@@ -219,21 +272,18 @@ def _percent(rate: float | None) -> str:
 
 
 def _nearest_section(nearest: NearestImages) -> Section:
-    rows = rules_grid(nearest.training, {"generated": nearest.generated}, captions={})
     kinds = {"generated": nearest.relative, "real test": nearest.relative_of_test}
     spread = histogram(kinds, x_label="distance to the nearest training image, relative")
-    shown = ", ".join(
-        f"{value:.2g}" for value in np.sort(nearest.relative)[: len(nearest.generated)]
-    )
+    pairs = zip(nearest.training, nearest.generated, np.sort(nearest.relative), strict=False)
+    strips = [
+        Strip(f"distance {distance:.2g}", image_row(pair), (), "Training and generated image")
+        for *pair, distance in pairs
+    ]
+    caption = "The generated images nearest to training images, each at the right of its own."
     return Section(
         title="Nearest to training images",
-        text="The generated images nearest to training images, each below its training image "
-        f"(original). Their relative distances are {shown}: 1 is usual from one training image to "
-        f"the nearest other one, and below {NEAR_COPY:g} an image counts as a near-copy.",
-        pictures=(
-            Picture(
-                rows, "Training images, and the generated images nearest to them", name="nearest"
-            ),
-            Picture(spread, "Distances to the nearest training image", name="distances"),
-        ),
+        text="A distance of 1 is usual from one training image to the nearest other one, and below "
+        f"{NEAR_COPY:g} an image counts as a near-copy.",
+        strips=[Strips(strips, caption, enlarged(nearest.training.shape[2]))],
+        pictures=[Picture(spread, "Distances to the nearest training image", name="distances")],
     )

@@ -10,6 +10,7 @@ holds one round and one shard, however many images there are.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from experiments.console.progress import Progress
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet
 from experiments.gan.rounds import Round, write_rounds
 from experiments.gan.select_report import (
+    KEPT_NAMES,
     SELECTION_FILE,
     Outcome,
     check_classes,
@@ -34,11 +36,13 @@ from experiments.gan.selector import (
     find_selector,
 )
 from experiments.options.gan import GanSampleConfig
+from experiments.pages.html import digest_words, provenance
 from experiments.synthesis.target_options import class_number
 from gans.sampling import Gan, gan_digest, image_keys, keys_to_text, load_gan, sample
 from gans.selection import Predictions, Tally, choose, quota, tally
 from imgopt.errors import InputError
 from train.data.spec import ImageSetSpec
+from train.storage.runs import environment
 
 
 class _SamplingJob(NamedTuple):
@@ -128,9 +132,15 @@ def sample_gan(config: GanSampleConfig) -> None:
         image_set.commit({SPLIT: shards})
         write_pages(
             config.out,
-            title="Generated images",
-            lead="Images that a GAN made for chosen classes.",
+            title=f"Images of {Path(config.gan).name}, {KEPT_NAMES[config.keep]}, "
+            f"key {config.key}",
+            made="drawn from a GAN by key for chosen classes",
             outcome=outcome,
+            footer=provenance(
+                {**environment(), "key": config.key},
+                data=f"GAN {Path(config.gan).name}, {digest_words(gan_digest(job.gan))}",
+                classifier=job.selector.words if job.selector else "none",
+            ),
         )
     print(f"{config.out}: {state.kept:,} {SPLIT}, {len(job.classes)} classes")
     if outcome is not None:

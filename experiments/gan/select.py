@@ -1,6 +1,7 @@
 """The command `elicit select`: keeps the images of a set that a classifier accepts (B, 3.3)."""
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from experiments.data.resumable_set import (
     dataset_identity,
 )
 from experiments.gan.select_report import (
+    KEPT_NAMES,
     SELECTION_FILE,
     Outcome,
     check_classes,
@@ -22,10 +24,12 @@ from experiments.gan.select_report import (
 )
 from experiments.gan.selector import Classified, classify_by, find_selector
 from experiments.options.gan import SelectConfig
+from experiments.pages.html import digest_words, provenance
 from gans.selection import choose, quota, tally
 from train.data.image_data import ImageReader, copied_columns, iter_parts, read_rows
-from train.data.load import open_images
+from train.data.load import data_digest, open_images
 from train.data.spec import ImageSetSpec
+from train.storage.runs import environment
 
 
 def select(config: SelectConfig) -> None:
@@ -82,9 +86,15 @@ def select(config: SelectConfig) -> None:
         image_set.write_shards({SPLIT: [partial(_columns, data, classified, r) for r in shards]})
         write_pages(
             config.out,
-            title="Selected images",
-            lead="Images kept for what a classifier says of them.",
+            title=f"Selected from {Path(config.images).name}: {KEPT_NAMES[config.keep]}",
+            made=f"kept of {len(data):,} for what a classifier says of them",
             outcome=outcome,
+            footer=provenance(
+                environment(),
+                data=f"{Path(config.images).name}, {config.split}, "
+                f"{digest_words(data_digest(data))}",
+                classifier=selector.words,
+            ),
         )
     print(f"{config.out}: {len(rows):,} {SPLIT}, of {len(data.labels):,} images")
     print_outcome(outcome)

@@ -1,25 +1,32 @@
 """The outcome of a selection of generated images: in words, as JSON, and as a page."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
-from experiments.pages.charts import class_shares, confusion
-from experiments.pages.html import Picture, Section, Table, write_report
-from experiments.pages.image_sheets import sample_grid
+from experiments.pages.charts import class_shares
+from experiments.pages.confusions import confusion, taken_for
+from experiments.pages.html import Fact, Picture, Section, Strip, Strips, Table, write_report
+from experiments.pages.statistics import Share, share_of
+from experiments.pages.strips import MAX_COLUMNS, class_strips, enlarged, image_row
+from experiments.pages.verdict import NOT_ASKED, Verdict
 from gans.selection import KINDS, Keep, Tally, wanted_kinds
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader, read_rows
 from train.data.load import open_images
-from train.storage.files import atomic_write
+from train.data.write import read_extras
 from train.storage.strict_json import write_sealed
 
 SELECTION_FILE = "selection.json"
-GRID_FILE = "grid.png"
-GRID_COLUMNS = 10
+WORST_IMAGES = 12
+MOST_NAMED = 5
+KEPT_NAMES: dict[Keep | None, str] = {"tp": "TP", "fp": "FP", "both": "TP and FP", None: "unsorted"}
+"""What a set holds, for titles."""
+
 KIND_NAMES = {"tp": "true positives", "fp": "false positives"}
 
 
@@ -42,6 +49,31 @@ class Outcome(NamedTuple):
     per_class: int | None
     tally: Tally
     kept: Int[np.ndarray, "k 2"]
+
+    @property
+    def agreed(self) -> Share:
+        """Share of the images tried that the classifier takes for the class intended."""
+        confusion = self.tally.confusion
+        return share_of(int(np.trace(confusion)), int(confusion.sum()))
+
+    @property
+    def sentence(self) -> str:
+        """What the classifier says of the images tried, and whether any are lacking."""
+        lacking = [
+            self.class_names[label]
+            for label in self.classes
+            for kind in self.kinds
+            if self.per_class is not None and self.kept[label, kind] < self.per_class
+        ]
+        classes = list(dict.fromkeys(lacking))
+        more = f" and {len(classes) - MOST_NAMED} more" if len(classes) > MOST_NAMED else ""
+        short = (
+            f" Fewer images than asked for are there of: {', '.join(classes[:MOST_NAMED])}{more}."
+        )
+        return (
+            f"A classifier takes {self.agreed.words} of the images tried for the class intended."
+            + (short if lacking else "")
+        )
 
     @property
     def kinds(self) -> tuple[int, ...]:
@@ -123,61 +155,84 @@ def print_outcome(outcome: Outcome) -> None:
         print(f"  {outcome.class_names[label]:{width}}  {kinds}")
 
 
-def write_pages(directory: Path, *, title: str, lead: str, outcome: Outcome | None) -> None:
-    """Writes a grid of a set's first images, a report, and the outcome of a selection.
+def write_pages(
+    directory: Path,
+    *,
+    title: str,
+    made: str,
+    outcome: Outcome | None,
+    footer: Mapping[str, str],
+) -> None:
+    """Writes a report with a set's first images, and the outcome of a selection.
 
     Args:
         directory: the set's directory; the set is committed and has a split train.
         title: title of the report.
-        lead: a sentence below the title.
+        made: how the images came about, as the end of a sentence.
         outcome: the outcome of the selection; None if no classifier saw the images.
+        footer: how to make the set again, see `experiments.pages.html.provenance`.
     """
     reader = open_images(directory)
     first = _first_images(reader)
-    grid = class_grid(first.images, first.labels)
-    atomic_write(directory / GRID_FILE, grid)
-    sections = [
-        Section(
-            title="The first images",
-            text="A row a class, in the order of the labels.",
-            pictures=(Picture(grid, "The first images of each class"),),
-        )
-    ]
-    facts = {"images": f"{len(reader):,}"}
+    classes = len(np.unique(reader.labels))
+    shown = class_strips(
+        first.images, first.labels, first.class_names, caption="The first images of each class."
+    )
+    sections = [Section("The first images", strips=[shown])]
+    facts = [Fact("images", f"{len(reader):,}", f"of {classes} classes")]
     if outcome is not None:
-        tried = int(outcome.tally.tried.sum())
-        agreed = int(np.trace(outcome.tally.confusion))
-        facts |= {"tried": f"{tried:,}", "predicted as intended": f"{agreed / tried:.1%}"}
         write_sealed(directory / SELECTION_FILE, describe_outcome(outcome))
-        sections.append(_selection_section(outcome))
+        facts.append(
+            Fact("predicted as intended", f"{outcome.agreed.share:.1%}",
+                 f"n = {outcome.agreed.n:,} images tried")
+        )  # fmt: skip
+        sections += [_selection_section(outcome), *_false_positives(directory, reader)]
     write_report(
         directory / "report.html",
         title=title,
-        lead=lead,
+        verdict=Verdict(
+            f"{len(reader):,} images of {classes} classes, {made}.",
+            "No classifier has seen them, so nothing is known of their quality."
+            if outcome is None
+            else outcome.sentence,
+            NOT_ASKED,
+        ),
         facts=facts,
         sections=sections,
-        footer={"digests and configuration": "manifest.json"},
+        footer=footer,
     )
 
 
-def class_grid(images: UInt8[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"]) -> bytes:
-    """Draws the first images of each class, at most 10, as PNG; each class has a row.
-
-    Args:
-        images: grey levels, at least one image.
-        labels: classes of the images. A class without an image has no row.
-    """
-    rows = [images[labels == label][:GRID_COLUMNS] for label in np.unique(labels)]
-    columns = max(map(len, rows))
-    blank = ((0, 0), (0, 0), (0, 0))
-    filled = [np.pad(row, ((0, columns - len(row)), *blank), constant_values=255) for row in rows]
-    return sample_grid(np.stack(filled))
+def _false_positives(directory: Path, reader: ImageReader) -> list[Section]:
+    """A section with the kept images that the classifier was surest to be of another class."""
+    extras = read_extras(directory, ("predicted", "confidence"))
+    predicted, confidence = extras["predicted"], extras["confidence"]
+    rows = np.flatnonzero(predicted != reader.labels)
+    if not len(rows):
+        return []
+    worst = np.sort(rows[np.argsort(-confidence[rows], kind="stable")][:WORST_IMAGES])
+    data = read_rows(reader, worst)
+    strips = [
+        Strip(
+            data.class_names[label],
+            image_row([image]),
+            (f"taken for {data.class_names[predicted[row]]}, {confidence[row]:.1%}",),
+            f"{data.class_names[label]}, taken for {data.class_names[predicted[row]]}",
+        )
+        for row, image, label in zip(worst, data.images, data.labels, strict=True)
+    ]
+    caption = (
+        f"{len(worst)} of {len(rows):,} false positives in the set, those with the surest "
+        "predictions; above each the class intended."
+    )
+    shown = Strips(strips, caption, enlarged(data.images.shape[2]))
+    return [Section("The worst images", strips=[shown])]
 
 
 def _first_images(reader: ImageReader) -> ImageData:
-    """Reads the images that the grid shows."""
+    """Reads the images that the page shows."""
     classes = np.unique(reader.labels)
-    firsts = [np.flatnonzero(reader.labels == label)[:GRID_COLUMNS] for label in classes]
+    firsts = [np.flatnonzero(reader.labels == label)[:MAX_COLUMNS] for label in classes]
     return read_rows(reader, np.sort(np.concatenate(firsts)))
 
 
@@ -189,16 +244,20 @@ def _selection_section(outcome: Outcome) -> Section:
         for kind in outcome.kinds
     }
     bars = class_shares(shares, names, x_label="share of the images tried")
-    matrix = confusion(outcome.tally.confusion, outcome.class_names, row_label="intended class")
+    counts, row_label = outcome.tally.confusion, "intended class"
+    pictures = [Picture(bars, "Images accepted, class by class", name="acceptance")]
+    matrix = confusion(counts, outcome.class_names, row_label=row_label)
+    if matrix is not None:
+        pictures.append(Picture(matrix, "Intended and predicted classes", name="confusion"))
     return Section(
         title="Selection",
         text="An image is a true positive where the classifier's prediction is the class that was "
         "intended, else a false positive. All images tried are counted, kept or not.",
-        pictures=(
-            Picture(bars, "Images accepted, class by class", name="acceptance"),
-            Picture(matrix, "Intended and predicted classes", name="confusion"),
+        pictures=pictures,
+        tables=(
+            _class_table(outcome),
+            taken_for(counts, outcome.class_names, row_label=row_label),
         ),
-        tables=(_class_table(outcome),),
     )
 
 
@@ -212,4 +271,4 @@ def _class_table(outcome: Outcome) -> Table:
         for kind in outcome.kinds:
             counts += [outcome.tally.accepted[label, kind], outcome.kept[label, kind]]
         rows.append([outcome.class_names[label], *(f"{count:,}" for count in counts)])
-    return Table(header, rows)
+    return Table(header, rows, caption="Images tried, accepted and kept, class by class")

@@ -10,6 +10,7 @@ from jaxtyping import Bool, UInt8
 
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
 from experiments.options.gan import check_references
+from experiments.pages.html import digest_words
 from gans.metrics import relative_distances, usual_distance
 from gans.selection import Predictions, Thresholds, reaches, read_predictions
 from imgopt.errors import InputError
@@ -58,6 +59,11 @@ class Selector(NamedTuple):
             "thresholds": as_json(self.thresholds),
             **data,
         }
+
+    @property
+    def words(self) -> str:
+        """The classifier in words: its name and digest."""
+        return f"{Path(self.source.name).name}, {digest_words(self.source.sha256)}"
 
 
 class Classified(NamedTuple):

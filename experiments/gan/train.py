@@ -18,8 +18,8 @@ from experiments.gan.acceptance import AcceptanceMeter, best_epoch, measured_lin
 from experiments.gan.selector import Selector, classify_by, find_selector
 from experiments.gan.stages import Stages
 from experiments.gan.train_options import GanTrainConfig, gan_sizes, network_pairs
-from experiments.gan.train_report import write_gan_report
-from experiments.pages.html import provenance
+from experiments.gan.train_report import TrainedGan, write_gan_report
+from experiments.pages.html import digest_words, provenance
 from experiments.training.run import (
     TrainingRun,
     check_device_options,
@@ -254,12 +254,20 @@ def _summarise(config: GanTrainConfig, data: ImageData, gan: Gan) -> dict[str, o
 
 def _report(config: GanTrainConfig, gan: Gan, result: dict[str, Any]) -> None:
     """Writes the report."""
-    write_gan_report(
-        config.out,
+    data, classifier = Path(config.data).name, config.acceptance.classifier
+    trained = TrainedGan(
+        data=data,
+        key=config.key,
         spec=gan.spec,
         metrics=read_metrics(config.out),
         training_images=result["training_images"],
         parameters=result["parameters_of_generators"],
         acceptance_images=config.acceptance.acceptance_images,
-        footer=provenance(result),
+        footer=provenance(
+            result,
+            data=f"{data}, {config.split}, {result['training_images']:,} images",
+            classifier=classifier or "none",
+        )
+        | {"GAN": digest_words(result["gan_sha256"])},
     )
+    write_gan_report(config.out, trained)

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,16 @@ from PIL import Image
 
 from experiments.gan.acceptance import best_epoch, measured, measured_lines
 from experiments.gan.stages import SAMPLES, SHEET_COLUMNS
-from experiments.pages.charts import MAX_WRITTEN_CLASSES, curves
-from experiments.pages.html import Picture, Section, Table, write_report
+from experiments.pages.charts import curves
+from experiments.pages.html import Fact, Picture, Section, Table, write_report
+from experiments.pages.image_sheets import GAP_PX
+from experiments.pages.strips import sheet_strips
+from experiments.pages.svg import Chart
+from experiments.pages.verdict import NOT_ASKED, Verdict
 from gans.sampling import GanSpec
+
+MAX_DRAWN_CLASSES = 12
+"""Most classes whose acceptance has a line of its own."""
 
 CURVES = {
     "loss": ("loss", "generator_loss", "discriminator_loss", "r1_penalty", "r2_penalty"),
@@ -25,45 +33,98 @@ CURVES = {
 A metric of a single level has the level's name after it."""
 
 
-def write_gan_report(
-    out: Path,
-    *,
-    spec: GanSpec,
-    metrics: Sequence[dict[str, Any]],
-    training_images: int,
-    parameters: int,
-    footer: Mapping[str, str],
-    acceptance_images: int,
-) -> None:
+@dataclass(frozen=True)
+class TrainedGan:
+    """What the report of a GAN's training tells.
+
+    Attributes:
+        data: name of the data set.
+        key: seed of the training.
+        spec: the GAN.
+        metrics: lines of the run's `metrics.jsonl`.
+        training_images: number of training images.
+        parameters: number of the generators' parameters.
+        footer: how to reproduce the run, see `experiments.pages.html.provenance`.
+        acceptance_images: samples of each class whose acceptance was measured, if it was.
+    """
+
+    data: str
+    key: int
+    spec: GanSpec
+    metrics: Sequence[dict[str, Any]]
+    training_images: int
+    parameters: int
+    footer: Mapping[str, str]
+    acceptance_images: int
+
+    @property
+    def name(self) -> str:
+        """The kind of GAN."""
+        return "DCGAN" if self.spec.model == "dcgan" else "Stacked GAN"
+
+    @property
+    def by_stage(self) -> dict[str, list[dict[str, Any]]]:
+        """Lines of metrics by the stages of the training, in their order."""
+        stages = dict.fromkeys(line["stage"] for line in self.metrics)
+        return {s: [line for line in self.metrics if line["stage"] == s] for s in stages}
+
+    @property
+    def budget(self) -> str:
+        """Length of the training."""
+        steps = sum(lines[-1]["step"] for lines in self.by_stage.values())
+        return f"{sum(map(len, self.by_stage.values())):,} epochs, {steps:,} steps"
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was trained, and what is known of its samples."""
+        made = (
+            f"A {self.name} was trained on {self.training_images:,} images of "
+            f"{self.spec.num_classes} classes, for {self.budget} in all (one training, n = 1)."
+        )
+        lines = measured_lines(self.metrics)
+        if not lines:
+            return Verdict(
+                made,
+                "How good its samples are was not measured: look at them below, measure them with "
+                "elicit gan evaluate, or train with --classifier.",
+                NOT_ASKED,
+            )
+        last = measured(lines[-1], images=self.acceptance_images)
+        works = (
+            f"At the end a classifier takes {last.words} of {last.images:,} samples for their "
+            "class; brackets hold the 95% interval for the choice of the samples."
+        )
+        return Verdict(made, works, NOT_ASKED)
+
+
+def write_gan_report(out: Path, gan: TrainedGan) -> None:
     """Writes `report.html` into a run's directory.
 
     Args:
-        out: The run's directory, with its sample sheets.
-        spec: The GAN.
-        metrics: Lines of the run's `metrics.jsonl`.
-        training_images: Number of training images.
-        parameters: Number of the generators' parameters.
-        footer: How to reproduce the run, see `experiments.pages.html.provenance`.
-        acceptance_images: Samples of each class whose acceptance was measured, if it was.
+        out: the run's directory, with its sample sheets.
+        gan: what it tells.
     """
-    stages = list(dict.fromkeys(line["stage"] for line in metrics))
-    by_stage = {s: [line for line in metrics if line["stage"] == s] for s in stages}
+    names = gan.spec.class_names
+    facts = [
+        Fact("training images", f"{gan.training_images:,}", f"{len(names)} classes, 1 training"),
+        Fact("epochs", f"{sum(map(len, gan.by_stage.values())):,}", gan.budget),
+        Fact("parameters", f"{gan.parameters:,}", "of the generators"),
+    ]
+    if lines := measured_lines(gan.metrics):
+        last = measured(lines[-1], images=gan.acceptance_images)
+        accepted = Fact("accepted at the end", f"{last.share:.1%}", f"n = {last.images:,} samples")
+        facts = [accepted, *facts]
     write_report(
         out / "report.html",
-        title=f"A {'DCGAN' if spec.model == 'dcgan' else 'Stacked GAN'}",
-        lead=f"Trained on {training_images:,} images. The samples are of fixed noise, drawn with "
-        "the running averages of batch norm, as all later samples are.",
-        facts={
-            "training images": f"{training_images:,}",
-            "steps": f"{sum(lines[-1]['step'] for lines in by_stage.values()):,}",
-            "generators' parameters": f"{parameters:,}",
-        },
+        title=f"A {gan.name} of {gan.data}, seed {gan.key}",
+        verdict=gan.verdict,
+        facts=facts,
         sections=[
-            _samples_section(_sheets(out, stages)),
-            *_acceptance_sections(metrics, spec.class_names, images=acceptance_images),
-            *(_stage_section(stage, lines) for stage, lines in by_stage.items()),
+            _samples_section(_sheets(out, list(gan.by_stage)), names),
+            *_acceptance_sections(gan.metrics, names, images=gan.acceptance_images),
+            *(_stage_section(stage, lines) for stage, lines in gan.by_stage.items()),
         ],
-        footer=dict(footer),
+        footer=gan.footer,
     )
 
 
@@ -73,18 +134,25 @@ def _sheets(out: Path, stages: Sequence[str]) -> list[Path]:
     return sorted(places, key=lambda path: (stages.index(places[path][0]), int(places[path][2])))
 
 
-def _samples_section(sheets: Sequence[Path]) -> Section:
+def _samples_section(sheets: Sequence[Path], class_names: Sequence[str]) -> Section:
     return Section(
         title="Samples",
-        text="One row for each class.",
-        pictures=(
-            Picture(sheets[-1].read_bytes(), "At the end", name="samples"),
-            Picture(
-                strip(sheets),
-                f"The first column, sheet by sheet: {_times(sheets)}",
-                name="progress",
+        text="The samples are of fixed noise, drawn with the running averages of batch norm, as "
+        "all later samples are.",
+        strips=[
+            sheet_strips(
+                sheets[-1].read_bytes(),
+                class_names,
+                caption="At the end.",
+                columns=SHEET_COLUMNS,
             ),
-        ),
+            sheet_strips(
+                strip(sheets),
+                class_names,
+                caption=f"The first sample of each class in the course of training: "
+                f"{_times(sheets)}.",
+            ),
+        ],
     )
 
 
@@ -109,7 +177,8 @@ def strip(sheets: Sequence[Path]) -> bytes:
             pixels = np.asarray(image)
         columns.append(pixels[:, : -(-pixels.shape[1] // SHEET_COLUMNS)])
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(columns, axis=1)).save(buffer, "PNG", optimize=True)
+    joined = np.concatenate(columns, axis=1)[:, :-GAP_PX]
+    Image.fromarray(joined).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -149,11 +218,11 @@ def _acceptance_sections(
     ]
 
 
-def _acceptance_chart(lines: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> bytes:
+def _acceptance_chart(lines: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> Chart:
     """Lines through the measured epochs; of many classes, their lowest and highest share."""
     shares = np.array([line["by_class"]["acceptance"] for line in lines])
     columns = dict(zip(class_names, shares.T, strict=True))
-    if len(class_names) > MAX_WRITTEN_CLASSES:
+    if len(class_names) > MAX_DRAWN_CLASSES:
         columns = {"lowest of a class": shares.min(1), "highest of a class": shares.max(1)}
     epochs = np.array([line["epoch"] for line in lines])
     every = np.arange(1, epochs[-1] + 1)
@@ -172,7 +241,8 @@ def _acceptance_table(
         best = best_epoch(lines, images=images, label=label)
         last = measured(lines[-1], images=images, label=label)
         rows.append([name, f"{best.epoch} of {best.stage}", best.words, last.words])
-    return Table(["class", "its best epoch", "accepted then", "accepted at the end"], rows)
+    header = ["class", "its best epoch", "accepted then", "accepted at the end"]
+    return Table(header, rows, caption=f"Acceptance by class, {images} samples each")
 
 
 def _stage_section(stage: str, lines: Sequence[dict[str, Any]]) -> Section:

@@ -166,7 +166,7 @@ def image_pairs(
     classes = _shown_classes(targets, outputs)
     drawn = drawn_names(class_names)
     names = [short(drawn[i], MAX_CLASS_CHARACTERS) for i in classes]
-    notes = [f"KL {kl:.2g} nats" for kl in _kl_nats(targets, outputs)]
+    notes = [f"KL {kl:.2g} nats" for kl in kl_nats(targets, outputs)]
     distributions = (targets[:, classes], outputs[:, classes])
     columns = map(_PairColumn, originals, synthesised, *distributions, notes)
     with style():
@@ -179,7 +179,7 @@ def _shown_classes(targets: np.ndarray, outputs: np.ndarray) -> list[int]:
     return np.sort(np.argsort(-largest, kind="stable")[:MAX_CLASSES]).tolist()
 
 
-def _kl_nats(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+def kl_nats(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Σ q* log(q*/q) of each row; q is at least the smallest normal number of float32."""
     floor = np.finfo(np.float32).tiny
     ratios = np.log(np.maximum(targets, floor)) - np.log(np.maximum(outputs, floor))
@@ -265,13 +265,20 @@ def rules_grid(
         images = over_white(made)
         rows.append(_SheetRow(short(rule), short(captions.get(rule, "")), images))
         if difference_gain is not None:
-            amplified = _amplified(images, originals, difference_gain)
-            rows.append(_SheetRow("", f"difference, {difference_gain:g}-fold", amplified))
+            shown = amplified(images, originals, difference_gain)
+            rows.append(_SheetRow("", f"difference, {difference_gain:g}-fold", shown))
     with style():
         return png(_rules_figure(rows))
 
 
-def _amplified(images: np.ndarray, originals: np.ndarray, gain: float) -> np.ndarray:
+def amplified(images: np.ndarray, originals: np.ndarray, gain: float) -> np.ndarray:
+    """Differences in grey levels times a gain, around mid-grey and clipped.
+
+    Args:
+        images: the changed images.
+        originals: the images that they were made from.
+        gain: factor, above 0.
+    """
     difference = images.astype(np.float64) - originals
     return np.clip(np.rint(128 + gain * difference), 0, 255).astype(np.uint8)
 

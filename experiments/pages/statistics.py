@@ -50,6 +50,11 @@ def difference_words(difference: PairedDifference | None) -> str:
     return f"{mean:+.2f} ± {deviation:.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+def difference_sign(difference: PairedDifference) -> int:
+    """1 or -1 where the whole interval lies above or below 0; 0 where that is not decided."""
+    return int(difference.low > 0) - int(difference.high < 0)
+
+
 def paired_difference(
     values: Sequence[float], baseline: Sequence[float], *, confidence: float = CONFIDENCE
 ) -> PairedDifference:
@@ -63,6 +68,32 @@ def paired_difference(
     mean, deviation = mean_and_deviation(np.subtract(values, baseline).tolist())
     low, high = _interval(lambda: scipy.stats.ttest_rel(values, baseline), confidence)
     return PairedDifference(mean, deviation, len(values), low, high)
+
+
+class Share(NamedTuple):
+    """A share of images, in [0, 1], with Wilson's 95% interval, and the number of images."""
+
+    share: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def words(self) -> str:
+        """Share and interval, such as "31.0% (95% interval 28.2% to 33.9%, n = 1,000)"."""
+        interval = f"95% interval {self.low:.1%} to {self.high:.1%}"
+        return f"{self.share:.1%} ({interval}, n = {self.n:,})"
+
+
+def share_of(count: int, n: int) -> Share:
+    """The share of images that have a property.
+
+    Args:
+        count: images that have it.
+        n: all images, at least 1.
+    """
+    low, high = scipy.stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Share(count / n, float(low), float(high), n)
 
 
 def welch_difference(values: Sequence[float], baseline: Sequence[float]) -> WelchDifference:

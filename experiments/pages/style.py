@@ -1,4 +1,4 @@
-"""The style of all pictures: colours, fonts, sizes, and how a figure becomes a file.
+"""The style of sheets of images: colours, fonts, sizes, and how a figure becomes a file.
 
 The same input gives the same bytes: files hold no date, identifiers in an SVG have a fixed salt,
 fonts are matplotlib's own, and the user's matplotlib settings are ignored. pyplot is not used,
@@ -22,15 +22,13 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours ("Color Universal Design", 2008), told apart by colour-blind readers too.
 BLUE = "#0072B2"
 PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
-SHADES = ("#FFFFFF", "#9CC7E4", BLUE, "#003B5C")  # of shares, from 0 to 1
-DASHES = ("-", "--", "-.", ":")  # tell lines apart in black and white too
 INK, SOFT_INK, RULE, PALE = "#1F2933", "#5B6773", "#C9D1D9", "#D5DCE4"
 CSS_PX_PER_INCH = 96
 Px = int | float  # a length in CSS pixels; run-time checks do not accept an int as float
 DEVICE_SCALE = 2  # device pixels of a PNG for each CSS pixel
 SHEET_WIDTH_PX = 920  # fits a README and a report without being shrunk
 MAX_IMAGE_PX = 160  # largest width of an image on a sheet
-MAX_CLASS_CHARACTERS, MAX_NAME_CHARACTERS, MAX_LEGEND_CHARACTERS = 12, 22, 36
+MAX_CLASS_CHARACTERS, MAX_NAME_CHARACTERS = 12, 22
 
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -94,12 +92,6 @@ def short(name: str, limit: int = MAX_NAME_CHARACTERS) -> str:
     """Returns a name on one line, with printable characters only, shortened to the limit."""
     clean = "".join(c if c.isprintable() else " " for c in name).strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-def legend_label(name: str) -> str:
-    """Returns a short name for a legend: matplotlib leaves out empty ones and those with "_"."""
-    label = short(name, MAX_LEGEND_CHARACTERS)
-    return f" {label}" if label[:1] in ("", "_") else label
 
 
 def over_white(images: UInt8[np.ndarray, "*n h w c"]) -> UInt8[np.ndarray, "*n h w _"]:

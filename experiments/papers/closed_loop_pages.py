@@ -6,19 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from experiments.gan.select_report import GRID_FILE, KIND_NAMES, SELECTION_FILE
+from experiments.gan.select_report import KIND_NAMES, SELECTION_FILE
 from experiments.pages.charts import class_shares
-from experiments.pages.html import Picture, Section, Table
+from experiments.pages.confusions import taken_for
+from experiments.pages.html import Fact, Picture, Section, Table
+from experiments.pages.verdict import Verdict
 from experiments.papers.engine.accuracy_table import (
-    CAUTION,
     TableWords,
+    reading_section,
     table_facts,
     table_sections,
+    table_verdict,
     write_table_pages,
 )
 from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.engine.plan import Piece
-from experiments.papers.engine.result_pages import save_sheet, saved_sheet
+from experiments.papers.engine.result_pages import draw_sets, saved_sheet
 from experiments.papers.engine.results import training_record
 from train.storage.strict_json import read_sealed
 
@@ -27,6 +30,12 @@ SELECTOR = "selector"
 
 UNSORTED = "random"
 """Name of the set of the GAN's images that are not sorted."""
+
+SHEET = "sets"
+"""Name of the sheet of images."""
+
+SHEET_SETS = {"geometric": "geometric", UNSORTED: "random", "tp": "TP", "fp": "FP"}
+"""Sets on the sheet: names by their pieces."""
 
 SORTED_SETS = (UNSORTED, *KIND_NAMES)
 """Names of the sets of the GAN's images."""
@@ -50,15 +59,15 @@ def describe_sets(directories: Mapping[str, Path]) -> dict[str, object]:
 
 
 def draw_sheets(out: Path, pieces: Mapping[str, Piece]) -> None:
-    """Copies the sheets of true and false positives into the results.
+    """Draws the first images of every class and set.
 
     Args:
         out: directory of the results.
         pieces: the finished pieces, by name.
     """
-    for kind in KIND_NAMES:
-        if kind in pieces:
-            save_sheet(out, kind, (pieces[kind].directory / GRID_FILE).read_bytes())
+    sets = {name: pieces[slug].directory for slug, name in SHEET_SETS.items() if slug in pieces}
+    if sets:
+        draw_sets(out, SHEET, sets)
 
 
 def write_loop_pages(out: Path, result: ExperimentResult) -> None:
@@ -77,13 +86,22 @@ def write_loop_pages(out: Path, result: ExperimentResult) -> None:
     )
 
 
-def loop_facts(result: ExperimentResult) -> dict[str, str]:
+def loop_facts(result: ExperimentResult) -> list[Fact]:
     """Key figures: accuracies without and with the GAN's images, and the share of true positives.
 
     Args:
         result: the results.
     """
-    return {**table_facts(result, _words(result)), **_acceptance_facts(result)}
+    return [*table_facts(result, _words(result)), *_acceptance_facts(result)]
+
+
+def loop_verdict(result: ExperimentResult) -> Verdict:
+    """What the trainings show about the GAN's images.
+
+    Args:
+        result: the results.
+    """
+    return table_verdict(result, _words(result))
 
 
 def loop_sections(out: Path, result: ExperimentResult) -> list[Section]:
@@ -94,8 +112,11 @@ def loop_sections(out: Path, result: ExperimentResult) -> list[Section]:
         result: the results.
     """
     words = _words(result)
-    reading = Section("How to read it", f"{words.explanation}\n\n{CAUTION}")
-    return [*table_sections(result, words), *_set_sections(out, result), reading]
+    return [
+        *table_sections(result, words),
+        *_set_sections(out, result),
+        reading_section(words),
+    ]
 
 
 def _words(result: ExperimentResult) -> TableWords:
@@ -113,27 +134,27 @@ def _words(result: ExperimentResult) -> TableWords:
     )
 
 
-def _acceptance_facts(result: ExperimentResult) -> dict[str, str]:
+def _acceptance_facts(result: ExperimentResult) -> list[Fact]:
     """Share of the unsorted images that are true positives, if that set is there."""
     selection = result.content["selection"]
     if UNSORTED not in selection:
-        return {}
+        return []
     matrix = np.array(selection[UNSORTED]["confusion"])
-    return {"true positives of the GAN": f"{np.trace(matrix) / matrix.sum():.1%}"}
+    share = f"{np.trace(matrix) / matrix.sum():.1%}"
+    return [Fact("true positives of the GAN", share, f"n = {matrix.sum():,} images, not sorted")]
 
 
 def _set_sections(out: Path, result: ExperimentResult) -> list[Section]:
     """The sections of the sets that are there."""
     sections, selection = [], result.content["selection"]
-    kinds = [kind for kind in KIND_NAMES if kind in selection]
-    if kinds:
-        sections.append(_images_section(out, result, kinds))
+    if selection:
+        sections.append(_images_section(out, result))
     if UNSORTED in selection:
-        sections.append(_acceptance_section(selection))
+        sections += [_acceptance_section(selection), _mistakes_section(selection[UNSORTED])]
     return sections
 
 
-def _images_section(out: Path, result: ExperimentResult, kinds: list[str]) -> Section:
+def _images_section(out: Path, result: ExperimentResult) -> Section:
     sorted_by = "a classifier that was given"
     if selector := result.content["selector"]:
         accuracy = selector["test_accuracy"]
@@ -142,8 +163,16 @@ def _images_section(out: Path, result: ExperimentResult, kinds: list[str]) -> Se
         )
     return Section(
         title="The GAN's images",
-        text=f"Sorted by {sorted_by}. One row for each class, with its first images.",
-        pictures=tuple(saved_sheet(out, kind, KIND_NAMES[kind].capitalize()) for kind in kinds),
+        text=f"Sorted by {sorted_by}. TP are images whose predicted class is the one intended, "
+        "which is that of the row; FP are the others.",
+        pictures=[
+            saved_sheet(
+                out,
+                SHEET,
+                "A row for each class, with its first images of each set",
+                alt=f"Images of each class beside each other: {', '.join(SHEET_SETS.values())}",
+            )
+        ],
     )
 
 
@@ -169,6 +198,14 @@ def _acceptance_section(selection: Mapping[str, Any]) -> Section:
         pictures=(Picture(chart, "True positives by class", name="acceptance"),),
         tables=(Table(header, rows),),
     )
+
+
+def _mistakes_section(unsorted: Mapping[str, Any]) -> Section:
+    """What the false positives among the unsorted images were taken for."""
+    table = taken_for(
+        np.array(unsorted["confusion"]), unsorted["class_names"], row_label="class intended"
+    )
+    return Section("What false positives were taken for", tables=(table,))
 
 
 def _kept_cells(of_class: Mapping[str, Any] | None, kind: str) -> list[str]:

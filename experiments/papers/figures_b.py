@@ -6,6 +6,7 @@ the directory of their pieces.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ import numpy as np
 from experiments.gan.select_report import SELECTION_FILE
 from experiments.options.papers import FiguresBConfig
 from experiments.pages.charts import class_shares
-from experiments.pages.html import Picture, Section, Table
-from experiments.pages.image_sheets import class_sheet
+from experiments.pages.confusions import taken_for
+from experiments.pages.html import Fact, Picture, Section, Table
+from experiments.pages.verdict import Verdict
 from experiments.papers.engine.experiment import (
     ExperimentResult,
     PresetExperiment,
@@ -24,13 +26,13 @@ from experiments.papers.engine.experiment import (
 from experiments.papers.engine.plan import Arm, Piece, Plan, Row
 from experiments.papers.engine.result_pages import (
     ResultPages,
-    save_sheet,
+    draw_sets,
     saved_sheet,
     write_pages,
 )
 from experiments.papers.engine.run import run_preset
 from experiments.papers.table_b import GANS, GEOMETRIC, PRESETS, TABLE_B, TableBSettings
-from train.data.load import load_images, open_images
+from train.data.load import open_images
 from train.data.verify import read_manifest
 from train.storage.strict_json import read_sealed
 
@@ -43,9 +45,6 @@ SETS = {
     },
 }
 """Sets of figure 3: names by the pieces of table-b; each is a row and an arm."""
-
-SHOWN_IMAGES = 3
-"""Images shown for each class and set."""
 
 
 class _Tried(NamedTuple):
@@ -93,16 +92,8 @@ def _record(directory: Path) -> dict[str, object]:
 
 def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
     """Draws the finished sets side by side."""
-    sets, class_names = {}, ()
-    for slug, name in SETS.items():
-        if slug in pieces:
-            data = load_images(pieces[slug].directory)
-            class_names = data.class_names
-            sets[name] = [
-                data.images[data.labels == label][:SHOWN_IMAGES]
-                for label in range(len(class_names))
-            ]
-    save_sheet(out, "classes", class_sheet(sets, class_names, columns=SHOWN_IMAGES))
+    sets = {name: pieces[slug].directory for slug, name in SETS.items() if slug in pieces}
+    draw_sets(out, "classes", sets)
 
 
 def _write_pages(out: Path, result: ExperimentResult) -> None:
@@ -112,14 +103,20 @@ def _write_pages(out: Path, result: ExperimentResult) -> None:
     pages = ResultPages(
         markdown_file="figures.md",
         title="Images added to the real ones",
-        lead=f"Made from {result.settings['per_class']} real images a class: enlarged squares "
-        "of them, and images of a DCGAN and a Stacked GAN trained on them, sorted by a classifier "
-        "trained on them too (Kono and Kawamoto, figure 3).",
-        facts={
-            f"true positives of the {name}": f"{_mean_share(classes):.1%}"
+        verdict=_verdict(result, tried),
+        facts=[
+            Fact(
+                f"true positives of the {name}",
+                f"{_mean_share(classes):.1%}",
+                f"mean of {len(classes)} classes, n = {_images(classes):,} images tried",
+            )
             for name, classes in tried.items()
-        },
-        sections=[_classes_section(out, records, tried), *_shares_sections(class_names, tried)],
+        ],
+        sections=[
+            _classes_section(out, records, tried),
+            *_shares_sections(class_names, tried),
+            *_mistakes_sections(records),
+        ],
     )
     write_pages(out, result, pages)
 
@@ -144,6 +141,43 @@ def _mean_share(classes: Mapping[str, _Tried]) -> float:
     return float(np.mean([tried.share for tried in classes.values()]))
 
 
+def _images(classes: Mapping[str, _Tried]) -> int:
+    return sum(one.images for one in classes.values())
+
+
+def _verdict(result: ExperimentResult, tried: Mapping[str, Mapping[str, _Tried]]) -> Verdict:
+    shares = "; ".join(
+        f"of the {name}'s, {_mean_share(classes):.1%} (n = {_images(classes):,} tried)"
+        for name, classes in tried.items()
+    )
+    return Verdict(
+        f"Images were made from {result.settings['per_class']} real images a class: enlarged "
+        "squares of them, and images of GANs trained on them, sorted by a classifier trained on "
+        "them too (Kono and Kawamoto, figure 3).",
+        f"Predicted as the class intended were, in the mean of the classes, {shares}. Each GAN is "
+        "one training (n = 1)."
+        if tried
+        else "No set of a GAN is finished.",
+        "Whether they help a classifier is not measured here; elicit experiment table-b does that.",
+    )
+
+
+def _mistakes_sections(records: Mapping[str, Mapping[str, Any]]) -> Iterator[Section]:
+    """Section on what the images of the GANs were taken for, if there are any."""
+    tables = [
+        replace(table, caption=f"{SETS[slug]}: {table.caption.lower()}")
+        for slug, record in records.items()
+        if "confusion" in record and slug.endswith("-fp")
+        for table in [
+            taken_for(
+                np.array(record["confusion"]), record["class_names"], row_label="class intended"
+            )
+        ]
+    ]
+    if tables:
+        yield Section("What false positives were taken for", tables=tables)
+
+
 def _classes_section(
     out: Path, records: Mapping[str, Mapping[str, Any]], tried: Mapping[str, Mapping[str, _Tried]]
 ) -> Section:
@@ -153,7 +187,14 @@ def _classes_section(
         "intended one, which is that of the row; FP are the others.\n\n"
         "Tried are the images of a GAN that were sorted until its sets were complete or the limit "
         "was reached. In the last row: their sum, and the mean of the classes' shares.",
-        pictures=(saved_sheet(out, "classes", "One row for each class, some images of each set"),),
+        pictures=(
+            saved_sheet(
+                out,
+                "classes",
+                "One row for each class, some images of each set",
+                alt=f"Images of each class beside each other: {', '.join(SETS.values())}",
+            ),
+        ),
         tables=(_class_table(records, tried),),
     )
 
@@ -172,8 +213,7 @@ def _class_table(
         rows.append(row)
     last = ["all", *(f"{record['images']:,}" for record in records.values())]
     for classes in tried.values():
-        images = sum(one.images for one in classes.values())
-        last += [f"{images:,}", f"{_mean_share(classes):.1%}"]
+        last += [f"{_images(classes):,}", f"{_mean_share(classes):.1%}"]
     return Table(header, [*rows, last])
 
 

@@ -7,18 +7,20 @@ an interrupted quickstart goes on where it stopped.
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.data.subset import SubsetConfig, make_subset
-from experiments.gan.select_report import class_grid
-from experiments.gan.stages import SAMPLES
+from experiments.gan.stages import SAMPLES, SHEET_COLUMNS
 from experiments.gan.train import GanTrainConfig, train_gan
 from experiments.gan.train_report import strip
 from experiments.options.papers import SameStepsConfig
-from experiments.pages.html import Picture, Section, provenance, write_report
+from experiments.pages.html import Section, digest_words, write_report
+from experiments.pages.strips import class_strips, sheet_strips
 from experiments.papers.closed_loop import ClosedLoopConfig, closed_loop
-from experiments.papers.closed_loop_pages import loop_facts, loop_sections
+from experiments.papers.closed_loop_pages import loop_facts, loop_sections, loop_verdict
 from experiments.papers.engine.experiment import ExperimentResult
+from experiments.papers.engine.result_pages import run_footer
 from experiments.papers.registry import read_results
 from gans.game import GameConfig
 from train.data.load import DIGITS, load_images
@@ -49,6 +51,11 @@ WIDTH = 0.125
 
 TRAINING = SameStepsConfig(steps=100, batch_size=60, learning_rate=0.05, flip=False, pad_px=2)
 """Digits must not be mirrored. They fill the image, and a shift by 2 pixels keeps them whole."""
+
+CAUTION = (
+    "A few trainings of a small network on an easy task prove little; this page shows how the "
+    "comparison is made."
+)
 
 CROP_PX = 28
 """Side of the cut square, of 32: a smaller one would cut off the stroke that makes a 7 of a 1."""
@@ -108,18 +115,21 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
 
 
 def _write_report(out: Path, compared: ExperimentResult, *, key: int, seconds: float) -> None:
-    digits = read_result(out / "gan")["training_images"]
+    digits, verdict = read_result(out / "gan")["training_images"], loop_verdict(compared)
+    first, *others = loop_sections(out / "loop", compared)
     write_report(
         out / "report.html",
-        title="Do a GAN's images help?",
-        lead=f"A small GAN was trained on {digits:,} handwritten digits. "
-        "A classifier trained on the same digits sorted the GAN's images, and classifiers were "
-        "trained with and without them. A few trainings of a small network on an easy task prove "
-        "little; this page shows how the comparison is made.",
+        title=f"Do a GAN's images help? digits, key {key}",
+        verdict=replace(
+            verdict,
+            made=f"A small GAN was trained on {digits:,} handwritten digits. {verdict.made}",
+        ),
         facts=loop_facts(compared),
-        sections=[_gan_section(out), *loop_sections(out / "loop", compared)],
+        sections=[replace(first, text=f"{first.text} {CAUTION}"), _gan_section(out), *others],
         footer={
-            **provenance({**environment(), "key": key}),
+            **run_footer(compared),
+            **{name: environment()[name] for name in ("command", "device")},
+            "GAN": digest_words(read_result(out / "gan")["gan_sha256"]),
             "time": f"{seconds:.0f} s in this session",
         },
     )
@@ -128,13 +138,19 @@ def _write_report(out: Path, compared: ExperimentResult, *, key: int, seconds: f
 def _gan_section(out: Path) -> Section:
     """Real digits, samples of the GAN, and samples during the training."""
     real = load_images(out / "data")
-    sheets = sorted((out / "gan" / SAMPLES).glob("*.png"))
+    sheets, names = sorted((out / "gan" / SAMPLES).glob("*.png")), real.class_names
     return Section(
         title="What the GAN has learnt",
-        text="One row for each class.",
-        pictures=(
-            Picture(class_grid(real.images, real.labels), "Real digits", name="real"),
-            Picture(sheets[-1].read_bytes(), "Digits of the GAN, not sorted", name="samples"),
-            Picture(strip(sheets), "The first column during the training", name="progress"),
-        ),
+        strips=[
+            class_strips(real.images, real.labels, names, caption="Real digits."),
+            sheet_strips(
+                sheets[-1].read_bytes(),
+                names,
+                caption="Digits of the GAN, not sorted.",
+                columns=SHEET_COLUMNS,
+            ),
+            sheet_strips(
+                strip(sheets), names, caption="The first digit of each class during the training."
+            ),
+        ],
     )

@@ -14,14 +14,35 @@ import numpy as np
 
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
 from experiments.options.others import QuickstartConfig
-from experiments.pages.charts import comparison, curves, histogram
-from experiments.pages.html import Picture, Section, Table, provenance, write_report
-from experiments.pages.statistics import PairedDifference, mean_words, paired_difference
-from experiments.quickstart.gan import quickstart_gan
+from experiments.pages.charts import comparison, curves, differences, histogram
+from experiments.pages.html import (
+    Fact,
+    Picture,
+    Section,
+    Table,
+    digest_words,
+    provenance,
+    write_report,
+)
+from experiments.pages.statistics import (
+    PairedDifference,
+    difference_words,
+    mean_words,
+    paired_difference,
+)
+from experiments.pages.verdict import help_words
+from experiments.quickstart.gan import CAUTION, quickstart_gan
 from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from experiments.synthesis.report import (
+    ShownImages,
+    measures_table,
+    set_verdict,
+    shown_sections,
+)
 from experiments.synthesis.rule_options import RuleConfig
-from experiments.synthesis.summary import SetSummary, synthesis_pairs
+from experiments.synthesis.summary import SetSummary
 from train.classifier_training import TrainConfig
+from train.data.image_data import take_images
 from train.data.load import DIGITS, load_images
 from train.data.write import read_extras
 from train.storage.runs import (
@@ -41,9 +62,6 @@ TRAINING = TrainConfig(epochs=8, batch_size=64, flip=False, pad_px=2)
 
 RULE = RuleConfig()
 """How the images are optimised: as `elicit synthesize` does by default."""
-
-
-SHOWN_IMAGES = 8
 
 
 class _Outcome(NamedTuple):
@@ -69,6 +87,12 @@ class _Outcome(NamedTuple):
         """What replacing changed in the accuracy."""
         plain, replaced = self.accuracies.values()
         return paired_difference(replaced, plain)
+
+    @property
+    def difference_points(self) -> PairedDifference:
+        """The same in percentage points."""
+        mean, deviation, n, low, high = self.difference
+        return PairedDifference(100 * mean, 100 * deviation, n, 100 * low, 100 * high)
 
     def as_json(self, *, key: int) -> dict[str, object]:
         """The content of `result.json`."""
@@ -145,56 +169,62 @@ def _train_arms(
 
 
 def _write_report(config: QuickstartConfig, outcome: _Outcome, *, seconds: float) -> None:
-    synthesis = outcome.synthesis
+    synthesis, images = outcome.synthesis, config.directory / "images"
+    teacher = read_result(outcome.teacher)
+    plain, replaced = outcome.accuracies
+    helps = help_words({replaced: outcome.difference_points}, against=plain)
+    count = f"n = {synthesis.images:,} images, at most {RULE.steps} updates"
+    trainings = f"n = {config.seeds} trainings, {TRAINING.epochs} epochs"
+    tested = f"n = {teacher['test_images']:,} images, 1 training"
     write_report(
         config.directory / "report.html",
-        title="Images that elicit a chosen output",
-        lead="A small classifier of handwritten digits was trained and frozen. Then the pixels of "
-        "every training digit were optimised until the classifier's whole output was near its "
-        "target: 0.9 for the digit that it is, 0.1 for another digit. In the end, classifiers were "
-        "trained with and without such images.",
-        facts={
-            "digits classified right": f"{_test_accuracy(outcome.teacher):.1%}",
-            "images synthesised": f"{synthesis.images:,}",
-            "mean largest error": f"{synthesis.max_error_mean:.3f}",
-            "ranking as asked": f"{synthesis.ranking_as_asked:.1%}",
-        },
+        title=f"Images that elicit a chosen output: digits, {replaced}, key {config.key}",
+        verdict=set_verdict(
+            synthesis,
+            budget="from handwritten digits, to be 0.9 the digit that they are and 0.1 another",
+            helps=helps,
+        ),
+        facts=[
+            Fact("digits classified right", f"{_test_accuracy(outcome.teacher):.1%}", tested),
+            Fact("ranking as asked", f"{synthesis.ranking_as_asked:.1%}", count),
+            Fact("mean largest error ↓", f"{synthesis.max_error_mean:.3f}", count),
+            Fact("mean change ↓", f"{synthesis.mean_change_levels:.1f} grey levels", count),
+            *(
+                Fact(name, f"{mean_words([100 * value for value in values])} %", trainings)
+                for name, values in outcome.accuracies.items()
+            ),
+        ],
         sections=[
-            _images_section(config.directory / "images"),
-            _outputs_section(config.directory / "images", synthesis),
             _comparison_section(outcome),
+            *_images_sections(images),
+            _outputs_section(images, synthesis),
             _curves_section(outcome.arms),
         ],
-        footer={
-            **provenance({**environment(), "key": config.key}),
-            "time": f"{seconds:.0f} s in this session",
-        },
+        footer=provenance(
+            {**environment(), "key": config.key},
+            data=f"{DIGITS}, {synthesis.images:,} for training, {teacher['test_images']:,} for "
+            "the test",
+            classifier=f"vgg-small at {WIDTH:g} of its width, "
+            f"{digest_words(teacher['classifier_sha256'])}",
+        )
+        | {"time": f"{seconds:.0f} s in this session"},
     )
 
 
-def _images_section(images: Path) -> Section:
-    """Section with one digit of each of the first classes, and the image made from it."""
+def _images_sections(images: Path) -> list[Section]:
+    """Sections with the first image of each class, and with the worst ones."""
     made, originals = load_images(images), load_images(DIGITS)
-    shown = np.array([np.flatnonzero(made.labels == label)[0] for label in range(SHOWN_IMAGES)])
     row_of = {name: row for row, name in enumerate(originals.ids)}
     sources = np.array([row_of[name] for name in made.source_ids or ()])
-    pairs = synthesis_pairs(made, originals.images[sources], shown)
-    return Section(
-        title="Asked for, and achieved",
-        text="From top to bottom: the original, the image made from it, and the target with the "
-        "classifier's output for the image as saved in 8 bits.",
-        pictures=(Picture(pairs, "The first digit of each class, and its image", name="pairs"),),
-    )
+    shown = ShownImages(made.labels, read_extras(images, ("kl",))["kl"])
+    for _ in shown.watch([(made, take_images(originals, sources))]):
+        pass
+    return shown_sections(shown.firsts, shown.worst)
 
 
 def _outputs_section(images: Path, synthesis: SetSummary) -> Section:
     kl = read_extras(images, ("kl",))["kl"]
-    spread = histogram({"images": kl}, x_label="KL(target ‖ output), nats")
-    measures = {
-        "KL(target ‖ output), nats": (synthesis.kl_mean, synthesis.kl_p95),
-        "largest error of a class": (synthesis.max_error_mean, synthesis.max_error_p95),
-    }
-    rows = [(words, *(f"{value:.4f}" for value in values)) for words, values in measures.items()]
+    spread = histogram({"images": kl}, x_label="KL(target ‖ output), nats (lower is better)")
     return Section(
         title="All synthesised images",
         text=f"{synthesis.images:,} images, at most {RULE.steps} updates each. They differ "
@@ -205,7 +235,7 @@ def _outputs_section(images: Path, synthesis: SetSummary) -> Section:
         pictures=(
             Picture(spread, "How far the outputs are from their targets", name="kl"),
         ),
-        tables=(Table(header=("", "mean", "95th percentile"), rows=rows),),
+        tables=(measures_table(synthesis),),
     )  # fmt: skip
 
 
@@ -213,20 +243,19 @@ def _comparison_section(outcome: _Outcome) -> Section:
     percent = {
         name: [100 * value for value in values] for name, values in outcome.accuracies.items()
     }
-    found = outcome.difference
-    mean, deviation, low, high = (
-        100 * value for value in (found.mean, found.standard_deviation, found.low, found.high)
-    )
-    verdict = "contains 0: no difference is shown" if low <= 0 <= high else "does not contain 0"
+    found, (plain, replaced) = outcome.difference_points, percent
     rows = [(name, mean_words(values), str(len(values))) for name, values in percent.items()]
     drawn = comparison(percent, y_label="test accuracy, %")
+    paired = differences({f"{replaced} – {plain}": found}, x_label="difference, points")
     return Section(
         title="Do they help?",
-        text=f"The difference is {mean:+.2f} ± {deviation:.2f} percentage points over "
-        f"{found.n} pairs of trainings with the same seed. Its 95% interval, {low:+.2f} to "
-        f"{high:+.2f}, {verdict}. A few runs of a small network on an easy task prove little; this "
-        "page shows how the comparison is made.",
-        pictures=(Picture(drawn, "Every training, and means", name="comparison"),),
+        text=f"The difference is {difference_words(found)} percentage points over {found.n} pairs "
+        "of trainings with the same seed: mean ± standard deviation, and the 95% interval of the "
+        f"mean. {CAUTION}",
+        pictures=(
+            Picture(drawn, "Every training, and means", name="comparison"),
+            Picture(paired, "Difference within pairs, with its interval", name="difference"),
+        ),
         tables=(Table(header=("training set", "test accuracy, %", "n"), rows=rows),),
     )
 

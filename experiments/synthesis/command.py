@@ -15,7 +15,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ import imgopt
 from experiments.console.compilation import counted_compilations
 from experiments.data.resumable_set import SPLIT, ResumableSet, dataset_identity
 from experiments.options.synthesis import SynthesizeConfig
+from experiments.pages.html import digest_words, provenance
 from experiments.synthesis.attack_options import attack_options, attack_targets
 from experiments.synthesis.classifiers import find_classifiers
 from experiments.synthesis.make_shards import (
@@ -34,20 +34,19 @@ from experiments.synthesis.make_shards import (
     left_out_of,
     make_shards,
 )
+from experiments.synthesis.report import ElicitedSet, ShownImages, write_set_report
 from experiments.synthesis.rule_options import synthesis_options
 from experiments.synthesis.summary import (
-    SHOWN_IMAGES,
     SetSummary,
     pairs_in_parts,
     print_summary,
     summarise,
-    write_set_report,
 )
 from experiments.synthesis.target_options import describe_targets, make_targets
 from experiments.synthesis.view_options import make_views
 from imgopt.errors import InputError
 from train.classifiers import check_precision
-from train.data.image_data import decode_once, slice_images
+from train.data.image_data import decode_once
 from train.data.load import open_images
 from train.data.spec import ImageSetSpec
 from train.data.write import read_extras
@@ -66,6 +65,7 @@ from train.runtime.processes import (
     wait_for_all,
     wait_for_live,
 )
+from train.storage.runs import environment
 from train.storage.strict_json import write_sealed
 
 FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")
@@ -115,13 +115,15 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Syn
     with counted_compilations() as compiled, explaining_out_of_memory(estimate):
         with first_process_first():
             image_set.begin(check=functools.partial(check_batch_fits, estimate))
-        result = _make_missing(job, image_set, label=label)
+        result = _make_missing(config, job, image_set, label=label)
     if compiled.programs:
         print(f"compilation: {compiled.programs} programs, {compiled.seconds:.1f} s")
     return result
 
 
-def _make_missing(job: SynthesisJob, image_set: ResumableSet, *, label: str) -> SynthesisResult:
+def _make_missing(
+    config: SynthesizeConfig, job: SynthesisJob, image_set: ResumableSet, *, label: str
+) -> SynthesisResult:
     """Makes this process's share of the missing shards; the first process then commits the set."""
     wanted = job.shard_rows()
     shards = find_shards(image_set, wanted)
@@ -149,7 +151,7 @@ def _make_missing(job: SynthesisJob, image_set: ResumableSet, *, label: str) -> 
         results["left_out"] = {"images": len(left_out), "source_ids": left_out}
     image_set.commit({SPLIT: [shards[index] for index in wanted]}, **results)
     image_set.finish(keep_note=lambda shard: bool(left_out_of(shard)))
-    summary = _summarise(job, image_set.directory, left_out=len(left_out))
+    summary = _summarise(config, job, image_set, left_out=len(left_out))
     print_summary(summary, made=images, seconds=seconds)
     print(f"image set: {image_set.directory}")
     return SynthesisResult(summary, images, seconds)
@@ -275,26 +277,43 @@ def _describe_goal(config: SynthesizeConfig) -> dict[str, object]:
     return {**target, "rule": config.rule.describe()}
 
 
-def _summarise(job: SynthesisJob, directory: Path, *, left_out: int) -> SetSummary:
+def _summarise(
+    config: SynthesizeConfig, job: SynthesisJob, image_set: ResumableSet, *, left_out: int
+) -> SetSummary:
     """Measures the whole set, and writes `summary.json` and the report."""
+    directory = image_set.directory
     columns = read_extras(directory, ("kl", "max_error", "steps", *job.view_features))
-    pairs = pairs_in_parts(open_images(directory), job.originals, job.rows)
-    first, sources = next(pairs)
+    reader = open_images(directory)
+    shown = ShownImages(reader.labels, columns["kl"])
     summary = summarise(
-        chain([(first, sources)], pairs),
+        shown.watch(pairs_in_parts(reader, job.originals, job.rows)),
         columns,
         job.options.pixel_map,
         left_out=left_out,
         is_attack=job.options.loss is not None,  # but that of the whole output
     )
     write_sealed(directory / "summary.json", summary.as_json())
-    shown = slice_images(first, 0, SHOWN_IMAGES)
     kl = {"all images": columns["kl"], "random views": columns.get("view_kl")}
-    write_set_report(
-        directory / "report.html",
-        shown,
-        {name: values for name, values in kl.items() if values is not None},
-        sources.images[:SHOWN_IMAGES],
-        summary,
+    data = image_set.identity["dataset"]
+    how = (
+        f"attack {config.attack.attack}" if config.attack.is_attack else f"rule {config.rule.rule}"
     )
+    made = ElicitedSet(
+        title=f"Images from {data['name']}, {config.split}: {how}, key {config.key}",
+        summary=summary,
+        kl={name: values for name, values in kl.items() if values is not None},
+        shown=shown.firsts,
+        worst=shown.worst,
+        budget=f"by the {how}, with {summary.steps_mean:.0f} updates on average",
+        footer=provenance(
+            {**environment(), "key": config.key},
+            data=f"{data['name']}, {config.split} from {job.rows.start} to {job.rows.stop}, "
+            f"{digest_words(data['sha256'])}",
+            classifier="; ".join(
+                f"{Path(each.name).name}, {digest_words(each.sha256)}"
+                for each in job.source.sources
+            ),
+        ),
+    )
+    write_set_report(directory / "report.html", made)
     return summary

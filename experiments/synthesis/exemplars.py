@@ -22,8 +22,17 @@ from experiments.console.progress import Progress
 from experiments.data.resumable_set import SPLIT, Columns, ResumableSet, dataset_identity
 from experiments.options.synthesis import ExemplarsConfig
 from experiments.pages.charts import curves
-from experiments.pages.html import Picture, Section, Table, write_report
-from experiments.pages.image_sheets import image_pairs
+from experiments.pages.html import (
+    Fact,
+    Picture,
+    Section,
+    Table,
+    digest_words,
+    provenance,
+    write_report,
+)
+from experiments.pages.strips import MAX_STRIPS, elicited_strips, shown_of
+from experiments.pages.verdict import Verdict
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, image_digests
 from train.data.load import load_images
@@ -37,12 +46,12 @@ from train.recipes.mnemonics import (
     retrain,
     update_exemplars,
 )
+from train.storage.runs import environment
 
 FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")
 """Features of an exemplar besides id, image and label: those of a synthesised image."""
 
 REPORT = "report.html"
-SHOWN_IMAGES = 8
 BATCH_SIZE = 256
 
 
@@ -117,11 +126,12 @@ def _make(
         ),
     ]
     table = Table(
-        ("retrained on", "loss, nats", "accuracy"),
+        ("retrained on", "loss, nats ↓", "accuracy"),
         [(each.name, f"{each.loss:.4f}", f"{each.accuracy:.2%}") for each in found],
     )
     image_set.directory.mkdir(parents=True, exist_ok=True)
-    _write_page(image_set.directory / REPORT, first, columns, losses, table)
+    shown = _images_section(first, columns)
+    _write_page(config, image_set.identity, [shown, _loss_section(losses, table)], found)
     shard = image_set.write(SPLIT, 0, columns)
     image_set.commit({SPLIT: [shard]}, retrained=[each._asdict() for each in found])
     print(table.markdown)
@@ -227,35 +237,68 @@ def _spec(originals: ImageData) -> ImageSetSpec:
     )
 
 
-def _write_page(
-    path: Path, first: ImageData, columns: Columns, losses: list[float], table: Table
-) -> None:
-    shown = slice(0, SHOWN_IMAGES)
-    pairs = image_pairs(
+def _images_section(first: ImageData, columns: Columns) -> Section:
+    """The first exemplar of every class beside its original."""
+    _, rows = np.unique(first.labels, return_index=True)
+    shown = rows[:MAX_STRIPS]
+    strips = elicited_strips(
         first.images[shown],
         columns["image"][shown],
         columns["target"][shown],
         columns["output"][shown],
+        first.labels[shown],
         first.class_names,
+        caption=f"The first exemplar of each class.{shown_of(len(rows))}",
     )
-    pictures = [Picture(pairs, "Originals, exemplars, labels and outputs", name="pairs")]
+    return Section("Images of every class", strips=[strips])
+
+
+def _loss_section(losses: list[float], table: Table) -> Section:
+    pictures = []
     if losses:
-        drawn = curves({"originals of the update": losses}, x_label="update", y_label="loss, nats")
+        drawn = curves(
+            {"originals of the update": losses}, x_label="update", y_label="loss, nats ↓"
+        )
         pictures.append(Picture(drawn, "Loss on originals after retraining", name="loss"))
+    return Section(
+        title="Retraining",
+        text="Every retraining starts at the trained classifier. Loss and accuracy are those on "
+        "all originals.",
+        pictures=pictures,
+        tables=(table,),
+    )
+
+
+def _write_page(
+    config: ExemplarsConfig,
+    identity: dict[str, Any],
+    sections: list[Section],
+    found: list[Retrained],
+) -> None:
+    trained, plain, made = found
+    data, count = identity["dataset"], f"{config.per_class} a class"
+    basis = f"n = 1 retraining, on all images of {data['split']}"
     write_report(
-        path,
-        title="Exemplars",
-        lead="Images moved so that a classifier retrained on them alone keeps a small loss on all "
-        "originals.",
-        facts={"exemplars": f"{len(columns['label']):,}"},
-        sections=[
-            Section(
-                title="Retraining",
-                text="Every retraining starts at the trained classifier. Loss and accuracy are "
-                "those on all originals.",
-                pictures=pictures,
-                tables=(table,),
-            )
+        config.out / REPORT,
+        title=f"Exemplars of {data['name']}, {count}, key {config.key}",
+        verdict=Verdict(
+            f"Images, {count}, were moved by {config.retraining.steps} updates so that a "
+            "classifier retrained on them alone forgets little of the others.",
+            f"Retrained on them, it gets {made.accuracy:.1%} of all originals right; on the "
+            f"originals that they were made from, {plain.accuracy:.1%}; without retraining, "
+            f"{trained.accuracy:.1%}.",
+            "Whether exemplars are better than plain images is not decided by one draw (n = 1).",
+        ),
+        facts=[
+            Fact("accuracy with exemplars", f"{made.accuracy:.1%}", basis),
+            Fact("with their originals", f"{plain.accuracy:.1%}", basis),
+            Fact("exemplars", count, f"{config.retraining.steps} updates"),
         ],
-        footer={"digests and configuration": "manifest.json"},
+        sections=sections,
+        footer=provenance(
+            {**environment(), "key": config.key},
+            data=f"{data['name']}, {data['split']}, {digest_words(data['sha256'])}",
+            classifier=f"{Path(config.classifier).name}, "
+            f"{digest_words(identity['classifier']['sha256'])}",
+        ),
     )

@@ -1,19 +1,15 @@
-"""A synthesised set in numbers and pictures."""
+"""A synthesised set in numbers."""
 
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float
 
 import imgopt
-from experiments.pages.charts import histogram
-from experiments.pages.html import Picture, Section, write_report
-from experiments.pages.image_sheets import image_pairs
 from imgopt import FROZEN_SLOPE, slope
 from imgopt.errors import InputError
 from train.data.image_data import (
@@ -24,9 +20,6 @@ from train.data.image_data import (
     slice_images,
     take_images,
 )
-
-SHOWN_IMAGES = 8
-"""Images on a set's page."""
 
 MEASURED_BYTES = 2**22
 """Most grey levels measured at a time, at least one image's; measuring takes some 40 bytes each, in
@@ -163,7 +156,7 @@ def summarise(
     )
 
 
-def _distributions(data: ImageData) -> tuple[np.ndarray, np.ndarray]:
+def distributions(data: ImageData) -> tuple[np.ndarray, np.ndarray]:
     """Gives a set's targets and outputs; raises InputError if it has none."""
     if data.targets is None or data.outputs is None:
         raise InputError("expected a set with targets and outputs, made by elicit synthesize")
@@ -187,7 +180,7 @@ def _measure(
     synthesised: ImageData, originals: ImageData, pixel_map: imgopt.PixelMap
 ) -> dict[str, np.ndarray]:
     """Measures each image of a part."""
-    targets, outputs = _distributions(synthesised)
+    targets, outputs = distributions(synthesised)
     return {
         "ranking_as_asked": np.asarray(imgopt.ranking_as_asked(outputs, targets)),
         "first_class_as_asked": first_class_as_asked(outputs, targets),
@@ -238,83 +231,3 @@ def print_summary(summary: SetSummary, *, made: int, seconds: float) -> None:
         )
     print(f"mean change              {summary.mean_change_levels:.2f} grey levels")
     print(f"frozen pixels            {summary.frozen_pixels:.1%}")
-
-
-def synthesis_pairs(
-    synthesised: ImageData, originals: UInt8[np.ndarray, "n h w c"], rows: Int[np.ndarray, " m"]
-) -> bytes:
-    """Draws some images of a synthesised set below their originals.
-
-    Args:
-        synthesised: the set.
-        originals: the original of each image of the set.
-        rows: numbers of the images to draw, at most 8.
-
-    Raises:
-        InputError: the set has no targets and outputs.
-    """
-    targets, outputs = _distributions(synthesised)
-    return image_pairs(
-        originals[rows],
-        synthesised.images[rows],
-        targets[rows],
-        outputs[rows],
-        synthesised.class_names,
-    )
-
-
-def write_set_report(
-    path: Path,
-    data: ImageData,
-    kl: Mapping[str, Float[np.ndarray, " n"]],
-    originals: UInt8[np.ndarray, "shown h w c"],
-    summary: SetSummary,
-) -> None:
-    """Writes a set's page: its first images beside their originals, and the KLs of all images.
-
-    Args:
-        path: path of the page.
-        data: the set's first images, at most `SHOWN_IMAGES`.
-        kl: KL(target ‖ output) of all images of the set, and of their views if there are any, by
-            the names of the two.
-        originals: the originals of the first images.
-        summary: the set's summary.
-    """
-    pairs = synthesis_pairs(data, originals, np.arange(len(originals)))
-    shares = {
-        "first class as asked": summary.first_class_as_asked,
-        "ranking as asked in views": summary.view_ranking_as_asked,
-    }
-    spread = histogram(kl, x_label="KL(target ‖ output), nats")
-    write_report(
-        path,
-        title="Synthesised images",
-        lead="Images optimised until the classifier's whole output is the distribution asked for."
-        if summary.first_class_as_asked is None
-        else "Images changed a little, so that the classifier's first class is one asked for.",
-        facts={
-            "images": f"{summary.images:,}",
-            "mean KL": f"{summary.kl_mean:.4f} nats",
-            "ranking as asked": f"{summary.ranking_as_asked:.1%}",
-            **{name: f"{share:.1%}" for name, share in shares.items() if share is not None},
-            "mean change": f"{summary.mean_change_levels:.1f} grey levels",
-        },
-        sections=[
-            Section(
-                title="The first images",
-                text="Above the original, below it the synthesised image, and under both what was "
-                "asked for and what the classifier says of the image as saved in 8 bits.",
-                pictures=(
-                    Picture(
-                        pairs, "Originals, synthesised images, targets and outputs", name="pairs"
-                    ),
-                ),
-            ),
-            Section(
-                title="All images",
-                text="How far the outputs are from their targets.",
-                pictures=(Picture(spread, "Distribution of the KL divergence", name="kl"),),
-            ),
-        ],
-        footer={"digests and configuration": "manifest.json"},
-    )

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 
 import imgopt
 from experiments.options.synthesis import TransferConfig
+from experiments.pages.html import digest_words, provenance
 from experiments.synthesis.classifiers import ClassifierGroup, find_classifiers
 from experiments.synthesis.summary import first_class_as_asked
 from experiments.transfer.report import (
@@ -53,7 +54,7 @@ def measure_transfer(config: TransferConfig) -> list[TransferRow]:
         group.check_takes(images.data.class_names, images.data.images.shape[1:])
     found = [_ask(group, images, batch_size=config.batch_size) for images in sets]
     rows = [TransferRow.of(each.name, one) for each in found for one in each.answers]
-    _write(config, found, rows)
+    _write(config, group, found, rows)
     return rows
 
 
@@ -109,10 +110,13 @@ def _compared(
 
 
 def _write(
-    config: TransferConfig, answers: Sequence[SetAnswers], rows: Sequence[TransferRow]
+    config: TransferConfig,
+    group: ClassifierGroup,
+    answers: Sequence[SetAnswers],
+    rows: Sequence[TransferRow],
 ) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
-    found = {
+    found: dict[str, Any] = {
         "images": [str(path) for path in config.images],
         "rows": [asdict(row) for row in rows],
         **environment(),
@@ -120,6 +124,9 @@ def _write(
     write_sealed(config.out / "transfer.json", found)
     table = transfer_table(rows).markdown
     atomic_write(config.out / "table.md", f"{table}\n".encode())
-    write_transfer_report(config.out / "report.html", answers, rows, command=found["command"])
+    names = "; ".join(f"{each.name}, {digest_words(each.sha256)}" for each in group.sources)
+    footer = provenance(found, data=", ".join(found["images"]), classifier=names)
+    footer |= {"numbers": "transfer.json"}
+    write_transfer_report(config.out / "report.html", answers, rows, footer=footer)
     print(table)
     print(f"report: {config.out / 'report.html'}")

@@ -1,6 +1,6 @@
 """The outcome of `elicit transfer` as a table and as a page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +9,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from experiments.pages.charts import class_shares, histogram
-from experiments.pages.html import Picture, Section, Table, write_report
+from experiments.pages.html import Fact, Picture, Section, Table, write_report
+from experiments.pages.statistics import share_of
+from experiments.pages.verdict import NOT_ASKED, Verdict
 
 MAKER = "own classifier"
 """Name of a set's first row."""
+
+MOST_FACTS = 6
+"""Most pairs of a set and a classifier whose share is shown large."""
 
 MOST_HISTOGRAMS = 6
 """Classifiers whose divergences are drawn in one picture."""
@@ -85,7 +90,7 @@ def transfer_table(rows: Sequence[TransferRow]) -> Table:
         "images",
         "ranking as asked",
         "first class as asked",
-        "KL, nats",
+        "KL, nats ↓",
     )
     cells = [
         (
@@ -106,7 +111,7 @@ def write_transfer_report(
     sets: Sequence[SetAnswers],
     rows: Sequence[TransferRow],
     *,
-    command: str,
+    footer: Mapping[str, str],
 ) -> None:
     """Writes the page.
 
@@ -114,20 +119,19 @@ def write_transfer_report(
         path: path of the page.
         sets: answers of all classifiers for each set.
         rows: the same in numbers.
-        command: the command that measured them.
+        footer: how to make the page again, see `experiments.pages.html.provenance`.
     """
-    count, others = len(sets), len(sets[0].answers) - 1
-    described = "One image set" if count == 1 else f"{count} image sets"
+    others = [row for row in rows if row.classifier != MAKER]
+    names = ", ".join(Path(each.name).name for each in sets)
     write_report(
         path,
-        title="What the images say to other classifiers",
-        lead=f"{described}, seen by {others} classifiers.",
-        facts={
-            f"{each.name}: first class as asked, own classifier and others": " · ".join(
-                f"{_share(rows, each.name, is_own=is_own):.1%}" for is_own in (True, False)
-            )
-            for each in sets
-        },
+        title=f"What {names} say to {len(sets[0].answers) - 1} other classifiers",
+        verdict=_verdict(sets, rows),
+        facts=[
+            Fact(f"{Path(row.image_set).name}, seen by {Path(row.classifier).name}",
+                 f"{row.first_class:.1%}", f"first class as asked, n = {row.images:,} images")
+            for row in others[:MOST_FACTS]
+        ],
         sections=[
             Section(
                 title="Classifiers",
@@ -143,18 +147,34 @@ def write_transfer_report(
             ),
             Section(
                 title="All images",
-                text="How far the outputs are from the targets.",
-                pictures=tuple(map(_spread, sets, range(count))),
+                text="How far the outputs are from the targets: lower is better.",
+                pictures=tuple(map(_spread, sets, range(len(sets)))),
             ),
         ],
-        footer={"command": command, "numbers": "transfer.json"},
+        footer=footer,
+    )  # fmt: skip
+
+
+def _verdict(sets: Sequence[SetAnswers], rows: Sequence[TransferRow]) -> Verdict:
+    """Whether the images say to others what they say to the classifier that made them."""
+    parts = []
+    for each in sets:
+        own, *others = [row for row in rows if row.image_set == each.name]
+        worst = min(others, key=lambda row: row.first_class)
+        right = share_of(round(worst.first_class * worst.images), worst.images)
+        parts.append(
+            f"of {Path(each.name).name}, {own.first_class:.1%} have the first class asked for by "
+            f"their own classifier, and at least {right.words} by each of the others"
+        )
+    count = len(sets[0].answers) - 1
+    return Verdict(
+        f"{sum(len(each.answers[0].kl) for each in sets):,} images of {len(sets)} "
+        f"{'set' if len(sets) == 1 else 'sets'} were shown to {count} other "
+        f"{'classifier' if count == 1 else 'classifiers'}.",
+        f"{'; '.join(parts)[:1].upper()}{'; '.join(parts)[1:]}. The intervals hold for "
+        "other images, not for other classifiers.",
+        NOT_ASKED,
     )
-
-
-def _share(rows: Sequence[TransferRow], name: str, *, is_own: bool) -> float:
-    """Share of images whose first class is as asked, by a set's own classifier or the others."""
-    own, *others = [row.first_class for row in rows if row.image_set == name]
-    return own if is_own else float(np.mean(others))
 
 
 def _bars(sets: Sequence[SetAnswers], name: str, label: str) -> Picture:

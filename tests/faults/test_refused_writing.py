@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 # The largest file that can be written, and the first that is larger.
 LIMITS = {
     "synthesize": {300: "out/config.json", 20_000: "out/synthesised-train.array_record-0000"},
-    "classifier": {300: "out/config.json", 2_000: "out/checkpoints/", 50_000: "out/report.html"},
+    "classifier": {300: "out/config.json", 2_000: "out/checkpoints/", 15_000: "out/report.html"},
 }
 MOUNT = ("mount", "-t", "tmpfs", "-o")
 
@@ -54,7 +54,7 @@ def small_disk(tmp_path):
     """A file system of its own, and a function that makes it larger."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run([*MOUNT, "size=800k", "none", place], check=False, capture_output=True)
+    mounted = subprocess.run([*MOUNT, "size=700k", "none", place], check=False, capture_output=True)
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
     yield place, lambda: subprocess.run([*MOUNT, "remount,size=9m", "none", place], check=True)

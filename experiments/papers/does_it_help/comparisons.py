@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.pages.statistics import PairedDifference, paired_difference
+from experiments.pages.verdict import Outcome, help_words, outcome_of
 from experiments.papers.does_it_help.arms import ARMS, BASE
 from experiments.papers.engine.accuracy_table import RowResult
 
@@ -34,15 +35,9 @@ class Comparison(NamedTuple):
         return f"{ARMS[self.arm].name} – {ARMS[self.against].name}"
 
     @property
-    def outcome(self) -> str:
-        """What the interval shows: "helps", "harms", "no difference" or "undecided"."""
-        low, high = self.difference.low, self.difference.high
-        if low > 0:
-            return "helps"
-        if high < 0:
-            return "harms"
-        is_narrow = max(abs(low), abs(high)) <= NO_DIFFERENCE
-        return "no difference" if is_narrow else "undecided"
+    def outcome(self) -> Outcome:
+        """What the interval shows."""
+        return outcome_of(self.difference, negligible=NO_DIFFERENCE)
 
 
 def to_controls(rows: Sequence[RowResult]) -> list[Comparison]:
@@ -100,25 +95,5 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
     Args:
         comparisons: arms of made images against their matched controls.
     """
-    if not comparisons:
-        return "Nothing can be said yet: no arm of made images and its control have two seeds."
-    sentences = []
-    for outcome, words in OUTCOMES.items():
-        found = [each for each in comparisons if each.outcome == outcome]
-        if found:
-            sentences.append(f"{words}: {'; '.join(map(_in_words, found))}.")
-    return " ".join(sentences)
-
-
-OUTCOMES = {
-    "helps": "Shown to help, against their matched control",
-    "harms": "Shown to harm, against their matched control",
-    "no difference": f"Shown to make no difference above {NO_DIFFERENCE:g} points",
-    "undecided": "Not decided",
-}
-"""Beginning of a sentence for each outcome, in the order of the sentences."""
-
-
-def _in_words(comparison: Comparison) -> str:
-    mean, _, n, low, high = comparison.difference
-    return f"{ARMS[comparison.arm].name}, {mean:+.2f} points [{low:+.2f}, {high:+.2f}], n = {n}"
+    found = {ARMS[each.arm].name: each.difference for each in comparisons}
+    return help_words(found, against="their matched controls", negligible=NO_DIFFERENCE)

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.pages.charts import differences
-from experiments.pages.html import Picture, Section, Table
+from experiments.pages.html import Fact, Picture, Section, Table
 from experiments.pages.statistics import mean_words
+from experiments.pages.verdict import Verdict
 from experiments.papers.does_it_help.arms import ARMS, BASE
 from experiments.papers.does_it_help.comparisons import (
     CONFIDENCE,
@@ -59,7 +60,7 @@ def write_help_pages(out: Path, result: ExperimentResult) -> None:
     pages = ResultPages(
         markdown_file=TABLE_FILE,
         title="Do the images help?",
-        lead=verdict(to_controls(first)) + _about(result),
+        verdict=Verdict(_made(result), _worked(first), verdict(to_controls(first))),
         facts=_facts(result, first),
         sections=[
             *sections,
@@ -72,24 +73,36 @@ def write_help_pages(out: Path, result: ExperimentResult) -> None:
     write_pages(out, result, pages)
 
 
-def _about(result: ExperimentResult) -> str:
+def _made(result: ExperimentResult) -> str:
     settings, data = result.settings, result.content["data"]
-    network = f"{settings['model']} at {settings['width']:g} of its width"
     return (
-        f" Data: {data['name']}, {settings['per_class']} images a class; {network}; "
-        f"equal compute for all arms unless it says otherwise."
+        f"{len(result.arms):,} classifiers were trained, {settings['model']} at "
+        f"{settings['width']:g} of its width, on {settings['per_class']} images a class of "
+        f"{data['name']}, with and without images made from them."
     )
 
 
-def _facts(result: ExperimentResult, rows: Sequence[RowResult]) -> dict[str, str]:
-    facts = {row.name: f"{mean_words(row.values)} %" for row in rows if row.slug == BASE}
-    best = max(rows, key=lambda row: sum(row.values) / len(row.values), default=None)
-    if best is not None and best.slug != BASE:
-        facts[f"best: {best.name}"] = f"{mean_words(best.values)} %"
-    if result.arms:
-        facts["seeds"] = str(len({arm.seed for arm in result.arms}))
-        facts["test images"] = f"{result.arms[0].record['test_images']:,}"
-    return facts
+def _worked(rows: Sequence[RowResult]) -> str:
+    base = [row for row in rows if row.slug == BASE]
+    words = "".join(f"The base reaches {mean_words(row.values)} % (n = {len(row.values)}). "
+                    for row in base)  # fmt: skip
+    return f"{words}All arms have equal compute unless it says otherwise."
+
+
+def _facts(result: ExperimentResult, rows: Sequence[RowResult]) -> list[Fact]:
+    if not rows:
+        return []
+    best = max(rows, key=lambda row: sum(row.values) / len(row.values))
+    shown = {
+        row.name if row.slug == BASE else f"best: {row.name}": row
+        for row in rows
+        if row.slug == BASE or row is best
+    }
+    images = f"{result.arms[0].record['test_images']:,} test images"
+    return [
+        Fact(name, f"{mean_words(row.values)} %", f"n = {len(row.values)} trainings, {images}")
+        for name, row in shown.items()
+    ]
 
 
 def _sections(budget: str, rows: Sequence[RowResult]) -> list[Section]:
@@ -171,6 +184,6 @@ def _measures_section(result: ExperimentResult, budgets: Sequence[str]) -> Secti
         "Lower is better for both. The test loss is the mean cross entropy in nats, the expected "
         "calibration error is in percentage points. FLOP of an update as XLA counts them.",
         tables=(
-            Table(["arm", "steps", "FLOP an update", "test loss", "calibration error"], cells),
+            Table(["arm", "steps", "FLOP an update", "test loss ↓", "calibration error ↓"], cells),
         ),
     )

@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.pages.charts import comparison
-from experiments.pages.html import Picture, Section, Table
+from experiments.pages.charts import comparison, differences
+from experiments.pages.html import Fact, Picture, Section, Table
 from experiments.pages.statistics import (
+    CONFIDENCE,
     PairedDifference,
     difference_words,
     mean_and_deviation,
     mean_words,
     paired_difference,
 )
+from experiments.pages.verdict import Verdict, help_words
 from experiments.papers.engine.experiment import ArmResult, ExperimentResult
 from experiments.papers.engine.plan import Row
 from experiments.papers.engine.result_pages import ResultPages, write_pages
@@ -28,7 +30,8 @@ CAUTION = (
     "and the 95% interval of the mean by Student's t. Each interval is that of one difference: of "
     "twenty such intervals, one misses the true difference by chance. The seeds change the "
     "trainings, and not the data or the images that are added or replaced, so the intervals say "
-    "nothing about other data or images."
+    "nothing about other data or images.\n\nThe intervals of the verdict and of the charts are "
+    "wider than those of the table: they hold for all rows together (Bonferroni)."
 )
 
 
@@ -72,7 +75,9 @@ class RowResult(NamedTuple):
         """The accuracies."""
         return list(self.accuracies.values())
 
-    def difference_to(self, baseline: "RowResult") -> PairedDifference | None:
+    def difference_to(
+        self, baseline: "RowResult", *, confidence: float = CONFIDENCE
+    ) -> PairedDifference | None:
         """Difference in points over the common seeds; None if there are fewer than two of them.
 
         It is None too where the baseline is the row itself.
@@ -81,7 +86,9 @@ class RowResult(NamedTuple):
         if self.slug == baseline.slug or len(seeds) < 2:
             return None
         return paired_difference(
-            [self.accuracies[seed] for seed in seeds], [baseline.accuracies[seed] for seed in seeds]
+            [self.accuracies[seed] for seed in seeds],
+            [baseline.accuracies[seed] for seed in seeds],
+            confidence=confidence,
         )
 
 
@@ -117,7 +124,7 @@ def write_table_pages(
     result: ExperimentResult,
     words: TableWords,
     *,
-    facts: Mapping[str, str] | None = None,
+    facts: Sequence[Fact] = (),
     sections: Sequence[Section] = (),
 ) -> None:
     """Writes `table.md` and `report.html`.
@@ -132,19 +139,48 @@ def write_table_pages(
     pages = ResultPages(
         markdown_file=TABLE_FILE,
         title=words.title,
-        lead=f"{words.lead} {words.explanation}",
-        facts={**table_facts(result, words), **(facts or {})},
-        sections=[
-            *table_sections(result, words),
-            *sections,
-            Section("How to read it", CAUTION),
-        ],
+        verdict=table_verdict(result, words),
+        facts=[*table_facts(result, words), *facts],
+        sections=[*table_sections(result, words), *sections, reading_section(words)],
         details=[trainings_section(result)],
     )
     write_pages(out, result, pages)
 
 
-def table_facts(result: ExperimentResult, words: TableWords) -> dict[str, str]:
+def reading_section(words: TableWords) -> Section:
+    """What was done, and how to read the numbers."""
+    return Section("How to read it", f"{words.lead} {words.explanation}\n\n{CAUTION}")
+
+
+def table_verdict(result: ExperimentResult, words: TableWords) -> Verdict:
+    """What the last budget's rows show against the first baseline.
+
+    Args:
+        result: the results.
+        words: words and baselines of the table.
+    """
+    tables = row_results(result)
+    if not tables:
+        return Verdict("No training is finished.", "Nothing is known yet.")
+    budget, rows = list(tables.items())[-1]
+    base = _baseline(rows, words)
+    reached = "; ".join(
+        f"{name} reaches {mean_words(row.values)} % (n = {len(row.values)})"
+        for name, row in _base_and_best(rows, base).items()
+    )
+    controls = [row.name for row in result.rows if row.is_control]
+    every = _corrected(rows, base)
+    found = {name: each for name, each in every.items() if name not in controls}
+    smoke = result.content.get("preset") == "smoke"
+    return Verdict(
+        f"{len(result.arms):,} classifiers were trained, of {len(result.rows)} kinds.",
+        f"{BUDGETS.get(budget, budget)}: {reached}."
+        + " The preset smoke measures nothing: it shows that every step runs." * smoke,
+        help_words(found, against=base.name, together=len(every)),
+    )
+
+
+def table_facts(result: ExperimentResult, words: TableWords) -> list[Fact]:
     """Mean accuracies of the first baseline and of the best row, with the last budget.
 
     Args:
@@ -153,12 +189,40 @@ def table_facts(result: ExperimentResult, words: TableWords) -> dict[str, str]:
     """
     tables = row_results(result)
     if not tables:
-        return {}
-    rows = list(tables.values())[-1]
-    first = next(iter(words.baselines))
-    best = max(rows, key=lambda row: mean_and_deviation(row.values)[0])
-    shown = [row for row in rows if row is best or row.slug == first]
-    return {f"{row.name}, n = {len(row.values)}": f"{mean_words(row.values)} %" for row in shown}
+        return []
+    budget, rows = list(tables.items())[-1]
+    return [
+        Fact(
+            name,
+            f"{mean_words(row.values)} %",
+            f"n = {len(row.values)} trainings, {BUDGETS.get(budget, budget).lower()}",
+        )
+        for name, row in _base_and_best(rows, _baseline(rows, words)).items()
+    ]
+
+
+def _base_and_best(rows: Sequence[RowResult], base: RowResult) -> dict[str, RowResult]:
+    """The baseline, and the best of the other rows, by names."""
+    others = [row for row in rows if row is not base]
+    found = {base.name: base}
+    if others:
+        best = max(others, key=lambda row: mean_and_deviation(row.values)[0])
+        found[f"best of the others: {best.name}"] = best
+    return found
+
+
+def _baseline(rows: Sequence[RowResult], words: TableWords) -> RowResult:
+    """The first baseline that is among the rows; else the first row."""
+    by_slug = {row.slug: row for row in rows}
+    return next((by_slug[slug] for slug in words.baselines if slug in by_slug), rows[0])
+
+
+def _corrected(rows: Sequence[RowResult], baseline: RowResult) -> dict[str, PairedDifference]:
+    """Differences to a baseline by names, whose intervals hold together (Bonferroni)."""
+    compared = [row for row in rows if row.difference_to(baseline) is not None]
+    confidence = 1 - (1 - CONFIDENCE) / max(len(compared), 1)
+    found = {row.name: row.difference_to(baseline, confidence=confidence) for row in compared}
+    return {name: difference for name, difference in found.items() if difference is not None}
 
 
 def table_sections(result: ExperimentResult, words: TableWords) -> list[Section]:
@@ -177,12 +241,20 @@ def _budget_section(
     budget: str, rows: Sequence[RowResult], words: TableWords, result: ExperimentResult
 ) -> Section:
     chart = comparison({row.name: row.values for row in rows}, y_label="test accuracy, %")
+    pictures = [Picture(chart, "Every training, and means", name=budget)]
+    by_slug = {row.slug: row for row in rows}
+    for slug, name in words.baselines.items():
+        found = _corrected(rows, by_slug[slug]) if slug in by_slug else {}
+        if found:
+            drawn = differences(found, x_label="difference, points")
+            caption = f"Differences to {name}; the 95% intervals hold for all {len(found)} together"
+            pictures.append(Picture(drawn, caption, name=f"{budget}-to-{slug}"))
     images = result.arms[0].record["test_images"]
     with_paper = any(row.paper is not None for row in result.rows)
     return Section(
         title=BUDGETS.get(budget, budget),
         text=f"Accuracy on {images:,} test images after the last epoch.",
-        pictures=(Picture(chart, "Every training, and means", name=budget),),
+        pictures=pictures,
         tables=(_table(rows, words, with_paper=with_paper),),
     )
 
@@ -197,8 +269,8 @@ def _table(rows: Sequence[RowResult], words: TableWords, *, with_paper: bool) ->
         measured = [f"{row.images:,}", str(len(row.values)), mean_words(row.values)]
         if with_paper:
             measured.append("–" if row.paper is None else f"{row.paper:g}")
-        differences = [row.difference_to(by_slug[slug]) for slug in baselines]
-        cells.append([row.name, *measured, *map(difference_words, differences)])
+        found = [row.difference_to(by_slug[slug]) for slug in baselines]
+        cells.append([row.name, *measured, *map(difference_words, found)])
     return Table(header, cells)
 
 

@@ -5,17 +5,31 @@ can be made again without the image sets.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.pages.html import Picture, Section, provenance, write_report
+from experiments.pages.html import (
+    Fact,
+    Picture,
+    Section,
+    digest_words,
+    provenance,
+    write_report,
+)
+from experiments.pages.image_sheets import class_sheet
 from experiments.pages.markdown import as_code, as_words
+from experiments.pages.strips import MAX_STRIPS
+from experiments.pages.verdict import Verdict
 from experiments.papers.engine.experiment import ExperimentResult
 from imgopt.errors import InputError
+from train.data.load import load_images
 from train.storage.files import atomic_write
 
 FIGURES = "figures"
 """Name of the directory of pictures in the results' directory."""
+
+SHOWN_IMAGES = 3
+"""Images of each class and set on a sheet of sets."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +38,47 @@ class ResultPages:
 
     Attributes:
         markdown_file: name of the Markdown file.
-        title: heading of the pages.
-        lead: one or two sentences below the heading.
-        facts: key figures by their labels.
+        title: heading of the pages, to which data, preset and key are added.
+        verdict: what the results show.
+        facts: key figures.
         sections: sections of both pages; every picture in them has a name.
         details: further sections of `report.html` alone.
     """
 
     markdown_file: str
     title: str
-    lead: str
-    facts: Mapping[str, str]
+    verdict: Verdict
+    facts: Sequence[Fact]
     sections: Sequence[Section]
     details: Sequence[Section] = ()
+
+
+def run_title(title: str, result: ExperimentResult) -> str:
+    """A title that tells a run from others: with its data, preset and key.
+
+    Args:
+        title: what the experiment asks.
+        result: the results.
+    """
+    content = result.content
+    preset = [f"preset {content['preset']}"] if "preset" in content else []
+    parts = [str(content["data"]["name"]), *preset, f"key {content['key']}"]
+    return f"{title}{'' if title.endswith('?') else ':'} {', '.join(parts)}"
+
+
+def run_footer(result: ExperimentResult) -> dict[str, str]:
+    """The footer of an experiment's page: data, classifiers, and what made the results.
+
+    Args:
+        result: the results.
+    """
+    settings, data = result.settings, result.content["data"]
+    digests = [f"{split} {digest_words(digest)}" for split, digest in data["sha256"].items()]
+    return provenance(
+        result.content,
+        data=", ".join([str(data["name"]), *digests]),
+        classifier=f"{settings['model']} at {settings['width']:g} of its width",
+    )
 
 
 def save_sheet(out: Path, name: str, png: bytes) -> None:
@@ -50,13 +92,14 @@ def save_sheet(out: Path, name: str, png: bytes) -> None:
     atomic_write(out / FIGURES / f"{name}.png", png)
 
 
-def saved_sheet(out: Path, name: str, caption: str) -> Picture:
+def saved_sheet(out: Path, name: str, caption: str, *, alt: str) -> Picture:
     """Reads a sheet of images that `save_sheet` saved.
 
     Args:
         out: directory of the results.
         name: name of the sheet.
         caption: what the sheet shows.
+        alt: what is to be seen on it, for readers who do not see it.
 
     Raises:
         InputError: the file is missing.
@@ -67,7 +110,24 @@ def saved_sheet(out: Path, name: str, caption: str) -> Picture:
             f"expected the picture {path}, which is missing; repeat the command that made the "
             "results, and it is drawn again"
         )
-    return Picture(path.read_bytes(), caption, name=name)
+    return Picture(path.read_bytes(), caption, name=name, alt=alt)
+
+
+def draw_sets(out: Path, name: str, sets: Mapping[str, Path]) -> None:
+    """Draws the first images of every class of some sets side by side, with names.
+
+    Args:
+        out: directory of the results.
+        name: name of the sheet.
+        sets: directories of sets of the same classes, by the names to draw.
+    """
+    shown, class_names = {}, ()
+    for words, directory in sets.items():
+        data = load_images(directory)
+        class_names = data.class_names[:MAX_STRIPS]
+        labels = range(len(class_names))
+        shown[words] = [data.images[data.labels == label][:SHOWN_IMAGES] for label in labels]
+    save_sheet(out, name, class_sheet(shown, class_names, columns=SHOWN_IMAGES))
 
 
 def write_pages(out: Path, result: ExperimentResult, pages: ResultPages) -> None:
@@ -75,25 +135,26 @@ def write_pages(out: Path, result: ExperimentResult, pages: ResultPages) -> None
 
     Args:
         out: directory of the results.
-        result: the results; missing measurements are named below the heading.
+        result: the results; missing measurements are named in the verdict.
         pages: what the pages show.
     """
-    lead = pages.lead
+    verdict, title, footer = pages.verdict, run_title(pages.title, result), run_footer(result)
     if result.missing:
-        lead += f" Still missing (row, seed): {', '.join(result.missing)}."
-    footer = provenance(result.content)
+        missing = f"Still missing (row, seed): {', '.join(result.missing)}."
+        verdict = replace(verdict, made=f"{verdict.made} {missing}")
     write_report(
         out / "report.html",
-        title=pages.title,
-        lead=lead,
+        title=title,
+        verdict=verdict,
         facts=pages.facts,
         sections=[*pages.sections, *pages.details],
         footer=footer,
     )
-    parts = [f"# {as_words(pages.title)}", as_words(lead)]
-    parts.append("\n".join(as_words(f"- {name}: {value}") for name, value in pages.facts.items()))
+    parts = [f"# {as_words(title)}", as_words(verdict.text)]
+    parts.append("\n".join(as_words(f"- {f.label}: {f.value} ({f.basis})") for f in pages.facts))
     parts += [part for section in pages.sections for part in _markdown_parts(section)]
-    parts.append(as_words(f"{footer['device']}; {footer['versions']}; key {footer['key']}"))
+    parts.append(as_words("; ".join(footer[name] for name in ("data", "device", "versions"))))
+    parts.append(as_words(f"key {result.content['key']}"))
     parts.append(as_code(footer["command"]))
     atomic_write(out / pages.markdown_file, ("\n\n".join(parts) + "\n").encode())
 
@@ -102,6 +163,7 @@ def _markdown_parts(section: Section) -> Iterator[str]:
     yield f"## {as_words(section.title)}"
     yield from map(as_words, section.paragraphs)
     for picture in section.pictures:
-        yield f"![{as_words(picture.caption)}]({FIGURES}/{picture.name}{picture.suffix})"
+        yield f"![{as_words(picture.words)}]({FIGURES}/{picture.name}{picture.suffix})"
     for table in section.tables:
+        yield from [as_words(table.note)] * bool(table.note)
         yield table.markdown

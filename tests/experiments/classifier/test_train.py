@@ -13,6 +13,7 @@ import pytest
 import experiments.classifier.train
 import experiments.training.session
 from imgopt import to_float
+from tests.experiments.pages.reports import assert_is_report
 from train.classifiers import classify_function, digest, load_classifier
 from train.data.load import load_images
 from train.evaluation import evaluate
@@ -202,6 +203,9 @@ def test_the_evaluation_is_exact(run, data, tmp_path, elicit, capsys):
     assert found["loss"] == pytest.approx(expected, abs=1e-5)
     assert f"({right} of 21 images)" in capsys.readouterr().out
     assert read(run)["test_accuracy"] == right / 21
+    for path in (run / "report.html", *(tmp_path / "run").glob("evaluation-*.html")):
+        page = assert_is_report(path)
+        assert f"{right / 21:.1%} (95% interval" in "".join(page.by_class["verdict"])
 
 
 @pytest.mark.parametrize("split", ["train", "test[:5]"])

@@ -15,6 +15,7 @@ from experiments.data.show import ShowConfig, show
 from imgopt.errors import InputError
 from tests.experiments.data.small_cifar import batch
 from tests.experiments.pages.pictures import decoded
+from tests.experiments.pages.reports import assert_is_report
 from tests.train.data.small_sets import change_second_example, write_small_set
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
@@ -93,6 +94,7 @@ def test_names_that_the_font_lacks_are_numbered_or_text_of_a_page(tmp_path, caps
     directory = str(odd_set(tmp_path / "set", lambda _: None))
     show(ShowConfig(directory, out=tmp_path / "shown"))
     assert "on the sheet, class 1: 猫" in capsys.readouterr().out
+    assert_is_report(tmp_path / "shown" / "report.html")
     page = (tmp_path / "shown" / "report.html").read_text()
     assert "<figcaption>猫</figcaption>" in page
     assert page.count("<img") == 2

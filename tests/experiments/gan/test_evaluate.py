@@ -1,15 +1,14 @@
 """`elicit gan evaluate`: measures of generated and real images, the report, and repetition."""
 
-import io
 import re
 
 import numpy as np
-import PIL.Image
 import pytest
 
 import experiments.gan.evaluate
 from gans.metrics import frechet_distance, kernel_distance, overlap, relative_distances
 from tests.experiments.conftest import write_columns
+from tests.experiments.pages.reports import assert_is_report
 from train.classifiers import classify_function, feature_function, load_classifier
 from train.data.image_data import take_images
 from train.data.load import load_images
@@ -124,13 +123,13 @@ def test_gan_train_learns_from_the_generated_images_and_is_tested_on_real_ones(q
 
 
 def test_the_page_shows_the_table_the_confusion_and_the_nearest_images(quality):
+    strips = assert_is_report(quality / "report.html").attributes("img")
+    assert len(strips) == experiments.gan.evaluate.SHOWN_IMAGES
     page = (quality / "report.html").read_text()
     for name in ("frechet_vgg-small_30", "gan_train_vgg-small_30", "ant", "Nearest to training"):
         assert name in page
     files = {path.name for path in (quality / "figures").iterdir()}
-    assert files == {"confusion.svg", "nearest.png", "distances.svg"}
-    picture = PIL.Image.open(io.BytesIO((quality / "figures" / "nearest.png").read_bytes()))
-    assert picture.width > 2 * 10 * 16
+    assert files == {"confusion.svg", "distances.svg"}
     assert "class asked for" in (quality / "figures" / "confusion.svg").read_text()
 
 

@@ -35,7 +35,7 @@ STAGES = {  # with the number of epochs
     "stack": {"encoder": 2, "level-fc3": 2, "level-image": 2, "joint": 2},
 }
 STEPS_PER_EPOCH = {"dcgan": 6, "per class": 2, "stack": 6}  # 48 images, 16 of each class
-SHEETS = dict.fromkeys(("dcgan", "per class"), ["gan-00002.png", "gan-00003.png"])
+SHEETS = {name: ["gan-00002.png", "gan-00003.png"] for name in ("dcgan", "per class")}
 SHEETS["stack"] = [f"{stage}-0000{n}.png" for stage in ("joint", "level-image") for n in (1, 2)]
 LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("per class", "stack")]
 PARAMETERS = {"dcgan": ["image"], "per class": ["image"], "stack": ["fc3", "image"]}

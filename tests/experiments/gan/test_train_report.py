@@ -1,5 +1,6 @@
 """A GAN's report: samples in the order of training, and curves of all metrics."""
 
+import base64
 import io
 import re
 
@@ -8,10 +9,11 @@ import pytest
 from PIL import Image
 
 from experiments.gan.acceptance import acceptance_line
-from experiments.gan.train_report import strip, write_gan_report
+from experiments.gan.train_report import TrainedGan, strip, write_gan_report
 from experiments.pages.image_sheets import GAP_PX, sample_grid
 from gans.dcgan import DcganConfig
 from gans.sampling import GanSpec
+from tests.experiments.pages.reports import assert_is_report
 
 SIDES = (4, 6)
 SHEETS = {"level-image-00009": 10, "level-image-00010": 60, "joint-00005": 110, "joint-00010": 160}
@@ -37,17 +39,19 @@ METRICS = [
 ]
 SPEC = GanSpec("dcgan", ("ant", "bee"), DcganConfig())
 FACTS = {
+    "data": "insects",
+    "key": 7,
     "training_images": 1234,
     "parameters": 56789,
     "acceptance_images": 50,
     "footer": {"command": "elicit gan train --model sgan", "device": "1 × cpu (cpu)", "key": "7",
-               "versions": "python 3.11"},
+               "versions": "python 3.11", "data": "insects", "classifier": "none"},
 }  # fmt: skip
 
 
-def sheet(level, channels=3):
-    """A sheet of two rows of eight images; the first column is one level brighter."""
-    images = np.full((2, 8, *SIDES, channels), level, np.uint8)
+def sheet(level, channels=3, classes=2):
+    """A sheet of eight images a class; the first column is one level brighter."""
+    images = np.full((classes, 8, *SIDES, channels), level, np.uint8)
     images[:, 0] += 1
     return sample_grid(images)
 
@@ -59,7 +63,7 @@ def run(tmp_path_factory):
     (run / "samples").mkdir(parents=True)
     for name, level in SHEETS.items():
         (run / "samples" / f"{name}.png").write_bytes(sheet(level))
-    write_gan_report(run, spec=SPEC._replace(model="sgan"), metrics=METRICS, **FACTS)
+    write_gan_report(run, TrainedGan(spec=SPEC._replace(model="sgan"), metrics=METRICS, **FACTS))
     return run
 
 
@@ -77,7 +81,7 @@ def test_a_strip_has_the_first_column_of_every_sheet(channels, tmp_path):
     found = pixels(strip(paths))
     height, width = (2 * side for side in SIDES)  # enlarged
     column = width + GAP_PX
-    assert found.shape[:2] == (2 * height + GAP_PX, 3 * column)
+    assert found.shape[:2] == (2 * height + GAP_PX, 3 * column - GAP_PX)
     for index, level in enumerate(levels):
         part = found[:, index * column : (index + 1) * column]
         assert (part[:height, :width] == level + 1).all()
@@ -87,11 +91,13 @@ def test_a_strip_has_the_first_column_of_every_sheet(channels, tmp_path):
 
 def test_the_report_shows_sheets_in_the_order_of_training(run):
     """The order of the names is another one: "joint" before "level", 10 before 9."""
-    last = pixels((run / "figures" / "samples.png").read_bytes())
-    np.testing.assert_array_equal(last, pixels(sheet(SHEETS["joint-00010"])))
-    progress = pixels((run / "figures" / "progress.png").read_bytes())
-    first_pixels = progress[0, :: 2 * SIDES[1] + GAP_PX, 0]
+    page = assert_is_report(run / "report.html")
+    sources = [each["src"].partition(",")[2] for each in page.attributes("img")]
+    ant, _, progress, _ = (pixels(base64.b64decode(source)) for source in sources)
+    assert ant[0, -1, 0] == SHEETS["joint-00010"]
+    first_pixels = progress[0, :: SIDES[1] + GAP_PX // 2, 0]
     assert first_pixels.tolist() == [level + 1 for level in SHEETS.values()]
+    assert "".join(page.by_class["b"]) == "antbee" * 2  # the names of the rows
 
 
 def test_the_report_says_what_was_trained(run):
@@ -110,7 +116,7 @@ def test_the_report_says_what_was_trained(run):
 def test_curves_of_all_that_a_stage_measures(run):
     found = {path.stem for path in (run / "figures").iterdir()}
     assert found == {
-        "samples", "progress", "encoder-0", "encoder-1", "joint-0",
+        "encoder-0", "encoder-1", "joint-0",
         *(f"level-fc3-{index}" for index in range(5)),
         *(f"level-image-{index}" for index in range(4)),  # its updates a step never change
     }  # fmt: skip
@@ -127,10 +133,10 @@ def test_numbers_by_class_are_not_drawn(tmp_path):
         {"stage": "gan", "epoch": 1, "step": 3, "generator_loss": 1.0,
          "by_class": {"generator_loss": [0.5, 1.5]}},
     ]  # fmt: skip
-    write_gan_report(tmp_path, spec=SPEC, metrics=lines, **FACTS)
+    write_gan_report(tmp_path, TrainedGan(spec=SPEC, metrics=lines, **FACTS))
     assert "A DCGAN" in (tmp_path / "report.html").read_text()
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert figures == {"samples.png", "progress.png", "gan-0.svg"}
+    assert figures == {"gan-0.svg"}
 
 
 def with_acceptance(shares, every=2):
@@ -146,7 +152,7 @@ def test_the_acceptance_of_each_class_and_the_best_epoch(tmp_path):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet(10))
     lines = with_acceptance([(0.2, 0.4), (0.1, 0.8), (0.3, 0.5)])
-    write_gan_report(tmp_path, spec=SPEC, metrics=lines, **FACTS)
+    write_gan_report(tmp_path, TrainedGan(spec=SPEC, metrics=lines, **FACTS))
     text = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", (tmp_path / "report.html").read_text()))
     assert "Best of 3 measurements: epoch 4 of gan, 45.0% [35.6%, 54.8%] of 100 samples" in text
     assert "At the end: 40.0%" in text
@@ -158,10 +164,12 @@ def test_the_acceptance_of_each_class_and_the_best_epoch(tmp_path):
 
 def test_of_many_classes_the_lowest_and_the_highest_are_drawn(tmp_path):
     (tmp_path / "samples").mkdir()
-    (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet(10))
+    (tmp_path / "samples" / "gan-00001.png").write_bytes(sheet(10, classes=13))
     names = tuple(f"class {number}" for number in range(13))
     lines = with_acceptance(np.linspace(0, 1, 26).reshape(2, 13))
-    write_gan_report(tmp_path, spec=SPEC._replace(class_names=names), metrics=lines, **FACTS)
+    write_gan_report(
+        tmp_path, TrainedGan(spec=SPEC._replace(class_names=names), metrics=lines, **FACTS)
+    )
     drawn = (tmp_path / "figures" / "acceptance-gan.svg").read_text()
     assert "lowest of a class" in drawn
     assert "class 3" not in drawn

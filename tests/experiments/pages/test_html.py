@@ -1,18 +1,28 @@
 import base64
 import io
 import tempfile
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pytest
 
-from experiments.pages.html import Picture, Section, Table, write_report
+from experiments.pages.html import (
+    Fact,
+    Picture,
+    Section,
+    Strip,
+    Strips,
+    Table,
+    provenance,
+    write_report,
+)
+from experiments.pages.svg import Chart, text
+from experiments.pages.verdict import Verdict
+from tests.experiments.pages.reports import Page, assert_is_report
 
-SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9pt"></svg>'
+CHART = Chart(text(0, 12, "9"), 20, "nine is 9")
 HOSTILE = "<script>alert('x')</script>\"' onerror=\"x\" &amp; </style> {{ 7 * 7 }} javascript:x"
-VOID_TAGS = {"meta", "img"}
 
 
 def png(size: tuple[int, int] = (6, 4), **options: Any) -> bytes:
@@ -25,38 +35,21 @@ def report(words: str = "words", sections: int = 1) -> dict[str, Any]:
     section = Section(
         words,
         f"{words}\n\n{words}",
-        [Picture(png(), words), Picture(SVG, words)],
-        [Table([words, "n"], [[words, "3"]])],
+        [
+            Picture(png(), words, alt=words),
+            Picture(png((900, 4)), words),
+            Picture(CHART, words),
+        ],
+        [Table([words, "n ↓"], [[words, "3"]], caption=words)],
+        [Strips([Strip(words, png(), (words,), words)], words, 2)],
     )
     return {
         "title": words,
-        "lead": words,
-        "facts": {words: words},
+        "verdict": Verdict(words, words, words),
+        "facts": [Fact(words, words, words)],
         "sections": [section] * sections,
         "footer": {words: words},
     }
-
-
-class Page(HTMLParser):
-    """What a browser would see: the tags with their attributes, the text, and what isn't closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID_TAGS:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
 
 
 def page_of(**parts: Any) -> Page:
@@ -71,7 +64,7 @@ def test_the_page_needs_nothing_from_outside() -> None:
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "embed", "base"}
     addresses = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href")]
-    assert len(addresses) == 2
+    assert len(addresses) == 3
     assert all(address and address.startswith("data:image/") for address in addresses)
     style = "".join(page.words)
     assert "@import" not in style
@@ -89,20 +82,35 @@ def test_hostile_words_stay_words() -> None:
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in plain.tags]
     assert [set(attrs) for _, attrs in hostile.tags] == [set(attrs) for _, attrs in plain.tags]
     assert hostile.words.count(HOSTILE) == plain.words.count("words")
+    assert " ".join([HOSTILE] * 3) in hostile.words  # the verdict
 
 
-def test_pictures_come_back_as_they_went_in() -> None:
-    page = page_of(**report())
-    sources = [attrs["src"] or "" for tag, attrs in page.tags if tag == "img"]
+def test_images_come_back_as_they_went_in() -> None:
+    sources = [each["src"] or "" for each in page_of(**report()).attributes("img")]
     kinds, data = zip(*(source.split(";base64,") for source in sources), strict=True)
-    assert kinds == ("data:image/png", "data:image/svg+xml")
-    assert [base64.b64decode(text) for text in data] == [png(), SVG]
+    assert set(kinds) == {"data:image/png"}
+    assert [base64.b64decode(text) for text in data] == [png(), png(), png((900, 4))]
 
 
 def test_a_picture_s_size_follows_its_resolution() -> None:
     assert Picture(png((6, 4)), "").size_px == (6, 4)
     assert Picture(png((600, 400), dpi=(192, 192)), "").size_px == (300, 200)
-    assert Picture(SVG, "").size_px is None
+    assert Picture(CHART, "").size_px is None
+
+
+def test_a_report_obeys_the_laws_of_all_reports(tmp_path: Path) -> None:
+    footer = provenance({"command": "c", "device": "d", "versions": {"jax": "1"}}, data="digits")
+    verdict = Verdict("Two images were made.", "They work.", "Not decided: n = 1.")
+    path = tmp_path / "report.html"
+    write_report(path, **report() | {"verdict": verdict, "footer": footer})
+    page = assert_is_report(path)
+    assert "".join(page.by_class["verdict"]) == verdict.text
+    lower = [words for words in page.by_class["note"] if "lower is better" in words]
+    assert lower == ["words. ↓ lower is better"]
+    bad = Picture(Chart(CHART.body, 20, "a chart"), "")
+    write_report(path, **report() | {"footer": footer, "sections": [Section("", "", [bad])]})
+    with pytest.raises(AssertionError):  # the law sees a chart without numbers
+        assert_is_report(path)
 
 
 @pytest.mark.parametrize(("sections", "links"), [(4, 0), (5, 5)])
@@ -114,8 +122,8 @@ def test_contents_are_listed_only_where_there_are_many(sections: int, links: int
 
 
 def test_an_empty_report_has_no_empty_parts() -> None:
-    page = page_of(title="t", lead="", facts={}, sections=[], footer={})
-    assert not {tag for tag, _ in page.tags} & {"dl", "nav", "section", "footer", "p"}
+    page = page_of(title="t", verdict=Verdict("v", ""), facts=[], sections=[], footer={})
+    assert not {tag for tag, _ in page.tags} & {"dl", "nav", "section", "footer", "figure", "ul"}
 
 
 def test_columns_of_numbers_are_told_from_words() -> None:
@@ -128,9 +136,9 @@ def test_a_table_in_markdown():
     assert table.markdown == "| name | n |\n| --- | --- |\n| a | 1 |\n| b | 2 |"
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xe0 JPEG", b"<html><svg></svg></html>"])
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xe0 JPEG", b"<svg></svg>"])
 def test_bytes_of_another_kind_are_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="expected the bytes of a PNG or SVG; received b"):
+    with pytest.raises(ValueError, match="expected the bytes of a PNG; received b"):
         Picture(data, "")
 
 

@@ -135,7 +135,7 @@ def test_every_pixel_of_an_image_becomes_a_square_of_its_own_colour() -> None:
 def test_differences_are_amplified_around_mid_grey_and_clipped() -> None:
     originals = np.array([100, 100, 100, 0], np.uint8)
     changed = np.array([100, 103, 96, 255], np.uint8)
-    amplified = image_sheets._amplified(changed, originals, 10.0)
+    amplified = image_sheets.amplified(changed, originals, 10.0)
     np.testing.assert_array_equal(amplified, [128, 158, 88, 255])
 
 
@@ -144,7 +144,7 @@ def test_the_divergence_written_is_scipy_s() -> None:
     targets, outputs = distributions(5), distributions(5, seed=1)
     targets[0] = [1, 0, 0, 0]
     expected = entropy(targets, outputs, axis=1)
-    np.testing.assert_allclose(image_sheets._kl_nats(targets, outputs), expected, rtol=1e-12)
+    np.testing.assert_allclose(image_sheets.kl_nats(targets, outputs), expected, rtol=1e-12)
 
 
 def test_classes_of_most_mass_are_shown_in_their_own_order() -> None:

@@ -24,6 +24,7 @@ from experiments.papers.figures_a import (
 )
 from experiments.papers.registry import read_results
 from tests.experiments.pages.pictures import decoded
+from tests.experiments.pages.reports import assert_is_report
 from tests.experiments.papers.written_results import piece, table
 from train.classifier_training import TrainConfig
 from train.data.image_data import ImageData
@@ -119,6 +120,7 @@ def test_the_table_holds_every_rule_s_numbers(finished):
     for slug, rule in RULES.items():
         assert rows[rule.name][0] == f"{found[slug]['kl_mean']:.4f}"
         assert rows[rule.name][-1] == f"{found[slug]['saturation_shift']:+.4f}"
+    assert_is_report(finished.out / "report.html")
     page = (finished.out / "report.html").read_text()
     assert page.count("data:image/png") == 1 + len(RULES)
     assert all(rule.name in page for rule in RULES.values())

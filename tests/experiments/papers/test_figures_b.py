@@ -19,6 +19,7 @@ from experiments.papers.registry import read_results
 from experiments.papers.table_b import PRESETS
 from gans.selection import Tally
 from tests.experiments.pages.pictures import decoded
+from tests.experiments.pages.reports import assert_is_report
 from tests.experiments.papers.written_results import piece, table
 from train.data.load import load_images
 from train.data.spec import ImageSetSpec
@@ -63,17 +64,19 @@ def sample(config: GanSampleConfig, _: str) -> None:
     kept = np.minimum(accepted, config.per_class) * [config.keep == "tp", config.keep == "fp"]
     labels = np.repeat(range(3), kept.sum(1))
     levels = 50 * list(TRIED).index(slug) + 10 * labels + np.arange(len(labels)) % 4
-    spec = ImageSetSpec("sampled", CLASSES, SHAPE)
+    spec = ImageSetSpec("sampled", CLASSES, SHAPE, extras=("predicted", "confidence"))
     columns = {
         "id": [f"{slug}_{number}" for number in range(len(labels))],
         "image": np.broadcast_to(levels[:, None, None, None], (len(labels), *SHAPE)).astype("u1"),
         "label": labels,
+        "predicted": (labels + (config.select == "fp")).astype(np.int32) % 3,
+        "confidence": np.ones(len(labels), np.float32),
     }
     shard = write_shard(config.out, spec, split="train", index=0, columns=columns)
     commit(config.out, spec, {"train": [shard]}, manifest={"classifier": "made up"})
     tally = Tally(confusion.astype(np.int64), accepted.astype(np.int64))
     outcome = Outcome(CLASSES, (0, 1, 2), config.keep, config.per_class, tally, kept)
-    write_pages(config.out, title="Stand-ins", lead="", outcome=outcome)
+    write_pages(config.out, title="Stand-ins", made="made up", outcome=outcome, footer={})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,8 +134,9 @@ def test_the_table_has_images_tries_and_shares_by_class(finished):
     assert rows["cow"] == ["4", "4", "4", "4", "4", "16", "75.0%", "9", "55.6%"]
     assert rows["all"][-4:] == ["106", f"{(0.4 + 0 + 0.75) / 3:.1%}", "27", "55.6%"]
     assert rows["class"][:2] == ["geometric, images", "DCGAN TP, images"]
-    page = (finished.out / "report.html").read_text()
-    assert page.count("data:image/png") == page.count("data:image/svg") == 1
+    page = assert_is_report(finished.out / "report.html")
+    assert len(page.attributes("img")) == 1
+    assert [each["role"] for each in page.attributes("svg") if "role" in each] == ["img"]
 
 
 def test_the_sheet_shows_the_first_images_class_by_class(finished):
@@ -160,4 +164,4 @@ def test_one_set_alone_has_pages_without_the_gans(finished):
     assert table(only / "figures.md")["ant"] == ["4"]
     assert [path.name for path in (only / "figures").iterdir()] == ["classes.png"]
     assert "dcgan-tp,0, dcgan-fp,0, sgan-tp,0, sgan-fp,0." in (only / "figures.md").read_text()
-    assert "data:image/svg" not in (only / "report.html").read_text()
+    assert "<svg" not in (only / "report.html").read_text()

@@ -9,6 +9,7 @@ import scipy.stats
 
 from experiments.papers.engine.results import parse_result
 from experiments.papers.report import compare_results
+from tests.experiments.pages.reports import assert_is_report
 
 ROWS = [
     {"slug": "0", "name": "0% replaced", "paper": 92.476, "is_control": False},
@@ -70,6 +71,7 @@ def test_a_directory_of_results_alone_gives_its_pages(write, elicit, capsys):
     assert capsys.readouterr().out == f"{directory / 'report.html'}\n"
     table = (directory / "table.md").read_text()
     assert "| 0% replaced | 1,437 | 3 | 60.75 ± 0.75 | 92.476 |" in table
+    assert_is_report(directory / "report.html")
     page = (directory / "report.html").read_bytes()
     (directory / "report.html").unlink()
     (directory / "table.md").unlink()

@@ -13,6 +13,7 @@ import train.models.networks
 from experiments.options.papers import SameStepsConfig
 from experiments.quickstart.synthesis import QuickstartConfig
 from experiments.synthesis.rule_options import RuleConfig
+from tests.experiments.pages.reports import assert_is_report
 from train.classifier_training import TrainConfig
 from train.storage.runs import read_result
 from train.storage.strict_json import read_sealed
@@ -112,20 +113,23 @@ def test_a_gan_s_whole_loop_runs(gan_out):
 
 
 SHOWN = {
-    "out": (4, ["Asked for, and achieved", "Do they help?", "How they learn", "25% replaced"]),
-    "gan_out": (7, ["What the GAN has learnt", "The same steps for every row", "real + TP"]),
-}
-"""Number of pictures, and some of the words, by the job."""
+    "out": (18, 4, ["Images of every class", "Do they help?", "How they learn", "25% replaced"]),
+    "gan_out": (
+        31, 4, ["What the GAN has learnt", "The same steps for every row", "real + TP"],
+    ),
+}  # fmt: skip
+"""Numbers of images and of charts, and some of the words, by the job."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("made", SHOWN)
 def test_the_report_shows_all_of_it(made, request):
-    page = (request.getfixturevalue(made) / "report.html").read_text()
-    pictures, words = SHOWN[made]
-    assert page.count("data:image/") == pictures
-    assert all(word in page for word in words)
-    assert "<script" not in page
+    page = assert_is_report(request.getfixturevalue(made) / "report.html")
+    images, charts, words = SHOWN[made]
+    assert len(page.attributes("img")) == images
+    assert len([each for each in page.attributes("svg") if each.get("role")]) == charts
+    assert all(word in " ".join(page.words) for word in words)
+    assert "Not decided, against" in "".join(page.by_class["verdict"])
 
 
 @pytest.mark.slow

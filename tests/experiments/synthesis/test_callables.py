@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.experiments.pages.reports import assert_is_report
 from train.data.load import load_images
 
 
@@ -43,7 +44,7 @@ def test_images_with_opacity_are_made_and_shown(make_set, own_classifier, tmp_pa
     source, out = make_set(tmp_path / "data", shape=(16, 12, 4)), tmp_path / "set"
     words = ("--classifier", own_classifier, "--data", source, "--stop", 3, "--steps", 1)
     assert elicit("synthesize", *words, "--rule", "sgd", "--out", out) == 0
-    assert (out / "report.html").stat().st_size > 0
+    assert_is_report(out / "report.html")
     colours = load_images(out).images[..., :3].astype(float) / 255
     saturation = json.loads((out / "summary.json").read_text())["saturation"]
     assert saturation == pytest.approx((colours.max(-1) - colours.min(-1)).mean(), abs=1e-5)

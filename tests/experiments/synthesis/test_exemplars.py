@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.experiments.pages.reports import assert_is_report
 from train.data.load import load_images
 
 FEW = ("--per-class", 2, "--retrain-steps", 1, "--steps", 2, "--originals-per-step", 16)
@@ -47,6 +48,7 @@ def test_exemplars_are_a_set_with_targets_that_repeats(tiny_run, data, tmp_path,
     assert contents(tmp_path / "one") == before
     assert elicit(*command(run, data, tmp_path / "two", *FEW)) == 0
     assert contents(tmp_path / "two") == before
+    assert_is_report(tmp_path / "one" / "report.html")
 
 
 REFUSED = {

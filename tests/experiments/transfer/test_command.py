@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from tests.experiments.pages.reports import assert_is_report
 from train.data.load import load_images
 from train.data.write import read_extras
 
@@ -83,6 +84,7 @@ def test_several_sets_stand_side_by_side(made, by_own, monkeypatch, tmp_path, el
     kl = scipy.special.rel_entr(np.float64(images.targets), np.exp(log_p)).sum(1)
     assert rows[3]["kl_mean"] == pytest.approx(kl.mean(), rel=1e-4)
     assert rows[3]["first_class"] == pytest.approx((log_p.argmax(1) != images.labels).mean())
+    assert_is_report(place / "report.html")
     page = (place / "report.html").read_text()
     assert (str(made) in page, str(attacked) in page) == (True, True)
     drawn = {path.name for path in (place / "figures").iterdir()}

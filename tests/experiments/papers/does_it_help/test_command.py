@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from experiments.papers.does_it_help.arms import ARMS, BASE
+from tests.experiments.pages.reports import assert_is_report
 from tests.experiments.papers.written_results import arms, table
 from train.storage.strict_json import read_sealed
 
@@ -52,6 +53,7 @@ def test_every_arm_is_measured_with_both_budgets(out):
 @pytest.mark.slow
 def test_the_page_opens_with_the_verdict(out):
     text, page = (out / "table.md").read_text(), (out / "report.html").read_text()
+    assert_is_report(out / "report.html")
     verdict = text.split("\n\n")[1]
     assert any(words in verdict for words in ("Not decided", "Shown to"))
     for words in ("With equal compute", "With equal steps", "Is the base trained out?"):

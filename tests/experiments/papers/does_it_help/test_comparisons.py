@@ -66,9 +66,9 @@ def test_only_common_seeds_are_compared_and_one_is_not_enough():
         (0.1, 2.0, "helps"),
         (-2.0, -0.1, "harms"),
         (-0.4, 0.5, "no difference"),
-        (-0.4, 0.6, "undecided"),
-        (0.0, 0.7, "undecided"),
-        (math.nan, math.nan, "undecided"),
+        (-0.4, 0.6, "not decided"),
+        (0.0, 0.7, "not decided"),
+        (math.nan, math.nan, "not decided"),
     ],
 )
 def test_an_interval_says_what_is_shown(low, high, outcome):
@@ -84,7 +84,7 @@ def test_the_verdict_names_every_arm_once_under_what_is_shown():
     ]
     words = verdict(found)
     assert words.index("Shown to help") < words.index("Shown to harm") < words.index("Not decided")
-    assert f"{ARMS['survives'].name}, +1.20 points [+0.40, +2.00], n = 12" in words
+    assert f"{ARMS['survives'].name}, +1.20 points (95% interval +0.40 to +2.00, n = 12)" in words
     for each in found:
         assert words.count(ARMS[each.arm].name) == 1
-    assert verdict([]).startswith("Nothing can be said yet")
+    assert verdict([]).startswith("Not decided")

@@ -23,6 +23,7 @@ from experiments.synthesis.command import SynthesizeConfig
 from experiments.synthesis.rule_options import RuleConfig
 from tests.experiments.bad_files import flip_byte
 from tests.experiments.damages import DAMAGES
+from tests.experiments.pages.reports import assert_is_report
 from tests.experiments.papers.written_results import arms, piece, table, timeless
 from tests.soaking import SOAK
 from train.classifier_training import TrainConfig
@@ -110,6 +111,7 @@ def test_the_table_has_the_papers_column_and_the_paired_difference(finished):
     assert rows["50% replaced"][4] == (
         f"{mean:+.2f} ± {deviation:.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
     )
+    assert_is_report(finished / "report.html")
     page = (finished / "report.html").read_text()
     assert all(cell in page for cell in rows["50% replaced"])
     assert (finished / "figures" / "epochs.svg").is_file()
