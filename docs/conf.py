@@ -25,7 +25,7 @@ extensions = [
 ]
 root_doc = "docs/index"
 include_patterns = [
-    "docs/**.md", "benchmarks/*.md", "experiments/results/**.md",
+    "docs/**.md", "benchmarks/**.md", "experiments/results/**.md", "tests/DURATIONS.md",
     "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "RELIABILITY.md",
 ]  # fmt: skip
 exclude_patterns = [".*", "docs/_build", "runs", "data", "build", "*.egg-info"]
