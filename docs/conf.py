@@ -12,6 +12,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.utils.math import latex2mathml
+from myst_nb.core import render
 from pygments.lexers.shell import BashLexer
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
@@ -63,6 +64,7 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
@@ -140,6 +142,18 @@ def _restore_sentence(
 _sentences: dict[str, list[str]] = {}
 
 
+def _join_streams(outputs: list[Any], merge: Any = render.coalesce_streams) -> list[Any]:
+    """Merges a cell's text; it comes in pieces of 100 bytes, which myst-nb takes for lines."""
+    whole: dict[str, Any] = {}
+    for output in [each for each in outputs if each["output_type"] == "stream"]:
+        if output["name"] in whole:
+            whole[output["name"]]["text"] += output["text"]
+            outputs.remove(output)
+        else:
+            whole[output["name"]] = output
+    return merge(outputs)
+
+
 def _write_dashes(app: Sphinx, doctree: nodes.document) -> None:
     """Puts a dash between a parameter and its description, since `smartquotes` is off."""
     del app
@@ -149,6 +163,7 @@ def _write_dashes(app: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> None:
     """Adds to Sphinx what it lacks."""
+    render.coalesce_streams = _join_streams
     app.add_lexer("console", BashLexer)  # commands without prompts, so that they can be copied
     app.add_html_math_renderer("mathml", (_show_inline, None), (_show_block, None))
     app.connect("autodoc-skip-member", _skip_fields)
