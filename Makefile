@@ -50,7 +50,7 @@ format: .venv/.installed-dev ## Fixes lint and format where that can be done aut
 	.venv/bin/ruff format .
 
 clean: ## Removes .venv, caches, build files and runs/.
-	rm -rf .venv build *.egg-info runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build docs/_build *.egg-info runs .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
