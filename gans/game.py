@@ -50,9 +50,9 @@ class GameConfig:
     averaging: float = 0.0
     """Decay of an exponential average of the generator; the average is sampled. 0 for none."""
     r1: float = field(default=0.0, metadata=ADDED_LATER)
-    """γ of the penalty `γ/2·‖∇D‖²` on real examples; 0 for none."""
+    """γ of the penalty γ/2·‖∇D‖² on real examples; 0 for none."""
     r2: float = field(default=0.0, metadata=ADDED_LATER)
-    """γ of the penalty `γ/2·‖∇D‖²` on generated examples; 0 for none."""
+    """γ of the penalty γ/2·‖∇D‖² on generated examples; 0 for none."""
 
     def __post_init__(self) -> None:
         """Raises InputError for a number outside its range."""
