@@ -7,7 +7,7 @@ PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-che
 OUT ?= runs/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all soak lint bench aot format clean
+.PHONY: help demo test test-all soak lint docs bench aot format clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ lint: .venv/.installed-dev ## Checks lint, format and types.
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
 
+docs: .venv/.installed ## Builds the documentation in docs/_build; any warning is an error. Two minutes.
+	$(PIP_INSTALL) --editable '.[docs]'
+	.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html
+	@echo docs/_build/html/index.html
+
 bench: .venv/.installed ## Times a few jobs, beside PyTorch if that is installed.
 	.venv/bin/python benchmarks/bench.py
 
@@ -45,7 +50,7 @@ format: .venv/.installed-dev ## Fixes lint and format where that can be done aut
 	.venv/bin/ruff format .
 
 clean: ## Removes .venv, caches, build files and runs/.
-	rm -rf .venv build *.egg-info runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build docs/_build *.egg-info runs .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

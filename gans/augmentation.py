@@ -57,6 +57,12 @@ def augment(
 
     Raises:
         InputError: a name is unknown or given twice, or the images are not floats.
+
+    Example:
+        >>> grey = jnp.zeros((2, 16, 16, 3))
+        >>> brighter = augment(jax.random.key(0), grey, ("brightness",))
+        >>> brighter.shape, bool((brighter[0] != brighter[1]).all())
+        ((2, 16, 16, 3), True)
     """
     check_augmentations(names)
     if not jnp.issubdtype(images.dtype, jnp.floating):

@@ -82,6 +82,10 @@ def draw_dcgan_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Floa
         key: PRNG key.
         count: number of noise vectors, n.
         noise_dim: their length, z.
+
+    Example:
+        >>> draw_dcgan_noise(jax.random.key(0), 4, noise_dim=100).shape
+        (4, 100)
     """
     return jax.random.uniform(key, (count, noise_dim), jnp.float32, minval=-1.0)
 

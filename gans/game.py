@@ -291,6 +291,10 @@ def trained_generators(variables: Variables) -> Variables:
 
     Returns:
         The generators' variables by the features that they generate, as `gans.Gan` takes them.
+
+    Example:
+        >>> trained_generators({"generators": {"image": 1}, "average": {"image": 2}})
+        {'image': 2}
     """
     return variables.get("average", variables["generators"])
 

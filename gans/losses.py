@@ -96,7 +96,7 @@ def _check_pairs(real_logits: Array, fake_logits: Array) -> None:
 
 
 def gradient_penalty(gradients: Float[Array, "n ..."]) -> Float[Array, " n"]:
-    """Squared norm of each example's gradient, ‖∇ D(x)‖², which pulls the gradient towards zero.
+    """Squared norm of each example's gradient, `‖∇D(x)‖²`, which pulls the gradient towards zero.
 
     With γ/2 before it, it is R1 on real examples (Mescheder et al. 2018, eq. 9) and R2 on generated
     ones (eq. 10). It is a sum over an example's features, so it grows with their number.

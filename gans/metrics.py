@@ -54,9 +54,9 @@ class Overlap(NamedTuple):
 def frechet_distance(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"]) -> float:
     """Squared Fréchet distance between normal distributions with the two sets' moments.
 
-    |μ_r − μ_g|² + tr(S_r + S_g − 2 (S_r S_g)^½) (Heusel et al. 2017, eq. 6). The matrix root is not
-    computed: with S = AᵀA, where A holds the centred rows over √(n − 1), its trace is the sum of
-    the singular values of A_r A_gᵀ. That is exact for singular covariances too.
+    `|μ_r − μ_g|² + tr(S_r + S_g − 2 (S_r S_g)^½)` (Heusel et al. 2017, eq. 6). The matrix root is
+    not computed: with S = AᵀA, where A holds the centred rows over √(n − 1), its trace is the sum
+    of the singular values of `A_r A_gᵀ`. That is exact for singular covariances too.
 
     The value is biased upwards, and more so for fewer images: compare equal numbers of images only.
 
@@ -70,6 +70,11 @@ def frechet_distance(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray
     Raises:
         InputError: a set is too small.
         FloatingPointError: a feature is not finite.
+
+    Example:
+        >>> real = np.array([[0.0, 0.0], [2.0, 0.0]])
+        >>> round(frechet_distance(real, real + 3), 6)  # the means differ by (3, 3)
+        18.0
     """
     real, generated = _checked(real, generated, fewest=2)
     of_means = ((real.mean(0) - generated.mean(0)) ** 2).sum()
@@ -104,6 +109,11 @@ def kernel_distance(real: Float[np.ndarray, "n d"], generated: Float[np.ndarray,
     Raises:
         InputError: a set is too small.
         FloatingPointError: a feature is not finite.
+
+    Example:
+        >>> real = np.array([[0.0], [1.0], [2.0]])
+        >>> bool(kernel_distance(real, real + 9) > kernel_distance(real, real + 1))
+        True
     """
     real, generated = _checked(real, generated, fewest=2)
     between = _kernel_sum(real, generated) / (len(real) * len(generated))
@@ -143,6 +153,11 @@ def overlap(
     Raises:
         InputError: k is below 1 or a set is too small.
         FloatingPointError: a feature is not finite.
+
+    Example:
+        >>> real = np.arange(10.0)[:, None]
+        >>> overlap(real, real + 100, neighbours=2)
+        Overlap(precision=0.0, recall=0.0, density=0.0, coverage=0.0)
     """
     if neighbours < 1:
         raise InputError(f"neighbours must be at least 1, got {neighbours}")
@@ -209,6 +224,11 @@ def relative_distances(
     Raises:
         InputError: a set is too small, or most references are copies of one another.
         FloatingPointError: a feature is not finite.
+
+    Example:
+        >>> references = np.arange(10.0)[:, None]
+        >>> relative_distances(np.array([[3.0], [12.0]]), references).tolist()
+        [0.0, 3.0]
     """
     distances, _ = nearest_distances(generated, references)
     return distances / (usual_distance(references) if unit is None else unit)

@@ -91,6 +91,17 @@ def load_gan(run: str | Path) -> Gan:
     Raises:
         InputError: the directory is not a GAN's run, its training is not finished, or its files
             are damaged or differ from the run's result.
+
+    Example:
+        >>> config = DcganConfig(image_size=16, num_classes=2, noise_dim=2, label_dim=2, width=1)
+        >>> shapes = generator_shapes(config)
+        >>> untrained = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        >>> gan = Gan(GanSpec("dcgan", ("cat", "dog"), config), untrained)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_gan(Path(folder) / "run", gan)
+        ...     load_gan(Path(folder) / "run").spec.model
+        'dcgan'
     """
     path = Path(run) / SPEC_FILE
     if not path.is_file():
@@ -120,6 +131,17 @@ def save_gan(run: str | Path, gan: Gan) -> None:
 
     Raises:
         InputError: the directory exists, or the variables are not those that the spec describes.
+
+    Example:
+        >>> config = DcganConfig(image_size=16, num_classes=2, noise_dim=2, label_dim=2, width=1)
+        >>> shapes = generator_shapes(config)
+        >>> untrained = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        >>> gan = Gan(GanSpec("dcgan", ("cat", "dog"), config), untrained)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_gan(Path(folder) / "run", gan)
+        ...     load_gan(Path(folder) / "run").spec.class_names
+        ('cat', 'dog')
     """
     expected = expected_variables(gan.spec)
     variables = jax.tree.map(np.asarray, gan.variables)
@@ -186,7 +208,13 @@ def expected_variables(spec: GanSpec) -> dict[str, Any]:
 
 
 def gan_digest(gan: Gan) -> str:
-    """Computes the sha256 of the spec and of every variable's name, type, shape and bytes."""
+    """Computes the sha256 of the spec and of every variable's name, type, shape and bytes.
+
+    Example:
+        >>> gan = Gan(GanSpec("dcgan", ("cat", "dog"), DcganConfig(num_classes=2)), {})
+        >>> len(gan_digest(gan))
+        64
+    """
     fields = (gan.spec.model, gan.spec.class_names, dataclasses.asdict(gan.spec.config))
     return digest_of(repr(fields), gan.variables)
 
@@ -201,6 +229,11 @@ def image_keys(
         key: key of the whole set.
         label: the class.
         numbers: numbers of its images, at least 0.
+
+    Example:
+        >>> keys = image_keys(jax.random.key(7), 3, np.arange(4))
+        >>> keys.shape
+        (4,)
     """
     of_class = jax.random.fold_in(typed_key(key), label)
     return jax.vmap(jax.random.fold_in, (None, 0))(of_class, numbers)
@@ -223,6 +256,15 @@ def sample(
         InputError: a label is no integer or outside its range, or there are more or fewer keys
             than labels.
         FloatingPointError: an image is not finite.
+
+    Example:
+        >>> config = DcganConfig(image_size=16, num_classes=2, noise_dim=2, label_dim=2, width=1)
+        >>> shapes = generator_shapes(config)
+        >>> untrained = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        >>> gan = Gan(GanSpec("dcgan", ("cat", "dog"), config), untrained)
+        >>> keys, labels = image_keys(jax.random.key(7), 1, np.arange(3)), np.full(3, 1)
+        >>> sample(gan, keys, labels, batch_size=4).shape
+        (3, 16, 16, 3)
     """
     keys = typed_key(keys)
     if keys.ndim != 1:
@@ -278,6 +320,15 @@ def generate(
 
     Returns:
         The images, and whether all were finite before rounding.
+
+    Example:
+        >>> config = DcganConfig(image_size=16, num_classes=2, noise_dim=2, label_dim=2, width=1)
+        >>> shapes = generator_shapes(config)
+        >>> untrained = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        >>> keys = image_keys(jax.random.key(7), 1, np.arange(4))
+        >>> images, is_finite = generate(config, untrained, keys, np.full(4, 1, np.int32))
+        >>> images.shape, bool(is_finite)
+        ((4, 16, 16, 3), True)
     """
     of_kind = _generate_dcgan if isinstance(config, DcganConfig) else _generate_stack
     images = from_signed(of_kind(config, variables, keys, labels))
@@ -323,6 +374,11 @@ def keys_from_text(texts: Sequence[str]) -> Key[Array, " n"]:
 
     Raises:
         InputError: a text is not such a key.
+
+    Example:
+        >>> keys = image_keys(jax.random.key(7), 3, np.arange(2))
+        >>> bool((keys_from_text(keys_to_text(keys)) == keys).all())
+        True
     """
     digits = 2 * KEY_WORD.itemsize * jax.random.key_data(jax.random.key(0)).size
     wrong = [text for text in texts if len(text) != digits or set(text) - set("0123456789abcdef")]

@@ -73,6 +73,11 @@ def read_predictions(log_p: Float[np.ndarray, "n k"]) -> Predictions:
     Raises:
         InputError: there are fewer than two classes, or the rows are not log-probabilities.
         FloatingPointError: the output for some image is not finite.
+
+    Example:
+        >>> found = read_predictions(np.log([[0.75, 0.25]]))
+        >>> found.predicted.tolist(), found.confidence.tolist(), found.margin.tolist()
+        ([0], [0.75], [0.5])
     """
     if log_p.shape[1] < 2:
         raise InputError(f"expected a classifier of at least 2 classes, got {log_p.shape[1]}")

@@ -104,7 +104,13 @@ class Level(NamedTuple):
 
 
 def stack_levels(config: StackConfig) -> tuple[Level, ...]:
-    """Levels of a stack, the image's first."""
+    """Levels of a stack, the image's first.
+
+    Example:
+        >>> levels = stack_levels(StackConfig(cut_points=("pool2", "fc3")))
+        >>> [(level.condition, level.target) for level in levels]
+        [('pool2', 'image'), ('fc3', 'pool2'), ('label', 'fc3')]
+    """
     shapes = feature_shapes(
         config.image_shape, num_classes=config.num_classes, width=config.encoder_width
     )
@@ -132,6 +138,10 @@ def draw_stack_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Floa
         key: PRNG key.
         count: number of noise vectors, n.
         noise_dim: their length, z.
+
+    Example:
+        >>> draw_stack_noise(jax.random.key(0), 4, noise_dim=16).shape
+        (4, 16)
     """
     return jax.random.uniform(key, (count, noise_dim), jnp.float32)
 
@@ -139,7 +149,13 @@ def draw_stack_noise(key: Key[Array, ""], count: int, *, noise_dim: int) -> Floa
 def build_generator(
     level: Level, *, width: int, dtype: DTypeLike = jnp.float32
 ) -> "MapGenerator | VectorGenerator":
-    """Builds a level's generator: dense layers for vectors, transposed convolutions for maps."""
+    """Builds a level's generator: dense layers for vectors, transposed convolutions for maps.
+
+    Example:
+        >>> level = stack_levels(StackConfig())[0]
+        >>> type(build_generator(level, width=8)).__name__
+        'MapGenerator'
+    """
     kind = MapGenerator if level.target in MAPS else VectorGenerator
     return kind(level, width=width, dtype=dtype)
 

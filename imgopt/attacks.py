@@ -61,7 +61,7 @@ def excluded_log_probability(
 
     Args:
         log_p: log-probabilities of an image.
-        target: q* of the image.
+        target: `q*` of the image.
 
     Example:
         >>> p, target = jnp.array([0.5, 0.25, 0.25]), jnp.array([0.0, 0.5, 0.5])
@@ -79,7 +79,7 @@ def margin(log_p: Float[Array, " k"], target: Float[Array, " k"]) -> Float[Array
 
     Args:
         log_p: log-probabilities of an image.
-        target: q* of the image.
+        target: `q*` of the image.
 
     Example:
         >>> log_p = jnp.log(jnp.array([0.5, 0.25, 0.25]))
@@ -93,8 +93,8 @@ def margin(log_p: Float[Array, " k"], target: Float[Array, " k"]) -> Float[Array
 def fgsm(radius: float = RADIUS, *, norm: Norm = "linf") -> optax.GradientTransformation:
     """One step of the length of the radius (fast gradient sign method; Goodfellow et al. 2015).
 
-    x' = clip(x - ε·sign(∇L), 0, 1); with norm "l2", x' = clip(x - ε·∇L/‖∇L‖, 0, 1). Further updates
-    stay in the same ball.
+    `x' = clip(x - ε·sign(∇L), 0, 1)`; with norm "l2", `x' = clip(x - ε·∇L/‖∇L‖, 0, 1)`. Further
+    updates stay in the same ball.
 
     Args:
         radius: ε, in pixels' units of [0, 1].
@@ -122,8 +122,8 @@ def pgd(
 ) -> optax.GradientTransformation:
     """Projected gradient descent in a ball around the original (Madry et al. 2018).
 
-    x ← P(x - α·d), with d = sign(∇L) or ∇L/‖∇L‖, the steepest descent in the ball's norm. P takes
-    the nearest point of the ball, and clips it to [0, 1], which leaves it in the ball.
+    `x ← P(x - α·d)`, with `d = sign(∇L)` or `∇L/‖∇L‖`, the steepest descent in the ball's norm. P
+    takes the nearest point of the ball, and clips it to [0, 1], which leaves it in the ball.
 
     Args:
         radius: ε, in pixels' units of [0, 1].
@@ -173,10 +173,10 @@ def smallest_perturbation(
 ) -> optax.GradientTransformationExtraArgs:
     """The smallest change that reaches the classes asked for (B, 2.1, eq. 1; Szegedy et al. 2014).
 
-    It minimises ‖r‖² + c·L(x + r) with x + r in [0, 1], and searches the smallest c with which the
-    class is reached. That is eq. 1 divided by its c: the c there weighs the norm, so its largest
-    one, not the "smallest" of the text, belongs to the smallest change. The square in place of the
-    norm has the same stationary points over all c, and is smooth at r = 0.
+    It minimises `‖r‖² + c·L(x + r)` with x + r in [0, 1], and searches the smallest c with which
+    the class is reached. That is eq. 1 divided by its c: the c there weighs the norm, so its
+    largest one, not the "smallest" of the text, belongs to the smallest change. The square in place
+    of the norm has the same stationary points over all c, and is smooth at r = 0.
 
     The loss must be below 0 exactly where the class is reached, as `margin` is. Every search starts
     at the original. Its updates are r ← (r - c·∇L/2)/2, clipped, which for a linear loss halve the

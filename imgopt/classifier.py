@@ -64,6 +64,13 @@ def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") 
     Raises:
         InputError: the classifier cannot take such images, or does not return one row of at least
             two logits an image.
+
+    Example:
+        >>> kernel = jnp.ones((3, 2))
+        >>> batch = jax.ShapeDtypeStruct((1, 4, 4, 3), "float32")
+        >>> split = split_classifier(lambda x: x.mean((1, 2)) @ kernel, batch)
+        >>> [array.shape for array in split.arrays]
+        [(3, 2)]
     """
     split = split_function(classify, batch, name=name)
     _check_logits(split.output, batch, name)

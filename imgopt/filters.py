@@ -137,6 +137,11 @@ def flip(key: Key[Array, ""], image: Float[Array, "h w c"]) -> Float[Array, "h w
     Args:
         key: source of the choice.
         image: one image.
+
+    Example:
+        >>> image = jnp.array([[[1.0], [2.0], [3.0]]])  # one row of three pixels
+        >>> sorted({tuple(flip(jax.random.key(i), image).ravel().tolist()) for i in range(8)})
+        [(1.0, 2.0, 3.0), (3.0, 2.0, 1.0)]
     """
     is_mirrored = jax.random.bernoulli(key, jnp.float32(0.5))
     return jnp.where(is_mirrored, image[:, ::-1], image)
@@ -155,6 +160,12 @@ def crop(pad_px: int = 4) -> Augmentation:
 
     Raises:
         InputError: `pad_px` is below 1. The augmentation raises it for an image that is too small.
+
+    Example:
+        >>> image = jnp.ones((8, 8, 3))
+        >>> moved = crop(2)(jax.random.key(1), image)
+        >>> moved.shape, bool(moved.mean() <= 1)
+        ((8, 8, 3), True)
     """
     if not is_integer(pad_px, least=1):
         raise InputError(f"pad_px must be an integer of at least 1, got {pad_px!r}")

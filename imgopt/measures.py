@@ -54,10 +54,14 @@ def ranking_as_asked(
 def mean_absolute_change(
     images: Float[Array | np.ndarray, "n h w c"], originals: Float[Array | np.ndarray, "n h w c"]
 ) -> Float[Array, " n"]:
-    """Mean |image - original| over the pixels and channels, in grey levels of 255.
+    """Mean `|image - original|` over the pixels and channels, in grey levels of 255.
 
     Raises:
         InputError: the shapes differ, or these are no batches of floats in [0, 1].
+
+    Example:
+        >>> mean_absolute_change(jnp.full((1, 4, 4, 3), 0.75), jnp.full((1, 4, 4, 3), 0.5)).tolist()
+        [63.75]
     """
     _check_batch(images)
     _check_batch(originals)
@@ -82,6 +86,11 @@ def high_frequency_energy(
 
     Raises:
         InputError: the images are no batch of floats in [0, 1], or the radius is negative.
+
+    Example:
+        >>> stripes = jnp.zeros((1, 32, 32, 3)).at[:, :, ::2].set(1.0)  # 16 cycles an image
+        >>> high_frequency_energy(stripes).tolist()
+        [16256.25]
     """
     _check_batch(images)
     if not (is_number(radius) and radius >= 0):
@@ -101,6 +110,11 @@ def saturation(images: Float[Array | np.ndarray, "n h w c"]) -> Float[Array, " n
 
     Raises:
         InputError: the images are no batch of floats in [0, 1].
+
+    Example:
+        >>> orange, grey = [[[1.0, 0.5, 0.25]]], [[[0.5, 0.5, 0.5]]]
+        >>> saturation(jnp.array([orange, grey])).tolist()
+        [0.75, 0.0]
     """
     _check_batch(images)
     return (jnp.max(images, -1) - jnp.min(images, -1)).mean((1, 2))

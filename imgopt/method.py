@@ -32,7 +32,7 @@ Loss = Callable[[Float[Array, " k"], Float[Array, " k"]], Float[Array, ""]]
 """What an image's update descends: (log-probabilities, target) → scalar."""
 
 Criterion = Literal["kl", "max_error"]
-"""What the tolerance is compared with: KL(q* ‖ p) in nats, or max |p - q*|."""
+"""What the tolerance is compared with: `KL(q* ‖ p)` in nats, or `max |p - q*|`."""
 
 DEFAULT_RULE = polyak_lbfgs()
 
@@ -50,11 +50,11 @@ class Synthesis(NamedTuple):
     Attributes:
         images: finished images before rounding, in [0, 1], filtered where a filter was given.
         outputs: the classifier's softmax q.
-        kl: KL(q* ‖ q) in nats, q* the target.
-        max_error: max |q - q*| over the classes.
+        kl: `KL(q* ‖ q)` in nats, `q*` the target.
+        max_error: `max |q - q*|` over the classes.
         steps: number of updates that the image took.
         frozen: share of the original's pixels that could not move (slope below 1e-5), in [0, 1].
-        view_kl: mean KL(q* ‖ q) over random views of the finished image, in nats; None without
+        view_kl: mean `KL(q* ‖ q)` over random views of the finished image, in nats; None without
             `views`.
         view_ranking: share of those views whose output ranks the classes as the target does, in
             [0, 1]; None without `views`.
@@ -76,7 +76,7 @@ class State(NamedTuple):
     Attributes:
         weights: the images' weights.
         opt_state: state of the update rule.
-        targets: q*.
+        targets: `q*`.
         steps: number of updates so far.
         active: whether the image still moves.
         frozen: share of the original's pixels that cannot move.
@@ -118,13 +118,13 @@ class Options(TypedDict, total=False):
         tolerance: an image stops before the first update at which its criterion, on the unrounded
             image, is at or below this. None: it never stops, as in the paper. Lookahead and
             schedule-free rules are judged by the weights at which they take the gradient.
-        criterion: "kl" for KL(q* ‖ p) in nats, "max_error" for max |p - q*|. Cross entropy is no
-            criterion, since its smallest value is the entropy of q*.
+        criterion: "kl" for `KL(q* ‖ p)` in nats, "max_error" for `max |p - q*|`. Cross entropy is
+            no criterion, since its smallest value is the entropy of `q*`.
         measure: the classifier that measures the finished images; `classify` by default. Useful
             where `classify` computes in bfloat16 and float32 is to measure.
         views: random views, such as flips and crops, over which loss and criterion are averaged at
             every update; none by default.
-        loss: what the updates descend, KL(q* ‖ p) by default. Another one, such as those of
+        loss: what the updates descend, `KL(q* ‖ p)` by default. Another one, such as those of
             `imgopt.attacks`, may have no smallest value of 0, which Polyak's steps need.
     """
 
@@ -165,7 +165,7 @@ def transform(
 
     Args:
         classify: any JAX function from images in [0, 1] to logits, in evaluation mode.
-        targets: q*, one row an image, at least 0, each summing to 1.
+        targets: `q*`, one row an image, at least 0, each summing to 1.
         **options: see `Options`.
 
     Raises:
@@ -194,7 +194,7 @@ def init(method: Method, targets: Float[Any, "n k"], images: Any, indices: Any =
 
     Args:
         method: the static part.
-        targets: q*.
+        targets: `q*`.
         images: a pytree of images in [0, 1], with one row an image.
         indices: the images' indices in the whole data set, 0 to n - 1 by default. Views, and a rule
             that draws random numbers, draw those of image i with their key folded with

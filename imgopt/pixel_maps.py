@@ -114,6 +114,12 @@ def slope(pixel_map: PixelMap, weights: Float[Array, "..."]) -> Float[Array, "..
 
     Returns:
         The derivatives, in the shape of `weights`, at least 0.
+
+    Example:
+        >>> pixel_map = arctan_map()
+        >>> weights = pixel_map.to_weights(jnp.array([0.5, 0.0]))  # mid-grey, black
+        >>> [round(float(each), 6) for each in slope(pixel_map, weights)]
+        [0.31831, 3e-06]
     """
     return jax.jvp(pixel_map.to_image, (weights,), (jnp.ones_like(weights),))[1]
 

@@ -116,7 +116,11 @@ def _remember(table: dict[Hashable, Any], key: Hashable, value: Any, kept: int) 
 
 
 def check_device_count(devices: int) -> None:
-    """Raises InputError unless this process has that many devices."""
+    """Raises InputError unless this process has that many devices.
+
+    Example:
+        >>> check_device_count(1)
+    """
     found = jax.local_devices()
     if not isinstance(devices, int) or not 1 <= devices <= len(found):
         raise InputError(

@@ -1,6 +1,6 @@
 """Update rules for the weights of one image, as optax transformations.
 
-Every optax transformation works. `update` gives it the loss, KL(q* ‖ p), as `value`, its gradient
+Every optax transformation works. `update` gives it the loss, `KL(q* ‖ p)`, as `value`, its gradient
 as `grad` and the function itself as `value_fn`, so that line searches work too.
 """
 
@@ -109,9 +109,9 @@ def polyak(
     weight_decay: float = 0.0,
     max_learning_rate: float = MAX_LEARNING_RATE,
 ) -> optax.GradientTransformationExtraArgs:
-    """Polyak's step: v ← μv + γ∇L with γ = s·L/‖∇L‖²;  w ← (1 - λ)w - v.
+    """Polyak's step: `v ← μv + γ∇L` with `γ = s·L/‖∇L‖²`;  `w ← (1 - λ)w - v`.
 
-    The loss is L = KL(q* ‖ p), whose smallest value is known: 0. So each image has a step of its
+    The loss is `L = KL(q* ‖ p)`, whose smallest value is known: 0. So each image has a step of its
     own in every update, and there is no learning rate to tune (Polyak 1987; Loizou et al. 2021).
     The weight decay stands apart from the step. With it, or with a filter that the target cannot be
     reached through, the loss does not fall to 0; the step then grows where the gradient vanishes,

@@ -39,7 +39,7 @@ def synthesize(
     """Optimises images until the classifier's whole softmax is the distribution asked for.
 
     For each image, on its weights w, with x = filter(map(w)) and p = softmax(classify(x)), the
-    rule descends L(w) = KL(q* ‖ p), the cross entropy -Σ q* log p less a constant (A, section 2.1).
+    rule descends `L(w) = KL(q* ‖ p)`, the cross entropy `-Σ q* log p` less a constant (A, 2.1).
 
     Under `jax.jit`, `jax.grad` and `jax.vmap` it is a plain function: what only concrete values
     show is not checked, and `devices` has no effect.
@@ -50,7 +50,7 @@ def synthesize(
         images: the originals, floating point in [0, 1]; or a pytree of such arrays, which
             `classify` takes. They are computed in float32, or in float64 where JAX's 64-bit types
             are enabled and the images are float64.
-        targets: q*, one row an image, at least 0, each summing to 1.
+        targets: `q*`, one row an image, at least 0, each summing to 1.
         steps: number of updates, at least 0. With a tolerance, the most updates.
         indices: the images' indices in the whole data set, 0 to n - 1 by default; for rules that
             draw random numbers.
@@ -181,6 +181,12 @@ def synthesize_in_batches(
     Raises:
         InputError: as in `synthesize`; also where `batch_size` is below 1 or the images are not
             uint8. All are raised at once, before the first batch.
+
+    Example:
+        >>> images, targets = np.full((3, 4, 4, 3), 128, np.uint8), np.full((3, 3), 1 / 3)
+        >>> batches = synthesize_in_batches(lambda x: x.mean((1, 2)), images, targets, batch_size=2)
+        >>> [len(batch.images) for batch in batches]
+        [2, 1]
     """
     if not isinstance(batch_size, int | np.integer) or batch_size < 1:
         raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
@@ -259,6 +265,11 @@ def compile_updates(
     Raises:
         InputError: there are fewer devices, they cannot share n images evenly, or the classifier
             cannot take such images.
+
+    Example:
+        >>> program = compile_updates(lambda x: x.mean((1, 2)), (2, 4, 4, 3))
+        >>> program.memory_analysis().argument_size_in_bytes > 0
+        True
     """
     return _prepare_for(classify, shape, options, devices).lower_updates(shape).compile()
 
@@ -280,6 +291,10 @@ def lower_synthesis(
 
     Raises:
         InputError: as in `compile_updates`.
+
+    Example:
+        >>> lower_synthesis(lambda x: x.mean((1, 2)), (2, 4, 4, 3))._fields
+        ('begin', 'updates', 'finish')
     """
     return _prepare_for(classify, shape, options, devices).lower(shape)
 
@@ -312,6 +327,11 @@ def check_inputs(classify: Classify, images: Any, targets: Any) -> CheckedInputs
 
     Raises:
         InputError: something does not fit; the message says what was expected and what came.
+
+    Example:
+        >>> checked = check_inputs(lambda x: x.mean((1, 2)), np.ones((1, 4, 4, 3)), [[0.3, 0.7, 0]])
+        >>> checked.images.dtype, checked.targets.shape
+        (dtype('float32'), (1, 3))
     """
     leaves = jax.tree.leaves(images)
     if not leaves:

@@ -1,4 +1,7 @@
-"""The documents are true: paths, modules, links and trees exist; CI calls existing targets."""
+"""The documents are true: paths, modules, links and trees exist; CI calls existing targets.
+
+`make docs` builds the pages and runs the tutorials.
+"""
 
 import importlib
 import re
@@ -14,8 +17,13 @@ FOLDERS = (*PACKAGES, "benchmarks", "tests", ".github")
 DOCUMENTS = (
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "RELIABILITY.md", "CHANGELOG.md",
     "benchmarks/NOTES.md", "benchmarks/RESULTS.md",
-    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        if "_build" not in path.parts
+    ),
 )  # fmt: skip
+MOST_README_BYTES = 8000
 TREES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -125,6 +133,17 @@ def test_the_architecture_shows_every_folder_of_code():
         for path in (ROOT / package).rglob("*.py")
     }
     assert folders <= shown
+
+
+@pytest.mark.parametrize("package", ["imgopt", "train", "gans"])
+def test_the_reference_has_every_public_name_once(package):
+    text = (ROOT / f"docs/api/{package}.md").read_text()
+    listed = re.findall(r"^\.\. (?:auto\w+|py:data):: (\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(importlib.import_module(package).__all__)
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_bytes()) < MOST_README_BYTES
 
 
 def test_workflows_call_targets_that_exist():

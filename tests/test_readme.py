@@ -1,6 +1,6 @@
 """The Python of README and docs runs, and their commands parse; test_documents.py checks links.
 
-test_frameworks.py in tests/imgopt runs docs/classifiers.md.
+test_frameworks.py in tests/imgopt runs docs/classifiers.md; `make docs` runs the tutorials.
 """
 
 import re
@@ -18,10 +18,13 @@ from experiments.commands import COMMANDS
 from train.models import networks
 
 ROOT = Path(__file__).parent.parent
+DOCS = [path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts]
 PAGES = {
-    path.name: path.read_text()
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    path.relative_to(ROOT).as_posix().removeprefix("docs/"): path.read_text()
+    for path in (ROOT / "README.md", *sorted(DOCS))
 }
+COMMANDS_CELL = r"```\{code-cell\} ipython3\n(?::.*\n)*%%bash\n(.*?)```"
+"""A notebook's cell of commands."""
 ELLIPSES = {
     "synthesize": "--classifier run --data digits --out images",
     "gan train": "--data digits --out run",
@@ -37,7 +40,11 @@ def _blocks(page: str, language: str) -> list[str]:
 
 
 def _commands() -> list[str]:
-    text = "".join(block for page in PAGES for block in _blocks(page, "console"))
+    blocks = [block for page in PAGES for block in _blocks(page, "console")]
+    blocks += [
+        cell for text in PAGES.values() for cell in re.findall(COMMANDS_CELL, text, re.DOTALL)
+    ]
+    text = "".join(blocks)
     lines = text.replace("\\\n", " ").splitlines()
     return [line.split("#")[0].strip() for line in lines if line.startswith("elicit ")]
 
@@ -59,6 +66,9 @@ def test_every_command_parses(line):
 def test_commands_are_found_in_every_kind_of_page():
     assert len(_commands()) >= 50
     assert any("elicit transfer" in line for line in _commands())
+    assert (
+        "elicit synthesize --classifier first --data mine --out made" in _commands()
+    )  # a notebook
 
 
 def _run(page: str, **names: Any) -> tuple[int, dict[str, Any]]:
@@ -71,6 +81,12 @@ def _run(page: str, **names: Any) -> tuple[int, dict[str, Any]]:
 
 def test_the_python_in_the_readme_runs():
     count, names = _run("README.md")
+    assert count == 1
+    assert names["result"].outputs.shape == (8, 10)
+
+
+def test_the_python_in_the_page_of_python_runs():
+    count, names = _run("python.md")
     assert count == 4
     assert names["result"].outputs.shape == (8, 10)
     assert names["loss"].shape == (8,)

@@ -132,6 +132,14 @@ def classify_function(
     Returns:
         A `Partial` from float32 images (n, h, w, c) in [0, 1] to logits (n, k). It normalises the
         images itself and applies the network in evaluation mode; the variables are its leaves.
+
+    Example:
+        >>> names, zeros, ones = ("cat", "dog"), (0.0,) * 3, (1.0,) * 3
+        >>> spec = ClassifierSpec("kono-cnn", 1 / 64, names, (4, 4, 3), mean=zeros, std=ones)
+        >>> images = jnp.zeros((2, 4, 4, 3))
+        >>> variables = spec.build().init(jax.random.key(0), images, train=False)
+        >>> classify_function(Classifier(spec, variables))(images).shape
+        (2, 2)
     """
     return jax.tree_util.Partial(_Apply(classifier.spec, precision), classifier.variables)
 
@@ -151,6 +159,14 @@ def feature_function(
         A `Partial` from float32 images (n, h, w, c) in [0, 1] to features (n, d), the flattened
         input of the last dense layer; the logits of a network that has none. The variables are its
         leaves.
+
+    Example:
+        >>> names, zeros, ones = ("cat", "dog"), (0.0,) * 3, (1.0,) * 3
+        >>> spec = ClassifierSpec("kono-cnn", 1 / 64, names, (4, 4, 3), mean=zeros, std=ones)
+        >>> images = jnp.zeros((2, 4, 4, 3))
+        >>> variables = spec.build().init(jax.random.key(0), images, train=False)
+        >>> feature_function(Classifier(spec, variables))(images).shape
+        (2, 16)
     """
     function = _Apply(classifier.spec, precision, features=True)
     return jax.tree_util.Partial(function, classifier.variables)
@@ -190,6 +206,11 @@ def channel_statistics(
 
     Raises:
         InputError: The images are not uint8 of shape (n, h, w, c).
+
+    Example:
+        >>> half_white = np.array([[[[0, 0, 0], [255, 255, 255]]]], np.uint8)
+        >>> channel_statistics(half_white)
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     """
     check_grey_levels(images)
     levels = np.arange(256, dtype=np.float64) / 255
@@ -252,6 +273,16 @@ def load_classifier(run: str | Path) -> Classifier:
     Raises:
         InputError: The directory is not a classifier's run; it holds no checkpoint, or one of
             another network; or its description, its checkpoint or its result is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> names, zeros, ones = ("cat", "dog"), (0.0,) * 3, (1.0,) * 3
+        >>> spec = ClassifierSpec("kono-cnn", 1 / 64, names, (4, 4, 3), mean=zeros, std=ones)
+        >>> variables = spec.build().init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)), train=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_classifier(Path(folder) / "run", Classifier(spec, variables))
+        ...     load_classifier(Path(folder) / "run").spec.network
+        'kono-cnn'
     """
     spec = load_spec(run)
     checkpoint = newest_checkpoint(Path(run) / CHECKPOINTS)
@@ -273,6 +304,16 @@ def save_classifier(run: str | Path, classifier: Classifier) -> None:
 
     Raises:
         InputError: The directory exists, or the variables are not those that the spec describes.
+
+    Example:
+        >>> import tempfile
+        >>> names, zeros, ones = ("cat", "dog"), (0.0,) * 3, (1.0,) * 3
+        >>> spec = ClassifierSpec("kono-cnn", 1 / 64, names, (4, 4, 3), mean=zeros, std=ones)
+        >>> variables = spec.build().init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)), train=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_classifier(Path(folder) / "run", Classifier(spec, variables))
+        ...     load_classifier(Path(folder) / "run").spec.class_names
+        ('cat', 'dog')
     """
     spec, variables = classifier.spec, jax.tree.map(np.asarray, classifier.variables)
     check_layout(run, variables, lambda: _expected_variables(spec), spec_file="the spec")

@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
         bin_confidence: Mean confidence in each of 15 equal bins of confidence; NaN if empty.
         bin_accuracy: Share of correct predictions in each bin; NaN if empty.
         bin_counts: Number of images in each bin.
-        calibration_error: Mean |accuracy - confidence| over the bins, weighted by their counts
+        calibration_error: Mean `|accuracy - confidence|` over the bins, weighted by their counts
             (expected calibration error; Guo et al. 2017).
     """
 
@@ -81,6 +81,12 @@ def predict(
 
     Warns:
         UserWarning: `classify` returns probabilities.
+
+    Example:
+        >>> images = np.array([[[[255, 0, 0]]], [[[0, 255, 0]]]], np.uint8)  # red, green
+        >>> log_p = predict(lambda x: 9 * x.mean((1, 2)), images)
+        >>> log_p.argmax(1).tolist()
+        [0, 1]
     """
     found = _in_batches(
         _log_probabilities,
@@ -129,6 +135,11 @@ def extract_features(
 
     Raises:
         InputError: The images are others, or the function returns no vectors.
+
+    Example:
+        >>> images = np.array([[[[255, 0, 0]]], [[[0, 255, 0]]]], np.uint8)  # red, green
+        >>> extract_features(lambda x: x.mean((1, 2)), images).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
     return _in_batches(
         _features, features, images, batch_size, returns="features of shape (n, d)", least=1
@@ -190,6 +201,12 @@ def evaluate(
 
     Warns:
         UserWarning: `classify` returns probabilities.
+
+    Example:
+        >>> images = np.array([[[[255, 0, 0]]], [[[0, 255, 0]]]], np.uint8)  # red, green
+        >>> evaluation = evaluate(lambda x: 9 * x.mean((1, 2)), images, np.array([0, 2]))
+        >>> evaluation.accuracy, evaluation.confusion.tolist()
+        (0.5, [[1, 0, 0], [0, 0, 0], [0, 1, 0]])
     """
     check_labels(labels, count=len(images))
     log_p = predict(classify, images, batch_size=batch_size)

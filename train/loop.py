@@ -175,6 +175,16 @@ def fit(
         FloatingPointError: No step of an epoch is finite.
         Paused: `after_call` asked for it.
         LostProcessError: Another process of the job has ended.
+
+    Example:
+        >>> class Mean(NamedTuple):
+        ...     def initial(self, key):
+        ...         return TrainState({"mean": jnp.zeros(())}, None)
+        ...     def update(self, key, state, batch, constants):
+        ...         mean = (state.variables["mean"] + batch.mean()) / 2
+        ...         return TrainState({"mean": mean}, None), {"mean": mean}
+        >>> [r.step for r in fit(jax.random.key(0), Mean(), jnp.ones(8), Budget(4, epochs=2))]
+        [2, 4]
     """
     key, options = typed_key(key), options or FitOptions()
     check_same_length(data)

@@ -75,12 +75,13 @@ def mixed_soft_label_loss(
     """0.5·KL + 0.5·(-log p_t), with the KL against q or one-hot t (A, eq. 9).
 
     The target u of the KL is q for a generated image and one-hot t for an original. With
-    p = softmax(logits):
-        target||model: KL(u ‖ p) = Σ u log(u/p), which PyTorch's KLDivLoss computes. The gradient of
-            the whole loss is that of the cross entropy to (u + t)/2; for an original image the
-            whole loss is its cross entropy.
-        model||target: KL(p ‖ u') = Σ p log(p/u'), as printed in A, eq. 10. It is infinite for a
-            one-hot target, so u' = (1 - smoothing)·u + smoothing/k.
+    p = softmax(logits), the direction of the KL is one of two:
+
+    - "target||model": `KL(u ‖ p) = Σ u log(u/p)`, which PyTorch's KLDivLoss computes. The gradient
+      of the whole loss is that of the cross entropy to (u + t)/2; for an original image the whole
+      loss is its cross entropy.
+    - "model||target": `KL(p ‖ u') = Σ p log(p/u')`, as printed in A, eq. 10. It is infinite for a
+      one-hot target, so `u' = (1 - smoothing)·u + smoothing/k`.
 
     A class whose logit is -inf counts 0 where its target is 0.
 

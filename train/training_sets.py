@@ -43,7 +43,13 @@ class TrainData(NamedTuple):
 
 
 def original_data(data: ImageData) -> TrainData:
-    """Makes a training set of originals only, in new arrays."""
+    """Makes a training set of originals only, in new arrays.
+
+    Example:
+        >>> from train.data.digits import load_digits
+        >>> original_data(load_digits("test")).is_generated.sum().item()
+        0
+    """
     count = len(data.labels)
     return TrainData(
         images=data.images.copy(),
@@ -82,6 +88,21 @@ def replace_images(
         InputError: The fraction is outside its range, the two sets do not match, an original has
             other pixels or another label than the image of its id that a replacement was made
             from, an id occurs twice, or too few originals have a synthesised image.
+
+    Example:
+        >>> from train.data.digits import load_digits
+        >>> from train.data.image_data import source_columns
+        >>> originals = load_digits("test")
+        >>> sources = source_columns(originals)
+        >>> made = originals._replace(
+        ...     images=255 - originals.images,
+        ...     outputs=np.full((360, 10), 0.1, np.float32),
+        ...     source_ids=sources["source_id"],
+        ...     source_digests=sources["source_sha256"],
+        ... )
+        >>> data = replace_images(jax.random.key(0), originals, made, fraction=0.25)
+        >>> len(data.images), data.is_generated.sum().item()
+        (360, 90)
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"fraction must be in [0, 1], got {fraction}")
@@ -188,6 +209,13 @@ def add_images(data: TrainData, originals: ImageData, extras: Mapping[str, Image
 
     Raises:
         InputError: The sets differ in classes or image shape; every difference is named.
+
+    Example:
+        >>> from train.data.digits import load_digits
+        >>> originals = load_digits("test")
+        >>> extra = originals._replace(images=255 - originals.images)
+        >>> len(add_images(original_data(originals), originals, {"negatives": extra}).images)
+        720
     """
     check_alike(originals, extras)
     if data.second_views is not None:
@@ -218,6 +246,21 @@ def add_second_views(
 
     Raises:
         InputError: The sets do not match, as for `replace_images`, or an original has no image.
+
+    Example:
+        >>> from train.data.digits import load_digits
+        >>> from train.data.image_data import source_columns
+        >>> originals = load_digits("test")
+        >>> sources = source_columns(originals)
+        >>> made = originals._replace(
+        ...     images=255 - originals.images,
+        ...     outputs=np.full((360, 10), 0.1, np.float32),
+        ...     source_ids=sources["source_id"],
+        ...     source_digests=sources["source_sha256"],
+        ... )
+        >>> data = add_second_views(original_data(originals), originals, made)
+        >>> len(data.images), len(data.second_views.images)
+        (360, 360)
     """
     sources = _matching_sources(originals, synthesised, name=name, source=source)
     missing = np.flatnonzero(sources < 0)

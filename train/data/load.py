@@ -46,6 +46,11 @@ def load_images(
         InputError: an unknown name or split; a directory that is missing, damaged, in another
             format or without `image` and `label`; images of several sizes; a label outside its
             range; an id that occurs twice. The message names the file or the split.
+
+    Example:
+        >>> data = load_images("digits", "test")
+        >>> data.images.shape, data.class_names[:3]
+        ((360, 32, 32, 3), ('0', '1', '2'))
     """
     reader = open_images(name_or_directory, split, data_dir=data_dir)
     return reader.read(0, len(reader))

@@ -119,6 +119,12 @@ def register_network(name: str, make: MakeModule) -> None:
 
     Raises:
         InputError: the name belongs to another network; compiled programs go by the name.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> register_network("one-layer", lambda num_classes: nn.Dense(num_classes))
+        >>> "one-layer" in NETWORKS
+        True
     """
     if ":" in name or NETWORKS.get(name, make) is not make:
         raise InputError(f"expected a new name without a colon for a network, got {name!r}")

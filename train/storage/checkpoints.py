@@ -52,6 +52,13 @@ def save_checkpoint(
 
     Raises:
         OSError: it cannot be written; the error names it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_checkpoint(folder, 10, {"weights": np.ones(3, np.float32)})
+        ...     latest_checkpoint(folder).step
+        10
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -97,6 +104,12 @@ def latest_checkpoint(directory: str | Path) -> Checkpoint | None:
 
     Warns:
         UserWarning: for every newer checkpoint, which is damaged, with the file's name.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     latest_checkpoint(folder) is None
+        True
     """
     for path, damaged in _checked(directory):
         if damaged is None:
