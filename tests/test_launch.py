@@ -1,6 +1,5 @@
 """The launch examples: scripts are well-formed, and the commands in them parse."""
 
-import importlib
 import re
 import shlex
 import subprocess
@@ -42,8 +41,7 @@ def test_its_commands_parse_and_ask_for_several_processes(name):
     for words in found:
         command = next(name for name in COMMANDS if words[: name.count(" ") + 1] == name.split())
         assert COMMANDS[command].is_distributed
-        module = importlib.import_module(COMMANDS[command].module)
-        config_type = getattr(module, COMMANDS[command].config)
+        config_type = COMMANDS[command].config_type()
         config, _ = parse(command, config_type, words[command.count(" ") + 1 :])
         assert isinstance(config, config_type)
 

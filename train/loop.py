@@ -63,8 +63,7 @@ class FitOptions:
             group) unchanged. None: training stops at the first non-finite step.
         steps_per_call: Most steps per device call; fewer if they take longer than about a second.
             It has no influence on the result.
-        devices: Number of devices of each process that share a batch, see
-            `train.runtime.processes`. Another number rounds differently.
+        devices: Devices of each process that share a batch; another number rounds differently.
     """
 
     groups: Mapping[str, Int[np.ndarray, " _"]] | None = None
