@@ -40,6 +40,11 @@ from experiments.console.signals import Stopped, stopping_on_signals
 HELP = ("-h", "--help")
 """Words that ask for help."""
 
+CONFIG_HELP = (
+    "With --config PLACE the options are those of an earlier run, given as its directory or its "
+    "config.json; options beside it override them."
+)
+
 ADVICE = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -187,6 +192,9 @@ def _call(name: str, words: list[str]) -> None:
     """Reads a command's options and calls it."""
     command = COMMANDS[name]
     config, hosts = parse(name, command.config_type(), words)
+    from experiments.console.progress import say
+
+    say(f"{name}: loading JAX")
     importlib.import_module(command.module)
     from train.runtime.allocator import keep_memory
 
@@ -194,25 +202,49 @@ def _call(name: str, words: list[str]) -> None:
     from experiments.console.compilation import keep_compiled_as_set
 
     keep_compiled_as_set()
-    with hosts, _lock(command, config):
+    with hosts, _lock(command, config), _saving(command, config):
         command.run(config)
+
+
+@contextlib.contextmanager
+def _saving(command: Command, config: Any) -> Iterator[None]:
+    """Saves the options in the directory that the command has made, also if a signal stops it."""
+    from experiments.console.saved_options import save_options
+    from train.runtime.processes import is_first_process
+
+    def save() -> None:
+        if command.writes and is_first_process():
+            save_options(config, getattr(config, command.writes))
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        save()
+        raise
+    save()
 
 
 def parse(
     name: str, config_type: Any, words: list[str]
 ) -> tuple[Any, contextlib.AbstractContextManager[None]]:
     """A command's options, and the context that connects the processes of one job."""
-    from experiments.console.options import read_options  # here, since tyro slows down --help
+    # Here, since tyro slows down --help.
+    from experiments.console.options import read_options
+    from experiments.console.saved_options import take_saved
 
+    description = f"{config_type.__doc__}\n\n{CONFIG_HELP}"
+    saved, words = take_saved(words, config_type)
     if not COMMANDS[name].is_distributed:
-        return read_options(name, config_type, words), contextlib.nullcontext()
+        options = read_options(name, config_type, words, description=description, default=saved)
+        return options, contextlib.nullcontext()
     import tyro
 
     from experiments.console.distributed_options import DistributedConfig
 
     own = Annotated[config_type, tyro.conf.arg(name="")]
     both = dataclasses.make_dataclass("Options", [("own", own), ("hosts", DistributedConfig)])
-    found: Any = read_options(name, both, words, description=config_type.__doc__)
+    default = saved and both(saved, DistributedConfig())
+    found: Any = read_options(name, both, words, description=description, default=default)
     from experiments.console.distributed import connected  # here, since it imports JAX
 
     return found.own, connected(found.hosts)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.classifier.fit_to_set import load_test_split
+from experiments.console.progress import say
 from experiments.options.classifier import ClassifierTrainConfig
 from imgopt.errors import InputError
 from train.classifiers import (
@@ -73,6 +74,7 @@ def load_sets(config: ClassifierTrainConfig) -> TrainingSets:
     Raises:
         InputError: They do not, or one is missing or damaged.
     """
+    say(f"reading {config.data}")
     originals = load_images(config.data, config.split, data_dir=config.data_dir)
     num_classes = len(originals.class_names)
     dtype = jnp.dtype(config.train.precision).type

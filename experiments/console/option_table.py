@@ -57,6 +57,7 @@ def options_by_name(command: str) -> Mapping[str, Option]:
         from experiments.console.distributed_options import DistributedConfig
 
         found += options_of(DistributedConfig)
+    found.append(Option(("--config",), (), ""))
     return {name: option for option in found for name in option.names}
 
 

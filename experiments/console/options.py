@@ -31,7 +31,12 @@ KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path", "STR": 
 
 
 def read_options(
-    name: str, config_type: Any, words: Sequence[str], *, description: str | None = None
+    name: str,
+    config_type: Any,
+    words: Sequence[str],
+    *,
+    description: str | None = None,
+    default: Any = None,
 ) -> Any:
     """Reads options into a dataclass. A value that begins with ~ is a path below a home directory.
 
@@ -40,6 +45,7 @@ def read_options(
         config_type: the dataclass.
         words: the words after the command's name.
         description: text of the help; by default the docstring of the dataclass.
+        default: the options that hold where no words say otherwise; by default the dataclass's.
 
     Raises:
         InputError: an option is unknown, missing, or has a wrong value.
@@ -54,12 +60,14 @@ def read_options(
                 prog=f"elicit {name}",
                 description=description,
                 args=given,
+                default=tyro.MISSING_NONPROP if default is None else default,
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as left:
         if not left.code:
             raise
         known = [option for each in options_of(config_type) for option in each.names]
+        known.append("--config")
         sentence, cause = _sentence(box.getvalue(), given, known), _cause(left)
         if isinstance(cause, InputError) or (cause and sentence.startswith("Error parsing")):
             raise cause from None  # by a dataclass: wrong input in our words, or a fault of ours

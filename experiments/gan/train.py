@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.console.progress import say
 from experiments.gan.acceptance import AcceptanceMeter, best_epoch, measured_lines
 from experiments.gan.selector import Selector, classify_by, find_selector
 from experiments.gan.stages import Stages
@@ -64,6 +65,7 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> None:
         FloatingPointError: A loss or a parameter is no longer finite, or a discriminator has won.
         LostProcessError: Another process of the job has ended.
     """
+    say(f"reading {config.data}")
     data = load_images(config.data, config.split, data_dir=config.data_dir)
     sizes = gan_sizes(config, data.images.shape[1:], num_classes=len(data.class_names))
     spec = GanSpec(config.model, data.class_names, sizes)

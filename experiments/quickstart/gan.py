@@ -90,7 +90,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
             grids=SHEETS,
             key=key,
         ),
-        label="1/2 training the GAN",
+        label="step 1 of 2: training the GAN",
     )
     closed_loop(
         ClosedLoopConfig(

@@ -131,13 +131,13 @@ def quickstart(config: QuickstartConfig) -> None:
         key=config.key,
         train=TRAINING,
     )
-    train_classifier(teacher, label="1/3 training the classifier")
+    train_classifier(teacher, label=f"{_step(1, config)}: training the classifier")
     images = config.directory / "images"
     synthesised, _, _ = synthesize_set(
         SynthesizeConfig(
             classifier=str(teacher.out), data=DIGITS, out=images, rule=RULE, key=config.key
         ),
-        label="2/3 synthesising images",
+        label=f"{_step(2, config)}: synthesising images",
     )
     measures = cast(SetSummary, synthesised)  # this is the only process
     outcome = _Outcome(teacher.out, measures, _train_arms(config, teacher, images))
@@ -147,12 +147,18 @@ def quickstart(config: QuickstartConfig) -> None:
     print(config.directory / "report.html")
 
 
+def _step(number: int, config: QuickstartConfig) -> str:
+    """A step's name: after classifier and images, each seed has two trainings."""
+    return f"step {number} of {2 + 2 * config.seeds}"
+
+
 def _train_arms(
     config: QuickstartConfig, teacher: ClassifierTrainConfig, images: Path
 ) -> dict[str, list[Path]]:
     """Trains with and without replacement with the same seeds; returns the runs of each arm."""
     replaced = f"{config.fraction:.0%} replaced"
     arms: dict[str, list[Path]] = {"originals only": [], replaced: []}
+    step = 2
     for seed in range(config.key + 1, config.key + 1 + config.seeds):
         plain = replace(teacher, key=seed, out=config.directory / f"originals-{seed}")
         mixed = replace(
@@ -163,7 +169,8 @@ def _train_arms(
             train=replace(TRAINING, loss="mixed"),
         )
         for name, arm in (("originals only", plain), (replaced, mixed)):
-            train_classifier(arm, label=f"3/3 training again, seed {seed}, {name}")
+            step += 1
+            train_classifier(arm, label=f"{_step(step, config)}: seed {seed}, {name}")
             arms[name].append(arm.out)
     return arms
 

@@ -23,6 +23,7 @@ import numpy as np
 
 import imgopt
 from experiments.console.compilation import counted_compilations
+from experiments.console.progress import say
 from experiments.data.resumable_set import SPLIT, ResumableSet, dataset_identity
 from experiments.options.synthesis import SynthesizeConfig
 from experiments.pages.html import digest_words, provenance
@@ -182,6 +183,7 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
     """Finds and checks everything that the job needs."""
     imgopt.check_device_count(config.devices)
     check_precision(config.precision)
+    say(f"reading {' '.join(config.classifiers)} and {config.data}")
     source = find_classifiers(config.classifiers, precision=config.precision)
     originals = open_images(config.data, config.split, data_dir=config.data_dir)
     source.check_takes(originals.class_names, originals.image_shape)
@@ -235,6 +237,7 @@ def _spec(job: SynthesisJob) -> ImageSetSpec:
 
 def _footprint(job: SynthesisJob) -> Footprint:
     """Compiles the updates, and gives the memory that they need. The job reuses the program."""
+    say("compiling the updates")
     compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion", "views", "loss")
     one_image = jax.ShapeDtypeStruct((1, *job.originals.image_shape), np.float32)
     program = imgopt.compile_updates(

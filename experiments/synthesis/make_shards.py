@@ -130,6 +130,7 @@ def make_shards(
             for batch in _batches(job, image_set, index, originals.images):
                 batches.append(batch)
                 done += len(batch["steps"])
+                progress.detail = f"mean KL {np.mean(batch['kl']):.4f}"
                 progress.update_to(done)
             targets = job.targets_of(wanted[index])
             finished = _leave_out_nonfinite(originals, targets, batches)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 
 from experiments.console.compilation import counted_compilations, timing
+from experiments.console.progress import say
 from experiments.training.session import Training
 from train.classifiers import Precision, check_precision
 from train.loop import compile_steps
@@ -131,6 +132,7 @@ def steps_footprint(training: Training) -> Footprint:
 
     The compiled program is kept: the training does not compile it again.
     """
+    say("compiling the training's steps")
     options = training.options
     program = compile_steps(training.learner, training.data, training.budget, options)
     return footprint(

@@ -207,6 +207,7 @@ def train_epochs(
                 resume=snapshot, after_call=after_call,
             ):  # fmt: skip
                 on_epoch(result)
+                progress.detail = _loss_of(result)
                 saver.end_epoch(result)
                 state = result.state
         except Paused as paused:
@@ -216,6 +217,13 @@ def train_epochs(
             batch = ", ".join(session.ids[int(row)] for row in error.rows)
             raise FloatingPointError(f"{error}. The examples of its batch: {batch}") from error
     return TrainedState(state, metrics_bytes(session.out))
+
+
+def _loss_of(result: EpochResult) -> str:
+    """The losses of an epoch, averaged over groups, such as "loss 0.412"."""
+    losses = [name for name in result.means if "loss" in name]
+    means = {name.replace("_", " "): float(np.mean(result.means[name])) for name in losses}
+    return ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
 
 
 def _any_process_must_stop() -> bool:

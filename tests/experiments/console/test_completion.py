@@ -85,7 +85,7 @@ def test_the_table_has_the_options_that_the_help_lists(name, capsys):
     with pytest.raises(SystemExit):
         read_options(name, COMMANDS[name].config_type(), ["--help"])
     shown = set(re.findall(r"(?m)^[│|\s]+(--\w[\w-]*)(?=[ ,])", capsys.readouterr().out))
-    hosts = {"--distributed", "--coordinator", "--processes", "--process"}
+    hosts = {"--config", "--distributed", "--coordinator", "--processes", "--process"}
     own = options_by_name(name).keys() - hosts
     assert shown - {"--help"} == {option for option in own if not option.startswith("--no-")}
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from experiments.console import progress
-from experiments.console.progress import Progress
+from experiments.console.progress import Progress, say
 
 LINE = r"\[ *\d+\.\d s\] job: {}/7 images\n"
 
@@ -62,3 +62,27 @@ def test_on_a_terminal_there_is_a_bar_and_one_line_at_the_end(monkeypatch, done)
     assert f"{done}/7" in drawn
     assert drawn.count(" s] job") == 1
     assert re.search(LINE.format(7) + r"\Z", drawn)
+
+
+def test_a_line_says_how_good_it_is_so_far(monkeypatch, capsys):
+    with Progress("job", total=7, unit="images") as shown:
+        shown.detail = "loss 0.412"
+        shown.update_to(3)
+        shown.update_to(7)
+    assert re.fullmatch(LINE.format(7)[:-1] + ", loss 0.412\n", capsys.readouterr().err)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with Progress("job", total=7, unit="images") as shown:
+        assert re.search(r"\b0/7\b.*compiling", terminal.getvalue())
+        shown.detail = "mean KL 0.01"
+        shown.update_to(7)
+    assert "job: 7/7 images, mean KL 0.01" in terminal.getvalue()
+
+
+def test_what_comes_before_is_said_on_a_terminal_only(monkeypatch, capsys):
+    say("reading digits")
+    assert capsys.readouterr().err == ""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    say("reading digits")
+    assert re.fullmatch(r"\[ *\d+\.\d s\] reading digits\n", terminal.getvalue())
