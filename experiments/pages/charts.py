@@ -204,7 +204,7 @@ def _mean_and_deviation(mean: float, deviation: float, count: int) -> str:
 def differences(rows: Mapping[str, PairedDifference], *, x_label: str) -> Chart:
     """Draws mean differences with their intervals, one row each, across a line at 0.
 
-    An interval that holds 0 is grey: nothing is decided. Others are blue above 0 and orange below.
+    An interval that holds 0 is grey. Others are blue above 0 and orange below.
 
     Args:
         rows: the differences by their names, from top to bottom.
@@ -218,8 +218,9 @@ def differences(rows: Mapping[str, PairedDifference], *, x_label: str) -> Chart:
     for row, (name, found) in enumerate(rows.items()):
         y, sign = ROW_PX * row, difference_sign(found)
         style = {1: "c0", -1: "c1", 0: "none"}[sign]
-        decided = {1: "above 0", -1: "below 0", 0: "not decided"}[sign]
         mean, _, n, low, high = found
+        holds = "holds 0" if low <= 0 <= high else "not decided"
+        decided = {1: "above 0", -1: "below 0", 0: holds}[sign]
         words[name] = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}], n = {n}: {decided}"
         parts += _row_names(y, name, words[name])
         if np.isfinite([low, mean, high]).all():

@@ -51,7 +51,13 @@ def difference_words(difference: PairedDifference | None) -> str:
 
 
 def difference_sign(difference: PairedDifference) -> int:
-    """1 or -1 where the whole interval lies above or below 0; 0 where that is not decided."""
+    """1 or -1 where the whole interval lies above or below 0; 0 where that is not decided.
+
+    Pairs that all differ by the same decide nothing: accuracies are shares of few images, so that
+    the deviation of a few pairs may be 0 by chance.
+    """
+    if difference.low == difference.high:
+        return 0
     return int(difference.low > 0) - int(difference.high < 0)
 
 

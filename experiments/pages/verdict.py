@@ -58,7 +58,8 @@ def outcome_of(
     if sign:
         return "helps" if (sign > 0) != is_lower_better else "harms"
     largest = max(abs(difference.low), abs(difference.high))
-    return "no difference" if largest <= negligible else "not decided"
+    is_narrow = difference.low < difference.high and largest <= negligible
+    return "no difference" if is_narrow else "not decided"
 
 
 def help_words(

@@ -30,11 +30,6 @@ class Comparison(NamedTuple):
     difference: PairedDifference
 
     @property
-    def names(self) -> str:
-        """Both names, for charts and tables."""
-        return f"{ARMS[self.arm].name} – {ARMS[self.against].name}"
-
-    @property
     def outcome(self) -> Outcome:
         """What the interval shows."""
         return outcome_of(self.difference, negligible=NO_DIFFERENCE)

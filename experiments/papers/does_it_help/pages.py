@@ -56,7 +56,9 @@ def write_help_pages(out: Path, result: ExperimentResult) -> None:
     tables = row_results(result)
     budgets = [budget for budget in HEADINGS if budget in tables]
     first = tables[budgets[0]] if budgets else []
-    sections = [section for budget in budgets for section in _sections(budget, tables[budget])]
+    sections = [
+        _section(budget, tables[budget], is_first=not n) for n, budget in enumerate(budgets)
+    ]
     pages = ResultPages(
         markdown_file=TABLE_FILE,
         title="Do the images help?",
@@ -105,7 +107,7 @@ def _facts(result: ExperimentResult, rows: Sequence[RowResult]) -> list[Fact]:
     ]
 
 
-def _sections(budget: str, rows: Sequence[RowResult]) -> list[Section]:
+def _section(budget: str, rows: Sequence[RowResult], *, is_first: bool) -> Section:
     """Differences to the controls and to the base, and the accuracies."""
     controls, base = to_controls(rows), to_base(rows)
     pictures = []
@@ -114,35 +116,32 @@ def _sections(budget: str, rows: Sequence[RowResult]) -> list[Section]:
         pictures.append(_picture(controls, caption, name=f"{budget}-controls"))
     if base:
         caption = "All arms against the base, in points"
-        pictures.append(_picture(base, caption, name=f"{budget}-base", is_to_base=True))
-    text = f"Accuracy on the whole test set after the last epoch. {verdict(controls)}"
-    return [
-        Section(
-            HEADINGS[budget], text, pictures=tuple(pictures), tables=(_table(rows, controls, base),)
-        )
-    ]
+        pictures.append(_picture(base, caption, name=f"{budget}-base"))
+    text = "Accuracy on the whole test set after the last epoch."
+    if not is_first:  # whose verdict opens the page
+        text += f" {verdict(controls)}"
+    return Section(
+        HEADINGS[budget], text, pictures=tuple(pictures), tables=(_table(rows, controls, base),)
+    )
 
 
-def _picture(
-    comparisons: Sequence[Comparison], caption: str, *, name: str, is_to_base: bool = False
-) -> Picture:
-    rows = {
-        ARMS[each.arm].name if is_to_base else each.names: each.difference for each in comparisons
-    }
+def _picture(comparisons: Sequence[Comparison], caption: str, *, name: str) -> Picture:
+    rows = {ARMS[each.arm].name: each.difference for each in comparisons}
     return Picture(differences(rows, x_label="difference, points"), caption, name=name)
 
 
 def _table(
     rows: Sequence[RowResult], controls: Sequence[Comparison], base: Sequence[Comparison]
 ) -> Table:
-    header = ["arm", "images", "n", "accuracy, %", "difference to base", "to matched control"]
+    header = ["arm", "images", "n", "accuracy, %", "difference to base", "matched control"]
+    header.append("difference to it")
     columns = [{each.arm: each for each in column} for column in (base, controls)]
     cells = []
     for row in rows:
-        compared = [_cell(column.get(row.slug)) for column in columns]
-        cells.append(
-            [row.name, f"{row.images:,}", str(len(row.values)), mean_words(row.values), *compared]
-        )
+        to_own_base, to_control = (column.get(row.slug) for column in columns)
+        control = ARMS[to_control.against].name if to_control else "–"
+        measured = [row.name, f"{row.images:,}", str(len(row.values)), mean_words(row.values)]
+        cells.append([*measured, _cell(to_own_base), control, _cell(to_control)])
     return Table(header, cells)
 
 

@@ -89,7 +89,7 @@ def test_what_a_chart_shows_is_told_in_numbers() -> None:
     told = {name: draw().alt for name, draw in FIGURES.items()}
     assert told["differences"] == (
         "points: made – control +1.20 [+0.40, +2.00], n = 12: above 0; "
-        "mixup -0.30 [-1.50, +0.90], n = 5: not decided."
+        "mixup -0.30 [-1.50, +0.90], n = 5: holds 0."
     )
     assert told["curves"] == "% by epoch: a from 1 to 3 at 3; b is 2."
     assert "a 97.17 ± 0.21 (n = 3)" in told["comparison"]

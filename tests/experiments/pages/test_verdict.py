@@ -18,6 +18,8 @@ def between(low, high, n=5):
         (-0.4, 0.5, "no difference"),
         (-0.4, 0.6, "not decided"),
         (0.0, 3.0, "not decided"),
+        (0.0, 0.0, "not decided"),
+        (4.8, 4.8, "not decided"),
     ],
 )
 def test_an_interval_decides_only_beside_zero(low, high, outcome):
