@@ -180,8 +180,7 @@ def fit(
         ...     def initial(self, key):
         ...         return TrainState({"mean": jnp.zeros(())}, None)
         ...     def update(self, key, state, batch, constants):
-        ...         mean = (state.variables["mean"] + batch.mean()) / 2
-        ...         return TrainState({"mean": mean}, None), {"mean": mean}
+        ...         return TrainState({"mean": batch.mean()}, None), {"mean": batch.mean()}
         >>> [r.step for r in fit(jax.random.key(0), Mean(), jnp.ones(8), Budget(4, epochs=2))]
         [2, 4]
     """
