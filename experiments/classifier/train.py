@@ -32,6 +32,7 @@ from experiments.training.run import (
     steps_footprint,
 )
 from experiments.training.session import Session, StartPoint, Training, restore, train_epochs
+from experiments.training.tracking import check_tracker, tracking
 from imgopt.errors import InputError
 from train.classifier_training import ClassifierLearner
 from train.classifiers import (
@@ -91,6 +92,7 @@ def train_classifier(
         FloatingPointError: The loss is no longer finite.
         LostProcessError: Another process of the job has ended.
     """
+    check_tracker(config.track)
     sets = load_sets(config)
     given, config = config, _fitted(config, sets)
     spec = classifier_spec(config, sets.originals)
@@ -231,10 +233,14 @@ def _train(
         if is_first_process():
             tested = sets.test if _is_tested(config, training, result) else None
             evaluation = _evaluate(spec, result.state, tested)
-            append_metrics(config.out, _metrics_line(result, evaluation))
+            line = _metrics_line(result, evaluation)
+            append_metrics(config.out, line)
+            track(line)
 
     start = restore(session.out, session.checkpoints, training.learner) or StartPoint()
-    state, metrics = train_epochs(session, training, on_epoch, start=start)
+    tracker = config.track if is_first_process() else None
+    with tracking(tracker, config.out, as_json(config)) as track:
+        state, metrics = train_epochs(session, training, on_epoch, start=start)
     if is_first_process():
         write_metrics(config.out, metrics)  # drops lines that a killed process left after them
         evaluation = evaluation or _evaluate(spec, state, sets.test)

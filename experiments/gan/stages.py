@@ -12,6 +12,7 @@ import numpy as np
 from experiments.gan.acceptance import AcceptanceMeter, acceptance_line
 from experiments.pages.image_sheets import sample_grid
 from experiments.training.session import Session, StartPoint, Training, restore, train_epochs
+from experiments.training.tracking import Track, track_nothing
 from gans.game import GanData, Variables
 from gans.sampling import Gan, GanSpec, image_keys, sample
 from train.loop import Budget, EpochResult, FitOptions, Learner, Snapshot, TrainState
@@ -46,6 +47,7 @@ class Stages:
         grids: Number of sample sheets to keep of a stage.
         label: Text in front of the progress.
         acceptance: Measures the acceptance of the samples; None for no measurement.
+        track: Called with each line of metrics, by the first process.
     """
 
     out: Path
@@ -57,6 +59,7 @@ class Stages:
     grids: int
     label: str
     acceptance: AcceptanceMeter | None = None
+    track: Track = track_nothing
     _done: list[str] = field(default_factory=list, init=False)
     _metrics: bytes = field(default=b"", init=False)
     """Lines of metrics of all stages that are done."""
@@ -106,6 +109,7 @@ class Stages:
                 found = acceptance_line(meter.measure(generators))
                 line |= {**found, "by_class": line.get("by_class", {}) | found["by_class"]}
             append_metrics(self.out, {"stage": name, **line})
+            self.track({"stage": name, **line})
             if generators and self._is_sheet_due(result.epoch, training.epochs):
                 self._keep_sheet(f"{name}-{result.epoch:05d}", generators)
 

@@ -29,6 +29,7 @@ from experiments.training.run import (
     steps_footprint,
 )
 from experiments.training.session import Training
+from experiments.training.tracking import check_tracker, tracking
 from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderLearner
 from gans.game import GanData, GanLearner, Variables, trained_generators
@@ -37,6 +38,7 @@ from gans.selection import Thresholds
 from gans.stacked import StackConfig
 from train.data.load import ImageData, data_digest, load_images
 from train.loop import Budget, FitOptions
+from train.runtime.processes import is_first_process
 from train.storage.checkpoints import CHECKPOINTS, save_checkpoint
 from train.storage.runs import CONFIG_FILE, METRICS_FILE, as_json, read_metrics
 
@@ -65,6 +67,7 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> None:
         FloatingPointError: A loss or a parameter is no longer finite, or a discriminator has won.
         LostProcessError: Another process of the job has ended.
     """
+    check_tracker(config.track)
     say(f"reading {config.data}")
     data = load_images(config.data, config.split, data_dir=config.data_dir)
     sizes = gan_sizes(config, data.images.shape[1:], num_classes=len(data.class_names))
@@ -105,21 +108,24 @@ def _train(
     label: str,
 ) -> Gan:
     """Trains all stages."""
-    stages = Stages(
-        config.out,
-        jax.random.key(config.key),
-        _on_device(data),
-        data.ids,
-        spec,
-        options,
-        grids=config.grids,
-        label=label,
-        acceptance=meter,
-    )
-    if isinstance(spec.config, DcganConfig):
-        generators = _train_dcgan(config, spec.config, stages)
-    else:
-        generators = _train_stack(config, spec.config, stages)
+    tracker = config.track if is_first_process() else None
+    with tracking(tracker, config.out, as_json(config)) as track:
+        stages = Stages(
+            config.out,
+            jax.random.key(config.key),
+            _on_device(data),
+            data.ids,
+            spec,
+            options,
+            grids=config.grids,
+            label=label,
+            acceptance=meter,
+            track=track,
+        )
+        if isinstance(spec.config, DcganConfig):
+            generators = _train_dcgan(config, spec.config, stages)
+        else:
+            generators = _train_stack(config, spec.config, stages)
     stages.finish()
     return Gan(spec, generators)
 
@@ -191,8 +197,8 @@ def _identity(
     options = as_json(config)
     if selector is not None:
         options["acceptance"]["classifier"] = selector.source.identify(selector.image_shape)
-    for name in ("data", "data_dir", "out", "split", "devices"):
-        options.pop(name, None)  # devices is only there if it is not 1
+    for name in ("data", "data_dir", "out", "split", "devices", "track"):
+        options.pop(name, None)  # devices and track are only there if they are given
     options["dataset"] = {
         "name": Path(config.data).name,
         "split": config.split,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from tyro.conf import Positional, UseAppendAction
 
 from experiments.console.options import check_unused
+from experiments.options.tracking import TrackerName
 from imgopt.errors import InputError
 from train.recipes.train_options import TrainConfig
 from train.storage.runs import ADDED_LATER, check_key
@@ -75,6 +76,8 @@ class ClassifierTrainConfig:
     --teacher-weight of every target."""
     devices: int = field(default=1, metadata=ADDED_LATER)
     """Number of devices of each process that share a batch; another number rounds differently."""
+    track: TrackerName | None = field(default=None, metadata=ADDED_LATER)
+    """Also send the metrics to TensorBoard (a folder in the run), Weights & Biases or Trackio."""
     key: int = 0
     """Seed of all randomness."""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(batch_size=None, epochs=None))

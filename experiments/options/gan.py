@@ -8,6 +8,7 @@ from tyro.conf import arg
 
 from experiments.console.options import check_unused
 from experiments.options.classifier import check_training_options
+from experiments.options.tracking import TrackerName
 from gans.options.selection import NEIGHBOURS, Keep, Thresholds
 from gans.options.training import (
     AugmentationName,
@@ -115,6 +116,8 @@ class GanTrainConfig:
     acceptance: AcceptanceConfig = field(default_factory=AcceptanceConfig, metadata=ADDED_LATER)
     devices: int = field(default=1, metadata=ADDED_LATER)
     """Number of devices of each process that share a batch; another number rounds differently."""
+    track: TrackerName | None = field(default=None, metadata=ADDED_LATER)
+    """Also send the metrics to TensorBoard (a folder in the run), Weights & Biases or Trackio."""
     key: int = 0
     """Seed of all randomness."""
 

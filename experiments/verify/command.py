@@ -25,9 +25,14 @@ def verify(config: VerifyConfig) -> None:
             f"no digests: {path} (an image set that is unfinished or has no manifest.json, or a "
             "result of an earlier version)"
         )
+    for path in found.alone:
+        print(
+            f"kept alone: {path} (its result can be read; its configuration and pieces are not "
+            "here, so its numbers were compared with nothing: give --pieces DIR, or run it again)"
+        )
     if found.problems:
         raise InputError(_listed(f"{config.directory} is not as it was written", found.problems))
-    print("all as it was written")
+    print("all as it was written" if not found.alone else "all that could be compared is whole")
     if config.rerun:
         from experiments.verify.rerun import rerun
 

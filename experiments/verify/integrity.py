@@ -48,11 +48,14 @@ class Findings(NamedTuple):
     Attributes:
         counts: numbers of checked things by their kind.
         unchecked: directories with shards or a result, but without digests.
+        alone: results of experiments that were kept without their configuration and pieces, so that
+            they could only be read.
         problems: one line for each problem, which names the file.
     """
 
     counts: dict[str, int]
     unchecked: list[Path]
+    alone: list[Path]
     problems: list[str]
 
 
@@ -98,7 +101,9 @@ def check_below(directory: Path, *, pieces: Path | None = None) -> Findings:
     if not problems:
         _check_enough(directory, counts, pieces)
     unchecked = [path for path in paths if _has_shards_alone(path) or _has_bare_result(path)]
-    return Findings(counts, unchecked, list(problems))
+    alone = [path for path in paths if _is_experiment(path) and _is_alone(path, pieces)]
+    unchecked = [path for path in unchecked if path not in alone]
+    return Findings(counts, unchecked, alone, list(problems))
 
 
 def pieces_named(directory: Path, *, pieces: Path | None = None) -> dict[str, Path]:
@@ -192,6 +197,12 @@ def _is_experiment(path: Path) -> bool:
     return "experiment" in _read_object(path / RESULT_FILE)
 
 
+def _is_alone(results: Path, pieces: Path | None) -> bool:
+    """Whether an experiment's result was kept without its configuration and its pieces."""
+    is_there = (results / CONFIG_FILE).exists() or (results / PIECES).exists()
+    return pieces is None and not is_there
+
+
 def _is_finished(path: Path) -> bool:
     """Whether a result lies beside the files of its run; it may have been kept without them."""
     return (path / RESULT_FILE).is_file() and (
@@ -283,8 +294,13 @@ def _differing(
 
 
 def _experiment_problems(pieces: Path | None, directory: Path) -> list[str]:
-    """Compares the results with the configuration, and with the pieces."""
+    """Compares the results with the configuration, and with the pieces.
+
+    Results that were kept alone are only read.
+    """
     experiment, result = read_results(directory)
+    if _is_alone(directory, pieces):
+        return []
     path = directory / RESULT_FILE
     content = result.content
     problems = _differing(path, content, read_sealed(directory / CONFIG_FILE), CONFIG_FILE)

@@ -169,7 +169,8 @@ def input_pieces(plan: Plan) -> dict[str, Piece]:
 def _digest(config: PieceConfig, surroundings: Mapping[str, Any]) -> str:
     """Digest of a command's kind, options and surroundings, but not of where the data lie."""
     options = as_json(config)
-    options.pop("data_dir", None)
+    for name in ("data_dir", "track"):
+        options.pop(name, None)
     whole = [type(config).__name__, options, dict(surroundings)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 

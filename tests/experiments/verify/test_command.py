@@ -356,3 +356,28 @@ def test_a_result_kept_without_its_run_is_not_taken_for_one(folder, elicit, caps
 def test_there_must_be_a_directory(tmp_path, elicit, capsys):
     assert elicit("verify", tmp_path / "none") == 2
     assert "none, which is none" in capsys.readouterr().err
+
+
+RESULTS = Path(__file__).parents[3] / "experiments" / "results"
+
+
+@pytest.mark.parametrize("name", [".", "table-a", "figures-b"])
+def test_committed_results_are_read_and_said_to_be_kept_alone(name, elicit, capsys):
+    assert elicit("verify", RESULTS / name) == 0
+    said = capsys.readouterr().out
+    assert f"kept alone: {RESULTS / 'table-a' if name == '.' else RESULTS / name} (its" in said
+    assert said.endswith("all that could be compared is whole\n")
+
+
+def test_a_committed_result_that_cannot_be_read_is_named(folder, elicit, capsys):
+    shutil.copytree(RESULTS / "table-a", folder / "kept")
+    change(folder / "kept" / "result.json", '"arms"', '"armz"')
+    assert elicit("verify", folder) == 2
+    assert "kept/result.json" in capsys.readouterr().err
+
+
+def test_a_result_beside_its_pieces_needs_its_configuration(folder, elicit, capsys):
+    (folder / "results" / "pieces").mkdir(exist_ok=True)
+    (folder / "results" / "config.json").unlink()
+    assert elicit("verify", folder) == 2
+    assert "results/config.json" in capsys.readouterr().err

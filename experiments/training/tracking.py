@@ -1,0 +1,85 @@
+"""Sends a training's metrics to TensorBoard, Weights & Biases or Trackio, beside `metrics.jsonl`.
+
+What is sent is what stands in `metrics.jsonl`, a line an epoch; the run does not depend on it.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.options.tracking import PACKAGES, TrackerName
+from imgopt.errors import InputError
+
+PROJECT = "elicit"
+"""Name of the project to which the services count all runs."""
+
+Track = Callable[[Mapping[str, Any]], None]
+"""Takes a line of metrics."""
+
+
+def check_tracker(name: TrackerName | None) -> None:
+    """Raises InputError if the tracker's package is missing."""
+    if name is not None and importlib.util.find_spec(PACKAGES[name]) is None:
+        raise InputError(
+            f"--track {name} needs the package {PACKAGES[name]}, which is missing; install it: "
+            f"pip install {PACKAGES[name]}"
+        )
+
+
+def track_nothing(line: Mapping[str, Any]) -> None:
+    """Takes a line of metrics and sends it nowhere."""
+    del line
+
+
+@contextlib.contextmanager
+def tracking(name: TrackerName | None, out: Path, options: dict[str, Any]) -> Iterator[Track]:
+    """Gives a function that sends a line of metrics; it does nothing without a tracker.
+
+    Args:
+        name: the tracker.
+        out: the run's directory; its name is that of the run.
+        options: the command's options as JSON, which the services show beside the run.
+
+    Raises:
+        InputError: the tracker's package is missing.
+    """
+    if name is None:
+        yield track_nothing
+        return
+    check_tracker(name)
+    package = importlib.import_module(PACKAGES[name])
+    if name == "tensorboard":
+        with package.SummaryWriter(str(out / name)) as writer:
+            yield lambda line: _write_scalars(writer, line)
+        return
+    place = {"dir": str(out)} if name == "wandb" else {}
+    package.init(project=PROJECT, name=out.name, config=options, **place)
+    try:
+        yield lambda line: package.log(scalars(line))
+    finally:
+        package.finish()
+
+
+def scalars(line: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a line of metrics by name; a GAN's have the stage's name in front.
+
+    Args:
+        line: a line as in `metrics.jsonl`; lists are left out.
+    """
+    found: dict[str, float] = {}
+    prefix = f"{line['stage']}/" if "stage" in line else ""
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            found |= {f"{prefix}{name}/{inner}": number for inner, number in scalars(value).items()}
+        elif isinstance(value, int | float):
+            found[prefix + name] = value
+    return found
+
+
+def _write_scalars(writer: Any, line: Mapping[str, Any]) -> None:
+    for name, value in scalars(line).items():
+        writer.add_scalar(name, value, line["step"])
+    writer.flush()
