@@ -6,19 +6,20 @@ All run on this machine and communicate over its loopback by Gloo, as JAX does o
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from experiments.console.distributed import DistributedConfig
-from tests.experiments.conftest import OWN_CLASSIFIERS
+from tests.experiments.conftest import OWN_CLASSIFIERS, bytes_below
 from tests.soaking import SOAK
 
 pytestmark = pytest.mark.slow
@@ -139,6 +140,18 @@ def numbers(run_directory: Path, digest: str = "classifier_sha256") -> tuple[byt
     result = json.loads((run_directory / "result.json").read_text())
     files = (run_directory / name for name in ("config.json", "metrics.jsonl"))
     return (*(file.read_bytes() for file in files), result[digest])
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """The files of a set; its page without command and devices, which differ from job to job."""
+
+    def read(directory: Path) -> dict[str, bytes]:
+        found = bytes_below(directory)
+        page = re.sub(rb"<dt>(command|device)</dt><dd>.*?</dd>", b"", found["report.html"])
+        return found | {"report.html": page}
+
+    return read
 
 
 @pytest.fixture(scope="module")
