@@ -49,7 +49,7 @@ class Finished(NamedTuple):
 def _smaller_than_smoke(finished_data, tiny_networks, blank_pages):
     del blank_pages
     tiny = FiguresASettings(
-        data=str(finished_data),
+        dataset=str(finished_data),
         model=tiny_networks[0],
         train=TrainConfig(epochs=1, batch_size=8, flip=False, pad_px=0),
         images=IMAGES,

@@ -69,7 +69,7 @@ def sample(config: GanSampleConfig, _: str) -> None:
         "id": [f"{slug}_{number}" for number in range(len(labels))],
         "image": np.broadcast_to(levels[:, None, None, None], (len(labels), *SHAPE)).astype("u1"),
         "label": labels,
-        "predicted": (labels + (config.select == "fp")).astype(np.int32) % 3,
+        "predicted": (labels + (config.keep == "fp")).astype(np.int32) % 3,
         "confidence": np.ones(len(labels), np.float32),
     }
     shard = write_shard(config.out, spec, split="train", index=0, columns=columns)
