@@ -1,6 +1,7 @@
 """Fixtures for all tests: checked annotations, PyTorch's reference vectors, CIFAR-10."""
 
 import contextlib
+import gc
 import os
 import re
 from pathlib import Path
@@ -29,6 +30,9 @@ import numpy as np
 
 from experiments.console.compilation import keep_compiled
 
+MAPPINGS = Path("/proc/self/maps")
+MOST_MAPPINGS = 25_000
+
 COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 """Compiled programs of this and earlier test runs: with them a run takes about half the time."""
 
@@ -36,6 +40,19 @@ COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 def pytest_configure():
     """Keeps compiled programs of test processes alone: one that is killed could leave a part."""
     keep_compiled(COMPILED)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Drops compiled programs that are kept, before Linux gives this process no more mappings.
+
+    A program of the CPU takes several; at 65,530 of them the next compilation is a segmentation
+    fault.
+    """
+    yield
+    if MAPPINGS.is_file() and MAPPINGS.read_text().count("\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

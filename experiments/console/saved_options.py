@@ -21,15 +21,15 @@ OUT = "out"
 
 
 def save_options(config: Any, directory: Path) -> None:
-    """Writes a command's options into the directory that it made, unless they are there.
+    """Writes a command's options into the directory that it made; the last command's stay.
 
     Args:
         config: the dataclass of options.
         directory: the directory; without a `config.json` nothing is written.
     """
-    path = directory / OPTIONS_FILE
-    if (directory / CONFIG_FILE).is_file() and not path.exists():
-        write_json(path, {"of": type(config).__name__, **_without_out(as_json(config))})
+    if (directory / CONFIG_FILE).is_file():
+        options = {"of": type(config).__name__, **_without_out(as_json(config))}
+        write_json(directory / OPTIONS_FILE, options)
 
 
 def _without_out(options: dict[str, Any]) -> dict[str, Any]:

@@ -86,10 +86,14 @@ def write_columns(
 
 
 def bytes_below(directory: Path) -> dict[str, bytes]:
-    """The content of every file below a directory; a directory counts as one without content."""
+    """The content of every file below a directory; a directory counts as one without content.
+
+    But for the options of the last command, which name its data by a path.
+    """
     return {
         str(path.relative_to(directory)): path.read_bytes() if path.is_file() else b""
         for path in sorted(directory.rglob("*"))
+        if path.name != "options.json"
     }
 
 

@@ -58,8 +58,8 @@ OPTIONS = {
     "synthesised": "--stop 10 --steps 1 --batch-size 4 --batches-per-shard 1",
 }
 VOLATILE = ("command", "device", "files", "sha256", "timing")
-UNDIGESTED = ("report.html", "images.png", "samples", "figures")
-"""Of image sets, and pictures: nothing is read from them."""
+UNDIGESTED = ("report.html", "images.png", "samples", "figures", "options.json")
+"""Of image sets, pictures, and options of the last command: no result is read from them."""
 
 
 def lasting(directory: Path) -> dict[str, Any]:

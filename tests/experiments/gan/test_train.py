@@ -124,7 +124,7 @@ def test_what_a_run_leaves(name, runs):
     run = runs(name)
     assert {path.name for path in run.iterdir()} == {
         "config.json", "gan.json", "generator", "checkpoints", "samples", "metrics.jsonl",
-        "result.json", "report.html", "figures",
+        "result.json", "report.html", "figures", "options.json",
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == STAGES[name].keys()
     for stage, epochs in STAGES[name].items():
