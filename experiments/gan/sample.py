@@ -132,8 +132,7 @@ def sample_gan(config: GanSampleConfig) -> None:
         image_set.commit({SPLIT: shards})
         write_pages(
             config.out,
-            title=f"Images of {Path(config.gan).name}, {KEPT_NAMES[config.keep]}, "
-            f"key {config.key}",
+            title=f"Images of {Path(config.gan).name}, {KEPT_NAMES[config.keep]}, key {config.key}",
             made="drawn from a GAN by key for chosen classes",
             outcome=outcome,
             footer=provenance(
