@@ -51,6 +51,7 @@ def package(request, monkeypatch):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["tensorboard"], indirect=True)
 def test_a_training_sends_the_lines_of_its_metrics(package, data, elicit, tmp_path):
     out = tmp_path / "run"

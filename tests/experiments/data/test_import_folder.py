@@ -207,6 +207,7 @@ def test_a_full_disk_is_named(folder, tmp_path, monkeypatch):
     assert caught.value.filename == str(tmp_path / "set")
 
 
+@pytest.mark.slow
 def test_tensorflow_is_never_imported(folder, tmp_path):
     script = (
         "import sys; from pathlib import Path;"

@@ -212,6 +212,7 @@ def test_two_browsers_work_side_by_side(open_page):
     api.expect(second.locator("#step")).to_have_text("6 of 6")
 
 
+@pytest.mark.slow
 def test_stopping_and_closing_stop_the_work(open_page, address):
     page, other = open_page(), open_page()
 
@@ -272,6 +273,7 @@ UNNAMED = """() => [...document.querySelectorAll('button, input, select, canvas,
   .map((each) => each.outerHTML)"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("viewport", [SMALL, LARGE])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_every_tab_fits_and_every_control_has_a_name(viewport, colours, open_page):

@@ -24,6 +24,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize(
     ("way", "place", "call"),

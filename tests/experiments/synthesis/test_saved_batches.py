@@ -108,6 +108,7 @@ def interrupt_after(batches, monkeypatch):
     monkeypatch.setattr(experiments.synthesis.make_shards, "save_batch", save_and_interrupt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batches", "left", "to_make"),
     [

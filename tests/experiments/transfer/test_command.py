@@ -40,6 +40,7 @@ def logits_of(data):
     return (data.images.reshape(len(data.images), -1) / 255 - 0.5) @ kernel
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mine")
 def test_the_rows_are_numpys(made, run, tmp_path, elicit, capsys):
     words = ("--images", made, "--classifier", run, "transferred:other", "--out", tmp_path / "t")

@@ -140,6 +140,7 @@ def test_parts_come_to_the_same_as_the_whole(finished, tmp_path, elicit):
     assert timeless(out) == timeless(finished)
 
 
+@pytest.mark.slow
 def test_a_signal_stops_it_within_a_training_and_it_goes_on(
     finished, tmp_path, elicit, signal_at, capsys
 ):
