@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from experiments.explore.gan_samples import open_gans
 from experiments.explore.guard import Guard
 from experiments.explore.image_sets import open_sets
 from experiments.explore.server import Explorer, make_app
+from experiments.explore.updates import Optimisation
 from tests.experiments.explore.clients import TOKEN
 from tests.experiments.made_up_gans import write_sampled_gan
 
@@ -213,7 +215,9 @@ def test_two_browsers_work_side_by_side(open_page):
 
 
 @pytest.mark.slow
-def test_stopping_and_closing_stop_the_work(open_page, address):
+def test_stopping_and_closing_stop_the_work(open_page, address, monkeypatch):
+    advance = Optimisation.advance
+    monkeypatch.setattr(Optimisation, "advance", lambda self: time.sleep(0.05) or advance(self))
     page, other = open_page(), open_page()
 
     def running():
