@@ -16,7 +16,7 @@ demo: .venv/.installed ## Runs the quickstart: images from handwritten digits, w
 	.venv/bin/elicit quickstart --out $(OUT)
 
 # Compiling takes most of their time, so here XLA optimises little; `make test-all` compiles as users do.
-test: .venv/.installed-dev ## Runs the quick tests. Five minutes on two cores.
+test: .venv/.installed-dev ## Runs the quick tests. Five minutes on two cores, nine the first time.
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: .venv/.installed-dev ## Runs all tests, with annotations of shapes and types checked.
