@@ -93,13 +93,13 @@ def keep_compiled_as_set() -> None:
         if named not in ("", "off"):
             keep_compiled(Path(named))
         return
-    own = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     try:
+        own = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         keep_compiled(Path(own) / "elicit" / "compiled")
     except InputError as error:
         warnings.warn(f"compiled programs are not kept: {error}", stacklevel=2)
-    except OSError:
-        pass  # a home that cannot be written to, as in containers, is no reason to complain
+    except (OSError, RuntimeError):
+        pass  # no home, or one that cannot be written to, as in containers, is nothing to say
 
 
 def keep_compiled(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -143,6 +144,16 @@ def test_a_home_that_is_not_safe_is_not_used_and_said(tmp_path, monkeypatch, cho
         keep_compiled_as_set()
     (tmp_path / "elicit" / "compiled").rmdir()
     (tmp_path / "elicit" / "compiled").write_text("a file")
+    keep_compiled_as_set()
+    assert chosen == []
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch, chosen):
+    """As in a container that runs as a user whom it does not know."""
+    monkeypatch.delenv("ELICIT_COMPILATION_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
     keep_compiled_as_set()
     assert chosen == []
 
