@@ -137,7 +137,8 @@ def measure(name: str, config: GpuConfig, *, limit_seconds: float) -> dict[str, 
         try:
             done = subprocess.run(  # noqa: S603 -- our own script
                 [sys.executable, script, json.dumps(order, default=str), path],
-                env={**os.environ, "XLA_FLAGS": flags.strip()},
+                # Every part compiles anew, so that its time does not depend on earlier ones.
+                env={**os.environ, "XLA_FLAGS": flags.strip(), "ELICIT_COMPILATION_CACHE": "off"},
                 stderr=subprocess.PIPE,
                 timeout=limit_seconds,
                 text=True,
