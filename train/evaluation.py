@@ -43,6 +43,11 @@ class Evaluation(NamedTuple):
     bin_counts: Int[np.ndarray, " bins"]
     calibration_error: float
 
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return int(self.confusion.sum())
+
 
 class _Outputs(NamedTuple):
     """A classifier's log-probabilities, and whether its own output was a row of probabilities."""

@@ -78,9 +78,8 @@ def _as_json(value: object) -> object:
 
 
 def _print(result: Evaluation, class_names: tuple[str, ...]) -> None:
-    count = int(result.confusion.sum())
     right = int(np.trace(result.confusion))
-    print(f"accuracy           {result.accuracy:.2%} ({right} of {count} images)")
+    print(f"accuracy           {result.accuracy:.2%} ({right} of {result.images} images)")
     print(f"cross entropy      {result.loss:.4f} nats")
     print(f"calibration error  {result.calibration_error:.2%} (15 bins)")
     width = max(len(name) for name in class_names)

@@ -41,8 +41,8 @@ class ClassifierTest:
     @property
     def accuracy_words(self) -> str:
         """Accuracy, with the interval that the number of images allows."""
-        right, count = np.trace(self.evaluation.confusion), self.evaluation.confusion.sum()
-        return share_of(int(right), int(count)).words
+        right = np.trace(self.evaluation.confusion)
+        return share_of(int(right), self.evaluation.images).words
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def write_run_report(path: Path, run: TrainedRun) -> None:
     names = [name for name in ("train_accuracy", "test_accuracy") if name in last]
     losses = [name for name in ("train_loss", "test_loss") if name in last]
     if run.test:
-        count = f"n = {run.test.evaluation.confusion.sum():,} images, 1 training"
+        count = f"n = {run.test.evaluation.images:,} images, 1 training"
         facts += [
             Fact("test accuracy", f"{run.test.evaluation.accuracy:.2%}", count),
             Fact("calibration error ↓", f"{run.test.evaluation.calibration_error:.2%}", count),
@@ -156,7 +156,7 @@ def evaluation_section(test: ClassifierTest, *, name: str = "test") -> Section:
     ]  # fmt: skip
     return Section(
         title="Test",
-        text=f"{evaluation.confusion.sum():,} images; expected calibration error "
+        text=f"{evaluation.images:,} images; expected calibration error "
         f"{evaluation.calibration_error:.2%} (lower is better).",
         pictures=[*drawn, calibrated],
         tables=[taken_for(evaluation.confusion, class_names)],
@@ -199,7 +199,12 @@ def tested_on(classifier: Classifier, evaluation: Evaluation, data: ImageData) -
 
 
 def summarise_run(
-    out: Path, classifier: Classifier, evaluation: Evaluation | None, *, train_images: int
+    out: Path,
+    classifier: Classifier,
+    evaluation: Evaluation | None,
+    other: Evaluation | None,
+    *,
+    train_images: int,
 ) -> dict[str, object]:
     """Fields of a run's `result.json`.
 
@@ -207,6 +212,7 @@ def summarise_run(
         out: The run's directory, with its metrics.
         classifier: Trained classifier.
         evaluation: Its test after the last epoch; None without a test.
+        other: Its test on another set; None for none.
         train_images: Number of training images.
     """
     spec, variables = classifier
@@ -218,5 +224,8 @@ def summarise_run(
     }
     if evaluation:
         fields["calibration_error"] = evaluation.calibration_error
-        fields["test_images"] = int(evaluation.confusion.sum())
+        fields["test_images"] = evaluation.images
+    if other:
+        fields["other_test_accuracy"] = other.accuracy
+        fields["other_test_images"] = other.images
     return fields

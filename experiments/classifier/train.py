@@ -207,10 +207,17 @@ def _training(config: ClassifierTrainConfig, spec: ClassifierSpec, sets: Trainin
 
 
 class _Trained(NamedTuple):
-    """A trained classifier and its test after the last epoch, if there is one."""
+    """A trained classifier, and its tests after the last epoch, if there are any.
+
+    Attributes:
+        classifier: The classifier.
+        evaluation: Its test on the test set.
+        other: Its test on the set of --test-also.
+    """
 
     classifier: Classifier
     evaluation: Evaluation | None
+    other: Evaluation | None
 
 
 def _train(
@@ -244,7 +251,8 @@ def _train(
     if is_first_process():
         write_metrics(config.out, metrics)  # drops lines that a killed process left after them
         evaluation = evaluation or _evaluate(spec, state, sets.test)
-    return _Trained(Classifier(spec, state.variables), evaluation)
+    other = _evaluate(spec, state, sets.test_also) if is_first_process() else None
+    return _Trained(Classifier(spec, state.variables), evaluation, other)
 
 
 def _is_tested(config: ClassifierTrainConfig, training: Training, result: EpochResult) -> bool:
@@ -272,7 +280,7 @@ def _report(
     config: ClassifierTrainConfig, sets: TrainingSets, trained: _Trained, result: dict[str, Any]
 ) -> None:
     """Writes the report and prints the test accuracy."""
-    classifier, evaluation = trained
+    classifier, evaluation, other = trained
     test = None
     if evaluation is not None and sets.test is not None:
         test = tested_on(classifier, evaluation, sets.test)
@@ -297,6 +305,8 @@ def _report(
             f"test accuracy {evaluation.accuracy:.2%} on {result['test_images']} images "
             f"(epoch {result['epoch']}, the last)"
         )
+    if other:
+        print(f"test accuracy {other.accuracy:.2%} on {other.images} images of {config.test_also}")
 
 
 def _variants(config: ClassifierTrainConfig) -> Iterator[str]:

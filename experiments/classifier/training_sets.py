@@ -47,6 +47,7 @@ class TrainingSets(NamedTuple):
         second_views: Synthesised images beside the originals that they were made from; None for
             none.
         test: The test split; None for no test.
+        test_also: Another test split; None for none.
         teachers: Classifiers whose outputs are learned.
     """
 
@@ -55,6 +56,7 @@ class TrainingSets(NamedTuple):
     extras: dict[str, ImageData]
     second_views: ImageData | None
     test: ImageData | None
+    test_also: ImageData | None
     teachers: tuple[Classifier, ...]
 
     @property
@@ -101,13 +103,20 @@ def load_sets(config: ClassifierTrainConfig) -> TrainingSets:
             extras = {f"added set ({config.add})": added, **extras}
         else:
             second_views = added
-    test = None
-    if config.test_split:
-        test_data = config.test_data or config.data
-        test = load_test_split(test_data, config.test_split, data_dir=config.data_dir)
-        check_alike(originals, {"the test set": test})
-        _warn_of_test_images(extras, test)
-    return TrainingSets(originals, replacements, extras, second_views, test, teachers)
+    tests = [
+        _load_test(name, originals, extras, config) if config.test_split and name else None
+        for name in (config.test_data or config.data, config.test_also)
+    ]
+    return TrainingSets(originals, replacements, extras, second_views, *tests, teachers)
+
+
+def _load_test(
+    name: str, originals: ImageData, extras: Mapping[str, ImageData], config: ClassifierTrainConfig
+) -> ImageData:
+    test = load_test_split(name, config.test_split, data_dir=config.data_dir)
+    check_alike(originals, {"the test set": test})
+    _warn_of_test_images(extras, test)
+    return test
 
 
 def _load_teacher(run: Path, spec: ClassifierSpec) -> Classifier:
@@ -208,6 +217,8 @@ def describe_sets(config: ClassifierTrainConfig, sets: TrainingSets) -> dict[str
         "replace": replaced,
         "extra": [{"sha256": data_digest(extra)} for extra in sets.extras.values()],
     }
+    if sets.test_also:
+        described["test_also"] = {"sha256": data_digest(sets.test_also)}
     if sets.second_views:
         described["second_view"] = {"sha256": data_digest(sets.second_views)}
     if sets.teachers:

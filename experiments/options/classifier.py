@@ -55,6 +55,9 @@ class ClassifierTrainConfig:
     """Split to test on; empty for no test."""
     test_data: str | None = None
     """Name or directory of the data set with the test split, if it is another data set."""
+    test_also: str | None = field(default=None, metadata=ADDED_LATER)
+    """Name or directory of another data set, whose test split is measured too, after the last
+    epoch."""
     test_every: int = field(default=1, metadata=ADDED_LATER)
     """Epochs between two tests; the last epoch is always tested."""
     replace: Path | None = None
@@ -97,7 +100,7 @@ class ClassifierTrainConfig:
         if self.replace is None:
             check_unused(self, "fraction", why="without --replace")
         if not self.test_split:
-            check_unused(self, "test_data", "test_every", why="without --test-split")
+            check_unused(self, "test_data", "test_also", "test_every", why="without --test-split")
         if self.test_every < 1:
             raise InputError(f"test_every must be at least 1, got {self.test_every}")
         check_training_options(self.train)

@@ -120,7 +120,9 @@ def make_plan(settings: QuestionsSettings, source: Source, key: int) -> Plan:
         for part in parts:
             name = f"{part.row.slug}-{settings.question}-seed-{seed}"
             train = replace(part.settings.train, steps=part.settings.steps)
-            builds[name] = training_build(part.settings, train, part.sets, seed, real=part.real)
+            builds[name] = training_build(
+                part.settings, source, train, part.sets, seed, real=part.real
+            )
             arms.append(Arm(part.row.slug, seed, part.table, name))
     return Plan(tuple(part.row for part in parts), tuple(arms), builds)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.classifier.train import ClassifierTrainConfig
 from experiments.papers.engine.experiment import Source
+from experiments.papers.engine.plan import ONLY_THE_LAST
 from train.classifier_training import TrainConfig
 from train.models import NetworkName
 
@@ -51,6 +52,7 @@ def teacher_config(
         data_dir=source.data_dir,
         split=settings.train_split,
         test_split=settings.test_split,
+        test_every=ONLY_THE_LAST,
         out=out,
         model=settings.model,
         width=settings.width,

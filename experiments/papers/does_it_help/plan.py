@@ -16,7 +16,7 @@ from experiments.gan.sample import GanSampleConfig
 from experiments.gan.train import GanTrainConfig
 from experiments.papers.does_it_help.arms import ARMS, REPLACED, HelpArm
 from experiments.papers.engine.cost import training_flop
-from experiments.papers.engine.plan import Arm, At, Build, Plan, Row, place
+from experiments.papers.engine.plan import ONLY_THE_LAST, Arm, At, Build, Plan, Row, place
 from experiments.papers.engine.set_sizes import SetSizes
 from experiments.synthesis.command import SynthesizeConfig
 from experiments.synthesis.rule_options import RuleConfig
@@ -27,9 +27,6 @@ from train.recipes.options import TrainingSynthesis
 TEACHER_KEYS = 1_000_000
 """Added to a seed, times the teacher's number, for the teacher's key: it differs from all
 students'."""
-
-ONLY_THE_LAST = 2**31 - 1
-"""Epochs between tests, so that only the last epoch is tested: a test costs more than an epoch."""
 
 NEGLECTED = 0.01
 """Share of an update's FLOP that is neglected with equal compute, such as that of mixing images."""

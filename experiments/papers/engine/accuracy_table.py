@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments.pages.charts import comparison, differences
 from experiments.pages.html import Fact, Picture, Section, Table
@@ -61,6 +61,7 @@ class RowResult(NamedTuple):
         name: name of the row.
         paper: accuracy in percent in the paper; None where the paper gives none.
         accuracies: accuracies in percent, by seed.
+        others: accuracies in percent on a second test set, by seed; empty without one.
         images: training images of the first seed.
     """
 
@@ -68,6 +69,7 @@ class RowResult(NamedTuple):
     name: str
     paper: float | None
     accuracies: dict[int, float]
+    others: dict[int, float]
     images: int
 
     @property
@@ -107,15 +109,19 @@ def row_results(result: ExperimentResult) -> dict[str, list[RowResult]]:
 
 
 def _row_result(row: Row, arms: Sequence[ArmResult]) -> RowResult:
-    accuracies = {arm.seed: _percent(arm.record["test_accuracy"]) for arm in arms}
+    accuracies, others = (
+        {arm.seed: _percent(arm, name) for arm in arms if name in arm.record}
+        for name in ("test_accuracy", "other_test_accuracy")
+    )
     images = arms[0].record["train_images"]
-    return RowResult(row.slug, row.name, row.paper, accuracies, images)
+    return RowResult(row.slug, row.name, row.paper, accuracies, others, images)
 
 
-def _percent(accuracy: Any) -> float:
+def _percent(arm: ArmResult, name: str) -> float:
     """An accuracy in percent; TypeError if it is no number, since results may be anyone's files."""
+    accuracy = arm.record[name]
     if not isinstance(accuracy, int | float):
-        raise TypeError(f"expected a number as test_accuracy, got {accuracy!r:.60}")
+        raise TypeError(f"expected a number as {name}, got {accuracy!r:.60}")
     return 100 * accuracy
 
 
@@ -249,24 +255,34 @@ def _budget_section(
             drawn = differences(found, x_label="difference, points")
             caption = f"Differences to {name}; the 95% intervals hold for all {len(found)} together"
             pictures.append(Picture(drawn, caption, name=f"{budget}-to-{slug}"))
-    images = result.arms[0].record["test_images"]
+    first = result.arms[0].record
+    images, other = first["test_images"], first.get("other_test_images")
     with_paper = any(row.paper is not None for row in result.rows)
     return Section(
         title=BUDGETS.get(budget, budget),
-        text=f"Accuracy on {images:,} test images after the last epoch.",
+        text=f"Accuracy on {images:,} test images after the last epoch"
+        + (f", and on {other:,} others." if other else "."),
         pictures=pictures,
-        tables=(_table(rows, words, with_paper=with_paper),),
+        tables=(_table(rows, words, with_paper=with_paper, other=other),),
     )
 
 
-def _table(rows: Sequence[RowResult], words: TableWords, *, with_paper: bool) -> Table:
+def _table(
+    rows: Sequence[RowResult], words: TableWords, *, with_paper: bool, other: int | None
+) -> Table:
     by_slug = {row.slug: row for row in rows}
     baselines = {slug: name for slug, name in words.baselines.items() if slug in by_slug}
-    header = [words.row_heading, "images", "n", "accuracy, %", *["paper, %"] * with_paper]
+    header = [words.row_heading, "images", "n", "accuracy, %"]
+    if other:
+        header.append(f"on {other:,} others, %")
+    if with_paper:
+        header.append("paper, %")
     header += [f"difference to {name}" for name in baselines.values()]
     cells = []
     for row in rows:
         measured = [f"{row.images:,}", str(len(row.values)), mean_words(row.values)]
+        if other:
+            measured.append(mean_words(list(row.others.values())))
         if with_paper:
             measured.append("–" if row.paper is None else f"{row.paper:g}")
         found = [row.difference_to(by_slug[slug]) for slug in baselines]
@@ -290,7 +306,7 @@ def trainings_section(result: ExperimentResult) -> Section:
                 names[arm.row],
                 arm.budget,
                 str(arm.seed),
-                f"{_percent(arm.record['test_accuracy']):.2f}",
+                f"{_percent(arm, 'test_accuracy'):.2f}",
                 f"{arm.record['step']:,}",
                 f"{timing['seconds_of_last_session']:.0f}",
                 f"{timing['peak_memory_mib']:,.0f}",

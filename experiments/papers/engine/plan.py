@@ -40,6 +40,9 @@ At = Callable[[str], Path]
 Build = Callable[[At, Path], PieceConfig]
 """Makes a piece's configuration from the directories of other pieces and its own directory."""
 
+ONLY_THE_LAST = 2**31 - 1
+"""Epochs between tests, so that only the last epoch is tested: a test costs more than an epoch."""
+
 DIGEST_LETTERS = 12
 """Letters of a piece's digest in the name of its directory."""
 

@@ -38,6 +38,9 @@ TRAINING_FIELDS = (
 )  # fmt: skip
 """Fields of a training's result that an experiment's result keeps."""
 
+OTHER_TEST_FIELDS = ("other_test_accuracy", "other_test_images")
+"""Such fields of a second test, where there is one."""
+
 
 def training_record(run: Path) -> dict[str, object]:
     """Accuracy, length and digest of a finished run of `elicit classifier train`.
@@ -46,7 +49,8 @@ def training_record(run: Path) -> dict[str, object]:
         run: directory of the run.
     """
     result = read_result(run)
-    return {name: result[name] for name in TRAINING_FIELDS}
+    kept = (*TRAINING_FIELDS, *(name for name in OTHER_TEST_FIELDS if name in result))
+    return {name: result[name] for name in kept}
 
 
 def machine_identity() -> dict[str, Any]:

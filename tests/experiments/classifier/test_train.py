@@ -216,6 +216,21 @@ def test_another_split_is_measured_on_request(split, run, tmp_path, elicit, caps
     assert f" of {count} images)" in capsys.readouterr().out
 
 
+def test_another_set_is_measured_too(data, training, make_set, tmp_path, elicit, capsys):
+    other = make_set(tmp_path / "other", counts={"test": 9})
+    out = tmp_path / "run"
+    assert elicit(*training, "--epochs", 1, "--test-also", other, "--out", out) == 0
+    classify = classify_function(load_classifier(out))
+    for name, place in {"": data, "other_": other}.items():
+        test = load_images(place, "test")
+        expected = evaluate(classify, test.images, test.labels)
+        assert read(out)[f"{name}test_accuracy"] == expected.accuracy
+        assert read(out)[f"{name}test_images"] == len(test.labels)
+    assert f"on 9 images of {other}" in capsys.readouterr().out
+    assert elicit(*training, "--epochs", 1, "--test-also", data, "--out", out) == 2
+    assert "test_also" in capsys.readouterr().err
+
+
 # ---- a loss that is no longer finite
 
 

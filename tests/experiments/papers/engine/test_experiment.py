@@ -17,6 +17,7 @@ from experiments.classifier.train import ClassifierTrainConfig
 from experiments.gan.train import GanTrainConfig
 from experiments.papers.engine.experiment import PresetConfig, settings_of
 from experiments.papers.engine.plan import place
+from experiments.papers.engine.results import parse_result
 from experiments.papers.table_a import TABLE_A, TableASettings
 from experiments.papers.table_b import TABLE_B
 from experiments.synthesis.command import SynthesizeConfig
@@ -115,6 +116,16 @@ def test_the_table_has_the_papers_column_and_the_paired_difference(finished):
     page = (finished / "report.html").read_text()
     assert all(cell in page for cell in rows["50% replaced"])
     assert (finished / "figures" / "epochs.svg").is_file()
+
+
+def test_a_second_test_set_has_a_column_of_its_own(finished, tmp_path):
+    content = read_json(finished / "result.json")
+    for arm in content["arms"]:
+        arm |= {"other_test_accuracy": (arm["seed"] + 4) / 10, "other_test_images": 9}
+    TABLE_A.write_pages(tmp_path, parse_result(content))
+    rows = table(tmp_path / "table.md")
+    assert rows["training set"][3] == "on 9 others, %"
+    assert [rows[f"{row}% replaced"][3] for row in PERCENTAGES] == ["55.00 ± 7.07"] * 2
 
 
 @pytest.mark.usefixtures("nothing_is_made")

@@ -109,11 +109,14 @@ def test_rows_of_table_b_are_trained_on_what_they_say():
         for budget, steps in {"epochs": None, "steps": 10_000 // 128 * 60}.items():
             training = placed[f"{row}-{budget}-seed-1"].config
             assert training.extra == tuple(placed[name].directory for name in sets)
-            assert training.data == str(placed["real"].directory)
+            assert training.data == training.test_also == str(placed["real"].directory)
+            assert training.test_data == SOURCE.dataset  # the whole test split
             assert (training.train.epochs, training.train.steps) == (60, steps)
     tp, half, by_all = (placed[f"sgan-{kind}"].config for kind in ("tp", "tp-half", "tp-all"))
     assert (tp.keep, tp.per_class, half.per_class) == ("tp", 500, 250)
     assert tp.classifier == str(placed["selector"].directory)
     assert by_all.classifier == str(placed["selector-all"].directory)
     more = placed["more-real"].config
+    drawn = [placed[name].config for name in ("real", "more-real")]
+    assert all(subset.split == ("train",) for subset in drawn)  # no training on test images
     assert (more.per_class, more.test_per_class, more.skip_per_class) == (500, 0, 600)
