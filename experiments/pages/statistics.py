@@ -1,4 +1,7 @@
-"""Means, standard deviations and differences of means with 95% confidence intervals."""
+"""Means, standard deviations and differences of means with 95% confidence intervals.
+
+`scipy.stats` is imported where it is used: its import takes longer than many a command's work.
+"""
 
 import functools
 import warnings
@@ -6,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 
 CONFIDENCE = 0.95
 """Confidence of an interval that is not corrected for the number of comparisons."""
@@ -71,6 +73,8 @@ def paired_difference(
         baseline: the other value of each pair.
         confidence: probability with which the interval holds the true mean, in (0, 1).
     """
+    import scipy.stats
+
     mean, deviation = mean_and_deviation(np.subtract(values, baseline).tolist())
     low, high = _interval(lambda: scipy.stats.ttest_rel(values, baseline), confidence)
     return PairedDifference(mean, deviation, len(values), low, high)
@@ -98,6 +102,8 @@ def share_of(count: int, n: int) -> Share:
         count: images that have it.
         n: all images, at least 1.
     """
+    import scipy.stats
+
     low, high = scipy.stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
     return Share(count / n, float(low), float(high), n)
 
@@ -109,6 +115,8 @@ def welch_difference(values: Sequence[float], baseline: Sequence[float]) -> Welc
         values: at least 2 values.
         baseline: at least 2 values, with any standard deviation.
     """
+    import scipy.stats
+
     difference = mean_and_deviation(values)[0] - mean_and_deviation(baseline)[0]
     test = functools.partial(scipy.stats.ttest_ind, values, baseline, equal_var=False)
     low, high = _interval(test, CONFIDENCE)
