@@ -1,5 +1,7 @@
 """The check of a million images, on forty."""
 
+import time
+
 import million
 import numpy as np
 import pytest
@@ -21,6 +23,21 @@ def run(tmp_path, monkeypatch):
         return tmp_path / job, million.run_job(job, tmp_path / job, 40)
 
     return run_job
+
+
+def test_a_job_is_interrupted_at_a_share_of_its_shards(monkeypatch, tmp_path):
+    def write_and_wait(directory, images):
+        for shard in range(images // 16):
+            (directory / f"set.array_record-{shard}").touch()
+            while shard == 1:
+                time.sleep(0.01)
+
+    monkeypatch.setattr(million, "SHARD_IMAGES", 16)
+    monkeypatch.setattr(million, "POLL_SECONDS", 0.01)
+    monkeypatch.setitem(million.RUNS, "write", write_and_wait)
+    result = million.run_job("write", tmp_path, 64, 0.5)
+    assert list(result["peak_mib"]) == ["start", "25%", "50%", "end"]
+    assert million.count_shards(tmp_path) == 2
 
 
 def test_jobs_write_their_images_and_tell_their_peaks(run):
