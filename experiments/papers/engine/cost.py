@@ -142,7 +142,7 @@ def piece_flop(config: PieceConfig, sizes: SetSizes) -> int:
 
 
 def _classifier_flop(config: ClassifierTrainConfig, sizes: SetSizes) -> int:
-    """FLOP of all updates, and of a pass over the test set after each epoch."""
+    """FLOP of all updates, and of the tests."""
     real, budget = sizes.source(config), config.train.budget
     images = real.images + sum(sizes.of(extra).images for extra in config.added_examples)
     steps = budget.total_steps(images)
@@ -152,7 +152,10 @@ def _classifier_flop(config: ClassifierTrainConfig, sizes: SetSizes) -> int:
         test = sizes.of(test_set, config.test_split, data_dir=config.data_dir)
         epochs = -(-steps // budget.steps_per_epoch(images))
         tests = -(-epochs // config.test_every)
-        flop += tests * test.images * forward_flop(_spec_of(config, real))
+        tested = tests * test.images
+        if config.test_also:
+            tested += sizes.of(config.test_also, config.test_split, data_dir=config.data_dir).images
+        flop += tested * forward_flop(_spec_of(config, real))
     return flop
 
 

@@ -146,6 +146,13 @@ def test_rare_tests_cost_less(pieces):
     assert piece_flop(config, sizes) - piece_flop(once, sizes) == 21 * forward
 
 
+def test_a_second_test_costs_its_images(pieces):
+    config, sizes = pieces["teacher"].config, SetSizes(pieces)
+    more = dataclasses.replace(config, test_also=config.data)
+    _, forward = update_and_forward(pieces, "teacher")
+    assert piece_flop(more, sizes) - piece_flop(config, sizes) == 21 * forward
+
+
 def test_synthesis_is_a_gradient_an_update_and_a_last_look(pieces):
     data = SetSizes(pieces).source(pieces["teacher"].config)
     spec = cost._spec_of(pieces["teacher"].config, data)
