@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import CustomVJPPrimal
 from jaxtyping import Array, Float
 
 from train.models.winograd import (
@@ -37,7 +36,7 @@ KERNEL_GRADIENT_COST = 16
 """The same cost for a kernel's gradient, whose product runs at a third of the speed."""
 
 
-def _convolve(images: Array, kernel: Array, border: Border, at_once: bool = False) -> Array:
+def _convolve(images: Array, kernel: Array, border: Border) -> Array:
     """Convolution of stride 1 of images with a border of zeros.
 
     It can be differentiated any number of times: each of its two gradients is linear in the
@@ -47,24 +46,20 @@ def _convolve(images: Array, kernel: Array, border: Border, at_once: bool = Fals
         images: any size.
         kernel: any size.
         border: rows and columns of zeros around the images.
-        at_once: see `winograd_convolve`.
     """
-    return _convolution(border, at_once=at_once)(images, kernel)
+    return _convolution(border)(images, kernel)
 
 
-convolve = jax.custom_vjp(_convolve, nondiff_argnums=(2, 3))
+convolve = jax.custom_vjp(_convolve, nondiff_argnums=(2,))
 
 
 @functools.cache
-def _convolution(
-    border: Border, *, turned: bool = False, at_once: bool = False
-) -> Callable[[Array, Array], Array]:
+def _convolution(border: Border, *, turned: bool = False) -> Callable[[Array, Array], Array]:
     """A convolution of stride 1 that can be mapped over images and kernels.
 
     Args:
         border: rows and columns of zeros around the images.
         turned: turn the kernel by 180° and exchange its channels, as the images' gradient needs.
-        at_once: see `winograd_convolve`.
     """
 
     @jax.custom_batching.custom_vmap
@@ -73,9 +68,7 @@ def _convolution(
         windows, pixels = math.prod(positions), math.prod(images.shape[1:3])
         size = _tile_size(images, positions, kernel.shape, min(windows, pixels), VALUE_COST)
         if size:
-            return winograd_convolve(
-                images, kernel, border, size=size, turned=turned, at_once=at_once
-            )
+            return winograd_convolve(images, kernel, border, size=size, turned=turned)
         plain = _turn(kernel) if turned else kernel
         channels, features = plain.shape[2:]
         if windows <= 4 or channels <= FEW_CHANNELS:
@@ -102,20 +95,9 @@ def _convolution(
     return run
 
 
-def _convolve_forward(
-    images: CustomVJPPrimal, kernel: CustomVJPPrimal, border: Border, at_once: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    # Where the kernel is trained, its gradient may need the same tiles of images.
-    positions = count_positions(images.value, kernel.value.shape, border)
-    at_once = at_once or (kernel.perturbed and not _has_more_results(images.value, positions))
-    result = convolve(images.value, kernel.value, border, at_once)
-    return result, (images.value, kernel.value)
-
-
 def _convolve_backward(
-    border: Border, at_once: bool, saved: tuple[Array, Array], gradient: Array
+    border: Border, saved: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
-    del at_once
     images, kernel = saved
     taps = (kernel.shape[0], kernel.shape[1])
     return (
@@ -124,7 +106,10 @@ def _convolve_backward(
     )
 
 
-convolve.defvjp(_convolve_forward, _convolve_backward, symbolic_zeros=True)
+convolve.defvjp(
+    lambda images, kernel, border: (convolve(images, kernel, border), (images, kernel)),
+    _convolve_backward,
+)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -11,7 +11,6 @@ Over all tiles and channels these are a² matrix products, which CPUs compute fa
 
 import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -37,8 +36,11 @@ for a 3×3 kernel (2.7 or 3.6 times with the usual 0, ±1, 1/2, -2 or 0, ±1, ±
 5×5 kernel. Tiles of 8 would have 6 times its error.
 """
 
-PART_NUMBERS = 10_000_000
-"""Fewest numbers in the transformed tiles and products of a part of a batch; 40 MB in float32."""
+PART_NUMBERS = 1_000_000
+"""Numbers in the transformed tiles and products of a part of a batch: 4 MB in float32.
+
+What a processor keeps in its cache is transformed and multiplied up to three times as fast.
+"""
 
 
 class Transforms(NamedTuple):
@@ -120,7 +122,6 @@ def winograd_convolve(
     *,
     size: int,
     turned: bool = False,
-    at_once: bool = False,
 ) -> Float[Array, "n h2 w2 _"]:
     """Convolution of stride 1 of images with a border of zeros.
 
@@ -132,8 +133,6 @@ def winograd_convolve(
         border: rows and columns of zeros around the images.
         size: size of a tile, a.
         turned: use the kernel turned by 180°, from its d channels to its c.
-        at_once: compute the tiles of the whole batch together. `winograd_kernel_gradient` needs
-            the same tiles, and XLA then computes them once.
     """
     taps, _, channels, features = kernel.shape
     matrices = transforms(size, taps)
@@ -154,25 +153,34 @@ def winograd_convolve(
         return results[:, :height, :width]
 
     numbers = rows * columns * size**2 * (channels + features)
-    if at_once or jax.export.is_symbolic_dim(images.shape[0]):  # as in an exported program
+    parts = _count_parts(images, numbers)
+    if parts == 1:
         return run(images)
-    parts = images.shape[0] * numbers // PART_NUMBERS
-    return _in_parts(run, images, parts)
+    results = jax.lax.map(run, _split(images, parts))
+    return results.reshape(-1, *results.shape[2:])[: images.shape[0]]
 
 
-def _in_parts(
-    function: Callable[[Array], Array], images: Float[Array, "n *_"], parts: int
-) -> Float[Array, "n *_"]:
-    """Applies a function to about `parts` equal parts of a batch, one after the other."""
+def _count_parts(images: Float[Array, "n *_"], numbers: int, *, at_least: int = 0) -> int:
+    """Number of parts of a batch.
+
+    Args:
+        images: the batch; the number of its images may be unknown, as in an exported program.
+        numbers: numbers that are computed for an image.
+        at_least: fewest numbers in a part.
+    """
     count = images.shape[0]
-    if parts <= 1:
-        return function(images)
+    if jax.export.is_symbolic_dim(count):
+        return 1
+    return min(max(count * numbers // max(PART_NUMBERS, at_least), 1), count)
+
+
+def _split(images: Float[Array, "n *_"], parts: int) -> Float[Array, "parts m *_"]:
+    """Splits a batch into at most so many equal parts; zeros fill up the last one."""
+    count = images.shape[0]
     size = -(-count // parts)
     parts = -(-count // size)
     margins = [(0, parts * size - count), *((0, 0),) * (images.ndim - 1)]
-    split = jnp.pad(images, margins).reshape(parts, size, *images.shape[1:])
-    results = jax.lax.map(function, split)
-    return results.reshape(-1, *results.shape[2:])[:count]
+    return jnp.pad(images, margins).reshape(parts, size, *images.shape[1:])
 
 
 def winograd_kernel_gradient(
@@ -185,6 +193,8 @@ def winograd_kernel_gradient(
 ) -> Float[Array, "r r c d"]:
     """The kernel's gradient: `winograd_convolve` with every matrix transposed.
 
+    It is the sum over parts of the batch, unless the sum itself exceeds the processor's cache.
+
     Args:
         images: inputs of the convolution.
         gradient: gradient of its result.
@@ -195,11 +205,26 @@ def winograd_kernel_gradient(
     matrices = transforms(size, taps)
     step = size - taps + 1
     rows, columns = (-(-length // step) for length in gradient.shape[1:3])
-    values = _transform_tiles(matrices.tile, images, border, (rows, columns), step)
-    changes = _transform_tiles(matrices.results.T, gradient, (0, 0), (rows, columns), step)
-    products = _batched_product(values, changes, 1, 1)
+    channels, features = images.shape[-1], gradient.shape[-1]
+
+    def run(images: Array, gradient: Array) -> Array:
+        values = _transform_tiles(matrices.tile, images, border, (rows, columns), step)
+        changes = _transform_tiles(matrices.results.T, gradient, (0, 0), (rows, columns), step)
+        return _batched_product(values, changes, 1, 1)
+
+    numbers = rows * columns * size**2 * (channels + features)
+    parts = _count_parts(images, numbers, at_least=size**2 * channels * features)
+    if parts == 1:
+        products = run(images, gradient)
+    else:
+        zeros = jnp.zeros((size**2, channels, features), images.dtype)
+        products, _ = jax.lax.scan(
+            lambda total, part: (total + run(*part), None),
+            zeros,
+            (_split(images, parts), _split(gradient, parts)),
+        )
     kernel = _transform(matrices.kernel.T, products)
-    return kernel.reshape(taps, taps, images.shape[-1], gradient.shape[-1])
+    return kernel.reshape(taps, taps, channels, features)
 
 
 def _transform_tiles(

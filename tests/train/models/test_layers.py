@@ -52,13 +52,11 @@ def test_tied_pixels_share_the_gradient():
     [
         ((), 1),
         ((0,), 2),  # the value, and the images' gradient
-        ((1,), 0),  # the kernel's gradient shares the value's tiles
-        ((0, 1), 1),
+        ((1,), 1),  # the sum over the images is as large as all their tiles
+        ((0, 1), 2),
     ],
 )
-def test_a_large_batch_is_taken_in_parts_where_nothing_is_shared(
-    monkeypatch, differentiated, loops
-):
+def test_a_large_batch_is_taken_in_parts(monkeypatch, differentiated, loops):
     monkeypatch.setattr(winograd, "PART_NUMBERS", 1)
     images, kernel, cotangent = arrays((3, 4, 6, 96), (3, 3, 96, 100), (3, 4, 6, 100))
 

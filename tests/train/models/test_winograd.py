@@ -82,7 +82,7 @@ def test_in_parts_it_is_the_same(monkeypatch, count, least, sizes, turned):
     images = jax.random.normal(jax.random.key(0), (count, 9, 7, 5))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 5, 5)) / 7
     convolve = functools.partial(winograd_convolve, border=(1, 1), size=6, turned=turned)
-    whole = jax.jit(functools.partial(convolve, at_once=True))(images, kernel)
+    whole = jax.jit(lambda *given: convolve(*given))(images, kernel)  # keeps its own trace
     tiles = 3 * 2
     monkeypatch.setattr(winograd, "PART_NUMBERS", least * tiles * 36 * (5 + 5))
     parts = jax.jit(convolve)(images, kernel)
@@ -90,6 +90,29 @@ def test_in_parts_it_is_the_same(monkeypatch, count, least, sizes, turned):
     program = str(jax.make_jaxpr(convolve)(images, kernel))
     assert f"f32[36,{tiles * sizes},5]" in program
     assert f"f32[36,{tiles * count},5]" not in program or sizes == count
+
+
+@pytest.mark.parametrize(("count", "least", "sizes"), [(6, 2, 2), (5, 2, 3), (3, 2, 3)])
+def test_kernel_gradient_is_summed_over_parts(monkeypatch, count, least, sizes):
+    images = jax.random.normal(jax.random.key(0), (count, 9, 7, 5))
+    gradient = jax.random.normal(jax.random.key(1), (count, 9, 7, 6))
+    run = functools.partial(winograd_kernel_gradient, taps=3, border=(1, 1), size=6)
+    whole = jax.jit(lambda *given: run(*given))(images, gradient)  # keeps its own trace
+    tiles = 3 * 2
+    monkeypatch.setattr(winograd, "PART_NUMBERS", least * tiles * 36 * (5 + 6))
+    parts = jax.jit(run)(images, gradient)
+    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-4)
+    program = str(jax.make_jaxpr(run)(images, gradient))
+    assert f"f32[36,{tiles * sizes},5]" in program
+    assert f"f32[36,{tiles * count},5]" not in program or sizes == count
+
+
+def test_a_sum_that_exceeds_the_cache_is_not_split(monkeypatch):
+    """Each part would read and write the whole sum."""
+    monkeypatch.setattr(winograd, "PART_NUMBERS", 1)
+    images, gradient = jnp.ones((3, 4, 4, 40)), jnp.ones((3, 4, 4, 40))
+    run = functools.partial(winograd_kernel_gradient, taps=3, border=(1, 1), size=6)
+    assert "scan" not in str(jax.make_jaxpr(run)(images, gradient))
 
 
 @pytest.mark.parametrize(("size", "taps"), [(4, 3), (6, 3), (6, 5)])
