@@ -3,6 +3,7 @@
 Importing this module is quick and needs no web server, so that the help works without one.
 """
 
+import contextlib
 import errno
 import importlib.util
 import secrets
@@ -52,7 +53,9 @@ def explore(config: ExploreConfig) -> None:
         loader.start()
         if config.open_browser:
             threading.Timer(OPEN_AFTER_SECONDS, webbrowser.open, (url,)).start()
-        serve(Guard(make_app(explorer), token=token, host=config.host), listening)
+        with contextlib.suppress(KeyboardInterrupt):  # the usual end of a server
+            serve(Guard(make_app(explorer), token=token, host=config.host), listening)
+        print("The page is closed.")
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -56,11 +56,17 @@ def test_without_its_packages_the_command_says_how_to_get_them(elicit, monkeypat
 
 def test_the_page_is_served_until_a_signal(elicit, run, data, monkeypatch, capsys):
     served = []
-    monkeypatch.setattr("experiments.explore.server.serve", lambda *args: served.append(args))
+
+    def serve(*given):
+        served.append(given)
+        raise KeyboardInterrupt  # as a server that a signal stops
+
+    monkeypatch.setattr("experiments.explore.server.serve", serve)
     monkeypatch.setattr(SubjectLoader, "start", lambda _: None)
     assert elicit("explore", "--no-open", "--classifier", run, "--data", data) == 0
     (_, listening), printed = served[0], capsys.readouterr().out
     assert printed.startswith("The page is at http://127.0.0.1:")
+    assert printed.endswith("The page is closed.\n")
     token = printed.split()[4].split("/")[3]
     assert len(token) == 32
     assert listening.fileno() == -1  # it is closed at the end
