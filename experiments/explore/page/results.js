@@ -23,7 +23,7 @@ function section(result) {
   if (result.verdict) parts.push(element("p", { text: result.verdict }));
   for (const { title, header, rows } of result.tables) {
     if (title) parts.push(element("h3", { text: title }));
-    parts.push(table(header, rows, title || result.name));
+    parts.push(table(header, rows, [result.name, title].filter(Boolean).join(": ")));
   }
   if (known.length) parts.push(facts(known, `Origin of ${result.name}`));
   return element("section", { "aria-label": result.name }, parts);

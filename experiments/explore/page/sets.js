@@ -12,6 +12,8 @@ export function startSets({ sets }) {
   panel.replaceChildren(...sets.map((set, number) => (set.error ? broken(set) : new ShownSet(set, number).all)));
 }
 
+const inWords = (name) => (name === "kl" ? "KL" : name.replaceAll("_", " "));
+
 export function empty(words, command) {
   return element("section", {}, [element("p", { text: words }), element("p", {}, ["Start with ", element("code", { text: command }), "."])]);
 }
@@ -41,7 +43,7 @@ class ShownSet {
     this.label = select(option("", "all"), ...names.map((name, k) => option(k, name)));
     this.verdict = select(option("all", "all"), option("tp", "true positives"), option("fp", "false positives"));
     this.kl = element("input", { type: "number", min: 0, step: "any", placeholder: "any" });
-    this.sort = select(...columns.map((name) => option(name, name.replaceAll("_", " "))));
+    this.sort = select(...columns.map((name) => option(name, inWords(name))));
     this.order = select(option("", "smallest first"), option("1", "largest first"));
     this.sort.addEventListener("change", () => { this.order.value = ""; });
     const worst = element("button", { text: "Worst first" });
@@ -95,7 +97,7 @@ class ShownSet {
     const { class_names: names } = this.set;
     const pictures = [picture(found.image, "Made")];
     if (found.original) pictures.unshift(picture(found.original, "Original"));
-    const numbers = Object.entries(found.numbers).map(([name, value]) => [name.replaceAll("_", " "), name === "label" || name === "predicted" ? names[value] : value ?? "not finite"]);
+    const numbers = Object.entries(found.numbers).map(([name, value]) => [name, name === "label" || name === "predicted" ? names[value] : value ?? "not finite"]);
     if (found.source_id !== null) numbers.push(["made from", found.source_id]);
     const parts = [element("div", { className: "row" }, pictures.map(captioned)), facts(numbers, `Numbers of ${found.id}`)];
     if (found.output) {
@@ -122,7 +124,7 @@ const NUMBER = /^[-+]?[\d.,]+(e[-+]?\d+)?%?( ± [\d.]+)?( %)?( \[.*\])?$/;
 
 // Names with their values; long values break anywhere, so that the table fits a narrow page.
 export function facts(pairs, name) {
-  const rows = pairs.map(([key, value]) => element("tr", {}, [element("th", { scope: "row", text: key.replaceAll("_", " ") }), element("td", { text: value })]));
+  const rows = pairs.map(([key, value]) => element("tr", {}, [element("th", { scope: "row", text: inWords(key) }), element("td", { text: value })]));
   return element("table", { className: "facts", "aria-label": name }, [element("tbody", {}, rows)]);
 }
 

@@ -11,6 +11,7 @@ import experiments.quickstart.synthesis
 import train.data.load
 import train.models.networks
 from experiments.options.papers import SameStepsConfig
+from experiments.papers.closed_loop import piece_count
 from experiments.quickstart.synthesis import QuickstartConfig
 from experiments.synthesis.rule_options import RuleConfig
 from tests.experiments.pages.reports import assert_is_report
@@ -105,6 +106,8 @@ def test_a_gan_s_whole_loop_runs(gan_out):
     assert result["gan"]["training_images"] == 40
     assert result["comparison"] == read_result(gan_out / "loop")
     assert (result["key"], result["comparison"]["key"], result["gan"]["key"]) == (3, 3, 3)
+    # The steps of the progress, beside the GAN's.
+    assert len(list((gan_out / "loop/pieces").iterdir())) == piece_count(2)
     arms = result["comparison"]["arms"]
     assert [arm["seed"] for arm in arms] == [4] * 6 + [5] * 6
     images = {arm["row"]: arm["train_images"] for arm in arms}
