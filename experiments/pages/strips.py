@@ -155,18 +155,18 @@ def changed_strips(
     flat = over_white(originals)
     images = np.stack([flat, *map(over_white, made.values())])
     rows = np.stack([images, amplified(images, flat, DIFFERENCE_GAIN)])
-    ways = ", ".join(made)
+    ways = "; ".join(made)  # a name may hold a comma
     strips = [
         Strip(
             class_names[int(label)],
             image_rows(rows[:, :, number]),
             (),
-            f"{class_names[label]}: original, {ways}; below, their differences from the original",
+            f"{class_names[label]}: original; {ways}; below, their differences from the original",
         )
         for number, label in enumerate(labels)
     ]
     order = (
-        f"From left to right: original, {ways}. Below, the differences from the original, "
+        f"From left to right: original; {ways}. Below, the differences from the original, "
         f"{DIFFERENCE_GAIN:g}-fold on mid-grey."
     )
     return Strips(strips, f"{caption} {order}", enlarged(originals.shape[2]))
@@ -217,7 +217,7 @@ def sets_by_class(sets: Mapping[str, ImageData]) -> list[Strips]:
         ]
         scale = enlarged(next(iter(found.values())).shape[2])
         left_out = shown_of(len(class_names)) if label == 0 else ""
-        groups.append(Strips(strips, f"{class_name}{'.' * bool(left_out)}{left_out}", scale))
+        groups.append(Strips(strips, f"Images of {class_name}.{left_out}", scale))
     return [group for group in groups if group.strips]
 
 

@@ -39,7 +39,7 @@ from experiments.synthesis.command import SynthesizeConfig
 from experiments.synthesis.rule_options import RuleConfig
 from experiments.synthesis.summary import Pair, distributions, pairs_in_parts
 from train.classifiers import Precision
-from train.data.image_data import take_images
+from train.data.image_data import ImageData, take_images
 from train.data.load import open_images
 from train.storage.strict_json import read_sealed
 
@@ -167,21 +167,33 @@ def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
     if not found:
         return
     common = list(set.intersection(*(set(originals.ids) for _, originals in found.values())))
-    by_rule, outputs = {}, []
-    for slug, pair in found.items():
-        rows = np.flatnonzero(np.isin(pair[1].ids, common))[:SHOWN_IMAGES]
-        made, originals = (take_images(data, rows) for data in pair)
-        name = RULES[slug].name
-        by_rule[name] = made.images
-        given = (originals.labels, originals.class_names)
-        outputs.append(
-            elicited_strips(
-                originals.images, made.images, *distributions(made), *given, caption=f"{name}."
-            )
+    shown = {slug: [_first_of(data, pair, common) for data in pair] for slug, pair in found.items()}
+    outputs = [
+        elicited_strips(
+            originals.images,
+            made.images,
+            *distributions(made),
+            originals.labels,
+            originals.class_names,
+            caption=f"{RULES[slug].name}.",
         )
-    rules = changed_strips(originals.images, by_rule, *given, caption="The first of all images.")
+        for slug, (made, originals) in shown.items()
+    ]
+    _, originals = next(iter(shown.values()))
+    rules = changed_strips(
+        originals.images,
+        {RULES[slug].name: made.images for slug, (made, _) in shown.items()},
+        originals.labels,
+        originals.class_names,
+        caption="The first of all images.",
+    )
     save_strips(out / FIGURES, RULES_STRIPS, [rules])
     save_strips(out / FIGURES, OUTPUTS_STRIPS, outputs)
+
+
+def _first_of(data: ImageData, pair: Pair, common: list[str]) -> ImageData:
+    """The first images of a part of a pair, of those whose originals all rules have."""
+    return take_images(data, np.flatnonzero(np.isin(pair[1].ids, common))[:SHOWN_IMAGES])
 
 
 def _sets(pieces: Mapping[str, Piece]) -> dict[str, SynthesizeConfig]:

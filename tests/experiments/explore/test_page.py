@@ -255,9 +255,11 @@ def test_sets_gans_and_results_are_shown(open_page, made):
     assert page.locator("#details tbody tr").count() > 6
     page.keyboard.press("Escape")
     page.click("#tab-gans")
+    page.wait_for_selector("#gans .card")  # the generator is compiled first
     api.expect(page.locator("#gans .card")).to_have_count(24)
     api.expect(page.locator("#gans [role=status] >> nth=0")).to_contain_text("true positives")
     page.click("text=Interpolate")
+    page.wait_for_selector("#gans .way img")
     api.expect(page.locator("#gans .way img")).to_have_count(9)
     page.click("#tab-results")
     api.expect(page.locator("#results section")).to_have_count(1)

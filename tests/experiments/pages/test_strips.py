@@ -95,7 +95,7 @@ def test_an_original_stands_beside_what_was_made_of_it_and_above_the_differences
         originals, {"SGD": made}, np.array([1, 0]), ["ant", "bee"], caption="First."
     )
     assert [strip.label for strip in group.strips] == ["bee", "ant"]
-    assert "original, SGD" in group.caption
+    assert "original; SGD" in group.caption
     found = pixels(group.strips[1].png)
     assert found.shape == (2 * HEIGHT + 1, 2 * WIDTH + 1, 4)
     places = [
@@ -113,7 +113,7 @@ def test_sets_stand_side_by_side_class_by_class():
     many = ImageData(images(5), labels, tuple("abcde"), names)
     few = ImageData(images(1), labels[:1], ("a",), names)
     ant, bee = sets_by_class({"real": many, "made": few})
-    assert (ant.caption, bee.caption) == ("ant", "bee")  # and no cow
+    assert (ant.caption, bee.caption) == ("Images of ant.", "Images of bee.")  # and no cow
     assert [strip.label for strip in ant.strips] == ["real", "made"]
     assert [strip.label for strip in bee.strips] == ["real"]
     assert pixels(ant.strips[0].png).shape[1] == SET_COLUMNS * (WIDTH + 1) - 1

@@ -143,7 +143,7 @@ def test_the_table_has_images_tries_and_shares_by_class(finished):
 
 def test_strips_show_the_first_images_class_by_class(finished):
     groups = read_strips(finished.out / "figures", "classes")
-    assert [group.caption for group in groups] == list(CLASSES)
+    assert [group.caption for group in groups] == [f"Images of {name}." for name in CLASSES]
     for label, group in enumerate(groups):
         made = {name: load_images(piece(finished.out, slug)) for slug, name in SETS.items()}
         own = {name: data.images[data.labels == label][:3] for name, data in made.items()}
