@@ -121,7 +121,7 @@ SHOWN = {
         30, 4, ["What the GAN has learnt", "The same steps for every row", "real + TP"],
     ),
 }  # fmt: skip
-"""Numbers of images, without those of the closed loop, and of charts, and some of the words, by the job."""
+"""Numbers of images (without a closed loop's), of charts, and some of the words, by the job."""
 
 
 @pytest.mark.slow
