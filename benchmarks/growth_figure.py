@@ -1,24 +1,52 @@
-"""Draws the figure of `growth.py`: a panel of time and a panel of memory for each axis."""
+"""Draws the figure of `growth.py`: a panel of time and a panel of memory for each axis.
 
+The same input gives the same bytes: the file holds no date, identifiers in it have a fixed salt,
+fonts are matplotlib's own, and the user's matplotlib settings are ignored.
+"""
+
+import io
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from experiments.pages.style import (
-    BLUE,
-    PALETTE,
-    RULE,
-    SHEET_WIDTH_PX,
-    make_figure,
-    style,
-    svg,
-)
 from imgopt.errors import InputError
 
+# Okabe and Ito's colours ("Color Universal Design", 2008), told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+SOFT_INK, RULE = "#5B6773", "#C9D1D9"
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": SOFT_INK,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "white",
+    "grid.color": "#E9EDF1",
+    "legend.borderaxespad": 0.4,
+    "legend.frameon": False,
+    "legend.handleheight": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "svg.hashsalt": "elicit",
+    "text.color": "#1F2933",
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": SOFT_INK,
+    "ytick.labelcolor": SOFT_INK,
+    **{f"{axis}tick.{rank}.size": 0 for axis in "xy" for rank in ("major", "minor")},
+}
+
+CSS_PX_PER_INCH = 96
+WIDTH_PX = 920  # fits a README without being shrunk
 COLUMNS = 3
 PANEL_HEIGHT_PX = 190
 MAX_TICKS = 5
@@ -60,8 +88,11 @@ def growth_figure(series: Sequence[Series]) -> bytes:
     if not series:
         raise InputError("expected at least one axis, got none")
     rows = -(-len(series) // COLUMNS)
-    with style():
-        figure = make_figure(SHEET_WIDTH_PX, 2 * rows * PANEL_HEIGHT_PX + 40)
+    with matplotlib.style.context(STYLE, after_reset=True):
+        height_px = 2 * rows * PANEL_HEIGHT_PX + 40
+        size_inches = (WIDTH_PX / CSS_PX_PER_INCH, height_px / CSS_PX_PER_INCH)
+        figure = Figure(figsize=size_inches, layout="constrained")
+        FigureCanvasSVG(figure)
         panels = figure.subplots(2 * rows, COLUMNS, squeeze=False)
         for axes in panels.flat:
             axes.set_visible(False)
@@ -69,7 +100,9 @@ def growth_figure(series: Sequence[Series]) -> bytes:
             row, column = divmod(index, COLUMNS)
             _draw(panels[2 * row, column], panels[2 * row + 1, column], each)
         _legend(figure)
-        return svg(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        return file.getvalue()
 
 
 def _draw(above: Axes, below: Axes, series: Series) -> None:
@@ -79,8 +112,8 @@ def _draw(above: Axes, below: Axes, series: Series) -> None:
     above.fill_between(series.places, least, most, color=BLUE, alpha=0.2, linewidth=0)
     above.plot(series.places, medians, "o-", color=BLUE, markersize=4)
     _proportion(below, series.places, series.planned_mib[0])
-    below.plot(series.places, series.planned_mib, "o-", color=PALETTE[1], markersize=4)
-    below.plot(series.places, series.peak_mib, "s--", color=PALETTE[2], markersize=4)
+    below.plot(series.places, series.planned_mib, "o-", color=ORANGE, markersize=4)
+    below.plot(series.places, series.peak_mib, "s--", color=GREEN, markersize=4)
     for axes, quantity in ((above, "seconds"), (below, "memory, MiB")):
         axes.set_visible(True)
         axes.set(xscale="log", yscale="log", xlabel=series.label, ylabel=quantity)
@@ -111,8 +144,8 @@ def _legend(figure: Figure) -> None:
         figure.axes[0].plot([], [], mark, color=colour, label=label, markersize=4)[0]
         for mark, colour, label in (
             ("o-", BLUE, "time (median, least to most)"),
-            ("o-", PALETTE[1], "memory planned by XLA, each device"),
-            ("s--", PALETTE[2], "peak of device or process"),
+            ("o-", ORANGE, "memory planned by XLA, each device"),
+            ("s--", GREEN, "peak of device or process"),
             ("-", RULE, "in proportion"),
         )
     ]

@@ -3,8 +3,10 @@
 Importing this module is quick and needs no web server, so that the help works without one.
 """
 
+import contextlib
 import errno
 import importlib.util
+import os
 import secrets
 import socket
 import threading
@@ -52,7 +54,11 @@ def explore(config: ExploreConfig) -> None:
         loader.start()
         if config.open_browser:
             threading.Timer(OPEN_AFTER_SECONDS, webbrowser.open, (url,)).start()
-        serve(Guard(make_app(explorer), token=token, host=config.host), listening)
+        with contextlib.suppress(KeyboardInterrupt):  # the usual end of a server
+            serve(Guard(make_app(explorer), token=token, host=config.host), listening)
+        print("The page is closed.", flush=True)
+        if loader.is_busy:  # Python's end would abort a thread within a compiled program
+            os._exit(0)  # as safe as a kill: the training goes on from its last checkpoint
 
 
 def bind(host: str, port: int) -> socket.socket:

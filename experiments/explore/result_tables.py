@@ -1,10 +1,11 @@
 """Results of experiments on the page: the tables of each `result.json` in a folder."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.pages.statistics import mean_words
 from imgopt.errors import InputError
 from train.storage.runs import RESULT_FILE
 from train.storage.strict_json import read_json
@@ -32,7 +33,10 @@ def check_results(directory: Path | None) -> Path | None:
 
 
 def read_results(directory: Path) -> list[dict[str, Any]]:
-    """The results below a directory as JSON, each with its facts and the tables beside it.
+    """The results below a directory as JSON: verdict, facts and tables of each.
+
+    Verdict and tables are those of the Markdown files beside a result. Where there are none, the
+    accuracies that the result holds are its table.
 
     A result that cannot be read is listed with what is wrong with it.
 
@@ -54,13 +58,49 @@ def _result(path: Path, directory: Path) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": directory.name if name == "." else name}
     try:
         content = read_json(path)
-        pages = sorted(path.parent.glob("*.md"))
-        tables = [table for page in pages for table in markdown_tables(page.read_text())]
+        pages = [page.read_text() for page in sorted(path.parent.glob("*.md"))]
+        fields = content if isinstance(content, dict) else {}
+        tables = [table for page in pages for table in markdown_tables(page)]
+        tables = tables or list(_accuracy_tables(fields))
     except (InputError, OSError, UnicodeDecodeError) as error:
-        return shown | {"error": f"cannot be read: {error}", "facts": {}, "tables": []}
-    fields = content if isinstance(content, dict) else {}
+        problem = f"cannot be read: {error}"
+        return shown | {"error": problem, "verdict": "", "facts": {}, "tables": []}
     facts = {name: _words(fields[name]) for name in FACTS if name in fields}
-    return shown | {"facts": facts, "tables": tables}
+    verdict = next((words for page in pages if (words := first_paragraph(page))), "")
+    return shown | {"verdict": verdict, "facts": facts, "tables": tables}
+
+
+def _accuracy_tables(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A table of the test accuracies that a quickstart's result holds, if it holds any."""
+    compared = fields.get("comparison", fields)
+    arms = compared.get("arms") if isinstance(compared, dict) else None
+    accuracies = fields.get("accuracies", {})
+    try:
+        named = {arm["name"]: arm["accuracies"] for arm in arms} if arms else dict(accuracies)
+        rows = [
+            [str(name), mean_words([100 * value for value in values]), str(len(values))]
+            for name, values in named.items()
+        ]
+    except (TypeError, KeyError, ValueError):
+        return  # a result of another kind
+    if rows:
+        yield {
+            "title": "Trainings compared",
+            "header": ["trained on", "test accuracy, %", "n"],
+            "rows": rows,
+        }
+
+
+def first_paragraph(text: str) -> str:
+    """The first paragraph of a Markdown file that is neither heading, list, table nor picture.
+
+    Args:
+        text: the file's text.
+    """
+    for part in re.split(r"\n\s*\n", text):
+        if part.strip() and not part.lstrip().startswith(("#", "|", "- ", "![", "```")):
+            return _plain(" ".join(part.split()))
+    return ""
 
 
 def _words(value: Any) -> str:

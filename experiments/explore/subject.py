@@ -101,10 +101,17 @@ class SubjectLoader:
         self._loaded = None if options.classifier is None else load_subject(options)
         self._ready: Subject | None = None
         self._error: str | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins the preparation, in a thread of its own."""
-        threading.Thread(target=self.prepare, daemon=True).start()
+        self._thread = threading.Thread(target=self.prepare, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the preparation goes on."""
+        return self._thread is not None and self._thread.is_alive()
 
     def prepare(self) -> None:
         """Trains, loads and compiles; `state` tells what went wrong."""

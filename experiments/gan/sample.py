@@ -98,7 +98,7 @@ class _Samples(NamedTuple):
         return jax.tree.map(lambda column: column[rows], self)
 
 
-def sample_gan(config: GanSampleConfig) -> None:
+def sample_gan(config: GanSampleConfig, *, label: str = "sampling") -> None:
     """Runs the command.
 
         The set is in the order of the images' numbers; images of one number are in the order of the
@@ -107,6 +107,7 @@ def sample_gan(config: GanSampleConfig) -> None:
 
     Args:
         config: what to draw.
+        label: text in front of the progress.
 
     Raises:
         InputError: an option does not fit the GAN or the classifier, found before anything is
@@ -122,7 +123,7 @@ def sample_gan(config: GanSampleConfig) -> None:
         return
     with image_set.open_for_writing():
         shards, last = write_rounds(
-            image_set, SPLIT, lambda found: _rounds(config, job, _state(config, job, found))
+            image_set, SPLIT, lambda found: _rounds(config, job, _state(config, job, found), label)
         )
         state = _state(config, job, last)
         outcome = _outcome(config, job, state)
@@ -197,7 +198,9 @@ def _spec(job: _SamplingJob) -> ImageSetSpec:
     )
 
 
-def _rounds(config: GanSampleConfig, job: _SamplingJob, state: _SamplingState) -> Iterator[Round]:
+def _rounds(
+    config: GanSampleConfig, job: _SamplingJob, state: _SamplingState, label: str
+) -> Iterator[Round]:
     """Draws a batch of every class that lacks images, until none does or all numbers are tried."""
     classify = None
     if job.selector is not None:
@@ -205,7 +208,7 @@ def _rounds(config: GanSampleConfig, job: _SamplingJob, state: _SamplingState) -
     kinds = 2 if config.keep == "both" else 1
     total = kinds * config.per_class * len(job.classes)
     is_last = False
-    with Progress("sampling", total=total, unit="images", done=state.kept) as progress:
+    with Progress(label, total=total, unit="images", done=state.kept) as progress:
         while not is_last:
             samples, after = _round(config, job, classify, state)
             is_last = after.number == config.tries or not after.lacking.any()

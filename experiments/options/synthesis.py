@@ -8,10 +8,11 @@ from typing import Literal
 
 from experiments.console.options import check_unused
 from experiments.options.attack import AttackConfig
+from experiments.options.tracking import TrackerName
 from imgopt.errors import InputError
 from train.recipes.options import Mnemonics
 from train.recipes.train_options import Precision
-from train.storage.runs import check_key
+from train.storage.runs import ADDED_LATER, check_key
 
 RuleOption = bool | int | float | str | None
 """Value of an option of a rule."""
@@ -207,6 +208,9 @@ class SynthesizeConfig:
     """Precision of the classifier's computation; pixel weights and measured outputs are float32."""
     devices: int = 1
     """Devices of each process that work side by side. The result does not depend on it."""
+    track: TrackerName | None = field(default=None, metadata=ADDED_LATER)
+    """Also send the means of every batch to TensorBoard (a folder in the set), Weights & Biases or
+    Trackio."""
     key: int = 0
     """Seed of the random targets, views and starts of attacks."""
 

@@ -1,1 +1,1 @@
-"""The parts of reports: HTML pages, charts, sheets of images, tables and statistics."""
+"""The parts of reports: HTML pages, charts, strips of images, tables and statistics."""

@@ -91,7 +91,6 @@ class Picture:
         caption: what it shows; may be empty.
         name: name, without ending, of a copy that `write_report` writes to ``figures/``; if empty,
             there is no copy.
-        alt: what a PNG shows, for readers who do not see it; a chart tells that itself.
 
     Raises:
         InputError: the bytes are no PNG, or the name leads into another directory.
@@ -100,7 +99,6 @@ class Picture:
     data: Chart | bytes
     caption: str
     name: str = ""
-    alt: str = ""
 
     def __post_init__(self) -> None:
         _ = self.size_px  # raises for a damaged image
@@ -115,7 +113,7 @@ class Picture:
     @property
     def words(self) -> str:
         """What it shows, for readers who do not see it."""
-        return self.data.alt if isinstance(self.data, Chart) else self.alt or self.caption
+        return self.data.alt if isinstance(self.data, Chart) else self.caption
 
     @property
     def file(self) -> bytes:
@@ -192,11 +190,13 @@ class Strips(NamedTuple):
         strips: the strips.
         caption: what they show, and which are left out.
         scale: CSS pixels for each pixel of an image.
+        name: name of the files that `experiments.pages.saved_strips` keeps; empty without files.
     """
 
     strips: Sequence[Strip]
     caption: str
     scale: int
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from experiments.papers.closed_loop_pages import (
     SELECTOR,
     UNSORTED,
     describe_sets,
-    draw_sheets,
+    draw_strips,
     write_loop_pages,
 )
 from experiments.papers.engine.experiment import Experiment, ExperimentResult
@@ -58,11 +58,22 @@ SETTINGS = ("per_class", "seeds", "model", "width", "max_tries_per_class", "crop
 """Options that the results depend on, beside the key."""
 
 
-def closed_loop(config: ClosedLoopConfig) -> ExperimentResult | None:
+def piece_count(seeds: int) -> int:
+    """Pieces of a comparison: the classifier that sorts, the sets that are added, the trainings.
+
+    Args:
+        seeds: trainings of each kind.
+    """
+    sets = {name for _, names in SETS.values() for name in names}
+    return 1 + len(sets) + seeds * len(SETS)
+
+
+def closed_loop(config: ClosedLoopConfig, *, steps_before: int = 0) -> ExperimentResult | None:
     """Runs the command.
 
     Args:
         config: what to compare.
+        steps_before: steps that the caller has made, for the progress.
 
     Returns:
         The results; None after a dry run.
@@ -74,7 +85,11 @@ def closed_loop(config: ClosedLoopConfig) -> ExperimentResult | None:
     """
     loaded = _load(config)
     return run_plan(
-        CLOSED_LOOP, config, make_plan(config, loaded), lambda: _identity(config, loaded)
+        CLOSED_LOOP,
+        config,
+        make_plan(config, loaded),
+        lambda: _identity(config, loaded),
+        steps_before=steps_before,
     )
 
 
@@ -241,6 +256,6 @@ CLOSED_LOOP = Experiment(
     "not",
     record=training_record,
     describe=describe_sets,
-    draw=draw_sheets,
+    draw=draw_strips,
     write_pages=write_loop_pages,
 )

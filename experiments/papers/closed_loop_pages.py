@@ -10,6 +10,7 @@ from experiments.gan.select_report import KIND_NAMES, SELECTION_FILE
 from experiments.pages.charts import class_shares
 from experiments.pages.confusions import taken_for
 from experiments.pages.html import Fact, Picture, Section, Table
+from experiments.pages.saved_strips import read_strips
 from experiments.pages.verdict import Verdict
 from experiments.papers.engine.accuracy_table import (
     TableWords,
@@ -21,7 +22,7 @@ from experiments.papers.engine.accuracy_table import (
 )
 from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.engine.plan import Piece
-from experiments.papers.engine.result_pages import draw_sets, saved_sheet
+from experiments.papers.engine.result_pages import FIGURES, draw_sets
 from experiments.papers.engine.results import training_record
 from train.storage.strict_json import read_sealed
 
@@ -31,11 +32,11 @@ SELECTOR = "selector"
 UNSORTED = "random"
 """Name of the set of the GAN's images that are not sorted."""
 
-SHEET = "sets"
-"""Name of the sheet of images."""
+STRIPS = "sets"
+"""Name of the strips of images."""
 
-SHEET_SETS = {"geometric": "geometric", UNSORTED: "random", "tp": "TP", "fp": "FP"}
-"""Sets on the sheet: names by their pieces."""
+SHOWN_SETS = {"geometric": "geometric", UNSORTED: "random", "tp": "TP", "fp": "FP"}
+"""Sets whose images are shown: names by their pieces."""
 
 SORTED_SETS = (UNSORTED, *KIND_NAMES)
 """Names of the sets of the GAN's images."""
@@ -58,16 +59,16 @@ def describe_sets(directories: Mapping[str, Path]) -> dict[str, object]:
     }
 
 
-def draw_sheets(out: Path, pieces: Mapping[str, Piece]) -> None:
-    """Draws the first images of every class and set.
+def draw_strips(out: Path, pieces: Mapping[str, Piece]) -> None:
+    """Saves strips of the first images of every class and set.
 
     Args:
         out: directory of the results.
         pieces: the finished pieces, by name.
     """
-    sets = {name: pieces[slug].directory for slug, name in SHEET_SETS.items() if slug in pieces}
+    sets = {name: pieces[slug].directory for slug, name in SHOWN_SETS.items() if slug in pieces}
     if sets:
-        draw_sets(out, SHEET, sets)
+        draw_sets(out, STRIPS, sets)
 
 
 def write_loop_pages(out: Path, result: ExperimentResult) -> None:
@@ -164,15 +165,8 @@ def _images_section(out: Path, result: ExperimentResult) -> Section:
     return Section(
         title="The GAN's images",
         text=f"Sorted by {sorted_by}. TP are images whose predicted class is the one intended, "
-        "which is that of the row; FP are the others.",
-        pictures=[
-            saved_sheet(
-                out,
-                SHEET,
-                "A row for each class, with its first images of each set",
-                alt=f"Images of each class beside each other: {', '.join(SHEET_SETS.values())}",
-            )
-        ],
+        "under which they stand; FP are the others.",
+        strips=read_strips(out / FIGURES, STRIPS),
     )
 
 

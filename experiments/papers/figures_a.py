@@ -17,7 +17,8 @@ import numpy as np
 from experiments.options.papers import FiguresAConfig
 from experiments.options.synthesis import PAPER_RULE
 from experiments.pages.html import Fact, Section, Table
-from experiments.pages.image_sheets import rules_grid
+from experiments.pages.saved_strips import read_strips, save_strips
+from experiments.pages.strips import changed_strips, elicited_strips
 from experiments.pages.verdict import Verdict
 from experiments.papers.engine.experiment import (
     ExperimentResult,
@@ -27,19 +28,18 @@ from experiments.papers.engine.experiment import (
 )
 from experiments.papers.engine.plan import Arm, At, Build, Piece, Plan, Row
 from experiments.papers.engine.result_pages import (
+    FIGURES,
     ResultPages,
-    save_sheet,
-    saved_sheet,
     write_pages,
 )
 from experiments.papers.engine.run import run_preset
 from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
 from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.report import synthesis_pairs
 from experiments.synthesis.rule_options import RuleConfig
-from experiments.synthesis.summary import Pair, pairs_in_parts
+from experiments.synthesis.summary import Pair, distributions, pairs_in_parts
 from train.classifiers import Precision
+from train.data.image_data import ImageData, take_images
 from train.data.load import open_images
 from train.storage.strict_json import read_sealed
 
@@ -82,7 +82,9 @@ COLUMNS = {
 """Heading and format of each measurement in the table."""
 
 SHOWN_IMAGES = 8
-DIFFERENCE_GAIN = 5.0
+
+RULES_STRIPS, OUTPUTS_STRIPS = "rules", "outputs"
+"""Names of the strips of figures 3 to 5, and of figure 1."""
 
 
 @dataclass(frozen=True)
@@ -160,20 +162,38 @@ def _record(directory: Path) -> dict[str, object]:
 
 
 def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
-    """Draws the rules side by side (figures 3 to 5), and figure 1 for each rule."""
-    sets = _sets(pieces)
-    found = {slug: next(_pairs(config)) for slug, config in sets.items()}
-    common = set.intersection(*(set(originals.ids) for _, originals in found.values()))
-    shown, by_rule, captions = None, {}, {}
-    for slug, (made, originals) in found.items():
-        rows = np.flatnonzero(np.isin(originals.ids, list(common)))[:SHOWN_IMAGES]
-        save_sheet(out, _pairs_name(slug), synthesis_pairs(made, originals.images, rows))
-        record, name = read_sealed(sets[slug].out / "summary.json"), RULES[slug].name
-        by_rule[name], shown = made.images[rows], originals.images[rows]
-        captions[name] = f"KL {record['kl_mean']:.3f}, change {record['mean_change_levels']:.1f}"
-    if shown is not None:
-        grid = rules_grid(shown, by_rule, captions=captions, difference_gain=DIFFERENCE_GAIN)
-        save_sheet(out, "rules", grid)
+    """Saves strips of the rules side by side (figures 3 to 5), and of figure 1 for each rule."""
+    found = {slug: next(_pairs(config)) for slug, config in _sets(pieces).items()}
+    if not found:
+        return
+    common = list(set.intersection(*(set(originals.ids) for _, originals in found.values())))
+    shown = {slug: [_first_of(data, pair, common) for data in pair] for slug, pair in found.items()}
+    outputs = [
+        elicited_strips(
+            originals.images,
+            made.images,
+            *distributions(made),
+            originals.labels,
+            originals.class_names,
+            caption=f"{RULES[slug].name}.",
+        )
+        for slug, (made, originals) in shown.items()
+    ]
+    _, originals = next(iter(shown.values()))
+    rules = changed_strips(
+        originals.images,
+        {RULES[slug].name: made.images for slug, (made, _) in shown.items()},
+        originals.labels,
+        originals.class_names,
+        caption="The first of all images.",
+    )
+    save_strips(out / FIGURES, RULES_STRIPS, [rules])
+    save_strips(out / FIGURES, OUTPUTS_STRIPS, outputs)
+
+
+def _first_of(data: ImageData, pair: Pair, common: list[str]) -> ImageData:
+    """The first images of a part of a pair, of those whose originals all rules have."""
+    return take_images(data, np.flatnonzero(np.isin(pair[1].ids, common))[:SHOWN_IMAGES])
 
 
 def _sets(pieces: Mapping[str, Piece]) -> dict[str, SynthesizeConfig]:
@@ -187,10 +207,6 @@ def _pairs(config: SynthesizeConfig) -> Iterator[Pair]:
     originals = open_images(config.data, config.split, data_dir=config.data_dir)
     rows = range(config.start, len(originals) if config.stop is None else config.stop)
     return pairs_in_parts(open_images(config.out), originals, rows)
-
-
-def _pairs_name(slug: str) -> str:
-    return f"pairs-{slug}"
 
 
 def _write_pages(out: Path, result: ExperimentResult) -> None:
@@ -207,7 +223,7 @@ def _write_pages(out: Path, result: ExperimentResult) -> None:
             )
             for slug, record in records.items()
         ],
-        sections=[_rules_section(out, records), _pairs_section(out, records)],
+        sections=[_rules_section(out, records), _outputs_section(out)],
     )
     write_pages(out, result, pages)
 
@@ -233,55 +249,23 @@ def _verdict(settings: Mapping[str, Any], records: Mapping[str, Mapping[str, Any
 def _rules_section(out: Path, records: Mapping[str, Mapping[str, Any]]) -> Section:
     return Section(
         title="The rules (figures 3 to 5)",
-        text="The first images of the test split. Below the row of each rule are the differences "
-        f"from the originals, {DIFFERENCE_GAIN:.0f} times amplified.\n\n"
+        text="The first images of the test split, and what each rule makes of them.\n\n"
         "The numbers are means over all images, measured after rounding to 8 bits. High-frequency "
         "energy, which noise raises, is the mean square of the frequencies of 10 or more cycles "
         "per image. Saturation, which rainbows raise, is the mean of max − min over the channels; "
         "its shift is the difference from that of the originals.",
-        pictures=(
-            saved_sheet(
-                out,
-                "rules",
-                "Originals, and one row for each rule",
-                alt=_alt(
-                    "Originals, and below them images made by",
-                    records,
-                    "mean_change_levels",
-                    "changed by {:.1f} grey levels",
-                ),
-            ),
-        ),
+        strips=read_strips(out / FIGURES, RULES_STRIPS),
         tables=(_table(records),),
     )
 
 
-def _pairs_section(out: Path, records: Mapping[str, Mapping[str, Any]]) -> Section:
+def _outputs_section(out: Path) -> Section:
     return Section(
         title="Targets and outputs (figure 1)",
-        text="From top to bottom: the original, the synthesised image, and the target with the "
-        "classifier's output for the image as saved in 8 bits.",
-        pictures=tuple(
-            saved_sheet(
-                out,
-                _pairs_name(slug),
-                f"Targets and outputs, {RULES[slug].name}",
-                alt=_alt(
-                    "Originals, made images, targets and outputs of",
-                    {slug: record},
-                    "kl_mean",
-                    "at a mean divergence of {:.3f} nats",
-                ),
-            )
-            for slug, record in records.items()
-        ),
+        text="The same images, with the target and the classifier's output for the image as saved "
+        "in 8 bits.",
+        strips=read_strips(out / FIGURES, OUTPUTS_STRIPS),
     )
-
-
-def _alt(words: str, records: Mapping[str, Mapping[str, Any]], field: str, form: str) -> str:
-    """What a sheet of some rules shows, with a measurement of each rule."""
-    rules = [f"{RULES[slug].name}, {form.format(r[field])}" for slug, r in records.items()]
-    return f"{words} {'; '.join(rules)}"
 
 
 def _table(records: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -1,8 +1,8 @@
 """The command `elicit experiment figures-b`: paper B's figure 3.
 
-For each class, side by side: geometric augmentation, and the true and false positives of a DCGAN
-and a Stacked GAN. The sets are those of table-b, so they are made once if both experiments share
-the directory of their pieces.
+For each class, beside each other: geometric augmentation, and the true and false positives of a
+DCGAN and a Stacked GAN. The sets are those of table-b, so they are made once if both experiments
+share the directory of their pieces.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from experiments.options.papers import FiguresBConfig
 from experiments.pages.charts import class_shares
 from experiments.pages.confusions import taken_for
 from experiments.pages.html import Fact, Picture, Section, Table
+from experiments.pages.saved_strips import read_strips
 from experiments.pages.verdict import Verdict
 from experiments.papers.engine.experiment import (
     ExperimentResult,
@@ -25,9 +26,9 @@ from experiments.papers.engine.experiment import (
 )
 from experiments.papers.engine.plan import Arm, Piece, Plan, Row
 from experiments.papers.engine.result_pages import (
+    FIGURES,
     ResultPages,
     draw_sets,
-    saved_sheet,
     write_pages,
 )
 from experiments.papers.engine.run import run_preset
@@ -45,6 +46,9 @@ SETS = {
     },
 }
 """Sets of figure 3: names by the pieces of table-b; each is a row and an arm."""
+
+STRIPS = "classes"
+"""Name of the strips of images."""
 
 
 class _Tried(NamedTuple):
@@ -91,9 +95,10 @@ def _record(directory: Path) -> dict[str, object]:
 
 
 def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
-    """Draws the finished sets side by side."""
+    """Saves strips of the finished sets, class by class."""
     sets = {name: pieces[slug].directory for slug, name in SETS.items() if slug in pieces}
-    draw_sets(out, "classes", sets)
+    if sets:
+        draw_sets(out, STRIPS, sets)
 
 
 def _write_pages(out: Path, result: ExperimentResult) -> None:
@@ -184,17 +189,10 @@ def _classes_section(
     return Section(
         title="Class by class (figure 3)",
         text="The first images of each set. TP are images of a GAN whose predicted class is the "
-        "intended one, which is that of the row; FP are the others.\n\n"
+        "intended one, under which they stand; FP are the others.\n\n"
         "Tried are the images of a GAN that were sorted until its sets were complete or the limit "
         "was reached. In the last row: their sum, and the mean of the classes' shares.",
-        pictures=(
-            saved_sheet(
-                out,
-                "classes",
-                "One row for each class, some images of each set",
-                alt=f"Images of each class beside each other: {', '.join(SETS.values())}",
-            ),
-        ),
+        strips=read_strips(out / FIGURES, STRIPS),
         tables=(_class_table(records, tried),),
     )
 

@@ -17,7 +17,7 @@ from experiments.gan.train_report import strip
 from experiments.options.papers import SameStepsConfig
 from experiments.pages.html import Section, digest_words, write_report
 from experiments.pages.strips import class_strips, sheet_strips
-from experiments.papers.closed_loop import ClosedLoopConfig, closed_loop
+from experiments.papers.closed_loop import ClosedLoopConfig, closed_loop, piece_count
 from experiments.papers.closed_loop_pages import loop_facts, loop_sections, loop_verdict
 from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.engine.result_pages import run_footer
@@ -90,7 +90,7 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
             grids=SHEETS,
             key=key,
         ),
-        label="step 1 of 2: training the GAN",
+        label=f"step 1 of {1 + piece_count(seeds)}: training the GAN",
     )
     closed_loop(
         ClosedLoopConfig(
@@ -105,7 +105,8 @@ def quickstart_gan(out: Path, *, seeds: int, key: int) -> None:
             crop_px=CROP_PX,
             key=key,
             train=TRAINING,
-        )
+        ),
+        steps_before=1,
     )
     _, compared = read_results(out / "loop")
     _write_report(out, compared, key=key, seconds=time.monotonic() - began)

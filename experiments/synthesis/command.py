@@ -45,6 +45,7 @@ from experiments.synthesis.summary import (
 )
 from experiments.synthesis.target_options import describe_targets, make_targets
 from experiments.synthesis.view_options import make_views
+from experiments.training.tracking import check_tracker, tracking
 from imgopt.errors import InputError
 from train.classifiers import check_precision
 from train.data.image_data import decode_once
@@ -66,7 +67,7 @@ from train.runtime.processes import (
     wait_for_all,
     wait_for_live,
 )
-from train.storage.runs import environment
+from train.storage.runs import as_json, environment
 from train.storage.strict_json import write_sealed
 
 FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")
@@ -136,7 +137,9 @@ def _make_missing(
         if is_first_process():
             image_set.uncommit(shards.values())
         began = time.monotonic()
-        shards |= make_shards(job, image_set, own, label=label)
+        tracker = config.track if is_first_process() else None
+        with tracking(tracker, config.out, as_json(config)) as track:
+            shards |= make_shards(job, image_set, own, label=label, track=track)
         seconds = time.monotonic() - began
     images = sum(map(len, own.values()))
     if jax.process_count() > 1:
@@ -181,6 +184,7 @@ def _warn_of_left_out(left_out: Sequence[str], *, total: int) -> None:
 
 def _check(config: SynthesizeConfig) -> SynthesisJob:
     """Finds and checks everything that the job needs."""
+    check_tracker(config.track)
     imgopt.check_device_count(config.devices)
     check_precision(config.precision)
     say(f"reading {' '.join(config.classifiers)} and {config.data}")

@@ -21,6 +21,7 @@ from experiments.data.saved_batches import Batch, load_batch, save_batch
 from experiments.synthesis.classifiers import ClassifierGroup
 from experiments.synthesis.rule_options import SynthesisOptions
 from experiments.synthesis.view_options import VIEW_FEATURES
+from experiments.training.tracking import Track, track_nothing
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader, image_digests
 
@@ -108,7 +109,12 @@ def left_out_of(shard: Shard) -> list[str]:
 
 
 def make_shards(
-    job: SynthesisJob, image_set: ResumableSet, wanted: dict[int, range], *, label: str
+    job: SynthesisJob,
+    image_set: ResumableSet,
+    wanted: dict[int, range],
+    *,
+    label: str,
+    track: Track = track_nothing,
 ) -> dict[int, Shard]:
     """Synthesises and writes shards.
 
@@ -117,6 +123,7 @@ def make_shards(
         image_set: the set that the shards belong to.
         wanted: numbers of the originals of each shard, by the shard's index.
         label: text in front of the progress.
+        track: called with the means of each batch.
 
     Raises:
         FloatingPointError: no image of a shard is finite.
@@ -132,12 +139,20 @@ def make_shards(
                 done += len(batch["steps"])
                 progress.detail = f"mean KL {np.mean(batch['kl']):.4f}"
                 progress.update_to(done)
+                in_shard = sum(len(each["steps"]) for each in batches)
+                track(_means(batch, step=wanted[index].start - job.rows.start + in_shard))
             targets = job.targets_of(wanted[index])
             finished = _leave_out_nonfinite(originals, targets, batches)
             for earlier in writing.values():  # at most one shard waits in memory
                 earlier.result()
             writing[index] = pool.submit(_write, image_set, index, wanted[index], finished)
     return {index: written.result() for index, written in writing.items()}
+
+
+def _means(batch: Batch, *, step: int) -> dict[str, float]:
+    """What a tracker gets of a batch; its step counts the job's images to the end of the batch."""
+    means = {f"{name}_mean": float(np.mean(batch[name])) for name in ("kl", "max_error", "steps")}
+    return {"step": step, **means}
 
 
 def _rows_of(shard: Shard, start: int) -> range:

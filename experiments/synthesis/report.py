@@ -5,42 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from experiments.pages.charts import histogram
 from experiments.pages.html import Fact, Picture, Section, Strips, Table, write_report
-from experiments.pages.image_sheets import image_pairs
 from experiments.pages.statistics import share_of
 from experiments.pages.strips import MAX_STRIPS, elicited_strips, shown_of
 from experiments.pages.verdict import NOT_ASKED, Verdict
 from experiments.synthesis.summary import Pair, SetSummary, distributions
-from train.data.image_data import ImageData, join_images, take_images
+from train.data.image_data import join_images, take_images
 
 WORST_IMAGES = 8
 """Images with the largest divergence on a set's page."""
-
-
-def synthesis_pairs(
-    synthesised: ImageData, originals: UInt8[np.ndarray, "n h w c"], rows: Int[np.ndarray, " m"]
-) -> bytes:
-    """Draws some images of a synthesised set below their originals.
-
-    Args:
-        synthesised: the set.
-        originals: the original of each image of the set.
-        rows: numbers of the images to draw, at most 8.
-
-    Raises:
-        InputError: the set has no targets and outputs.
-    """
-    targets, outputs = distributions(synthesised)
-    return image_pairs(
-        originals[rows],
-        synthesised.images[rows],
-        targets[rows],
-        outputs[rows],
-        synthesised.class_names,
-    )
 
 
 @dataclass(frozen=True)

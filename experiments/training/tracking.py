@@ -1,6 +1,7 @@
-"""Sends a training's metrics to TensorBoard, Weights & Biases or Trackio, beside `metrics.jsonl`.
+"""Sends metrics to TensorBoard, Weights & Biases or Trackio, beside what a command writes itself.
 
-What is sent is what stands in `metrics.jsonl`, a line an epoch; the run does not depend on it.
+Of a training it is what stands in `metrics.jsonl`, a line an epoch; of a synthesis, the means of
+every batch. The result does not depend on it.
 """
 
 import contextlib
@@ -40,7 +41,7 @@ def tracking(name: TrackerName | None, out: Path, options: dict[str, Any]) -> It
 
     Args:
         name: the tracker.
-        out: the run's directory; its name is that of the run.
+        out: directory of the run or set; its name is that of the run.
         options: the command's options as JSON, which the services show beside the run.
 
     Raises:

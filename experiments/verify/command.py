@@ -27,8 +27,9 @@ def verify(config: VerifyConfig) -> None:
         )
     for path in found.alone:
         print(
-            f"kept alone: {path} (its result can be read; its configuration and pieces are not "
-            "here, so its numbers were compared with nothing: give --pieces DIR, or run it again)"
+            f"kept alone: {path} (the result can be read; the files that it belongs to are not "
+            "here, so its numbers were compared with nothing: run it again, or give an "
+            "experiment's --pieces DIR)"
         )
     if found.problems:
         raise InputError(_listed(f"{config.directory} is not as it was written", found.problems))

@@ -32,6 +32,7 @@ from train.storage.runs import (
     METRICS_FILE,
     RESULT_FILE,
     differences,
+    environment,
     read_metrics,
     read_result,
     result_problems,
@@ -48,8 +49,8 @@ class Findings(NamedTuple):
     Attributes:
         counts: numbers of checked things by their kind.
         unchecked: directories with shards or a result, but without digests.
-        alone: results of experiments that were kept without their configuration and pieces, so that
-            they could only be read.
+        alone: results that were kept without the files that they belong to, so that they could only
+            be read: directories with a result, and files of other names.
         problems: one line for each problem, which names the file.
     """
 
@@ -98,10 +99,10 @@ def check_below(directory: Path, *, pieces: Path | None = None) -> Findings:
         things = [path for path in paths if check.applies(path)]
         counts[check.kind] = len(things)
         problems |= dict.fromkeys(line for path in things for line in _guarded(check, path))
-    if not problems:
+    alone = [] if pieces is not None else [_shown(path) for path in paths if _is_lone_result(path)]
+    if not (problems or alone):
         _check_enough(directory, counts, pieces)
     unchecked = [path for path in paths if _has_shards_alone(path) or _has_bare_result(path)]
-    alone = [path for path in paths if _is_experiment(path) and _is_alone(path, pieces)]
     unchecked = [path for path in unchecked if path not in alone]
     return Findings(counts, unchecked, alone, list(problems))
 
@@ -195,6 +196,21 @@ def _is_run(spec_file: str, field: str, path: Path) -> bool:
 
 def _is_experiment(path: Path) -> bool:
     return "experiment" in _read_object(path / RESULT_FILE)
+
+
+def _is_lone_result(path: Path) -> bool:
+    """Whether a JSON file is the result of a command, kept without the files that it belongs to."""
+    others = (CONFIG_FILE, PIECES, MANIFEST_FILE)
+    return (
+        _is_json(path)
+        and not any((path.parent / name).exists() for name in others)
+        and environment().keys() <= _read_object(path).keys()
+    )
+
+
+def _shown(result: Path) -> Path:
+    """A result as it is named: by its directory, or by its file if that has a name of its own."""
+    return result.parent if result.name == RESULT_FILE else result
 
 
 def _is_alone(results: Path, pieces: Path | None) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.training.tracking import PACKAGES, scalars, tracking
+from train.data.write import read_extras
 from train.storage.runs import read_metrics
 
 WORDS = "--model kono-cnn --width 0.02 --batch-size 16 --epochs 2"
@@ -88,11 +89,36 @@ def test_a_service_gets_options_and_lines_and_is_closed_after_an_error(package, 
     assert finished == ("finish",)
 
 
-@pytest.mark.parametrize("command", ["classifier", "gan"])
+@pytest.mark.parametrize("package", ["tensorboard"], indirect=True)
+def test_a_synthesis_sends_the_means_of_its_batches(package, data, elicit, tmp_path, monkeypatch):
+    (tmp_path / "judges.py").write_text("judge = lambda images: 9 * images.mean((1, 2))")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    words = "--start 2 --stop 12 --batch-size 4 --batches-per-shard 2 --steps 2"
+    job = ("synthesize", "--classifier", "judges:judge", "--data", data, *words.split())
+    assert elicit(*job, "--out", "tracked", "--track", "tensorboard") == 0
+    opened, *sent, closed = package.calls
+    assert opened == ("open", "tracked/tensorboard")
+    assert closed == ("finish",)
+    found = read_extras(Path("tracked"), ("kl", "max_error", "steps"))
+    expected = [
+        (last, f"{name}_mean", pytest.approx(values[first:last].mean(), rel=1e-6))
+        for first, last in ((0, 4), (4, 8), (8, 10))
+        for name, values in found.items()
+    ]
+    assert [each for each in sent if each[1] != "step"] == expected
+    assert elicit(*job, "--out", "plain") == 0
+    shards = [sorted(Path(out).glob("*.array_record*")) for out in ("tracked", "plain")]
+    tracked, plain = ([path.read_bytes() for path in paths] for paths in shards)
+    assert tracked == plain
+    assert elicit("verify", "tracked") == 0
+
+
+@pytest.mark.parametrize("command", ["classifier train", "gan train", "synthesize --classifier x"])
 def test_a_missing_package_is_refused_before_anything_is_read(command, elicit, tmp_path, capsys):
     out: Path = tmp_path / "run"
     words = ("--data", "absent", "--track", "trackio", "--out", out)
-    assert elicit(command, "train", *words) == 2
+    assert elicit(*command.split(), *words) == 2
     assert "--track trackio needs the package trackio" in capsys.readouterr().err
     assert not out.exists()
 

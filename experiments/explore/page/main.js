@@ -7,12 +7,20 @@ import { startResults } from "./results.js";
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 
+// What fills a tab when it is looked at first, so that the first update of an image need not wait for it.
+const atFirst = {};
+
 function choose(tab, focus = false) {
   for (const each of tabs) {
     const isChosen = each === tab;
     each.setAttribute("aria-selected", String(isChosen));
     each.tabIndex = isChosen ? 0 : -1;
-    find(each.getAttribute("aria-controls")).hidden = !isChosen || !isReady;
+    const panel = find(each.getAttribute("aria-controls"));
+    panel.hidden = !isChosen || !isReady;
+    if (!panel.hidden) {
+      atFirst[panel.id]?.();
+      delete atFirst[panel.id];
+    }
   }
   if (focus) tab.focus();
 }
@@ -65,13 +73,11 @@ async function start() {
     find("training").hidden = true;
     find("subject").replaceChildren(
       "Choose what the classifier ", element("strong", { text: state.classifier }),
-      " shall say of an image of ", element("strong", { text: state.dataset }), ", and watch the image become so.",
+      " is to say of an image of ", element("strong", { text: state.dataset }), ", and watch the image change until it does.",
     );
     await startElicit(state);
-    startSets(state);
-    startGans(state);
-    startResults(state);
-    choose(tabs[0]);
+    for (const [name, open] of [["sets", startSets], ["gans", startGans], ["results", startResults]]) atFirst[name] = () => open(state);
+    choose(tabs.find((tab) => tab.getAttribute("aria-selected") === "true"));
     say("Ready");
   } catch (error) {
     showProblem(error);

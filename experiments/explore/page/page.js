@@ -37,6 +37,16 @@ export function say(words) {
   find("spoken").textContent = words;
 }
 
+// Says in an element that something is being done, until it is done or has failed.
+export async function whileSaying(place, words, action) {
+  place.textContent = words;
+  try {
+    return await action();
+  } finally {
+    place.textContent = "";
+  }
+}
+
 export function guarded(action) {
   return async (...args) => {
     clearProblem();

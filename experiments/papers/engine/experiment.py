@@ -78,7 +78,7 @@ class Experiment:
         write_pages: writes table and report, given the results' directory and the results.
         describe: reads further fields of `result.json` from the directories of the finished pieces
             that the arms need, by name.
-        draw: draws sheets of images into the results' `figures/`, given the results' directory and
+        draw: draws strips of images into the results' `figures/`, given the results' directory and
             the finished pieces by name; at least one arm is finished.
     """
 

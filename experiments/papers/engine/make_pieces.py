@@ -30,8 +30,8 @@ class Maker(NamedTuple):
     """How pieces of one kind are made.
 
     Attributes:
-        make: runs the command, given the configuration and a label. The command continues what an
-            interrupted call has left, and makes damaged parts again.
+        make: runs the command, given the configuration and a label for its progress. The command
+            continues what an interrupted call has left, and makes damaged parts again.
         last_files: the files that the command writes last, in this order; the piece is finished
             when the last one is there.
     """
@@ -48,8 +48,8 @@ MAKERS: dict[type, Maker] = {
     ClassifierTrainConfig: Maker(
         lambda config, label: train_classifier(config, label=label), (RESULT_FILE,)
     ),
-    GanSampleConfig: Maker(lambda config, _: sample_gan(config), SET_FILES),
-    GanTrainConfig: Maker(lambda config, _: train_gan(config), (RESULT_FILE,)),
+    GanSampleConfig: Maker(lambda config, label: sample_gan(config, label=label), SET_FILES),
+    GanTrainConfig: Maker(lambda config, label: train_gan(config, label=label), (RESULT_FILE,)),
     SubsetConfig: Maker(lambda config, _: make_subset(config), (MANIFEST_FILE,)),
     SynthesizeConfig: Maker(lambda config, label: synthesize_set(config, label=label), SET_FILES),
 }
@@ -66,15 +66,18 @@ def make_pieces(
     wanted: Sequence[str],
     *,
     on_made: Callable[[], object] = lambda: None,
+    steps_before: int = 0,
 ) -> None:
     """Makes the wanted pieces and all that they need, unless they are finished already.
 
-    Finished pieces are checked first, and made again where they are damaged.
+    Finished pieces are checked first, and made again where they are damaged. The progress of each
+    piece says which of all steps it is, those that are finished included.
 
     Args:
         pieces: all pieces of a plan.
         wanted: names of pieces, in the order in which to make them.
         on_made: called after each wanted or damaged piece that had to be made.
+        steps_before: steps of the caller before the first piece.
 
     Warns:
         UserWarning: a piece is damaged; the message names the file.
@@ -83,20 +86,26 @@ def make_pieces(
     for piece in damaged:
         _discard_damage(piece)
     names = dict.fromkeys([*(piece.name for piece in damaged), *wanted])
+    order = dict.fromkeys(piece.name for name in names for piece in needed(pieces, [name]))
+    total = steps_before + len(order)
+    labels = {
+        name: f"step {steps_before + number} of {total}: {name}"
+        for number, name in enumerate(order, 1)
+    }
     missing = [name for name in names if not is_done(pieces[name])]
-    for number, name in enumerate(missing, 1):
+    for name in missing:
         for piece in needed(pieces, [name]):
             if not is_done(piece):
-                print(f"{piece.name} ({number} of {len(missing)} to make)", flush=True)
-                _make(piece)
+                print(labels[piece.name], flush=True)
+                _make(piece, labels[piece.name])
         on_made()
 
 
-def _make(piece: Piece) -> None:
+def _make(piece: Piece, label: str) -> None:
     """Makes a piece; if another process is making it, waits for that process instead."""
     with exclusive(piece.directory, wait=True):
         if not is_done(piece):
-            MAKERS[type(piece.config)].make(piece.config, piece.name)
+            MAKERS[type(piece.config)].make(piece.config, label)
 
 
 def find_damage(directory: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """The pages of an experiment's results: `report.html`, and the same in Markdown.
 
-Sheets of images are drawn when the pieces are made, and kept as files in `figures/`. So the pages
+Strips of images are drawn when the pieces are made, and kept as files in `figures/`. So the pages
 can be made again without the image sets.
 """
 
@@ -10,26 +10,22 @@ from pathlib import Path
 
 from experiments.pages.html import (
     Fact,
-    Picture,
     Section,
+    Strips,
     digest_words,
     provenance,
     write_report,
 )
-from experiments.pages.image_sheets import class_sheet
 from experiments.pages.markdown import as_code, as_words
-from experiments.pages.strips import MAX_STRIPS
+from experiments.pages.saved_strips import save_strips, strip_file
+from experiments.pages.strips import sets_by_class
 from experiments.pages.verdict import Verdict
 from experiments.papers.engine.experiment import ExperimentResult
-from imgopt.errors import InputError
 from train.data.load import load_images
 from train.storage.files import atomic_write
 
 FIGURES = "figures"
 """Name of the directory of pictures in the results' directory."""
-
-SHOWN_IMAGES = 3
-"""Images of each class and set on a sheet of sets."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class ResultPages:
         title: heading of the pages, to which data, preset and key are added.
         verdict: what the results show.
         facts: key figures.
-        sections: sections of both pages; every picture in them has a name.
+        sections: sections of both pages; every picture and group of strips in them has a name.
         details: further sections of `report.html` alone.
     """
 
@@ -81,53 +77,16 @@ def run_footer(result: ExperimentResult) -> dict[str, str]:
     )
 
 
-def save_sheet(out: Path, name: str, png: bytes) -> None:
-    """Saves a sheet of images for the pages.
+def draw_sets(out: Path, name: str, sets: Mapping[str, Path]) -> None:
+    """Saves strips of the first images of every class of some sets, class by class.
 
     Args:
         out: directory of the results; its folder for figures exists.
-        name: name of the sheet.
-        png: content of the PNG file.
+        name: name of the files.
+        sets: directories of sets of the same classes, at least one, by the names to show.
     """
-    atomic_write(out / FIGURES / f"{name}.png", png)
-
-
-def saved_sheet(out: Path, name: str, caption: str, *, alt: str) -> Picture:
-    """Reads a sheet of images that `save_sheet` saved.
-
-    Args:
-        out: directory of the results.
-        name: name of the sheet.
-        caption: what the sheet shows.
-        alt: what is to be seen on it, for readers who do not see it.
-
-    Raises:
-        InputError: the file is missing.
-    """
-    path = out / FIGURES / f"{name}.png"
-    if not path.is_file():
-        raise InputError(
-            f"expected the picture {path}, which is missing; repeat the command that made the "
-            "results, and it is drawn again"
-        )
-    return Picture(path.read_bytes(), caption, name=name, alt=alt)
-
-
-def draw_sets(out: Path, name: str, sets: Mapping[str, Path]) -> None:
-    """Draws the first images of every class of some sets side by side, with names.
-
-    Args:
-        out: directory of the results.
-        name: name of the sheet.
-        sets: directories of sets of the same classes, by the names to draw.
-    """
-    shown, class_names = {}, ()
-    for words, directory in sets.items():
-        data = load_images(directory)
-        class_names = data.class_names[:MAX_STRIPS]
-        labels = range(len(class_names))
-        shown[words] = [data.images[data.labels == label][:SHOWN_IMAGES] for label in labels]
-    save_sheet(out, name, class_sheet(shown, class_names, columns=SHOWN_IMAGES))
+    found = {words: load_images(directory) for words, directory in sets.items()}
+    save_strips(out / FIGURES, name, sets_by_class(found))
 
 
 def write_pages(out: Path, result: ExperimentResult, pages: ResultPages) -> None:
@@ -162,8 +121,20 @@ def write_pages(out: Path, result: ExperimentResult, pages: ResultPages) -> None
 def _markdown_parts(section: Section) -> Iterator[str]:
     yield f"## {as_words(section.title)}"
     yield from map(as_words, section.paragraphs)
+    for group in section.strips:
+        yield as_words(group.caption)
+        yield _strips_list(group)
     for picture in section.pictures:
         yield f"![{as_words(picture.words)}]({FIGURES}/{picture.name}{picture.suffix})"
     for table in section.tables:
         yield from [as_words(table.note)] * bool(table.note)
         yield table.markdown
+
+
+def _strips_list(group: Strips) -> str:
+    """The strips of a group in Markdown, each before its name and notes."""
+    items = []
+    for index, strip in enumerate(group.strips):
+        image = f"![{as_words(strip.alt)}]({FIGURES}/{strip_file(group.name, index)})"
+        items.append(f"- {image} {as_words('; '.join([strip.label, *strip.notes]))}")
+    return "\n".join(items)

@@ -62,6 +62,8 @@ def run_plan(
     config: ExperimentConfig,
     plan: Plan,
     identify: Callable[[], dict[str, Any]],
+    *,
+    steps_before: int = 0,
 ) -> ExperimentResult | None:
     """Runs the plan of an experiment, a share of it, or a merger.
 
@@ -71,6 +73,7 @@ def run_plan(
         plan: what to make and to measure.
         identify: returns everything that the results depend on; called once the options are
             checked, since it may read the data.
+        steps_before: steps that the caller has made, for the progress.
 
     Returns:
         The results; None after a dry run.
@@ -97,7 +100,8 @@ def run_plan(
     def write() -> ExperimentResult:
         return write_results(experiment, config.out, plan, pieces, identity)
 
-    make_pieces(pieces, [arm.piece for arm in chosen], on_made=write)
+    wanted = [arm.piece for arm in chosen]
+    make_pieces(pieces, wanted, on_made=write, steps_before=steps_before)
     result = write()
     (config.out / "figures").mkdir(exist_ok=True)
     experiment.draw(config.out, {name: piece for name, piece in pieces.items() if is_done(piece)})

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import socket
+import threading
 
 import pytest
 
@@ -56,14 +57,30 @@ def test_without_its_packages_the_command_says_how_to_get_them(elicit, monkeypat
 
 def test_the_page_is_served_until_a_signal(elicit, run, data, monkeypatch, capsys):
     served = []
-    monkeypatch.setattr("experiments.explore.server.serve", lambda *args: served.append(args))
+
+    def serve(*given):
+        served.append(given)
+        raise KeyboardInterrupt  # as a server that a signal stops
+
+    monkeypatch.setattr("experiments.explore.server.serve", serve)
     monkeypatch.setattr(SubjectLoader, "start", lambda _: None)
     assert elicit("explore", "--no-open", "--classifier", run, "--data", data) == 0
     (_, listening), printed = served[0], capsys.readouterr().out
     assert printed.startswith("The page is at http://127.0.0.1:")
+    assert printed.endswith("The page is closed.\n")
     token = printed.split()[4].split("/")[3]
     assert len(token) == 32
     assert listening.fileno() == -1  # it is closed at the end
+
+
+def test_a_training_does_not_outlive_the_page(elicit, monkeypatch):
+    ended, may_end = [], threading.Event()
+    monkeypatch.setattr("experiments.explore.server.serve", lambda *_: None)
+    monkeypatch.setattr(SubjectLoader, "prepare", lambda _: may_end.wait(60))
+    monkeypatch.setattr("os._exit", ended.append)
+    assert elicit("explore", "--no-open") == 0
+    may_end.set()
+    assert ended == [0]
 
 
 def test_at_the_first_use_the_digits_classifier_is_trained(monkeypatch, tmp_path):

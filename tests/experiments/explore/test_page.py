@@ -243,6 +243,7 @@ def test_stopping_and_closing_stop_the_work(open_page, address, monkeypatch):
 
 def test_sets_gans_and_results_are_shown(open_page, made):
     page = open_page()
+    assert page.locator("#sets *, #gans *, #results *").count() == 0  # nothing is read unasked
     page.click("#tab-sets")
     of_made = page.get_by_label(str(made), exact=True)
     api.expect(of_made.locator(".card")).to_have_count(10)
@@ -250,11 +251,15 @@ def test_sets_gans_and_results_are_shown(open_page, made):
     of_made.get_by_text("Worst first").click()
     of_made.locator(".card >> nth=0").click()
     page.wait_for_selector("#details[open] tbody tr")
+    api.expect(page.get_by_role("button", name="Close")).to_be_focused()
     assert page.locator("#details tbody tr").count() > 6
     page.keyboard.press("Escape")
     page.click("#tab-gans")
+    page.wait_for_selector("#gans .card")  # the generator is compiled first
     api.expect(page.locator("#gans .card")).to_have_count(24)
+    api.expect(page.locator("#gans [role=status] >> nth=0")).to_contain_text("true positives")
     page.click("text=Interpolate")
+    page.wait_for_selector("#gans .way img")
     api.expect(page.locator("#gans .way img")).to_have_count(9)
     page.click("#tab-results")
     api.expect(page.locator("#results section")).to_have_count(1)

@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from experiments.explore.result_tables import check_results, markdown_tables, read_results
+from experiments.explore.result_tables import (
+    check_results,
+    first_paragraph,
+    markdown_tables,
+    read_results,
+)
 from experiments.pages.html import Table
 from imgopt.errors import InputError
 
@@ -34,6 +39,34 @@ def test_results_are_found_in_folders(tmp_path):
     assert found[1]["tables"][0]["rows"] == [["1", "2"]]
     assert found[1]["facts"] == {"device": "kind cpu"}
     assert "cannot be read" in found[2]["error"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"accuracies": {"a": [0.5, 0.6], "b": [0.75]}},
+        {"comparison": {"arms": [{"name": "a", "accuracies": [0.5, 0.6]},
+                                 {"name": "b", "accuracies": [0.75]}]}},
+    ],
+)  # fmt: skip
+def test_a_result_without_markdown_shows_the_accuracies_that_it_holds(content, tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    (found,) = read_results(tmp_path)
+    (table,) = found["tables"]
+    assert table["rows"] == [["a", "55.00 ± 7.07", "2"], ["b", "75.00", "1"]]
+
+
+@pytest.mark.parametrize("content", [[], {"accuracies": 3}, {"arms": [{}]}, {"comparison": 1}])
+def test_a_result_of_another_kind_has_no_table(content, tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    (found,) = read_results(tmp_path)
+    assert found["tables"] == []
+
+
+def test_the_first_paragraph_is_the_verdict():
+    text = "# A title\n\n- a fact: 3\n\n![chart](x.svg)\n\nIt *works*,\nwith `a \\| b`.\n\nMore."
+    assert first_paragraph(text) == "It works, with a | b."
+    assert first_paragraph("# A title\n\n| a |\n| - |\n") == ""
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path):

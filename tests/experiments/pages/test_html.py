@@ -36,7 +36,7 @@ def report(words: str = "words", sections: int = 1) -> dict[str, Any]:
         words,
         f"{words}\n\n{words}",
         [
-            Picture(png(), words, alt=words),
+            Picture(png(), words),
             Picture(png((900, 4)), words),
             Picture(CHART, words),
         ],

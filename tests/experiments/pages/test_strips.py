@@ -6,14 +6,24 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from experiments.pages.html import Strip, Strips
 from experiments.pages.image_sheets import sample_grid
+from experiments.pages.saved_strips import read_strips, save_strips, strip_file
 from experiments.pages.strips import (
     MAX_STRIPS,
+    SET_COLUMNS,
+    amplified,
+    changed_strips,
     class_strips,
     elicited_strips,
     image_row,
+    kl_nats,
+    sets_by_class,
     sheet_strips,
 )
+from experiments.pages.style import over_white
+from imgopt.errors import InputError
+from train.data.image_data import ImageData
 
 HEIGHT, WIDTH = 5, 7
 
@@ -77,3 +87,85 @@ def test_asked_and_reached_stand_together():
     np.testing.assert_array_equal(found[:, WIDTH + 1 :][:, :WIDTH, :3], made[0])
     wanted = np.clip(128 + 5.0 * (made[0].astype(float) - originals[0]), 0, 255)
     np.testing.assert_array_equal(found[:, 2 * WIDTH + 2 :, :3], np.rint(wanted))
+
+
+def test_an_original_stands_beside_what_was_made_of_it_and_above_the_differences():
+    originals, made = images(2), images(2) // 2
+    group = changed_strips(
+        originals, {"SGD": made}, np.array([1, 0]), ["ant", "bee"], caption="First."
+    )
+    assert [strip.label for strip in group.strips] == ["bee", "ant"]
+    assert "original; SGD" in group.caption
+    found = pixels(group.strips[1].png)
+    assert found.shape == (2 * HEIGHT + 1, 2 * WIDTH + 1, 4)
+    places = [
+        found[top:, left:][:HEIGHT, :WIDTH, :3]
+        for top, left in ((0, 0), (0, WIDTH + 1), (HEIGHT + 1, 0), (HEIGHT + 1, WIDTH + 1))
+    ]
+    grey = np.full_like(originals[1], 128)
+    expected = (originals[1], made[1], grey, amplified(made[1], originals[1], 5.0))
+    np.testing.assert_array_equal(places, expected)
+    assert (found[HEIGHT] == 0).all()  # a transparent gap
+
+
+def test_sets_stand_side_by_side_class_by_class():
+    labels, names = np.array([0, 0, 0, 0, 1], np.int32), ("ant", "bee", "cow")
+    many = ImageData(images(5), labels, tuple("abcde"), names)
+    few = ImageData(images(1), labels[:1], ("a",), names)
+    ant, bee = sets_by_class({"real": many, "made": few})
+    assert (ant.caption, bee.caption) == ("Images of ant.", "Images of bee.")  # and no cow
+    assert [strip.label for strip in ant.strips] == ["real", "made"]
+    assert [strip.label for strip in bee.strips] == ["real"]
+    assert pixels(ant.strips[0].png).shape[1] == SET_COLUMNS * (WIDTH + 1) - 1
+    assert ant.strips[1].alt == "made: ant"
+
+
+def test_saved_strips_come_back_enlarged(tmp_path):
+    row = image_row(list(images(3)))
+    group = Strips([Strip("<ant> | 猫", row, ("asked 0.9", "KL 1"), "an ant")], "First.", 4)
+    save_strips(tmp_path, "shown", [group, group._replace(caption="Second.")])
+    first, second = read_strips(tmp_path, "shown")
+    assert (first.caption, second.caption) == ("First.", "Second.")
+    assert (first.name, second.name) == ("shown-0", "shown-1")
+    (strip,) = first.strips
+    assert (strip.label, strip.notes, strip.alt) == ("<ant> | 猫", ("asked 0.9", "KL 1"), "an ant")
+    assert first.scale == 1
+    np.testing.assert_array_equal(pixels(strip.png)[::4, ::4], pixels(row))
+    assert strip.png == (tmp_path / strip_file("shown-0", 0)).read_bytes()
+
+
+def test_missing_and_damaged_strips_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"shown\.json, which is missing; repeat the command"):
+        read_strips(tmp_path, "shown")
+    save_strips(
+        tmp_path, "shown", [Strips([Strip("a", image_row(list(images(1))), (), "")], "", 1)]
+    )
+    (tmp_path / strip_file("shown-0", 0)).unlink()
+    with pytest.raises(InputError, match=r"shown-0-00\.png, which is missing"):
+        read_strips(tmp_path, "shown")
+    for content in ("{}", "[3]", '[{"label": 3}]'):
+        (tmp_path / "shown.json").write_text(content)
+        with pytest.raises(InputError, match="expected"):
+            read_strips(tmp_path, "shown")
+
+
+def test_differences_are_amplified_around_mid_grey_and_clipped():
+    originals = np.array([100, 100, 100, 0], np.uint8)
+    changed = np.array([100, 103, 96, 255], np.uint8)
+    np.testing.assert_array_equal(amplified(changed, originals, 10.0), [128, 158, 88, 255])
+
+
+def test_the_divergence_written_is_scipy_s():
+    entropy = pytest.importorskip("scipy.stats").entropy
+    targets, outputs = np.random.default_rng(0).dirichlet(np.ones(4), (2, 5))
+    targets[0] = [1, 0, 0, 0]
+    np.testing.assert_allclose(
+        kl_nats(targets, outputs), entropy(targets, outputs, axis=1), rtol=1e-12
+    )
+
+
+def test_a_half_opaque_image_is_half_white():
+    image = np.array([[[[100, 0, 255, 0], [100, 0, 255, 255], [100, 0, 255, 51]]]], np.uint8)
+    expected = [[[[255, 255, 255], [100, 0, 255], [224, 204, 255]]]]
+    np.testing.assert_array_equal(over_white(image), expected)
+    np.testing.assert_array_equal(over_white(image[..., :3]), image[..., :3])

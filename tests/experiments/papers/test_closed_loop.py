@@ -11,6 +11,7 @@ import pytest
 
 import train.models.networks
 from experiments.classifier.train import ClassifierTrainConfig
+from experiments.pages.saved_strips import read_strips
 from experiments.pages.statistics import mean_words
 from experiments.papers.closed_loop import SETS
 from experiments.papers.engine.make_pieces import MAKERS
@@ -163,9 +164,11 @@ def test_the_table_holds_the_numbers(out):
 @pytest.mark.slow
 def test_the_report_shows_all_of_it(out):
     page = (out / "report.html").read_text()
-    assert len(assert_is_report(out / "report.html").attributes("img")) == 1
-    assert {path.name for path in (out / "figures").iterdir()} == {
-        "steps.svg", "steps-to-real.svg", "steps-to-geometric.svg", "sets.png", "acceptance.svg",
+    strips = [strip for group in read_strips(out / "figures", "sets") for strip in group.strips]
+    assert {strip.label for strip in strips} <= {"geometric", "random", "TP", "FP"}
+    assert len(assert_is_report(out / "report.html").attributes("img")) == len(strips) > 2
+    assert {path.name for path in (out / "figures").iterdir() if path.suffix != ".png"} == {
+        "steps.svg", "steps-to-real.svg", "steps-to-geometric.svg", "sets.json", "acceptance.svg",
     }  # fmt: skip
     for words in ("True positives", *table(out / "table.md")["real + FP"]):
         assert words in page

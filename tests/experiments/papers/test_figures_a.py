@@ -10,13 +10,13 @@ import pytest
 import experiments.papers.figures_a
 import experiments.synthesis.command
 import experiments.training.run
-from experiments.pages.image_sheets import rules_grid
+from experiments.pages.saved_strips import read_strips
+from experiments.pages.strips import DIFFERENCE_GAIN, amplified
 from experiments.papers import table_a
 from experiments.papers.engine.experiment import Source
 from experiments.papers.engine.plan import place
 from experiments.papers.figures_a import (
     COLUMNS,
-    DIFFERENCE_GAIN,
     PRESETS,
     RULES,
     FiguresASettings,
@@ -122,31 +122,34 @@ def test_the_table_holds_every_rule_s_numbers(finished):
         assert rows[rule.name][-1] == f"{found[slug]['saturation_shift']:+.4f}"
     assert_is_report(finished.out / "report.html")
     page = (finished.out / "report.html").read_text()
-    assert page.count("data:image/png") == 1 + len(RULES)
+    assert page.count("data:image/png") == SHOWN * (1 + len(RULES))
     assert all(rule.name in page for rule in RULES.values())
 
 
 @pytest.mark.slow
 def test_pictures_show_the_first_images_of_the_sets(finished):
     originals = load_images(finished.data, "test").images[:SHOWN]
-    found = read_results(finished.out)[1].by_row
-    by_rule = {
-        rule.name: made_by(finished.out, slug).images[:SHOWN] for slug, rule in RULES.items()
-    }
-    captions = {
-        rule.name: f"KL {found[slug]['kl_mean']:.3f}, "
-        f"change {found[slug]['mean_change_levels']:.1f}"
-        for slug, rule in RULES.items()
-    }
-    grid = rules_grid(originals, by_rule, captions=captions, difference_gain=DIFFERENCE_GAIN)
-    figures = finished.out / "figures"
-    assert (figures / "rules.png").read_bytes() == grid
-    for slug in RULES:
-        sheet = decoded((figures / f"pairs-{slug}.png").read_bytes())
-        # Twice the CSS pixels: room for names, and columns of images at most 160 wide.
-        assert sheet.shape[1] == 2 * (86 + SHOWN * (160 + 8) - 8 + 6)
-        first = sheet[12 : 12 + 16 * SHAPE[0] : 16, 2 * 86 : 2 * 86 + 16 * SHAPE[1] : 16]
-        np.testing.assert_array_equal(first, originals[0])
+    made = {slug: made_by(finished.out, slug) for slug in RULES}
+    (rules,) = read_strips(finished.out / "figures", "rules")
+    outputs = read_strips(finished.out / "figures", "outputs")
+    assert len(outputs) == len(RULES)
+    height, width, _ = SHAPE
+    for number, strip in enumerate(rules.strips):
+        shown = decoded(strip.png)[:: 64 // width, :: 64 // width]
+        images = [originals[number], *(each.images[number] for each in made.values())]
+        for column, image in enumerate(images):
+            left = column * (width + 1)
+            np.testing.assert_array_equal(shown[:height, left : left + width], image)
+            difference = amplified(image, originals[number], DIFFERENCE_GAIN)
+            below = shown[height + 1 :, left : left + width]
+            np.testing.assert_array_equal(below, difference)
+    for (slug, rule), group in zip(RULES.items(), outputs, strict=True):
+        assert group.caption.startswith(f"{rule.name}.")
+        assert len(group.strips) == SHOWN
+        likeliest = int(made[slug].targets[0].argmax())
+        share = made[slug].targets[0][likeliest]
+        name = made[slug].class_names[likeliest]
+        assert group.strips[0].notes[0].startswith(f"asked {name}: {share:.1%}")
 
 
 @pytest.mark.slow
@@ -155,8 +158,10 @@ def test_one_rule_alone_has_pages_that_name_the_others_as_missing(finished):
     assert list(read_results(only)[1].by_row) == ["momentum"]
     assert list(table(only / "figures.md")) == ["rule", "originals", "momentum"]
     assert sorted(path.name for path in (only / "figures").iterdir()) == [
-        "pairs-momentum.png",
-        "rules.png",
+        *(f"outputs-0-{number:02d}.png" for number in range(SHOWN)),
+        "outputs.json",
+        *(f"rules-0-{number:02d}.png" for number in range(SHOWN)),
+        "rules.json",
     ]
     missing = "Still missing (row, seed): sgd,0, momentum-as-printed,0, momentum-low-pass-10,0."
     assert missing in (only / "figures.md").read_text()
@@ -173,8 +178,8 @@ def test_pages_are_made_again_from_result_and_figures_alone(out):
     experiment, result = read_results(out)
     experiment.write_pages(out, result)
     assert {name: (out / name).read_bytes() for name in pages} == pages
-    (out / "figures" / "rules.png").unlink()
-    with pytest.raises(ValueError, match=r"rules\.png, which is missing; repeat the command"):
+    (out / "figures" / "rules.json").unlink()
+    with pytest.raises(ValueError, match=r"rules\.json, which is missing; repeat the command"):
         experiment.write_pages(out, result)
 
 

@@ -1,6 +1,5 @@
 """`elicit experiment figures-b` on real subsets and cuts, with stand-ins for GANs and selectors."""
 
-import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from experiments.classifier.train import ClassifierTrainConfig
 from experiments.gan.sample import GanSampleConfig
 from experiments.gan.select_report import Outcome, write_pages
 from experiments.gan.train import GanTrainConfig
+from experiments.pages.saved_strips import read_strips
 from experiments.papers.engine.make_pieces import MAKERS
 from experiments.papers.figures_b import SETS
 from experiments.papers.registry import read_results
@@ -135,33 +135,31 @@ def test_the_table_has_images_tries_and_shares_by_class(finished):
     assert rows["all"][-4:] == ["106", f"{(0.4 + 0 + 0.75) / 3:.1%}", "27", "55.6%"]
     assert rows["class"][:2] == ["geometric, images", "DCGAN TP, images"]
     page = assert_is_report(finished.out / "report.html")
-    assert len(page.attributes("img")) == 1
+    assert len(page.attributes("img")) == 3 * len(SETS) - 1  # a GAN has no bee
+    markdown = (finished.out / "figures.md").read_text()
+    assert "![SGAN FP: cow](figures/classes-2-04.png) SGAN FP" in markdown
     assert [each["role"] for each in page.attributes("svg") if "role" in each] == ["img"]
 
 
-def test_the_sheet_shows_the_first_images_class_by_class(finished):
-    sheet = decoded((finished.out / "figures" / "classes.png").read_bytes())
-    height, width, _ = SHAPE
-    # In CSS pixels, of which each is two of the sheet's; every pixel of an image is two of them.
-    set_width = 2 * (3 * width + 2 * 2)
-    assert sheet.shape == (
-        2 * (26 + 2 * (3 * height + 2 * 2) + 6),
-        2 * (98 + 5 * set_width + 62),
-        3,
-    )
-    for number, slug in enumerate(SETS):
-        made = load_images(piece(finished.out, slug))
-        for label, column in itertools.product(range(3), range(3)):
-            top, left = 2 * 26 + 4 * 26 * label, 2 * (98 + 142 * number) + 4 * 22 * column
-            place = sheet[top : top + 4 * height : 4, left : left + 4 * width : 4]
-            own = made.images[made.labels == label]
-            np.testing.assert_array_equal(place, own[column] if len(own) else 255)
+def test_strips_show_the_first_images_class_by_class(finished):
+    groups = read_strips(finished.out / "figures", "classes")
+    assert [group.caption for group in groups] == [f"Images of {name}." for name in CLASSES]
+    for label, group in enumerate(groups):
+        made = {name: load_images(piece(finished.out, slug)) for slug, name in SETS.items()}
+        own = {name: data.images[data.labels == label][:3] for name, data in made.items()}
+        assert [strip.label for strip in group.strips] == [n for n in own if len(own[n])]
+        for strip in group.strips:
+            shown = decoded(strip.png)[:: 64 // SHAPE[1], :: 64 // SHAPE[1]]
+            for number, image in enumerate(own[strip.label]):
+                left = number * (SHAPE[1] + 1)
+                np.testing.assert_array_equal(shown[:, left : left + SHAPE[1]], image)
 
 
 def test_one_set_alone_has_pages_without_the_gans(finished):
     only = finished.only
     assert list(read_results(only)[1].by_row) == ["geometric"]
     assert table(only / "figures.md")["ant"] == ["4"]
-    assert [path.name for path in (only / "figures").iterdir()] == ["classes.png"]
+    files = sorted(path.name for path in (only / "figures").iterdir())
+    assert files == [*(f"classes-{label}-00.png" for label in range(3)), "classes.json"]
     assert "dcgan-tp,0, dcgan-fp,0, sgan-tp,0, sgan-fp,0." in (only / "figures.md").read_text()
     assert "<svg" not in (only / "report.html").read_text()

@@ -21,11 +21,13 @@ class Maker:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.labels: list[str] = []
         self.begun, self.may_end = threading.Event(), threading.Event()
         self.fails = False
 
-    def __call__(self, config: SubsetConfig, name: str) -> None:
-        self.calls.append(name)
+    def __call__(self, config: SubsetConfig, label: str) -> None:
+        self.labels.append(label)
+        self.calls.append(config.out.name)
         self.begun.set()
         assert self.may_end.wait(LONGEST_SECONDS)
         if self.fails and len(self.calls) == 1:
@@ -82,3 +84,17 @@ def test_a_piece_that_two_shares_need_is_made_by_one(fails, tmp_path, maker, thr
     done = {name for name, piece in pieces.items() if is_done(piece)}
     assert done == set(maker.calls)
     assert {path.name for path in tmp_path.iterdir()} == done  # and no locks
+
+
+def test_the_progress_counts_all_steps_those_of_an_interrupted_call_included(
+    tmp_path, maker, capsys
+):
+    maker.may_end.set()
+    pieces = pieces_at(tmp_path, "common", "first", "second")
+    pieces = {name: piece._replace(needs=("common",) * (name != "common"))
+              for name, piece in pieces.items()}  # fmt: skip
+    make_pieces(pieces, ["first"], steps_before=1)
+    make_pieces(pieces, ["first", "second"], steps_before=1)
+    labels = ["step 2 of 3: common", "step 3 of 3: first", "step 4 of 4: second"]
+    assert maker.labels == labels
+    assert capsys.readouterr().out.splitlines() == labels
