@@ -4,8 +4,8 @@ Usage: python benchmarks/aot/compile.py [--only WORDS …] [--chip NAME …] [--
 (--help lists all options)
 
 The results go into a JSON file after every program. What stands there already is not compiled
-again, so a run that was stopped goes on with the same command. `write_tables.py` makes AOT.md of the
-file. Nothing is run: a program that compiles for a chip was not seen to run on it.
+again, so a run that was stopped goes on with the same command. `write_tables.py` makes AOT.md of
+the file. Nothing is run: a program that compiles for a chip was not seen to run on it.
 """
 
 import itertools

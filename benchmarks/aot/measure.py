@@ -26,10 +26,10 @@ def measure(lowered: jax.stages.Lowered, chip: Chip, *, quickly: bool) -> dict[s
     training are those of one.
 
     Returns:
-        `compile_seconds`; `faults`, see `faults_in`; memory in MiB, for one chip: `argument`, `output`, `alias` (donated
-        arguments), `temp`, `needed` and its share of the chip's; `gflop` (0 where XLA does not
-        count); `gigabytes` from and to memory, `mega_cycles` and `milliseconds` of them (each None
-        where XLA does not say).
+        `compile_seconds`; `faults`, see `faults_in`; memory in MiB, for one chip: `argument`,
+        `output`, `alias` (donated arguments), `temp`, `needed` and its share of the chip's; `gflop`
+        (0 where XLA does not count); `gigabytes` from and to memory, `mega_cycles` and
+        `milliseconds` of them (each None where XLA does not say).
     """
     began = time.monotonic()
     compiled = compile_lowered(lowered, chip, quickly=quickly)
