@@ -58,8 +58,7 @@ class Sizes(NamedTuple):
 SIZES = {
     "gpu": Sizes(
         "vgg16",
-        {"synthesis-step": 2048, "training-step": 512, "dcgan-step": 512, "sgan-step": 512,
-         "dcgan-per-class-step": 100},
+        {"synthesis-step": 2048, "training-step": 512, "dcgan-step": 512, "sgan-step": 512},
         images=50_000, steps=100, pairs=7,
     ),
     "tiny": Sizes("kono-cnn", {}, images=4, steps=2, pairs=1),
