@@ -84,8 +84,6 @@ class GpuConfig:
     """Sizes: those for a GPU, or tiny ones that rehearse everything on a CPU."""
     only: tuple[str, ...] = ()
     """Names of parts; by default all."""
-    data_dir: Path | None = None
-    """TFDS's data directory with cifar10, which table-b needs."""
     peer: Literal["torch", "none"] = "torch"
     """Library to compare with."""
 
@@ -147,7 +145,7 @@ def exception_line(text: str) -> str:
 def measure(name: str, config: GpuConfig, *, limit_seconds: float) -> dict[str, Any]:
     """Runs a part in a process of its own; gives what it found, or how it failed."""
     part = PARTS[name]
-    given = {"scale": config.scale, "peer": config.peer, "data_dir": config.data_dir}
+    given = {"scale": config.scale, "peer": config.peer}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "found.json"
@@ -156,7 +154,7 @@ def measure(name: str, config: GpuConfig, *, limit_seconds: float) -> dict[str, 
         script = Path(__file__).with_name("gpu_parts.py")
         try:
             done = subprocess.run(  # noqa: S603 -- our own script
-                [sys.executable, script, json.dumps(order, default=str), path],
+                [sys.executable, script, json.dumps(order), path],
                 # Every part compiles anew, so that its time does not depend on earlier ones.
                 env={**os.environ, "XLA_FLAGS": flags.strip(), "ELICIT_COMPILATION_CACHE": "off"},
                 stderr=subprocess.PIPE,

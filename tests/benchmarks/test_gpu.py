@@ -91,12 +91,15 @@ def test_a_profile_sums_the_kernels_of_the_device():
     assert found["kernels"] == 2
 
 
+def test_a_command_that_fails_is_named_by_its_own_message(monkeypatch):
+    monkeypatch.setattr(gpu_parts.sys, "executable", "/bin/sh")  # which finds no such script
+    with pytest.raises(RuntimeError, match="experiments.cli"):
+        gpu_parts.table_b(gpu_parts.SIZES["tiny"])
+
+
 @pytest.mark.slow
 def test_a_part_runs_in_a_process_of_its_own(tmp_path):
-    config = gpu.GpuConfig(
-        tmp_path / "gpu.json", scale="tiny", only=("machine", "table-b"), peer="none"
-    )
+    config = gpu.GpuConfig(tmp_path / "gpu.json", scale="tiny", only=("machine",), peer="none")
     gpu.main(config)
     found = json.loads(config.out.read_text())
     assert found["machine"]["found"]["cores"] >= 1
-    assert "--data-dir" in found["table-b"]["found"]["skipped"]
