@@ -13,6 +13,7 @@ PyTorch is timed beside Elicit if it is installed. Compare ratios, and read the 
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -63,10 +64,12 @@ PARTS = {
     "bits, deterministic, again": Part("bits", 40, flags=DETERMINISTIC),
     "profile of a synthesis": Part("profile", 40, {"job": "synthesis-step"}),
     "profile of a training": Part("profile", 40, {"job": "training-step"}),
-    "ten DCGANs step": Part("beside", 60, {"job": "dcgan-per-class-step"}),
     "table-b": Part("table_b", 90),
 }
-"""All parts, the most important first."""
+"""All parts, the most important first. Together they are expected to take 12 minutes."""
+
+EXCEPTION = re.compile(r"^[\w.]*(Error|Exception|Interrupt)\b")
+"""Beginning of the line of a traceback that names the exception."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,6 @@ class GpuConfig:
     """Sizes: those for a GPU, or tiny ones that rehearse everything on a CPU."""
     only: tuple[str, ...] = ()
     """Names of parts; by default all."""
-    data_dir: Path | None = None
-    """TFDS's data directory with cifar10, which table-b needs."""
     peer: Literal["torch", "none"] = "torch"
     """Library to compare with."""
 
@@ -99,11 +100,14 @@ def main(config: GpuConfig) -> None:
     """Measures the parts that are missing, as far as the time goes."""
     end = time.monotonic() + 60 * config.minutes
     results: dict[str, Any] = read_json(config.out) if config.out.is_file() else {}
-    for name, part in PARTS.items():
-        if config.only and name not in config.only:
-            continue
-        if "error" not in results.get(name, {"error": "missing"}):
-            continue
+    missing = {
+        name: part
+        for name, part in PARTS.items()
+        if (not config.only or name in config.only)
+        and "error" in results.get(name, {"error": "missing"})
+    }
+    print(expectation(missing), flush=True)
+    for name, part in missing.items():
         left = end - time.monotonic()
         if config.scale == "gpu" and left < part.seconds:
             print(f"{name}: left for the next call, {left:.0f} s are too few", flush=True)
@@ -115,19 +119,33 @@ def main(config: GpuConfig) -> None:
         print(f"{name}: {summary(results[name])}", flush=True)
 
 
+def expectation(parts: dict[str, Part]) -> str:
+    """The time that each part is expected to take on an H200, and all of them."""
+    lines = [f"{name}: {part.seconds} s" for name, part in parts.items()]
+    total = sum(part.seconds for part in parts.values())
+    return "\n".join(["expected on an H200:", *lines, f"in all: {total} s"])
+
+
 def summary(result: dict[str, Any]) -> str:
     """What is said of a part on the terminal."""
     if "error" in result:
         return f"failed after {result.get('seconds', 0):.0f} s: {result['error']}"
-    ratio = result.get("found", {}).get("ratio")
+    found = result.get("found", {})
+    ratio, skipped = found.get("ratio"), found.get("ours", found).get("skipped")
     said = f", ratio to PyTorch's time {ratio['median']:.2f}" if ratio else ""
-    return f"{result['seconds']:.0f} s{said}"
+    return f"{result['seconds']:.0f} s{said}{f', skipped: {skipped}' if skipped else ''}"
+
+
+def exception_line(text: str) -> str:
+    """The last line of a traceback that names an exception; without one, the last line."""
+    lines = text.strip().splitlines() or ["no message"]
+    return next((line for line in reversed(lines) if EXCEPTION.match(line)), lines[-1])
 
 
 def measure(name: str, config: GpuConfig, *, limit_seconds: float) -> dict[str, Any]:
     """Runs a part in a process of its own; gives what it found, or how it failed."""
     part = PARTS[name]
-    given = {"scale": config.scale, "peer": config.peer, "data_dir": config.data_dir}
+    given = {"scale": config.scale, "peer": config.peer}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "found.json"
@@ -136,7 +154,7 @@ def measure(name: str, config: GpuConfig, *, limit_seconds: float) -> dict[str, 
         script = Path(__file__).with_name("gpu_parts.py")
         try:
             done = subprocess.run(  # noqa: S603 -- our own script
-                [sys.executable, script, json.dumps(order, default=str), path],
+                [sys.executable, script, json.dumps(order), path],
                 # Every part compiles anew, so that its time does not depend on earlier ones.
                 env={**os.environ, "XLA_FLAGS": flags.strip(), "ELICIT_COMPILATION_CACHE": "off"},
                 stderr=subprocess.PIPE,
@@ -148,8 +166,8 @@ def measure(name: str, config: GpuConfig, *, limit_seconds: float) -> dict[str, 
             return {"error": f"took longer than {limit_seconds:.0f} s", "seconds": limit_seconds}
         seconds = time.monotonic() - began
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            return {"error": f"exit status {done.returncode}: {last[:500]}", "seconds": seconds}
+            line = exception_line(done.stderr)
+            return {"error": f"exit status {done.returncode}: {line[:500]}", "seconds": seconds}
         return {"seconds": seconds, "found": read_json(path)}
 
 

@@ -4,12 +4,13 @@ Usage: python benchmarks/aot/compile.py [--only WORDS …] [--chip NAME …] [--
 (--help lists all options)
 
 The results go into a JSON file after every program. What stands there already is not compiled
-again, so a run that was stopped goes on with the same command. `table.py` makes AOT.md of the file.
-Nothing is run: a program that compiles for a chip was not seen to run on it.
+again, so a run that was stopped goes on with the same command. `write_tables.py` makes AOT.md of
+the file. Nothing is run: a program that compiles for a chip was not seen to run on it.
 """
 
 import itertools
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -129,10 +130,18 @@ def compile_case(case: Case, *, quickly: bool) -> dict[str, Any]:
     return {
         **case._asdict(),
         "quickly": quickly,
+        "commit": current_commit(),
         "jax": jax.__version__,
         "lowering_seconds": round(seconds, 1),
         "programs": found,
     }
+
+
+def current_commit() -> str:
+    """The commit of the code that is compiled; empty outside a git checkout."""
+    command = ["git", "-C", Path(__file__).parent, "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

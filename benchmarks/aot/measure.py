@@ -26,14 +26,15 @@ def measure(lowered: jax.stages.Lowered, chip: Chip, *, quickly: bool) -> dict[s
     training are those of one.
 
     Returns:
-        `compile_seconds`; memory in MiB, for one chip: `argument`, `output`, `alias` (donated
-        arguments), `temp`, `needed` and its share of the chip's; `gflop` (0 where XLA does not
-        count); `gigabytes` from and to memory, `mega_cycles` and `milliseconds` of them (each None
-        where XLA does not say).
+        `compile_seconds`; `faults`, see `faults_in`; memory in MiB, for one chip: `argument`,
+        `output`, `alias` (donated arguments), `temp`, `needed` and its share of the chip's; `gflop`
+        (0 where XLA does not count); `gigabytes` from and to memory, `mega_cycles` and
+        `milliseconds` of them (each None where XLA does not say).
     """
     began = time.monotonic()
     compiled = compile_lowered(lowered, chip, quickly=quickly)
     seconds = time.monotonic() - began
+    text = compiled.as_text()
     planned = compiled.memory_analysis()
     sizes = {
         name: getattr(planned, f"{name}_size_in_bytes") / MIB
@@ -41,9 +42,10 @@ def measure(lowered: jax.stages.Lowered, chip: Chip, *, quickly: bool) -> dict[s
     }
     needed = sum(sizes.values()) - 2 * sizes["alias"]
     cost = compiled.cost_analysis() or {}
-    cycles = None if quickly or chip.clock_hz is None else estimated_cycles(compiled.as_text())
+    cycles = None if quickly or chip.clock_hz is None else estimated_cycles(text)
     return {
         "compile_seconds": round(seconds, 1),
+        "faults": faults_in(lowered.as_text(), text),
         **{f"{name}_mib": round(size, 1) for name, size in sizes.items()},
         "needed_mib": round(needed, 1),
         "memory_share": round(needed * MIB / chip.memory_bytes, 4),

@@ -36,6 +36,7 @@ COLUMNS = (
     "bound by",
     "XLA's estimate, ms",
     "compiled in, s",
+    "commit",
 )
 
 
@@ -76,8 +77,9 @@ def row(case: Mapping[str, Any], name: str, figures: Mapping[str, Any]) -> list[
     """Cells of a program's row."""
     job = f"{case['job']} {case['model']}".strip()
     head = [job, case["precision"], f"{case['batch_size']} × {case['chips']}"]
+    commit = case.get("commit", "")
     if "error" in figures:
-        return [*head, f"{name} does not compile: {figures['error']}", *[""] * 8]
+        return [*head, f"{name} does not compile: {figures['error']}", *[""] * 8, commit]
     return [
         *head,
         f"{figures['needed_mib']:,.0f}",
@@ -89,6 +91,7 @@ def row(case: Mapping[str, Any], name: str, figures: Mapping[str, Any]) -> list[
         figures["bound"] or "",
         _number(figures["milliseconds"]),
         f"{figures['compile_seconds']:.0f}",
+        commit,
     ]
 
 
@@ -97,7 +100,7 @@ def _number(value: float | None) -> str:
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
-    lines = [COLUMNS, ["---"] * 3 + ["---:"] * 6 + ["---"] + ["---:"] * 2, *rows]
+    lines = [COLUMNS, ["---"] * 3 + ["---:"] * 6 + ["---"] + ["---:"] * 2 + ["---"], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 

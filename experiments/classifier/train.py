@@ -111,6 +111,7 @@ def train_classifier(
             spec=as_json(spec._asdict()),
             files=PARTS,
             estimate=functools.partial(steps_footprint, training),
+            batch_size=training.budget.batch_size,
         ),
         train=lambda: _train(config, spec, sets, training, label=label, choice=choice),
         summarise=lambda trained: summarise_run(
@@ -144,7 +145,9 @@ def repeat_first_epoch(config: ClassifierTrainConfig) -> dict[str, float]:
     total = min(steps, training.total_steps)
     with (
         Progress(config.out.name, total=total, unit="steps") as progress,
-        explaining_out_of_memory(functools.partial(steps_footprint, training)),
+        explaining_out_of_memory(
+            functools.partial(steps_footprint, training), training.budget.batch_size
+        ),
     ):
         epochs = fit(
             training.key, training.learner, training.data, training.budget,

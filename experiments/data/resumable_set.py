@@ -53,6 +53,26 @@ def dataset_identity(place: str, split: str, data: ImageData | ImageReader) -> d
     return {"name": Path(place).name, "split": split, "sha256": data_digest(data)}
 
 
+def begun_identity(directory: Path) -> dict[str, Any] | None:
+    """Reads the identity of the set that was begun in a directory; None for an empty or new one.
+
+    Raises:
+        InputError: the directory holds something else, or a damaged file.
+    """
+    config = directory / CONFIG_FILE
+    if config.is_file():
+        return read_sealed(config)
+    if (directory / MANIFEST_FILE).is_file():
+        fields = read_manifest(directory) or {}
+        return {name: value for name, value in fields.items() if name not in ADDED_FIELDS}
+    if _is_empty(directory):
+        return None
+    raise InputError(
+        f"{directory} is there already and is not an image set (no {MANIFEST_FILE}, "
+        f"no {CONFIG_FILE}); choose another --out, or remove it"
+    )
+
+
 class Shard(NamedTuple):
     """A shard on disk.
 
@@ -276,26 +296,17 @@ class ResumableSet:
 
     def _is_begun(self) -> bool:
         """Whether this set exists, complete or not; False for a new or empty directory."""
-        config = self.directory / CONFIG_FILE
-        if config.is_file():
-            found = read_sealed(config)
-        elif self._is_committed():
-            fields = read_manifest(self.directory) or {}
-            found = {name: value for name, value in fields.items() if name not in ADDED_FIELDS}
-        elif _is_empty(self.directory):
+        found = begun_identity(self.directory)
+        if found is None:
             return False
-        else:
-            raise InputError(
-                f"{self.directory} is there already and is not an image set (no {MANIFEST_FILE}, "
-                f"no {CONFIG_FILE}); choose another --out, or remove it"
-            )
         differing = differences(found, self.identity)
         if differing:
             raise InputError(
                 f"{self.directory} holds a run or set of another configuration: "
                 f"{'; '.join(differing)}. "
                 "Choose another --out, or repeat the command that made it; if this is that "
-                f"command, {config} is damaged: restore it, or remove the directory"
+                f"command, {self.directory / CONFIG_FILE} is damaged: restore it, or remove the "
+                "directory"
             )
         # Approximate numbers stay those that the set was begun with.
         self.identity = {name: found.get(name, now) for name, now in self.identity.items()}

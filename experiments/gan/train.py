@@ -88,7 +88,10 @@ def train_gan(config: GanTrainConfig, *, label: str = "GAN") -> None:
             spec_file=SPEC_FILE,
             spec=as_json(spec._asdict()),
             files=PARTS,
-            estimate=lambda: steps_footprint(_largest_stage(config, spec, data, options)),
+            estimate=lambda batch_size: steps_footprint(
+                _largest_stage(config, spec, data, options), batch_size
+            ),
+            batch_size=config.budget.batch_size,
         ),
         train=lambda: _train(
             config, spec, data, options, meter=_meter(config, spec, selector), label=label

@@ -200,8 +200,10 @@ class SynthesizeConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
-    batch_size: int = 256
-    """Images that a device computes at a time; all of them, if the job has fewer."""
+    batch_size: int | None = None
+    """Images that a device computes at a time; all of them, if the job has fewer. By default the
+    largest power of two that takes at most 60% of the device's memory, up to 2,048, or 256 on CPUs.
+    An image does not depend on its batch, except by rounding."""
     batches_per_shard: int = 4
     """Batches in a file of the set; with several devices, best a multiple of their number."""
     precision: Precision = "float32"
@@ -218,8 +220,9 @@ class SynthesizeConfig:
         """Raises InputError for a number outside its range."""
         check_key(self.key)
         for name in ("batch_size", "batches_per_shard"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
         if self.attack.is_attack:
             check_unused(self, "rule", why=f"with --attack {self.attack.attack}")
         if self.attack.makes_targets:

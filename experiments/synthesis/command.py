@@ -24,7 +24,12 @@ import numpy as np
 import imgopt
 from experiments.console.compilation import counted_compilations
 from experiments.console.progress import say
-from experiments.data.resumable_set import SPLIT, ResumableSet, dataset_identity
+from experiments.data.resumable_set import (
+    SPLIT,
+    ResumableSet,
+    begun_identity,
+    dataset_identity,
+)
 from experiments.options.synthesis import SynthesizeConfig
 from experiments.pages.html import digest_words, provenance
 from experiments.synthesis.attack_options import attack_options, attack_targets
@@ -53,9 +58,11 @@ from train.data.load import open_images
 from train.data.spec import ImageSetSpec
 from train.data.write import read_extras
 from train.runtime.memory import (
+    Estimate,
     Footprint,
     check_batch_fits,
     check_machine_memory,
+    choose_batch_size,
     explaining_out_of_memory,
     footprint,
 )
@@ -75,6 +82,12 @@ FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source
 
 TARGET_COPIES = 3
 """Arrays of the targets' size, in float32, that are in memory while they are drawn and checked."""
+
+MOST_IMAGES = 2048
+"""Largest batch that is chosen: it fills a TPU or a GPU with images of 32×32 pixels."""
+
+MOST_IMAGES_ON_CPUS = 256
+"""Largest batch that is chosen on a CPU, which more images do not make faster."""
 
 NAMED_IMAGES = 5
 """Most images left out that are named on the screen. The manifest names all."""
@@ -112,15 +125,37 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Syn
             and the ids of their originals.
     """
     job = _check(config)
-    image_set = ResumableSet(config.out, _spec(job), _identity(config, job))
-    estimate = functools.partial(_footprint, job)
-    with counted_compilations() as compiled, explaining_out_of_memory(estimate):
+    estimate = functools.cache(functools.partial(_footprint, job))
+    with counted_compilations() as compiled:
         with first_process_first():
-            image_set.begin(check=functools.partial(check_batch_fits, estimate))
-        result = _make_missing(config, job, image_set, label=label)
+            config, job = _with_batch_size(config, job, estimate)
+            image_set = ResumableSet(config.out, _spec(job), _identity(config, job))
+            image_set.begin(check=functools.partial(check_batch_fits, estimate, job.batch_size))
+        with explaining_out_of_memory(estimate, job.batch_size):
+            result = _make_missing(config, job, image_set, label=label)
     if compiled.programs:
         print(f"compilation: {compiled.programs} programs, {compiled.seconds:.1f} s")
     return result
+
+
+def _with_batch_size(
+    config: SynthesizeConfig, job: SynthesisJob, estimate: Estimate
+) -> tuple[SynthesizeConfig, SynthesisJob]:
+    """Gives both their batch size: the one asked for, that of the set begun, or a chosen one."""
+    batch_size = config.batch_size
+    if batch_size is None:
+        on_cpu = jax.default_backend() == "cpu"
+        most = MOST_IMAGES_ON_CPUS if on_cpu else MOST_IMAGES
+        begun = begun_identity(config.out)
+        if begun is None:
+            batch_size = choose_batch_size(estimate, images=len(job.rows), most=most)
+            say(f"batches of {batch_size} images (--batch-size)")
+        else:
+            batch_size = begun.get("batch_size", most)
+    # A job of less than a batch is one short shard, which is made anew when the set grows. So the
+    # bytes are those of a job that had the larger end at once.
+    job = replace(job, batch_size=min(batch_size, len(job.rows)))
+    return replace(config, batch_size=batch_size), job
 
 
 def _make_missing(
@@ -221,9 +256,7 @@ def _check(config: SynthesizeConfig) -> SynthesisJob:
         rows=range(config.start, stop),
         targets=targets,
         options=options,
-        # A job of less than a batch is one short shard, which is made anew when the set grows. So
-        # the bytes are those of a job that had the larger end at once.
-        batch_size=min(config.batch_size, stop - config.start),
+        batch_size=stop - config.start,  # until it is chosen
         batches_per_shard=config.batches_per_shard,
         devices=config.devices,
     )
@@ -239,20 +272,20 @@ def _spec(job: SynthesisJob) -> ImageSetSpec:
     )
 
 
-def _footprint(job: SynthesisJob) -> Footprint:
+def _footprint(job: SynthesisJob, batch_size: int) -> Footprint:
     """Compiles the updates, and gives the memory that they need. The job reuses the program."""
     say("compiling the updates")
     compiled_in = ("optimizer", "pixel_map", "image_filter", "criterion", "views", "loss")
     one_image = jax.ShapeDtypeStruct((1, *job.originals.image_shape), np.float32)
     program = imgopt.compile_updates(
         job.source.classify,
-        (job.batch_size * job.devices, *job.originals.image_shape),
+        (batch_size * job.devices, *job.originals.image_shape),
         devices=job.devices,
         **{name: getattr(job.options, name) for name in compiled_in},
     )
     return footprint(
         program,
-        batch_size=job.batch_size,
+        batch_size=batch_size,
         fixed=imgopt.split_classifier(job.source.classify, one_image).arrays,
         devices=job.devices,
     )

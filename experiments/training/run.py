@@ -7,7 +7,7 @@ is complete, train, write the report, and write the result last.
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,13 @@ from experiments.console.progress import say
 from experiments.training.session import Training
 from train.classifiers import Precision, check_precision
 from train.loop import compile_steps
-from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
+from train.runtime.memory import (
+    Estimate,
+    Footprint,
+    check_batch_fits,
+    explaining_out_of_memory,
+    footprint,
+)
 from train.runtime.processes import (
     devices_field,
     first_process_first,
@@ -41,7 +47,8 @@ class TrainingRun:
         spec_file: Name of the file that describes the network.
         spec: Content of that file.
         files: Names of the files and directories whose digests stand in the result.
-        estimate: Compiles the training steps and gives the memory that they need.
+        estimate: Compiles the training steps for a batch size and gives the memory that they need.
+        batch_size: Examples in a step, of all devices.
     """
 
     out: Path
@@ -49,7 +56,8 @@ class TrainingRun:
     spec_file: str
     spec: Mapping[str, Any]
     files: Sequence[str]
-    estimate: Callable[[], Footprint]
+    estimate: Estimate
+    batch_size: int
 
 
 def run_training(
@@ -78,7 +86,8 @@ def run_training(
         LostProcessError: Another process of the job has ended.
     """
     began = time.monotonic()
-    with counted_compilations() as compiled, explaining_out_of_memory(run.estimate):
+    explaining = explaining_out_of_memory(run.estimate, run.batch_size)
+    with counted_compilations() as compiled, explaining:
         result = _open(run)
         if result:
             print(f"{run.out} is complete; nothing to do")
@@ -96,7 +105,7 @@ def run_training(
 
 def _open(run: TrainingRun) -> dict[str, Any] | None:
     """Opens the run's directory and writes the spec; gives the result of a complete run."""
-    check = functools.partial(check_batch_fits, run.estimate)
+    check = functools.partial(check_batch_fits, run.estimate, run.batch_size)
     if jax.process_count() > 1:
         check()  # compiles, which all processes have to do together
     with first_process_first():
@@ -127,18 +136,26 @@ def check_device_options(devices: int, *, batch_size: int, precision: Precision)
     check_precision(precision)
 
 
-def steps_footprint(training: Training) -> Footprint:
+def steps_footprint(training: Training, batch_size: int) -> Footprint:
     """Compiles a training's steps and gives the memory that they need.
 
     The compiled program is kept: the training does not compile it again.
+
+    Args:
+        training: The training.
+        batch_size: Examples in a step, in place of the training's own; rounded to a multiple of the
+            devices.
     """
     say("compiling the training's steps")
     options = training.options
-    program = compile_steps(training.learner, training.data, training.budget, options)
+    sharers = options.devices * jax.process_count()
+    budget = replace(training.budget, batch_size=max(batch_size // sharers, 1) * sharers)
+    program = compile_steps(training.learner, training.data, budget, options)
     return footprint(
         program,
-        batch_size=training.budget.batch_size,
+        batch_size=budget.batch_size,
         fixed=options.constants,
         beside=training.data,
         devices=options.devices,
+        step=sharers,
     )

@@ -230,15 +230,17 @@ def _difference(stored: Any, repeated: Any) -> _Difference | None:
 
 def _repeat_batch(config: SynthesizeConfig, draw: np.random.Generator) -> RepeatedPart:
     """Repeats one batch of a synthesised set by the command itself, on the batch's originals."""
-    count = (read_manifest(config.out) or {})["stop"] - config.start
-    first = int(draw.integers(-(-count // config.batch_size))) * config.batch_size
-    first = max(min(first, count - config.batch_size), 0)  # a whole batch, unless the set is less
-    last = min(first + config.batch_size, count)
+    manifest = read_manifest(config.out) or {}
+    count, size = manifest["stop"] - config.start, manifest["batch_size"]  # where it was chosen too
+    first = int(draw.integers(-(-count // size))) * size
+    first = max(min(first, count - size), 0)  # a whole batch, unless the set is less
+    last = min(first + size, count)
     what = f"the batch of images {first:,} to {last - 1:,} of {count:,}"
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
         again = replace(
             config,
             out=Path(scratch) / config.out.name,
+            batch_size=size,
             start=config.start + first,
             stop=config.start + last,
         )

@@ -45,8 +45,26 @@ def test_a_part_that_failed_is_measured_again(measured, tmp_path):
 
 
 def test_all_parts_together_fit_into_the_time():
-    assert sum(part.seconds for part in gpu.PARTS.values()) <= 13 * 60
+    assert sum(part.seconds for part in gpu.PARTS.values()) <= 12 * 60
     assert {part.function for part in gpu.PARTS.values()} == set(gpu_parts.PARTS)
+
+
+def test_what_is_missing_is_announced_with_its_time(measured, tmp_path, capsys):
+    gpu.main(gpu.GpuConfig(tmp_path / "gpu.json", only=("machine", "bits")))
+    assert "machine: 20 s\nbits: 40 s\nin all: 60 s\n" in capsys.readouterr().out
+    gpu.main(gpu.GpuConfig(tmp_path / "gpu.json", only=("machine",)))
+    assert "in all: 0 s\n" in capsys.readouterr().out
+    assert len(measured) == 2
+
+
+def test_a_job_for_which_memory_is_too_small_is_named():
+    skipped = {"ours": {"skipped": "InputError: a batch of 2048 needs about 9 GiB"}}
+    said = gpu.summary({"seconds": 7.0, "found": skipped})
+    assert said == "7 s, skipped: InputError: a batch of 2048 needs about 9 GiB"
+    line = "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: full"
+    assert gpu.exception_line(f"Traceback:\n  File x\n{line}\n---\nnote\n") == line
+    assert gpu.exception_line("one\ntwo\n") == "two"
+    assert gpu.exception_line("") == "no message"
 
 
 @pytest.mark.parametrize(
@@ -73,12 +91,15 @@ def test_a_profile_sums_the_kernels_of_the_device():
     assert found["kernels"] == 2
 
 
+def test_a_command_that_fails_is_named_by_its_own_message(monkeypatch):
+    monkeypatch.setattr(gpu_parts.sys, "executable", "/bin/sh")  # which finds no such script
+    with pytest.raises(RuntimeError, match="experiments.cli"):
+        gpu_parts.table_b(gpu_parts.SIZES["tiny"])
+
+
 @pytest.mark.slow
 def test_a_part_runs_in_a_process_of_its_own(tmp_path):
-    config = gpu.GpuConfig(
-        tmp_path / "gpu.json", scale="tiny", only=("machine", "table-b"), peer="none"
-    )
+    config = gpu.GpuConfig(tmp_path / "gpu.json", scale="tiny", only=("machine",), peer="none")
     gpu.main(config)
     found = json.loads(config.out.read_text())
     assert found["machine"]["found"]["cores"] >= 1
-    assert "--data-dir" in found["table-b"]["found"]["skipped"]

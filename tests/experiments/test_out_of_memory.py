@@ -6,8 +6,11 @@ import pytest
 import experiments.classifier.train
 import experiments.gan.train
 import experiments.synthesis.command
-import experiments.training.run
+import experiments.training.run as run_module
+from experiments.training.session import Training
 from imgopt.errors import InputError
+from train.loop import FitOptions
+from train.recipes.train_options import Budget
 from train.runtime import memory
 from train.runtime.memory import Footprint
 
@@ -53,6 +56,42 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_a_batch_that_a_device_does_not_compile_is_refused_too(
+    name, run, tmp_path, monkeypatch, capsys
+):
+    def compile_at_most_two(_, batch_size):
+        if batch_size > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory on HBM")
+        return Footprint(batch_size * GIB, 0, batch_size)
+
+    module, footprint, *_ = COMMANDS[name]
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 7 * GIB // 2)
+    monkeypatch.setattr(module, footprint, compile_at_most_two)
+    assert run(name) == 2
+    refused = capsys.readouterr().err
+    assert refused.startswith(f"elicit {name}: error: a batch of 8 needs about 8 GiB of memory, ")
+    assert refused.endswith("about 3 would fit: lower --batch-size\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_smaller_batch_of_a_training_divides_by_the_devices(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(run_module, "compile_steps", lambda *given: compiled.append(given[2]))
+    monkeypatch.setattr(
+        run_module,
+        "footprint",
+        lambda _, **given: Footprint(
+            1, 1, **{name: given[name] for name in ("batch_size", "devices", "step")}
+        ),
+    )
+    training = Training(jax.random.key(0), None, None, Budget(24, epochs=1), FitOptions(devices=4))
+    found = [run_module.steps_footprint(training, size) for size in (24, 7, 3)]
+    assert [each.batch_size for each in found] == [24, 4, 4]
+    assert [budget.batch_size for budget in compiled] == [24, 4, 4]
+    assert found[0].step == found[0].devices == 4
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_running_out_of_memory_on_the_way_is_one_message_too(name, run, monkeypatch, capsys):
     def run_out(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
@@ -84,7 +123,7 @@ def test_a_precision_that_the_device_lacks_is_refused(name, run, tmp_path, monke
     def refuse(precision):
         raise InputError(f"no {precision} here")
 
-    for module in (experiments.synthesis.command, experiments.training.run):
+    for module in (experiments.synthesis.command, run_module):
         monkeypatch.setattr(module, "check_precision", refuse)
     assert run(name, "--precision", "bfloat16") == 2
     assert capsys.readouterr().err == f"elicit {name}: error: no bfloat16 here\n"

@@ -1,6 +1,7 @@
-"""Checks before a program runs whether a batch fits in memory.
+"""Chooses a batch that fits in memory, and refuses one that does not before a program runs.
 
-XLA plans a program's memory when it compiles it, so the need of a step is known beforehand.
+XLA plans a program's memory when it compiles it, so the need of a step is known beforehand. For a
+TPU it refuses to compile what does not fit; then a smaller batch is compiled and its need scaled.
 Accelerators report their memory; on CPUs we ask the operating system.
 """
 
@@ -20,6 +21,10 @@ from imgopt.errors import InputError
 MEMINFO = Path("/proc/meminfo")
 """Linux' file that says how much memory a new process could have."""
 
+FITTING_SHARE = 0.6
+"""Largest share of a device's memory that a chosen batch takes. The rest is for other programs, for
+the data beside them, and for memory that lies in pieces."""
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -32,12 +37,19 @@ class Footprint(NamedTuple):
             in proportion to the batch.
         batch_size: batch size of the program, as the option `--batch-size` counts it.
         devices: number of devices that run the program.
+        step: the batch size has to be a multiple of it.
     """
 
     needed_bytes: int
     fixed_bytes: int
     batch_size: int
     devices: int = 1
+    step: int = 1
+
+
+Estimate = Callable[[int], Footprint]
+"""Compiles a program for a batch size, or one near it that the devices can share, and gives its
+footprint."""
 
 
 def footprint(
@@ -47,6 +59,7 @@ def footprint(
     fixed: Any = (),
     beside: Any = (),
     devices: int = 1,
+    step: int = 1,
 ) -> Footprint:
     """Gives the memory that XLA has planned for a compiled program.
 
@@ -56,6 +69,7 @@ def footprint(
         fixed: arguments that do not grow with the batch, as arrays or their shapes.
         beside: other data on every device at the same time, as arrays or their shapes.
         devices: number of devices that run it.
+        step: see `Footprint`.
     """
     planned: Any = program.memory_analysis()
     needed = (
@@ -66,7 +80,8 @@ def footprint(
         + planned.generated_code_size_in_bytes
     )
     other = _size_of(beside)
-    return Footprint(needed + other, min(_size_of(fixed), needed) + other, batch_size, devices)
+    fixed_bytes = min(_size_of(fixed), needed) + other
+    return Footprint(needed + other, fixed_bytes, batch_size, devices, step)
 
 
 def _size_of(tree: Any) -> int:
@@ -96,17 +111,42 @@ def peak_bytes() -> int:
     return stats.get("peak_bytes_in_use", in_process)
 
 
-def check_batch_fits(estimate: Callable[[], Footprint]) -> None:
+def choose_batch_size(estimate: Estimate, *, images: int, most: int) -> int:
+    """Chooses the largest power of two of images that takes at most `FITTING_SHARE` of the memory.
+
+    In most cases one program is compiled, which is the one that the job runs: that of all images or
+    of the largest batch. What a larger batch than this would need is found in proportion.
+
+    Args:
+        estimate: compiles the program and gives its footprint.
+        images: number of images of the job, at least 1. The choice may be larger.
+        most: largest batch to choose, a power of two.
+
+    Raises:
+        InputError: not even one image fits.
+    """
+    while True:
+        asked = min(most, images)
+        found = _compile_at_most(estimate, asked)
+        fits = _power_of_two(_fitting(found, room=round(FITTING_SHARE * device_memory_bytes())))
+        if found.batch_size == asked and fits >= asked:
+            return min(fits, most)
+        if asked == 1:
+            _refuse_unless_it_fits(found, asked)
+            return 1
+        most = max(min(fits, _power_of_two(asked // 2)), 1)
+
+
+def check_batch_fits(estimate: Estimate, batch_size: int) -> None:
     """Raises InputError if a program needs more memory than there is.
 
     The message says how many images would fit and which option to change.
 
     Args:
         estimate: compiles the program and gives its footprint.
+        batch_size: the batch size that is asked for.
     """
-    found = estimate()
-    if _needed_here(found) > device_memory_bytes():
-        raise InputError(_advice(found, at_most=found.batch_size - 1))
+    _refuse_unless_it_fits(_compile_at_most(estimate, batch_size), batch_size)
 
 
 def check_machine_memory(needed_bytes: int, *, of: str, remedy: str) -> None:
@@ -126,7 +166,7 @@ def check_machine_memory(needed_bytes: int, *, of: str, remedy: str) -> None:
 
 
 @contextlib.contextmanager
-def explaining_out_of_memory(estimate: Callable[[], Footprint]) -> Iterator[None]:
+def explaining_out_of_memory(estimate: Estimate, batch_size: int) -> Iterator[None]:
     """Turns XLA's "resource exhausted" into an InputError with the advice of `check_batch_fits`.
 
     A program that fits alone can still run out of memory: other programs may use it too, or its
@@ -135,36 +175,85 @@ def explaining_out_of_memory(estimate: Callable[[], Footprint]) -> Iterator[None
     Args:
         estimate: gives the footprint of the program that runs inside; called only after it ran out
             of memory.
+        batch_size: batch size of that program.
     """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not _is_out_of_memory(error):
             raise
-        found = estimate()
-        raise InputError(
-            f"out of memory: {_advice(found, at_most=found.batch_size // 2)}"
-        ) from error
+        found = _compile_at_most(estimate, batch_size)
+        advice = _advice(found, batch_size, at_most=batch_size // 2)
+        raise InputError(f"out of memory: {advice}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _compile_at_most(estimate: Estimate, batch_size: int) -> Footprint:
+    """Gives the footprint of a batch, or of its largest half, quarter, … that XLA compiles.
+
+    Raises:
+        InputError: XLA compiles not even one image.
+    """
+    while True:
+        try:
+            return estimate(batch_size)
+        except jax.errors.JaxRuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise InputError(
+                    f"{_NOT_ONE_FITS} ({jax.local_devices()[0].device_kind}: "
+                    f"{str(error).splitlines()[0]})"
+                ) from error
+            batch_size //= 2
+
+
+def _refuse_unless_it_fits(found: Footprint, batch_size: int) -> None:
+    """Raises InputError if a batch did not compile or needs more memory than there is."""
+    if found.batch_size < batch_size or _needed_here(found) > device_memory_bytes():
+        at_most = min(batch_size, 2 * found.batch_size) - 1
+        raise InputError(_advice(found, batch_size, at_most=at_most))
 
 
 def _needed_here(found: Footprint) -> int:
     """Gives the memory needed; simulated devices on one CPU share its memory, so it adds up."""
-    shared = found.devices if jax.default_backend() == "cpu" else 1
-    return found.needed_bytes * shared
+    return found.needed_bytes * _sharers(found)
 
 
-def _advice(found: Footprint, *, at_most: int) -> str:
-    room, needed = device_memory_bytes(), _needed_here(found)
-    fixed = found.fixed_bytes * needed // found.needed_bytes
-    fits = int((room - fixed) / (needed - fixed) * found.batch_size) if needed > fixed else 0
-    fits = min(fits, at_most) // found.devices * found.devices
-    remedy = (
-        f"about {fits} would fit: lower --batch-size"
-        if fits > 0
-        else "not even one image would fit: take a smaller network or a larger device"
-    )
+def _sharers(found: Footprint) -> int:
+    return found.devices if jax.default_backend() == "cpu" else 1
+
+
+def _per_image(found: Footprint) -> float:
+    """Memory that each image of a batch takes."""
+    return (found.needed_bytes - found.fixed_bytes) * _sharers(found) / found.batch_size
+
+
+def _fitting(found: Footprint, *, room: int) -> int:
+    """Gives the largest batch that takes so much memory, in proportion to a known one."""
+    left, each = room - found.fixed_bytes * _sharers(found), _per_image(found)
+    return max(int(left / each), 0) // found.step * found.step if each > 0 else 0
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two that is not above a number; 0 for 0."""
+    return 1 << (number.bit_length() - 1) if number > 0 else 0
+
+
+_NOT_ONE_FITS = "not even one image would fit: take a smaller network or a larger device"
+
+
+def _advice(found: Footprint, batch_size: int, *, at_most: int) -> str:
+    """Says what a batch needs, what there is, and what would fit."""
+    room = device_memory_bytes()
+    needed = _needed_here(found) + round(_per_image(found) * (batch_size - found.batch_size))
+    fits = min(_fitting(found, room=room), at_most // found.step * found.step)
+    remedy = f"about {fits} would fit: lower --batch-size" if fits > 0 else _NOT_ONE_FITS
     return (
-        f"a batch of {found.batch_size} needs about {_readable(needed)} of memory, and "
+        f"a batch of {batch_size} needs about {_readable(needed)} of memory, and "
         f"{jax.local_devices()[0].device_kind} has {_readable(room)}; {remedy}"
     )
 

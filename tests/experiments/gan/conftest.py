@@ -9,7 +9,7 @@ from tests.experiments.made_up_gans import write_sampled_gan
 @pytest.fixture
 def memory_is_not_asked(monkeypatch):
     """Skips the check of the memory, which would compile the steps of the largest stage."""
-    monkeypatch.setattr(experiments.training.run, "check_batch_fits", lambda _: None)
+    monkeypatch.setattr(experiments.training.run, "check_batch_fits", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

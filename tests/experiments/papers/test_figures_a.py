@@ -61,7 +61,7 @@ def _smaller_than_smoke(finished_data, tiny_networks, blank_pages):
         patch.setitem(PRESETS, "smoke", tiny)
         patch.setattr(experiments.papers.figures_a, "SHOWN_IMAGES", SHOWN)
         for module in (experiments.training.run, experiments.synthesis.command):
-            patch.setattr(module, "check_batch_fits", lambda _: None)
+            patch.setattr(module, "check_batch_fits", lambda *_: None)
         yield
 
 

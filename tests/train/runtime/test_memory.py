@@ -11,10 +11,17 @@ from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import ClassifierSpec
 from train.loop import STEPS_PER_CALL, Budget, FitOptions, compile_steps, fit
 from train.runtime import memory
-from train.runtime.memory import Footprint, check_batch_fits, explaining_out_of_memory, footprint
+from train.runtime.memory import (
+    FITTING_SHARE,
+    Footprint,
+    check_batch_fits,
+    choose_batch_size,
+    explaining_out_of_memory,
+    footprint,
+)
 from train.training_sets import TrainData
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 
 
 @functools.partial(jax.jit, donate_argnums=1)
@@ -49,9 +56,9 @@ def test_what_is_not_fixed_grows_with_the_batch():
 
 def test_a_batch_that_fits_is_nothing_to_speak_of(monkeypatch):
     monkeypatch.setattr(memory, "device_memory_bytes", lambda: 4 * GIB)
-    check_batch_fits(lambda: Footprint(4 * GIB, GIB, 64))
+    check_batch_fits(lambda n: Footprint(4 * GIB, GIB, n), 64)
     with pytest.raises(ValueError, match="batch of 64"):
-        check_batch_fits(lambda: Footprint(4 * GIB + 1, GIB, 64))
+        check_batch_fits(lambda n: Footprint(4 * GIB + 1, GIB, n), 64)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +74,14 @@ def test_a_batch_that_fits_is_nothing_to_speak_of(monkeypatch):
 def test_a_batch_that_does_not_fit_is_named_with_what_would(found, message, monkeypatch):
     monkeypatch.setattr(memory, "device_memory_bytes", lambda: 6 * GIB)
     with pytest.raises(ValueError, match=message):
-        check_batch_fits(lambda: found)
+        check_batch_fits(lambda _: found, found.batch_size)
 
 
 def test_a_cpu_that_is_divided_has_its_memory_once(monkeypatch):
     monkeypatch.setattr(memory, "device_memory_bytes", lambda: 6 * GIB)
-    check_batch_fits(lambda: Footprint(GIB, 0, 64, devices=4))
+    check_batch_fits(lambda n: Footprint(GIB, 0, n, devices=4), 64)
     with pytest.raises(ValueError, match=r"batch of 64 needs about 8 GiB.*about 48 would fit"):
-        check_batch_fits(lambda: Footprint(2 * GIB, 0, 64, devices=4))
+        check_batch_fits(lambda n: Footprint(2 * GIB, 0, n, devices=4, step=4), 64)
 
 
 def test_running_out_on_the_way_is_explained(monkeypatch):
@@ -82,18 +89,107 @@ def test_running_out_on_the_way_is_explained(monkeypatch):
     message = "out of memory: a batch of 64 needs .*about 32 would fit: lower --batch-size"
     with (
         pytest.raises(ValueError, match=message),
-        explaining_out_of_memory(lambda: Footprint(GIB, 0, 64)),
+        explaining_out_of_memory(lambda n: Footprint(GIB, 0, n), 64),
     ):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
 
 @pytest.mark.parametrize("error", [jax.errors.JaxRuntimeError("INTERNAL: x"), KeyError("x")])
 def test_other_errors_are_left_as_they_are(error):
-    def refuse():
+    def refuse(_):
         raise AssertionError("nobody asked")
 
-    with pytest.raises(type(error), match="x"), explaining_out_of_memory(refuse):
+    with pytest.raises(type(error), match="x"), explaining_out_of_memory(refuse, 8):
         raise error
+
+
+def test_devices_that_share_no_batch_need_no_multiple_of_their_number(monkeypatch):
+    monkeypatch.setattr(memory, "device_memory_bytes", lambda: 3 * GIB)
+    with pytest.raises(ValueError, match=r"has 3 GiB; about 3 would fit"):
+        check_batch_fits(lambda n: Footprint(n * GIB // 4, 0, n, devices=4), 8)
+
+
+# ---- a batch is chosen; a TPU's compiler refuses what does not fit
+
+
+class Device:
+    """A made-up device; records the batch sizes that it compiles.
+
+    An image takes 1 MiB, all of them another 10.
+    """
+
+    def __init__(self, memory_mib, *, refuses_above=2**30, step=1):
+        self.room, self.refuses_above, self.step = int(memory_mib * MIB), refuses_above, step
+        self.compiled = []
+
+    def estimate(self, batch_size):
+        batch_size = max(batch_size // self.step, 1) * self.step
+        self.compiled.append(batch_size)
+        if batch_size > self.refuses_above:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory on HBM\nmore")
+        return Footprint((10 + batch_size) * MIB, 10 * MIB, batch_size, step=self.step)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    def make(memory_mib, **options):
+        made = Device(memory_mib, **options)
+        monkeypatch.setattr(memory, "device_memory_bytes", lambda: made.room)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("images", [1, 3, 100, 256, 5000])
+@pytest.mark.parametrize("memory_mib", [12, 20, 130, 223, 224, 1000, 10_000])
+@pytest.mark.parametrize("refuses_above", [1, 40, 2**30])
+def test_a_chosen_batch_is_the_largest_power_of_two_that_takes_its_share(
+    images, memory_mib, refuses_above, device
+):
+    here = device(memory_mib, refuses_above=refuses_above)
+    chosen = choose_batch_size(here.estimate, images=images, most=256)
+    runs = min(chosen, images)
+    assert here.compiled[-1] == runs  # the program of the job
+    assert runs <= refuses_above
+    assert 10 + runs <= max(FITTING_SHARE * memory_mib, 11)
+    assert chosen in (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    if FITTING_SHARE * memory_mib >= 10 + 256 and refuses_above > 256:
+        assert (chosen, len(here.compiled)) == (256, 1)
+    elif images == 5000 and chosen < 256:
+        twice = 2 * chosen
+        assert twice > refuses_above or 10 + twice > FITTING_SHARE * memory_mib
+
+
+def test_where_not_one_image_fits_none_is_chosen(device):
+    with pytest.raises(ValueError, match=r"a batch of 1 needs about 11 MiB .* not even one image"):
+        choose_batch_size(device(10.5).estimate, images=9, most=8)
+    here = device(99, refuses_above=0)
+    with pytest.raises(ValueError, match=r"^not even one image would fit: .*Ran out .* HBM\)$"):
+        choose_batch_size(here.estimate, images=9, most=8)
+
+
+def test_a_batch_that_does_not_compile_is_named_with_what_would(device):
+    here = device(130, refuses_above=110)
+    with pytest.raises(ValueError, match=r"batch of 400 needs about 410 MiB .*about 120 would fit"):
+        check_batch_fits(here.estimate, 400)
+    assert here.compiled == [400, 200, 100]
+    with pytest.raises(ValueError, match="about 63 would fit"):  # 64 were refused
+        check_batch_fits(device(130, refuses_above=40).estimate, 256)
+    with pytest.raises(ValueError, match="about 60 would fit"):
+        check_batch_fits(device(130, refuses_above=40, step=4).estimate, 256)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        check_batch_fits(lambda _: _raise(jax.errors.JaxRuntimeError("INTERNAL: x")), 4)
+
+
+def test_a_program_that_does_not_compile_on_the_way_is_explained(device):
+    here = device(130, refuses_above=40)
+    message = "out of memory: a batch of 64 needs about 74 MiB .*about 32 would fit"
+    with pytest.raises(ValueError, match=message), explaining_out_of_memory(here.estimate, 64):
+        here.estimate(64)
+
+
+def _raise(error):
+    raise error
 
 
 def test_a_device_tells_its_limit(monkeypatch):
