@@ -103,16 +103,20 @@ def load_sets(config: ClassifierTrainConfig) -> TrainingSets:
             extras = {f"added set ({config.add})": added, **extras}
         else:
             second_views = added
-    tests = [
-        _load_test(name, originals, extras, config) if config.test_split and name else None
-        for name in (config.test_data or config.data, config.test_also)
-    ]
-    return TrainingSets(originals, replacements, extras, second_views, *tests, teachers)
+    test = _load_test(config.test_data or config.data, originals, extras, config)
+    test_also = _load_test(config.test_also, originals, extras, config)
+    return TrainingSets(originals, replacements, extras, second_views, test, test_also, teachers)
 
 
 def _load_test(
-    name: str, originals: ImageData, extras: Mapping[str, ImageData], config: ClassifierTrainConfig
-) -> ImageData:
+    name: str | None,
+    originals: ImageData,
+    extras: Mapping[str, ImageData],
+    config: ClassifierTrainConfig,
+) -> ImageData | None:
+    """Loads a test split; None without a name, or where nothing is tested."""
+    if name is None or not config.test_split:
+        return None
     test = load_test_split(name, config.test_split, data_dir=config.data_dir)
     check_alike(originals, {"the test set": test})
     _warn_of_test_images(extras, test)

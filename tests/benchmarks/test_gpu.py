@@ -93,7 +93,7 @@ def test_a_profile_sums_the_kernels_of_the_device():
 
 def test_a_command_that_fails_is_named_by_its_own_message(monkeypatch):
     monkeypatch.setattr(gpu_parts.sys, "executable", "/bin/sh")  # which finds no such script
-    with pytest.raises(RuntimeError, match="experiments.cli"):
+    with pytest.raises(RuntimeError, match=r"experiments\.cli"):
         gpu_parts.table_b(gpu_parts.SIZES["tiny"])
 
 

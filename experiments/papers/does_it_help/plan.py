@@ -156,6 +156,7 @@ def _pieces(settings: HelpSettings, seed: int) -> dict[str, Build]:
             out,
             rule=RuleConfig(steps=settings.updates),
             view=view,
+            batch_size=256,
             key=seed,
         )
 
