@@ -12,6 +12,7 @@ disk, and at its end, after summary and report.
 import _thread
 import contextlib
 import json
+import signal
 import sys
 import tempfile
 import threading
@@ -165,6 +166,16 @@ def watch(directory: Path, shards: int, *, stop_at: float) -> Iterator[dict[str,
         peaks["end"] = _peak_mib()
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets Ctrl+C raise KeyboardInterrupt; a program in the background ignores it by default."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def run_job(job: Job, directory: Path, images: int, stop_at: float = 1.0) -> dict[str, Any]:
     """Runs a job in this process and returns its peaks, in MiB, and its speed.
 
@@ -180,6 +191,7 @@ def run_job(job: Job, directory: Path, images: int, stop_at: float = 1.0) -> dic
     with (
         contextlib.redirect_stdout(sys.stderr),
         contextlib.suppress(KeyboardInterrupt),
+        interruptible(),
         watch(directory, shards, stop_at=stop_at) as peaks,
     ):
         RUNS[job](directory, images)
