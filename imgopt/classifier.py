@@ -221,22 +221,32 @@ def warn_if_flat(split: Split, batch: Any) -> None:
 
     Only the trace is looked at: nothing is computed. A pixel cannot move along such a gradient.
     """
-
-    def gradient(change: Array, arrays: list, images: Any) -> Any:
-        return jax.vjp(lambda images: split.function(arrays, images), images)[1](change)
-
-    logits = jax.eval_shape(lambda *given: split.function(*given), split.arrays, batch)
-    closed = jax.make_jaxpr(gradient)(logits, split.arrays, batch)
-    reached = {closed.jaxpr.invars[0]}
-    for equation in closed.jaxpr.eqns:
-        if any(isinstance(v, jax.extend.core.Var) and v in reached for v in equation.invars):
-            reached.update(equation.outvars)
-    if not any(isinstance(v, jax.extend.core.Var) and v in reached for v in closed.jaxpr.outvars):
+    leaves, structure = jax.tree.flatten((split.arrays, batch))
+    if _is_flat(split.function, tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure):
         warnings.warn(
             "the classifier's gradient is zero everywhere, so no pixel will move; does it take an "
             "arg max, round, convert images to integers, or stop the gradient?",
             stacklevel=3,
         )
+
+
+@functools.lru_cache(maxsize=16)  # tracing a gradient takes longer than many an update
+def _is_flat(function: Callable, shapes: tuple, structure: Any) -> bool:
+    """Whether function(arrays, images) has no gradient, for arrays and images of these shapes."""
+    arrays, batch = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*each) for each in shapes])
+
+    def gradient(change: Array, arrays: list, images: Any) -> Any:
+        return jax.vjp(lambda images: function(arrays, images), images)[1](change)
+
+    logits = jax.eval_shape(lambda *given: function(*given), arrays, batch)
+    closed = jax.make_jaxpr(gradient)(logits, arrays, batch)
+    reached = {closed.jaxpr.invars[0]}
+    for equation in closed.jaxpr.eqns:
+        if any(isinstance(v, jax.extend.core.Var) and v in reached for v in equation.invars):
+            reached.update(equation.outvars)
+    return not any(
+        isinstance(v, jax.extend.core.Var) and v in reached for v in closed.jaxpr.outvars
+    )
 
 
 def are_probabilities(

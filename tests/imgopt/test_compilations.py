@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import imgopt
+import imgopt.method
 from imgopt import synthesize
 
 RANDOM = np.random.default_rng(3)
@@ -215,3 +216,61 @@ def test_weights_inside_a_cached_function_are_never_stale(classify):
         found = run(classify, steps=0)
         expected = run(functools.partial(with_kernel, kernel(seed)), steps=0)
         np.testing.assert_allclose(found.outputs, expected.outputs, atol=1e-6)
+
+
+def test_a_second_call_with_the_same_rule_lowers_no_update(monkeypatch):
+    """The rule alone is traced again, with a classifier that costs nothing."""
+    traced = []
+    update = imgopt.method.update
+
+    def noted(method, classify, state):
+        traced.append(classify)
+        return update(method, classify, state)
+
+    monkeypatch.setattr(imgopt.method, "update", noted)
+    classify, rule = CLASSIFIERS["Partial"](1), imgopt.sgd(0.123)
+    counts = []
+    for _ in range(3):
+        run(classify, optimizer=rule, steps=2)
+        counts.append(len(traced))
+    assert counts[0] >= 2
+    assert np.diff(counts).tolist() == [1, 1]
+
+
+class Shift:
+    """A filter with an array as an attribute."""
+
+    def __init__(self):
+        self.by = jnp.zeros(3)
+
+    def __call__(self, images):
+        return images + self.by[None, None]
+
+
+@pytest.mark.parametrize("rule", [None, "sgd"])
+def test_a_filter_that_has_changed_is_not_stale(rule):
+    shift, classify = Shift(), CLASSIFIERS["Partial"](1)
+    optimizer = imgopt.sgd(0.1) if rule else None
+    first = run(classify, optimizer=optimizer, image_filter=shift, steps=2)
+    shift.by = jnp.array([0.1, 0.0, -0.1])
+    again = run(classify, optimizer=optimizer, image_filter=shift, steps=2)
+    fresh = Shift()
+    fresh.by = shift.by
+    expected = run(classify, optimizer=optimizer, image_filter=fresh, steps=2)
+    assert (again.images != first.images).any()
+    np.testing.assert_array_equal(again.images, expected.images)
+
+
+def doubled(kernel, images):
+    return 2 * with_kernel(kernel, images)
+
+
+def test_a_gradient_is_looked_at_once(monkeypatch):
+    looked = []
+    make = jax.make_jaxpr
+    monkeypatch.setattr(jax, "make_jaxpr", lambda *a, **o: looked.append(a) or make(*a, **o))
+    classify = jax.tree_util.Partial(doubled, kernel(1))
+    run(classify, steps=1)
+    first = len(looked)
+    run(classify, steps=1)
+    assert len(looked) - first < first

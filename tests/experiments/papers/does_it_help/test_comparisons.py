@@ -21,7 +21,7 @@ RANDOM = np.random.default_rng(3)
 
 def row(slug, values, *, first=1):
     accuracies = {first + n: float(value) for n, value in enumerate(values)}
-    return RowResult(slug, ARMS[slug].name, None, accuracies, 50)
+    return RowResult(slug, ARMS[slug].name, None, accuracies, {}, 50)
 
 
 @pytest.fixture
