@@ -237,30 +237,6 @@ def test_a_second_call_with_the_same_rule_lowers_no_update(monkeypatch):
     assert np.diff(counts).tolist() == [1, 1]
 
 
-class Shift:
-    """A filter with an array as an attribute."""
-
-    def __init__(self):
-        self.by = jnp.zeros(3)
-
-    def __call__(self, images):
-        return images + self.by[None, None]
-
-
-@pytest.mark.parametrize("rule", [None, "sgd"])
-def test_a_filter_that_has_changed_is_not_stale(rule):
-    shift, classify = Shift(), CLASSIFIERS["Partial"](1)
-    optimizer = imgopt.sgd(0.1) if rule else None
-    first = run(classify, optimizer=optimizer, image_filter=shift, steps=2)
-    shift.by = jnp.array([0.1, 0.0, -0.1])
-    again = run(classify, optimizer=optimizer, image_filter=shift, steps=2)
-    fresh = Shift()
-    fresh.by = shift.by
-    expected = run(classify, optimizer=optimizer, image_filter=fresh, steps=2)
-    assert (again.images != first.images).any()
-    np.testing.assert_array_equal(again.images, expected.images)
-
-
 def doubled(kernel, images):
     return 2 * with_kernel(kernel, images)
 

@@ -156,7 +156,7 @@ def _pieces(settings: HelpSettings, seed: int) -> dict[str, Build]:
             out,
             rule=RuleConfig(steps=settings.updates),
             view=view,
-            batch_size=256,
+            batch_size=256,  # chosen by memory, it would round differently on another machine
             key=seed,
         )
 
