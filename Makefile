@@ -15,16 +15,16 @@ help: ## Lists the targets.
 demo: .venv/.installed ## Runs the quickstart: images from handwritten digits, with a report. Two minutes.
 	.venv/bin/elicit quickstart --out $(OUT)
 
-# Compiling takes most of their time, so here XLA optimises little; `make test-all` compiles as users do.
 test: .venv/.installed-dev ## Runs the quick tests. Five minutes on two cores, nine the first time.
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
+	.venv/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: .venv/.installed-dev ## Runs all tests, with annotations of shapes and types checked.
 	ELICIT_CHECK_ANNOTATIONS=1 .venv/bin/python -m pytest -n 2 --dist worksteal
 
-# Every crash point, 21 kills of each command instead of 3, every kind of damage, 50 times the fuzzing.
+# Every crash point, 21 kills of each command instead of 3, every kind of damage, 50 times the fuzzing,
+# all compiled as users compile.
 soak: .venv/.installed-dev ## Runs the long form of the reliability tests. Up to three quarters of an hour.
-	ELICIT_SOAK=1 .venv/bin/python -m pytest -n 2 --dist worksteal tests/faults \
+	ELICIT_SOAK=1 JAX_DISABLE_MOST_OPTIMIZATIONS=0 .venv/bin/python -m pytest -n 2 --dist worksteal tests/faults \
 	tests/experiments/test_damage.py tests/experiments/papers/engine/test_experiment.py \
 	tests/experiments/papers/test_smoke.py
 

@@ -13,6 +13,10 @@ import pytest
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 
+# Compiling takes most of the tests' time, so XLA optimises little, here and in processes that tests
+# start. Set it to 0, as `make soak` does, and all is compiled as users compile.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # Commands keep no compiled programs but in a directory of the tests: see `pytest_configure`.
 os.environ["ELICIT_COMPILATION_CACHE"] = "off"
 
@@ -79,11 +83,14 @@ def compilations(caplog):
 
 
 @pytest.fixture(scope="module")
-def compiled_quickly():
-    """Halves the time that a GAN's step takes to compile; what is compiled is the slower for it."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+def compiled_as_users_do():
+    """Lets XLA optimise as it does for users: for tests of bits, references and whole programs."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

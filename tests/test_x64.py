@@ -42,8 +42,6 @@ from train.classifiers import classify_function
 from train.loop import initial_state
 from train.recipes.train_options import TrainConfig
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 KEY, NAMES = jax.random.key(3), ("a", "b")
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
 LABELS = np.arange(8) % 2

@@ -29,6 +29,8 @@ from measure import compile_lowered, convolutions, faults_in
 from programs import Case
 from untrained import describe_classifier
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 SPEC = describe_classifier("kono-cnn", width=0.1)
 KEY = jax.random.key(0)
 IMAGES = jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32)

@@ -39,8 +39,7 @@ JOB_FLOP = {
 
 
 @pytest.mark.parametrize("job", JOB_FLOP)
-def test_a_job_is_timed_from_end_to_end(compiled_quickly, tiny, tmp_path, capsys, job):
-    del compiled_quickly
+def test_a_job_is_timed_from_end_to_end(tiny, tmp_path, capsys, job):
     found = run(tmp_path, job=(job,), model=tiny[1:], batch_size=(2,))
     (result,) = found["results"]
     assert (result["job"], result["model"], result["batch_size"]) == (job, tiny[1], 2)

@@ -29,7 +29,7 @@ from train.storage.checkpoints import damaged_checkpoints
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("default"),
-    pytest.mark.usefixtures("compiled_quickly", "tiny_files"),
+    pytest.mark.usefixtures("tiny_files"),
 ]
 
 

@@ -1,9 +1,12 @@
 """The commands on real CIFAR-10, where an environment variable says that it is there."""
 
 import numpy as np
+import pytest
 
 from train.data.load import load_images
 from train.data.write import read_extras
+
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
 
 CLASSIFIER = '''
 import jax.numpy as jnp

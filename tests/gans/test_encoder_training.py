@@ -16,9 +16,6 @@ STACK = StackConfig(image_shape=(16, 20, 2), num_classes=3, encoder_width=2)
 PLAIN = EncoderConfig(encoder_pad_px=0)
 
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
-
 @pytest.fixture(scope="module")
 def batch():
     random = np.random.default_rng(2)

@@ -10,8 +10,6 @@ from imgopt.errors import InputError
 from train import FitOptions, fit
 from train.recipes.train_options import Budget
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 KEY, NAMES = jax.random.key(0), ("dark", "bright")
 LABELS = np.arange(16) % 2
 IMAGES = np.random.default_rng(0).integers(0, 120, (16, 16, 16, 1)).astype(np.uint8)

@@ -16,7 +16,6 @@ from gans.stacked import StackConfig, stack_levels
 from train.data.load import load_images
 from train.loop import Budget, FitOptions, TrainState, fit
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 KEY = jax.random.key(6)
 RANDOM = np.random.default_rng(4)
 DATA = GanData(

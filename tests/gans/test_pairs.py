@@ -32,9 +32,6 @@ def dcgan_pair(**options):
     return DcganPair(DcganConfig(**sizes, **options))
 
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
-
 def batch(shape=(16, 20, 2), seed=0):
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (COUNT, *shape), np.uint8)

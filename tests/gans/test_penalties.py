@@ -21,7 +21,6 @@ from gans.stacked import StackConfig, stack_levels
 from train.models.layers import Conv, batch_norm
 from train.storage.runs import as_json
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 KEY = jax.random.key(0)
 LABELS = jnp.array([0, 2, 1, 2, 0])
 COUNT = len(LABELS)

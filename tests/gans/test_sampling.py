@@ -52,9 +52,6 @@ SPECS = {
 SHAPES = {"dcgan": (16, 16, 2), "sgan": (16, 20, 2)}
 
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
-
 def draw_variables(spec, seed=1):
     """Of a size at which images are neither grey nor black and white."""
     random = np.random.default_rng(seed)

@@ -11,7 +11,6 @@ from flax.traverse_util import flatten_dict
 from gans.dcgan import DcganConfig, Discriminator
 from gans.stacked import LevelDiscriminator, StackConfig, stack_levels
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 DCGAN = DcganConfig(image_size=16, channels=2, width=3, num_classes=3)
 _, MAPS, VECTORS = stack_levels(
     StackConfig((16, 20, 2), num_classes=3, cut_points=("pool1", "fc3"), encoder_width=2)

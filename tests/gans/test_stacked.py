@@ -16,6 +16,8 @@ from gans.stacked import (
     stack_levels,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 # 5×5 convolutions 3 → 64 → 128, then 5×5×128 → 256 → 10, all with biases.
 ENCODER = 25 * 3 * 64 + 64 + 25 * 64 * 128 + 128 + (5 * 5 * 128 + 1) * 256 + (256 + 1) * 10
 

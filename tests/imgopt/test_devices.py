@@ -12,6 +12,8 @@ import imgopt
 from imgopt.programs import check_devices
 from tests.eight_devices import run_on_eight_devices
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 PROGRAM = """
 import json, re, sys
 import flax.linen as nn

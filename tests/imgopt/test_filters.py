@@ -14,8 +14,6 @@ from imgopt import InputError, gaussian_low_pass, low_pass, to_float
 from imgopt.filters import MEASURED
 from train.augmentation import flip_and_crop
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 FILTERS = {"low_pass": low_pass(2.5), "gaussian": gaussian_low_pass(0.8)}
 SHAPES = [(1, 32, 32, 3), (2, 7, 10, 3), (1, 10, 7, 2), (3, 9, 5, 4), (2, 1, 6, 1), (1, 6, 1, 2)]
 

@@ -11,6 +11,8 @@ from jax.test_util import check_grads
 
 import imgopt
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 MEMBERS = {
     "arctan to weights": imgopt.arctan_map().to_weights,
     "arctan to image": imgopt.arctan_map().to_image,

@@ -16,8 +16,6 @@ import imgopt
 from imgopt import InputError, momentum_sgd, rule_by_name, sgd, synthesize
 from imgopt.programs import standard_promotion
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 SHAPE = (3, 5, 2)
 
 

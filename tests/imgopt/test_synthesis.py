@@ -25,6 +25,8 @@ from imgopt import (
     two_class_targets,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 SHAPE = (6, 5, 7, 3)
 NUM_CLASSES = 4
 RANDOM = np.random.default_rng(7)

@@ -7,6 +7,8 @@ import pytest
 
 from imgopt import arctan_map, low_pass, momentum_sgd, sgd, synthesize, to_float
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 CASES = {
     "sgd": {"optimizer": sgd()},
     "momentum_pytorch": {"optimizer": momentum_sgd()},

@@ -23,7 +23,7 @@ SPEC = ClassifierSpec(
 CONFIG = TrainConfig(epochs=4, batch_size=8, learning_rate=0.05, pad_px=1)
 MIXED = dataclasses.replace(CONFIG, loss="mixed")
 
-pytestmark = pytest.mark.usefixtures("tiny_networks")
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do", "tiny_networks")
 KEY = jax.random.key(8)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from train.evaluation import evaluate, extract_features, predict
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 # A classifier that reads its probabilities off the first three grey levels of the image.
 LEVELS = np.array(
     [

@@ -20,6 +20,8 @@ from train.loop import (
 from train.nonfinite import NotFinite
 from train.recipes.train_options import NonFiniteConfig
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 KEY = jax.random.key(3)
 RANDOM = np.random.default_rng(1)
 DATA = {"x": RANDOM.normal(size=(23, 2)).astype(np.float32), "row": np.arange(23)}

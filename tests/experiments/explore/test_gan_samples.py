@@ -10,8 +10,6 @@ from gans.sampling import Gan, GanSpec, generator_shapes, image_keys, sample
 from gans.stacked import StackConfig
 from imgopt.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 CLASSES = ("ant", "bee", "cow")
 
 CONFIGS = {

@@ -16,7 +16,6 @@ from gans.sampling import image_keys, load_gan, sample
 from gans.selection import Predictions
 
 KEY, IMAGES = jax.random.key(4), 7
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def classes_of(images):

@@ -54,9 +54,6 @@ REPORTED = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
-
 @pytest.fixture(scope="module")
 def words(data, run):
     judged = ("--classifier", run, "--acceptance-every", 2, "--acceptance-images", 4)

@@ -8,6 +8,8 @@ from experiments.papers.engine.experiment import PresetExperiment
 from experiments.papers.registry import NAMES, find_experiment
 from tests.soaking import SOAK
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 WITH_PRESETS = [name for name in NAMES if isinstance(find_experiment(name), PresetExperiment)]
 
 

@@ -30,8 +30,8 @@ def few_digits(split: str) -> train.data.load.ImageData:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny(blank_pages, compiled_quickly):
-    del blank_pages, compiled_quickly
+def tiny(blank_pages):
+    del blank_pages
     with pytest.MonkeyPatch.context() as patch:
         training = TrainConfig(epochs=2, batch_size=20, flip=False, pad_px=2)
         patch.setattr(train.data.load, "load_digits", few_digits)

@@ -19,7 +19,6 @@ def load(directory):
     return jax.export.deserialize(content), params
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("is_per_class", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_gan_draws_the_images_of_gan_sample(is_per_class, tmp_path, elicit):
     run, out = tmp_path / "gan", tmp_path / "out"
@@ -49,7 +48,6 @@ def test_a_gan_draws_the_images_of_gan_sample(is_per_class, tmp_path, elicit):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_quickly")
 def test_a_stack_is_exported_too():
     config = StackConfig(num_classes=3, width=2)
     random = np.random.default_rng(0)

@@ -26,7 +26,7 @@ def command(run, data, out, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("blank_pages", "compiled_quickly")
+@pytest.mark.usefixtures("blank_pages")
 def test_exemplars_are_a_set_with_targets_that_repeats(tiny_run, data, tmp_path, elicit, contents):
     run = tiny_run
     assert elicit(*command(run, data, tmp_path / "one", *FEW)) == 0

@@ -120,9 +120,8 @@ def experiment(data, blank_pages):
 
 
 @pytest.fixture(scope="module")
-def whole(experiment, tiny_networks, compiled_quickly, tmp_path_factory) -> Path:
+def whole(experiment, tiny_networks, tmp_path_factory) -> Path:
     """The results, with their pieces."""
-    del compiled_quickly
     assert "plain" in tiny_networks
     out = tmp_path_factory.mktemp("rerun") / "results"
     run_preset(experiment, PresetConfig(out=out, preset="smoke", key=7))

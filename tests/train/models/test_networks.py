@@ -138,7 +138,6 @@ def test_sizes_that_pooling_cannot_halve_are_refused(name, good, bad):
         check_image_shape(name, bad)
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 def test_the_images_gradient_is_finite_also_where_pooling_sees_its_input_computed_twice(
     monkeypatch,
 ):

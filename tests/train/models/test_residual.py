@@ -106,7 +106,6 @@ def case(request):
     return name, network, variables, np.float32(random.normal(size=SHAPES[name]))
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 def test_logits_are_pytorchs(case):
     name, network, variables, images = case
 

@@ -10,6 +10,8 @@ import pytest
 from train.models.layers import Conv, convolve, convolve_directly
 from train.models.transposed import TransposedConv, transpose_directly, transposed_convolve
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 
 def plain_convolve(images, kernel, *, stride=1, padding="same"):
     margins = [(size // 2 if padding == "same" else 0,) * 2 for size in kernel.shape[:2]]

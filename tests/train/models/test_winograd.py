@@ -17,6 +17,8 @@ from train.models.winograd import (
     winograd_kernel_gradient,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
+
 # size of a tile, taps, rows and columns of zeros, height and width
 CASES = {
     "3×3, odd": (6, 3, (1, 1), (9, 7)),

@@ -10,8 +10,6 @@ import pytest
 from imgopt.errors import InputError
 from train.recipes.mixing import cutmix, cutout, mix_batch, mixup
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")  # the beta distribution compiles slowly
-
 KEY = jax.random.key(3)
 COUNT, SHAPE, CLASSES = 6, (5, 8), 3
 FILL = (0.25, 0.5, 0.75)
