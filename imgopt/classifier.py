@@ -4,8 +4,6 @@ import dataclasses
 import functools
 import inspect
 import math
-import re
-import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from imgopt.errors import InputError
+from imgopt.errors import InputError, explain
 
 Classify = Callable[[Float[Array, "n h w c"]], Float[Array, "n k"]]
 """Takes float32 images in [0, 1] to logits. It normalises them itself, in evaluation mode."""
@@ -53,7 +51,8 @@ def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") 
     come from weights of an earlier call.
 
     Of a `jax.tree_util.Partial` of a function and its arrays, calls with equal computations share
-    even their lowering.
+    even their lowering. A `Partial` of an object that is hashed by its fields, such as the `apply`
+    of a Flax module, is traced once for all calls: it must compute with its arguments alone.
 
     Args:
         classify: the classifier.
@@ -85,6 +84,8 @@ def split_function(function: Callable, batch: Any, *, name: str = "classify") ->
     """
     function = _without_jit(function)
     try:
+        if _is_value(function):
+            return _split_value(function, batch)
         # A new function in a new context: otherwise JAX would give its earlier trace, and weights,
         # of the same function or of a jitted one inside it.
         with _FRESH(object()):
@@ -94,13 +95,11 @@ def split_function(function: Callable, batch: Any, *, name: str = "classify") ->
         raise
     except Exception as error:  # a wrong shape is a different error in every library
         raise InputError(
-            f"{name} cannot take images of shape {_shape(batch)}: {_explain(error)}"
+            f"{name} cannot take images of shape {_shape(batch)}: {explain(error)}"
         ) from error
     known = _name(function) if _is_written_out(closed.jaxpr) else None
     identity = object() if known is None else (known, str(closed.jaxpr))
-    # NumPy arrays are copied: their owner may write into them while the result is still awaited.
-    arrays = [each if isinstance(each, jax.Array) else jnp.array(each) for each in closed.consts]
-    return Split(_Traced(closed.jaxpr, identity), arrays, output)
+    return Split(_Traced(closed.jaxpr, identity), _copied(closed.consts), output)
 
 
 def mean_classifier(classifiers: Sequence[Classify]) -> jax.tree_util.Partial:
@@ -216,39 +215,6 @@ def _by_batch(function: Callable, batch_size: int) -> Callable:
     return logits
 
 
-def warn_if_flat(split: Split, batch: Any) -> None:
-    """Warns of a classifier whose gradient is zero whatever the image is, such as an arg max.
-
-    Only the trace is looked at: nothing is computed. A pixel cannot move along such a gradient.
-    """
-    leaves, structure = jax.tree.flatten((split.arrays, batch))
-    if _is_flat(split.function, tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure):
-        warnings.warn(
-            "the classifier's gradient is zero everywhere, so no pixel will move; does it take an "
-            "arg max, round, convert images to integers, or stop the gradient?",
-            stacklevel=3,
-        )
-
-
-@functools.lru_cache(maxsize=16)  # tracing a gradient takes longer than many an update
-def _is_flat(function: Callable, shapes: tuple, structure: Any) -> bool:
-    """Whether function(arrays, images) has no gradient, for arrays and images of these shapes."""
-    arrays, batch = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*each) for each in shapes])
-
-    def gradient(change: Array, arrays: list, images: Any) -> Any:
-        return jax.vjp(lambda images: function(arrays, images), images)[1](change)
-
-    logits = jax.eval_shape(lambda *given: function(*given), arrays, batch)
-    closed = jax.make_jaxpr(gradient)(logits, arrays, batch)
-    reached = {closed.jaxpr.invars[0]}
-    for equation in closed.jaxpr.eqns:
-        if any(isinstance(v, jax.extend.core.Var) and v in reached for v in equation.invars):
-            reached.update(equation.outvars)
-    return not any(
-        isinstance(v, jax.extend.core.Var) and v in reached for v in closed.jaxpr.outvars
-    )
-
-
 def are_probabilities(
     outputs: Float[Array | np.ndarray, "*n k"], *, every: Callable[..., Any] = jnp.all
 ) -> Any:
@@ -259,6 +225,50 @@ def are_probabilities(
         every: `jnp.all`, or `np.all` for arrays of NumPy.
     """
     return every(outputs >= 0, axis=-1) & (abs(outputs.sum(-1) - 1) <= PROBABILITY_TOLERANCE)
+
+
+class _Rebuilt(NamedTuple):
+    """A `Partial` of an object that is hashed by its fields, which is given its arrays.
+
+    Attributes:
+        structure: the `Partial` without its arrays.
+    """
+
+    structure: jax.tree_util.PyTreeDef
+
+    def __call__(self, arrays: list, images: Any) -> Float[Array, "n k"]:
+        return jax.tree.unflatten(self.structure, arrays)(images)
+
+
+_call = jax.jit(lambda function, arrays, images: function(arrays, images), static_argnums=0)
+"""Never run: JAX keeps its traces, each with the settings that it was made under."""
+
+
+def _split_value(partial: jax.tree_util.Partial, batch: Any) -> Split:
+    arrays, structure = jax.tree.flatten(partial)
+    _check_alive(arrays)
+    function = _Rebuilt(structure)
+    return Split(function, _copied(arrays), _call.eval_shape(function, arrays, batch))
+
+
+def _copied(arrays: list) -> list:
+    """Copies NumPy arrays: their owner may write into them while the result is still awaited."""
+    return [each if isinstance(each, jax.Array) else jnp.array(each) for each in arrays]
+
+
+def _is_value(function: Callable) -> bool:
+    """Whether this is a `Partial` of arrays and of an object that is equal to any with its fields.
+
+    A plain function is none: it may use global variables, which change.
+    """
+    func = getattr(function, "func", None)
+    is_function = inspect.isfunction(getattr(func, "__self__", func))
+    leaves = jax.tree.leaves(function)
+    return not is_function and _name(function) is not None and all(map(_is_array, leaves))
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,7 +299,7 @@ def _name(classify: Classify) -> Hashable | None:
     if not is_function and type(owner).__hash__ is object.__hash__:
         return None  # an object that is equal to itself only: its attributes may change
     leaves, structure = jax.tree.flatten((classify.args, classify.keywords))
-    is_array = [isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves]
+    is_array = list(map(_is_array, leaves))
     others = tuple(leaf for leaf, skip in zip(leaves, is_array, strict=True) if not skip)
     name = classify.func, structure, tuple(is_array), others
     try:
@@ -340,33 +350,6 @@ def _check_alive(arrays: list) -> None:
     for array in arrays:
         if isinstance(array, Tracer):
             jnp.copy(array)
-
-
-_NOT_TRACEABLE = (
-    "; JAX traces the classifier: it can neither use NumPy on the images nor branch on their values"
-)
-_NOT_EVALUATION = "; synthesis needs evaluation mode: no dropout, and no statistics of the batch"
-_HINTS = {
-    "ConcretizationTypeError": _NOT_TRACEABLE,
-    "TracerArrayConversionError": _NOT_TRACEABLE,
-    "InvalidRngError": _NOT_EVALUATION,
-    "ModifyScopeVariableError": _NOT_EVALUATION,
-    "TraceContextError": _NOT_EVALUATION,
-    "UnexpectedTracerError": "; it keeps values of its last call, as layers in training mode do: "
-    "load it anew, and call it in evaluation mode",
-}
-"""What to do, by the name of another library's error."""
-
-
-def _explain(error: Exception) -> str:
-    """Another library's message in one line, and what to do where that is known."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error) or type(error).__name__)  # without colours
-    # What JAX adds is about its own traceback, about our function, or about its source.
-    text = re.split(
-        r"\n-----|The error occurred while|This concrete value|A function transf", text
-    )[0]
-    hints = [_HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _HINTS]
-    return " ".join(text.split()).rstrip(".") + "".join(hints[:1])
 
 
 def _check_logits(logits: Any, batch: Any, name: str) -> None:

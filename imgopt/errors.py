@@ -1,8 +1,9 @@
-"""The error for wrong input, and checks of single values that tell what is wrong input.
+"""The error for wrong input, checks of single values, and other libraries' errors in one line.
 
 JAX is imported where it is used, since the command line's options need the error and no JAX.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -56,3 +57,35 @@ def typed_key(key: Any) -> Key[Any, "*groups"]:
     if dtype != np.uint32 or not np.ndim(key):
         raise InputError(f"expected a key, such as jax.random.key(0), got {key!r:.80}")
     return jax.random.wrap_key_data(key)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+_NOT_TRACEABLE = (
+    "; JAX traces the classifier: it can neither use NumPy on the images nor branch on their values"
+)
+_NOT_EVALUATION = "; synthesis needs evaluation mode: no dropout, and no statistics of the batch"
+_HINTS = {
+    "ConcretizationTypeError": _NOT_TRACEABLE,
+    "TracerArrayConversionError": _NOT_TRACEABLE,
+    "InvalidRngError": _NOT_EVALUATION,
+    "ModifyScopeVariableError": _NOT_EVALUATION,
+    "TraceContextError": _NOT_EVALUATION,
+    "UnexpectedTracerError": "; it keeps values of its last call, as layers in training mode do: "
+    "load it anew, and call it in evaluation mode",
+}
+"""What to do, by the name of another library's error."""
+
+
+def explain(error: Exception) -> str:
+    """Another library's message in one line, and what to do where that is known."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error) or type(error).__name__)  # without colours
+    # What JAX adds is about its own traceback, about our function, or about its source.
+    text = re.split(
+        r"\n-----|The error occurred while|This concrete value|A function transf", text
+    )[0]
+    hints = [_HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _HINTS]
+    return " ".join(text.split()).rstrip(".") + "".join(hints[:1])

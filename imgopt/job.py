@@ -1,10 +1,12 @@
 """One synthesis, compiled: its programs, its classifier's weights and the devices it runs on."""
 
 import functools
+import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -14,9 +16,8 @@ from imgopt.classifier import (
     Split,
     one_image,
     split_classifier,
-    warn_if_flat,
 )
-from imgopt.errors import InputError
+from imgopt.errors import InputError, first_line
 from imgopt.method import Method, Options, State, Synthesis, make_method
 from imgopt.programs import (
     Devices,
@@ -31,7 +32,7 @@ from imgopt.programs import (
     put,
     shapes_on,
 )
-from imgopt.rules import check_rule, first_line
+from imgopt.rules import check_rule
 
 
 def loops_on_host(place: Place = None) -> bool:
@@ -216,7 +217,7 @@ def prepare(checked: Checked, images: Any, devices: Devices) -> Job:
         devices: the devices that share a batch.
     """
     check_devices(devices, batch_size=jax.tree.leaves(images)[0].shape[0])
-    warn_if_flat(checked.classify, one_image(images))
+    _warn_if_flat(checked.classify, one_image(images))
     place = choose_place(devices)
     arrays = checked.classify.arrays, checked.measure.arrays
     if not are_named(devices):  # which may not be there
@@ -231,6 +232,39 @@ def prepare(checked: Checked, images: Any, devices: Devices) -> Job:
     # Devices that are not there are compiled for once, and `lower` takes no trees of images.
     is_simple = hasattr(images, "shape") and not are_named(devices)
     return job._replace(token=_token(job, images.shape) if is_simple else object())
+
+
+def _warn_if_flat(split: Split, batch: Any) -> None:
+    """Warns of a classifier whose gradient is zero whatever the image is, such as an arg max.
+
+    Only the trace is looked at: nothing is computed. A pixel cannot move along such a gradient.
+    """
+    leaves, structure = jax.tree.flatten((split.arrays, batch))
+    if _is_flat(split.function, tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure):
+        warnings.warn(
+            "the classifier's gradient is zero everywhere, so no pixel will move; does it take an "
+            "arg max, round, convert images to integers, or stop the gradient?",
+            stacklevel=3,
+        )
+
+
+@functools.lru_cache(maxsize=16)  # tracing a gradient takes longer than many an update
+def _is_flat(function: Callable, shapes: tuple, structure: Any) -> bool:
+    """Whether function(arrays, images) has no gradient, for arrays and images of these shapes."""
+    arrays, batch = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*each) for each in shapes])
+
+    def gradient(change: Array, arrays: list, images: Any) -> Any:
+        return jax.vjp(lambda images: function(arrays, images), images)[1](change)
+
+    logits = jax.eval_shape(lambda *given: function(*given), arrays, batch)
+    closed = jax.make_jaxpr(gradient)(logits, arrays, batch)
+    reached = {closed.jaxpr.invars[0]}
+    for equation in closed.jaxpr.eqns:
+        if any(isinstance(v, jax.extend.core.Var) and v in reached for v in equation.invars):
+            reached.update(equation.outvars)
+    return not any(
+        isinstance(v, jax.extend.core.Var) and v in reached for v in closed.jaxpr.outvars
+    )
 
 
 def _token(job: Job, shape: tuple[int, ...]) -> Hashable:

@@ -16,7 +16,7 @@ import optax.contrib
 from jax.core import Tracer
 from jaxtyping import Array, Int
 
-from imgopt.errors import InputError, is_integer, is_number
+from imgopt.errors import InputError, first_line, is_integer, is_number
 from imgopt.programs import on_vectors, standard_promotion
 
 # Paper A, sections 2.2.1 and 2.2.2.
@@ -374,11 +374,6 @@ def own_keys(opt_state: optax.OptState, index: Int[Array, ""]) -> optax.OptState
         return jax.random.fold_in(leaf, index) if is_key else leaf
 
     return jax.tree.map(fold, opt_state)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _check_numbers(name: str, *, schedules: bool = True, **numbers: Any) -> None:

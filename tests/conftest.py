@@ -86,11 +86,17 @@ def compilations(caplog):
 def compiled_as_users_do():
     """Lets XLA optimise as it does for users: for tests of bits, references and whole programs."""
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        _set_optimizations(disabled=False)
         yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    _set_optimizations(disabled=before)
+
+
+def _set_optimizations(*, disabled: bool) -> None:
+    """Drops compiled programs too: the bits of one kind of program are not those of the other."""
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", disabled)
 
 
 @pytest.fixture(scope="module")

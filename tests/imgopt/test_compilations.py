@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen
 
 import imgopt
 import imgopt.method
-from imgopt import synthesize
+from imgopt import InputError, split_classifier, synthesize
 
 RANDOM = np.random.default_rng(3)
 IMAGES = RANDOM.uniform(size=(3, 4, 5, 3)).astype(np.float32)
@@ -250,3 +251,82 @@ def test_a_gradient_is_looked_at_once(monkeypatch):
     first = len(looked)
     run(classify, steps=1)
     assert len(looked) - first < first
+
+
+TRACES = []
+
+
+class Scaled(tuple):
+    """A linear classifier of one factor, equal to any other of that factor; it notes its traces."""
+
+    __slots__ = ()
+
+    def __call__(self, kernel, images):
+        TRACES.append(self)
+        return self[0] * with_kernel(kernel, images)
+
+
+class Dense(linen.Module):
+    """A linear classifier as a module of Flax, which notes its traces."""
+
+    @linen.compact
+    def __call__(self, images):
+        TRACES.append(self)
+        return linen.Dense(3, use_bias=False)(images.reshape(len(images), -1))
+
+
+NET = Dense()
+BY_ARRAYS = {
+    "tuple": lambda kernel: jax.tree_util.Partial(Scaled((1.0,)), kernel),
+    "module": lambda kernel: jax.tree_util.Partial(
+        NET.apply, {"params": {"Dense_0": {"kernel": kernel}}}
+    ),
+}
+
+
+def assert_answers(classify, weights):
+    """Compares with a function that is traced for every call."""
+    found, expected = (
+        synthesize(each, IMAGES, TARGETS, steps=0).outputs
+        for each in (classify, lambda images: with_kernel(weights, images))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", BY_ARRAYS)
+def test_a_partial_of_an_object_hashed_by_its_fields_is_traced_once(kind, compilations):
+    classify = BY_ARRAYS[kind]
+    synthesize(classify(kernel(0)), IMAGES, TARGETS, steps=1)
+    assert_answers(classify(kernel(0)), kernel(0))
+    count = len(TRACES)
+    with compilations() as names:
+        synthesize(classify(kernel(1)), IMAGES, TARGETS, steps=1)
+        assert_answers(classify(kernel(1)), kernel(1))
+    assert len(TRACES) == count > 0
+    assert not {"_begin", "_update", "_finish"} & set(names)
+
+
+def test_an_object_of_other_fields_is_another_classifier():
+    for factor in (1.0, 0.25):
+        classify = jax.tree_util.Partial(Scaled((factor,)), kernel(0))
+        assert_answers(classify, factor * kernel(0))
+
+
+def test_numpy_weights_of_a_partial_are_those_of_the_call():
+    own = np.array(kernel(0))
+    split = split_classifier(BY_ARRAYS["tuple"](own), IMAGES[:1])
+    own[:] = 0
+    logits = split.function(split.arrays, IMAGES)
+    np.testing.assert_allclose(logits, with_kernel(kernel(0), IMAGES), rtol=1e-4)
+
+
+def test_images_that_a_partial_of_an_object_cannot_take_are_named():
+    with pytest.raises(InputError, match=r"cannot take images of shape \(1, 2, 2, 3\): dot_gen"):
+        split_classifier(BY_ARRAYS["tuple"](kernel(0)), IMAGES[:1, :2, :2])
+
+
+def test_weights_of_a_trace_that_is_over_are_named():
+    kept = []
+    jax.jit(kept.append)(kernel(0))
+    with pytest.raises(InputError, match="keeps values of its last call"):
+        split_classifier(BY_ARRAYS["tuple"](kept[0]), IMAGES[:1])
