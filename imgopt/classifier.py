@@ -5,7 +5,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.extend.core
@@ -234,7 +234,7 @@ class _Rebuilt(NamedTuple):
         structure: the `Partial` without its arrays.
     """
 
-    structure: jax.tree_util.PyTreeDef
+    structure: Any
 
     def __call__(self, arrays: list, images: Any) -> Float[Array, "n k"]:
         return jax.tree.unflatten(self.structure, arrays)(images)
@@ -256,7 +256,7 @@ def _copied(arrays: list) -> list:
     return [each if isinstance(each, jax.Array) else jnp.array(each) for each in arrays]
 
 
-def _is_value(function: Callable) -> bool:
+def _is_value(function: Callable) -> TypeGuard[jax.tree_util.Partial]:
     """Whether this is a `Partial` of arrays and of an object that is equal to any with its fields.
 
     A plain function is none: it may use global variables, which change.
