@@ -30,6 +30,7 @@ _elicit() {{
     [[ $current == -* ]] && choices=""
     [[ -z $choices && ( $current == -* || $options != -* ) ]] && choices=$options
     COMPREPLY=($(compgen -W "$choices" -- "$current"))
+    COMPREPLY=("${{COMPREPLY[@]//|/\\|}}")
 }}
 complete -o bashdefault -o default -F _elicit elicit
 """
@@ -40,6 +41,7 @@ _elicit() {{
     local current=$words[CURRENT] index=$((CURRENT - 1)) options="" choices="" option
     while (( index > 1 )) && [[ $words[index] != -* ]]; do (( index-- )); done
     option=$words[index]
+    if [[ $current == --*=* ]]; then option=${{current%%=*}}; compset -P '*='; current=""; fi
     case " ${{(j: :)words[2,CURRENT-1]}} " in
 {commands}
     esac
@@ -51,11 +53,18 @@ _elicit "$@"
 """
 
 FISH = """# Completion of elicit in fish, written by: elicit --install-completion fish
-function __elicit_after
-    string match -q -- "elicit $argv *" (string join ' ' -- (commandline -opc))" "
+function __elicit_typed
+    string join ' ' -- (commandline -opc)
 end
 function __elicit_at
-    test "elicit $argv" = (string join ' ' -- (commandline -opc))
+    test (string join ' ' -- elicit $argv) = (__elicit_typed)
+end
+function __elicit_after
+    string match -q -- (string join ' ' -- elicit $argv '*') (__elicit_typed)" "
+end
+function __elicit_given
+    set -l options (string match -- '-*' (commandline -opc))
+    test "$options[-1]" = $argv
 end
 {commands}
 """
@@ -142,12 +151,15 @@ def _case_lines() -> Iterator[str]:
 
 def _fish_lines() -> Iterator[str]:
     """Calls of fish's `complete`."""
-    for before, words in _next_words().items():
-        yield f"complete -c elicit -f -n '__elicit_at {before}' -a '{' '.join(words)}'".replace(
-            "at '", "at'"
-        )
-    yield f"complete -c elicit -f -n '__elicit_at --install-completion' -a '{' '.join(SHELLS)}'"
+    for before, words in [*_next_words().items(), ("--install-completion", SHELLS)]:
+        yield f"complete -c elicit -f -n '__elicit_at {before}' -a '{' '.join(words)}'"
     for name in COMMANDS:
         for option, found in options_by_name(name).items():
-            values = f" -x -a '{' '.join(found.choices)}'" if found.choices else ""
-            yield f"complete -c elicit -n '__elicit_after {name}' -l {option[2:]}{values}"
+            line = f"complete -c elicit -n '__elicit_after {name}' -l {option[2:]}"
+            if not found.choices:
+                yield line
+                continue
+            values = f"-a '{' '.join(found.choices)}'".replace("|", r"\|")
+            yield f"{line} -x {values}"
+            given = f"__elicit_after {name}; and __elicit_given {option}"
+            yield f"complete -c elicit -f -n '{given}' {values}"

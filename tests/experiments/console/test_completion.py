@@ -1,8 +1,9 @@
-"""Completion by a shell: the words of a real bash, and scripts that hold every option."""
+"""Completion by a shell: the words of a real one, and scripts that hold every option."""
 
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -24,17 +25,16 @@ COMPLETED = {
     "synthesize --augmentations flip c": {"crop"},
     "synthesize --pixel-map=": {"arctan", "tanh", "sigmoid"},
     "synthesize --pixel-map=t": {"tanh"},
+    "classifier train --kl ": {"target||model", "model||target"},
     "gan train --one": {"--one-per-class"},
     "gan train --distrib": {"--distributed"},
     "--install-completion ": set(SHELLS),
     "data show di": set(),
 }
-BASH = shutil.which("bash")
 EXACT = set(COMPLETED) - {"", "experiment ", "classifier train --te"}
 
 
-@pytest.mark.skipif(BASH is None, reason="there is no bash")
-def test_bash_completes_commands_options_and_values(tmp_path):
+def answers_of_bash(script):
     calls = []
     for line in COMPLETED:
         words = re.split(r" |(?<==)|(?==)", f"elicit {line}")
@@ -43,18 +43,44 @@ def test_bash_completes_commands_options_and_values(tmp_path):
             f"COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}; COMPREPLY=(); _elicit; "
             'echo "${COMPREPLY[*]}"'
         )
-    script = tmp_path / "completion"
-    script.write_text(completion_script("bash"))
     program = "\n".join([f"source {script}", "complete -p elicit", *calls])
-    done = subprocess.run(
-        [BASH, "--norc", "-i"], input=program, capture_output=True, text=True, check=True
-    )
-    declared, *found = done.stdout.splitlines()
+    declared, *found = printed(["bash", "--norc", "-i"], program)
     assert "-F _elicit elicit" in declared
-    for line, answer in zip(COMPLETED, found, strict=True):
-        assert COMPLETED[line] <= set(answer.split()), line
+    return [answer.replace("\\|", "|").split() for answer in found]
+
+
+def answers_of_zsh(script):
+    (script.parent / "_elicit").write_bytes(script.read_bytes())
+    program = Path(__file__).with_name("complete.zsh")
+    lines = "".join(f"elicit {line}\n" for line in COMPLETED)
+    return [answer.split() for answer in printed(["zsh", "-f", program, script.parent], lines)]
+
+
+def answers_of_fish(script):
+    calls = [f"complete -C 'elicit {line}'; echo end" for line in COMPLETED]
+    lines = printed(["fish", "--no-config"], "\n".join([f"source {script}", *calls]))
+    *answers, _ = "\n".join(["", *lines]).split("\nend")
+    return [[word.rpartition("=")[2] for word in answer.split()] for answer in answers]
+
+
+ANSWERS_OF = {"bash": answers_of_bash, "zsh": answers_of_zsh, "fish": answers_of_fish}
+
+
+def printed(command, text):
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes_commands_options_and_values(shell, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    script = tmp_path / "script"
+    script.write_text(completion_script(shell))
+    for line, answer in zip(COMPLETED, ANSWERS_OF[shell](script), strict=True):
+        assert COMPLETED[line] <= set(answer), line
         if line in EXACT:
-            assert COMPLETED[line] == set(answer.split()), line
+            assert COMPLETED[line] == set(answer), line
 
 
 @pytest.mark.parametrize("shell", SHELLS)
