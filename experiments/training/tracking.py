@@ -5,6 +5,7 @@ every batch. The result does not depend on it.
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
@@ -59,9 +60,16 @@ def tracking(name: TrackerName | None, out: Path, options: dict[str, Any]) -> It
     place = {"dir": str(out)} if name == "wandb" else {}
     package.init(project=PROJECT, name=out.name, config=options, **place)
     try:
-        yield lambda line: package.log(scalars(line))
+        yield functools.partial(_log, package)
     finally:
         package.finish()
+
+
+def _log(package: Any, line: Mapping[str, Any]) -> None:
+    """Logs a line at its step; without one, as in a GAN's stages, the service counts the lines."""
+    numbers = scalars(line)
+    step = numbers.pop("step", None)
+    package.log(numbers, step=step)
 
 
 def scalars(line: Mapping[str, Any]) -> dict[str, float]:

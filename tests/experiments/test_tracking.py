@@ -22,7 +22,7 @@ class Package(types.ModuleType):
         self.__spec__ = types.SimpleNamespace(name=name)  # for importlib.util.find_spec
         self.calls = []
         self.init = lambda **given: self.calls.append(("init", given))
-        self.log = lambda values: self.calls.append(("log", values))
+        self.log = lambda values, step: self.calls.append(("log", values, step))
         self.finish = lambda: self.calls.append(("finish",))
         package = self
 
@@ -85,7 +85,7 @@ def test_a_service_gets_options_and_lines_and_is_closed_after_an_error(package, 
     (_, given), logged, finished = package.calls
     assert (given["project"], given["name"], given["config"]) == ("elicit", "run", {"key": 3})
     assert (name == "wandb") == ("dir" in given)
-    assert logged == ("log", {"gan/step": 5, "gan/loss": 0.5, "gan/by_class/ant/a": 1})
+    assert logged == ("log", {"gan/step": 5, "gan/loss": 0.5, "gan/by_class/ant/a": 1}, None)
     assert finished == ("finish",)
 
 
@@ -127,3 +127,10 @@ def test_without_a_tracker_nothing_happens(tmp_path):
     with tracking(None, tmp_path / "run", {}) as track:
         track({"step": 1})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("package", ["wandb", "trackio"], indirect=True)
+def test_a_service_gets_the_step_of_a_training_as_its_step(package, tmp_path):
+    with tracking(package.__name__, tmp_path / "run", {}) as track:
+        track({"epoch": 1, "step": 11, "train_loss": 2.5})
+    assert package.calls[1] == ("log", {"epoch": 1, "train_loss": 2.5}, 11)
