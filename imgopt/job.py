@@ -268,7 +268,7 @@ def _is_flat(function: Callable, shapes: tuple, structure: Any) -> bool:
 
 
 def _token(job: Job, shape: tuple[int, ...]) -> Hashable:
-    """What rule, map, filter, views and loss compute at this moment, as the text of programs.
+    """Text of the programs that rule, map, filter, views and loss make at this moment.
 
     The programs' classifier costs nothing: lowering the user's would take longer than many an
     update. Two host callbacks can have one text, so a job with callbacks has a token of its own.

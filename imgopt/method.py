@@ -272,7 +272,7 @@ def finish(method: Method, classify: Classify, state: State) -> Synthesis:
 def measure(
     method: Method, classify: Classify, state: State
 ) -> tuple[Synthesis, Bool[Array, " n"]]:
-    """What `finish` gives, and which outputs of the classifier look like probabilities."""
+    """Measures the finished images; also says whether each output looks like probabilities."""
 
     def finish_image(state: State) -> tuple[Synthesis, Bool[Array, ""]]:
         weights = evaluation_weights(state.opt_state, state.weights)

@@ -1,4 +1,4 @@
-"""What `elicit classifier train` chooses by the training set, and its words where a split lacks."""
+"""Chooses batch size and epochs by the training set, and names a split that is missing."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -134,7 +134,7 @@ def _cause(error: BaseException | None) -> ValueError | None:
 
 
 def _sentence(box: str, words: Sequence[str], known: Sequence[str]) -> str:
-    """What tyro's box says, in one sentence."""
+    """Turns tyro's boxed message into one sentence."""
     framed = COLOUR.sub("", box).splitlines()
     body = "\n".join(line[1:-1].removeprefix(" ").rstrip() for line in framed[1:-1])
     first, *others = [part.strip("\n") for part in RULE.split(body) if part.strip()] or [""]

@@ -42,7 +42,7 @@ class ShownGan:
     gan: Gan
 
     def describe(self) -> dict[str, Any]:
-        """What the page needs to know."""
+        """Name, network, class names and image shape, as JSON for the page."""
         return {
             "name": self.name,
             "model": self.gan.spec.model,

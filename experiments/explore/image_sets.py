@@ -70,7 +70,7 @@ class ShownSet:
     split: str
 
     def describe(self) -> dict[str, Any]:
-        """What the page needs to know before it shows images."""
+        """Name, split, class names, number of images and columns, as JSON for the page."""
         opened = self._opened()
         return {
             "name": str(self.directory),

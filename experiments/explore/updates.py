@@ -32,7 +32,7 @@ FIELDS = ("image", "upload", "target", "rules")
 
 
 class Wish(NamedTuple):
-    """What the page asks for.
+    """A request of the page for an optimisation.
 
     Attributes:
         picture: where to start.

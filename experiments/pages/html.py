@@ -112,7 +112,7 @@ class Picture:
 
     @property
     def words(self) -> str:
-        """What it shows, for readers who do not see it."""
+        """Alternative text: what the picture shows."""
         return self.data.alt if isinstance(self.data, Chart) else self.caption
 
     @property

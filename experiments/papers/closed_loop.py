@@ -94,7 +94,7 @@ def closed_loop(config: ClosedLoopConfig, *, steps_before: int = 0) -> Experimen
 
 
 class _Loaded(NamedTuple):
-    """What the user named, loaded and checked.
+    """Data sets, GAN and classifier that the user named, loaded and checked.
 
     Attributes:
         real: real training images.
@@ -140,7 +140,7 @@ def _load(config: ClosedLoopConfig) -> _Loaded:
 
 
 def _place(config: ClosedLoopConfig) -> str:
-    """Where the real data set lies; "digits" lie nowhere."""
+    """Directory of the real data set, or "digits", which are built in."""
     if config.data == DIGITS:
         return DIGITS
     return str(find_directory(config.data, data_dir=config.data_dir))

@@ -168,7 +168,7 @@ def _ratio(
 
 
 def _geometric(settings: QuestionsSettings, of_gan: int, key: int) -> Build:
-    """So many images of each class of the geometric set that a GAN's images make it complete."""
+    """Takes images of the geometric set, per class as many as the GAN's images leave free."""
     return lambda at, out: SubsetConfig(
         str(at(GEOMETRIC)), out, split=("train",), per_class=settings.per_class - of_gan,
         test_per_class=0, key=key,

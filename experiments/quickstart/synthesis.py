@@ -65,7 +65,7 @@ RULE = RuleConfig()
 
 
 class _Outcome(NamedTuple):
-    """What the quickstart has made.
+    """Runs and measures that the quickstart has made.
 
     Attributes:
         teacher: run of the classifier that the images were synthesised with.

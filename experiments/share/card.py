@@ -150,7 +150,7 @@ def licence_words(licence: str) -> str:
 
 
 def _origin(of: Description) -> Iterator[str]:
-    """How the set was made, as its manifest says."""
+    """Says how the set was made, from its manifest."""
     if not of.made_by:
         yield "The set that was exported keeps no record of how it was made."
     else:

@@ -42,7 +42,7 @@ BASIC = ("id", "image", "label")
 
 @dataclass(frozen=True)
 class Description:
-    """What an exported set is, without its images.
+    """Description of an exported set: its format, classes, columns, splits and origin.
 
     Attributes:
         format: one of the values of --to.

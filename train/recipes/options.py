@@ -41,7 +41,7 @@ class TrainingSynthesis:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done to images, targets and parameters beside flip, crop and update."""
+    """Changes of images, targets and parameters in training, beside flip, crop and update."""
 
     mixup: float = 0.0
     """Mix pairs of images and of their targets, with a share from Beta(α, α); 0: no mixing."""

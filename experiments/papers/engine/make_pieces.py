@@ -127,7 +127,7 @@ def find_damage(directory: Path) -> list[str]:
 
 
 def _lines(check: Callable[[], list[str]]) -> list[str]:
-    """What a check finds; or its error, where it cannot read a file."""
+    """Lines that a check finds, or its error where it cannot read a file."""
     try:
         return check()
     except InputError as error:
