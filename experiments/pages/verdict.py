@@ -40,8 +40,10 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """All of it as one paragraph."""
-        return " ".join(part for part in (self.made, self.works, self.helps) if part)
+        """All of it as one paragraph, which begins with what was decided."""
+        parts = [self.made, self.works]
+        parts.insert(len(parts) if self.helps == NOT_ASKED else 0, self.helps)
+        return " ".join(part for part in parts if part)
 
 
 def outcome_of(
@@ -82,9 +84,9 @@ def help_words(
     if not comparisons:
         return f"Not decided: that takes two trainings of each, and of {against}, with equal seeds."
     heads: dict[Outcome, str] = {
-        "helps": f"Shown to help, against {against}",
-        "harms": f"Shown to harm, against {against}",
-        "no difference": f"Shown to differ by at most {negligible:g} {unit} from {against}",
+        "helps": f"Better than {against}",
+        "harms": f"Worse than {against}",
+        "no difference": f"Within {negligible:g} {unit} of {against}",
         "not decided": f"Not decided, against {against}",
     }
     sentences = []

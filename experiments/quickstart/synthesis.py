@@ -180,6 +180,7 @@ def _write_report(config: QuickstartConfig, outcome: _Outcome, *, seconds: float
     teacher = read_result(outcome.teacher)
     plain, replaced = outcome.accuracies
     helps = help_words({replaced: outcome.difference_points}, against=plain)
+    print(helps)
     count = f"n = {synthesis.images:,} images, at most {RULE.steps} updates"
     trainings = f"n = {config.seeds} trainings, {TRAINING.epochs} epochs"
     tested = f"n = {teacher['test_images']:,} images, 1 training"

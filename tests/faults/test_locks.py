@@ -160,3 +160,9 @@ def test_a_dry_run_needs_no_lock(tmp_path, monkeypatch, capsys):
         assert main(words) == 2
         assert main([*words, "--dry-run"]) == 0
     assert "is being written by" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_a_place_that_takes_no_files_is_left_to_the_error_of_its_writer():
+    with exclusive(Path("/proc/no-such-directory")):  # without a warning, and at once
+        assert not Path("/proc/no-such-directory").exists()

@@ -24,8 +24,11 @@ from pathlib import Path
 
 from imgopt.errors import InputError
 
-REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
 """The system's errors for a place where no file can be made."""
+
+MOST_TRIES = 100
+"""Attempts to make the lock's file in a directory that other processes make and remove."""
 
 
 @contextlib.contextmanager
@@ -70,11 +73,15 @@ def exclusive(directory: Path, *, wait: bool = False) -> Iterator[None]:
 
 def _acquire(path: Path, directory: Path, *, wait: bool) -> int:
     """Locks the file with that name and gives its descriptor."""
+    tries = 0
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # another process has just removed the directory
+        except FileNotFoundError:
+            tries += 1  # another process may just have removed the directory
+            if tries == MOST_TRIES:  # or it takes no files, as /proc
+                raise
             continue
         try:
             _lock(file, directory, wait=wait)

@@ -74,10 +74,10 @@ ARMS: dict[str, HelpArm] = {
     "mixup": HelpArm("mixup", recipe={"mixup": MIXUP_ALPHA}),
     "cutmix": HelpArm("CutMix", is_main=True, recipe={"cutmix": CUTMIX_ALPHA}),
     "teacher": _second_view(
-        "two views, teacher's outputs for one", labels_only=True, is_main=True
+        "two views, teacher's outputs", labels_only=True, is_main=True
     ),
     "teacher-cutmix": _second_view(
-        "two views, teacher's outputs for one, CutMix", labels_only=True, is_main=True,
+        "two views, teacher's outputs, CutMix", labels_only=True, is_main=True,
         recipe={"cutmix": CUTMIX_ALPHA},
     ),
     "paper-labels": HelpArm(
@@ -87,10 +87,10 @@ ARMS: dict[str, HelpArm] = {
         "30% replaced by paper A's images", "paper-labels", made="paper", use="replace"
     ),
     "survives": _second_view(
-        "images that survive augmentation, teacher's outputs", "teacher", is_main=True
+        "images that survive augmentation", "teacher", is_main=True
     ),
     "survives-cutmix": _second_view(
-        "images that survive augmentation, teacher's outputs, CutMix", "teacher-cutmix",
+        "images that survive augmentation, CutMix", "teacher-cutmix",
         is_main=True, recipe={"cutmix": CUTMIX_ALPHA},
     ),
     "during": HelpArm(

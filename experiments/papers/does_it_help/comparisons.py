@@ -84,11 +84,26 @@ def _difference(
     )
 
 
-def verdict(comparisons: Sequence[Comparison]) -> str:
+def verdict(rows: Sequence[RowResult]) -> str:
     """Says in a few sentences what is shown about made images, and what is not.
 
+    First they are compared with their matched controls, then with the base: pixels may help and
+    still not be worth their compute.
+
     Args:
-        comparisons: arms of made images against their matched controls.
+        rows: measured rows of one budget.
     """
-    found = {ARMS[each.arm].name: each.difference for each in comparisons}
-    return help_words(found, against="their matched controls", negligible=NO_DIFFERENCE)
+    controls, base = to_controls(rows), to_base(rows)
+    partners = {"their matched controls": controls}
+    made = [each for each in base if ARMS[each.arm].control not in (None, BASE)]
+    if made:
+        partners["the base"] = made
+    return " ".join(
+        help_words(
+            {ARMS[each.arm].name: each.difference for each in comparisons},
+            against=against,
+            together=len(base) if comparisons is made else None,
+            negligible=NO_DIFFERENCE,
+        )
+        for against, comparisons in partners.items()
+    )

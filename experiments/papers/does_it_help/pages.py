@@ -62,7 +62,7 @@ def write_help_pages(out: Path, result: ExperimentResult) -> None:
     pages = ResultPages(
         markdown_file=TABLE_FILE,
         title="Do the images help?",
-        verdict=Verdict(_made(result), _worked(first), verdict(to_controls(first))),
+        verdict=Verdict(_made(result), _worked(first), verdict(first)),
         facts=_facts(result, first),
         sections=[
             *sections,
@@ -119,7 +119,7 @@ def _section(budget: str, rows: Sequence[RowResult], *, is_first: bool) -> Secti
         pictures.append(_picture(base, caption, name=f"{budget}-base"))
     text = "Accuracy on the whole test set after the last epoch."
     if not is_first:  # whose verdict opens the page
-        text += f" {verdict(controls)}"
+        text += f" {verdict(rows)}"
     return Section(
         HEADINGS[budget], text, pictures=tuple(pictures), tables=(_table(rows, controls, base),)
     )

@@ -90,7 +90,7 @@ def draw_sets(out: Path, name: str, sets: Mapping[str, Path]) -> None:
 
 
 def write_pages(out: Path, result: ExperimentResult, pages: ResultPages) -> None:
-    """Writes `report.html` and the Markdown file.
+    """Writes `report.html` and the Markdown file, and prints what was decided.
 
     Args:
         out: directory of the results.
@@ -116,6 +116,8 @@ def write_pages(out: Path, result: ExperimentResult, pages: ResultPages) -> None
     parts.append(as_words(f"key {result.content['key']}"))
     parts.append(as_code(footer["command"]))
     atomic_write(out / pages.markdown_file, ("\n\n".join(parts) + "\n").encode())
+    if verdict.helps:
+        print(verdict.helps)
 
 
 def _markdown_parts(section: Section) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.pages.statistics import PairedDifference, share_of
-from experiments.pages.verdict import Verdict, help_words, outcome_of
+from experiments.pages.verdict import NOT_ASKED, Verdict, help_words, outcome_of
 
 
 def between(low, high, n=5):
@@ -34,10 +34,7 @@ def test_without_a_negligible_difference_none_is_shown_to_be_absent():
 
 def test_every_comparison_is_named_with_its_interval_and_n():
     words = help_words({"TP": between(1, 2), "FP": between(-1, 3, n=2)}, against="real")
-    assert (
-        "Shown to help, against real: TP, +1.50 points (95% interval +1.00 to +2.00, n = 5)."
-        in (words)
-    )
+    assert "Better than real: TP, +1.50 points (95% interval +1.00 to +2.00, n = 5)." in (words)
     assert "Not decided, against real: FP, +1.00 points" in words
     assert "n = 2" in words
     assert "for all 2 together" in words
@@ -58,6 +55,11 @@ def test_one_training_decides_nothing():
 
 def test_the_verdict_is_one_paragraph():
     assert Verdict("Made.", "Works.").text == "Made. Works."
+
+
+def test_what_was_decided_comes_first_and_what_was_not_asked_last():
+    assert Verdict("Made.", "Works.", "Better.").text == "Better. Made. Works."
+    assert Verdict("Made.", "Works.", NOT_ASKED).text == f"Made. Works. {NOT_ASKED}"
 
 
 def test_a_share_has_wilson_s_interval():

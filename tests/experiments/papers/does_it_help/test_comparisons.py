@@ -76,15 +76,28 @@ def test_an_interval_says_what_is_shown(low, high, outcome):
     assert Comparison("survives", "teacher", difference).outcome == outcome
 
 
-def test_the_verdict_names_every_arm_once_under_what_is_shown():
-    found = [
-        Comparison("survives", "teacher", PairedDifference(1.2, 1.0, 12, 0.4, 2.0)),
-        Comparison("paper", "paper-labels", PairedDifference(-0.1, 1.0, 5, -1.4, 1.2)),
-        Comparison("during", BASE, PairedDifference(-3.0, 1.0, 5, -4.0, -2.0)),
-    ]
-    words = verdict(found)
-    assert words.index("Shown to help") < words.index("Shown to harm") < words.index("Not decided")
-    assert f"{ARMS['survives'].name}, +1.20 points (95% interval +0.40 to +2.00, n = 12)" in words
-    for each in found:
-        assert words.count(ARMS[each.arm].name) == 1
+def near(base, offset):
+    """Accuracies around an offset to the base, so alike that every difference is decided."""
+    return base + offset + RANDOM.normal(0, 0.01, len(base))
+
+
+def test_the_verdict_compares_made_images_with_their_controls_and_then_with_the_base():
+    base = RANDOM.normal(60, 2, 12)
+    offsets = {BASE: 0, "teacher": -2, "survives": -1, "paper-labels": 0, "paper": 0.5,
+               "during": -3, "mixup": 4}  # fmt: skip
+    words = verdict([row(slug, near(base, offset)) for slug, offset in offsets.items()])
+    beside, whole = words.split(" The intervals hold for all 3 together. ")
+    name = {slug: ARMS[slug].name for slug in offsets}
+    assert beside.startswith(f"Better than their matched controls: {name['paper']}, +0.")
+    assert f"; {name['survives']}, +1.00 points (95% interval " in beside
+    assert f"Worse than their matched controls: {name['during']}, -3.00 points" in beside
+    assert f"Better than the base: {name['paper']}" in whole
+    assert f"Worse than the base: {name['survives']}, -1.00 points" in whole
+    assert whole.endswith("The intervals hold for all 6 together.")
+    assert name["during"] not in whole  # whose control is the base
+    assert name["mixup"] not in words  # which has no made images
+
+
+def test_without_two_seeds_the_verdict_decides_nothing():
     assert verdict([]).startswith("Not decided")
+    assert verdict([row(BASE, [50]), row("survives", [51])]).startswith("Not decided")
