@@ -8,12 +8,16 @@ the device and then stops.
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+SOON_SECONDS = 0.02
 
 
 class Stopped(KeyboardInterrupt):
@@ -61,6 +65,7 @@ def stopping_on_signals() -> Iterator[None]:
     _request.signum = None
     heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
     before = {each: signal.signal(each, _receive) for each in heeded}
+    before_hook, sys.unraisablehook = sys.unraisablehook, _send_again
     try:
         yield
     except Exception as error:
@@ -68,8 +73,23 @@ def stopping_on_signals() -> Iterator[None]:
             raise stopped() from error
         raise
     finally:
+        sys.unraisablehook = before_hook
         for each, handler in before.items():
             signal.signal(each, handler or signal.SIG_DFL)
+
+
+def _send_again(unraisable: Any) -> None:
+    """Sends a signal once more whose `Stopped` was lost.
+
+    Python ignores what is raised in a callback of the garbage collector, such as JAX's.
+    """
+    if not isinstance(unraisable.exc_value, Stopped):
+        sys.__unraisablehook__(unraisable)
+        return
+    _request.signum = None
+    again = threading.Timer(SOON_SECONDS, os.kill, (os.getpid(), unraisable.exc_value.signum))
+    again.daemon = True
+    again.start()
 
 
 def _is_of_signal(error: BaseException | None) -> bool:

@@ -13,7 +13,7 @@ from imgopt import ranked_targets
 from imgopt.errors import InputError
 
 IMAGE_FILE = "image.png"
-MADE_SET = "made"
+MADE_SET = "elicited"
 
 
 def command_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:

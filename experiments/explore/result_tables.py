@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.options.papers import PIECES
 from experiments.pages.statistics import mean_words
 from imgopt.errors import InputError
 from train.storage.runs import RESULT_FILE
@@ -38,6 +39,9 @@ def read_results(directory: Path) -> list[dict[str, Any]]:
     Verdict and tables are those of the Markdown files beside a result. Where there are none, the
     accuracies that the result holds are its table.
 
+    The folder's own result comes first, then those of folders in it. Pieces of experiments, whose
+    numbers are in the experiment's tables, are left out.
+
     A result that cannot be read is listed with what is wrong with it.
 
     Args:
@@ -49,7 +53,8 @@ def read_results(directory: Path) -> list[dict[str, Any]]:
     if not directory.is_dir():
         raise InputError(f"the folder {directory} is gone; start elicit explore again")
     patterns = [f"{'*/' * depth}{RESULT_FILE}" for depth in range(DEEPEST + 1)]
-    found = sorted(path for pattern in patterns for path in directory.glob(pattern))
+    paths = [path for pattern in patterns for path in sorted(directory.glob(pattern))]
+    found = [path for path in paths if PIECES not in path.relative_to(directory).parts]
     return [_result(path, directory) for path in found[:MOST_RESULTS]]
 
 
@@ -65,7 +70,7 @@ def _result(path: Path, directory: Path) -> dict[str, Any]:
     except (InputError, OSError, UnicodeDecodeError) as error:
         problem = f"cannot be read: {error}"
         return shown | {"error": problem, "verdict": "", "facts": {}, "tables": []}
-    facts = {name: _words(fields[name]) for name in FACTS if name in fields}
+    facts = {name: _words(name, fields[name]) for name in FACTS if name in fields}
     verdict = next((words for page in pages if (words := first_paragraph(page))), "")
     return shown | {"verdict": verdict, "facts": facts, "tables": tables}
 
@@ -103,9 +108,11 @@ def first_paragraph(text: str) -> str:
     return ""
 
 
-def _words(value: Any) -> str:
+def _words(name: str, value: Any) -> str:
+    if name == "test_accuracy" and isinstance(value, float):
+        return f"{value:.2%}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+        return ", ".join(f"{key} {inner}" for key, inner in value.items())
     return str(value)
 
 

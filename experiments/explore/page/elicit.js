@@ -152,6 +152,7 @@ async function follow(path, content) {
   run = own;
   showButtons();
   say("Running");
+  find("ended").textContent = "";
   find("step").textContent = frames[0].length ? find("step").textContent : "compiling";
   let words = "Stopped";
   try {
@@ -167,6 +168,7 @@ async function follow(path, content) {
       own.stop = null;
       showButtons();
       scheduleDraw();
+      find("ended").textContent = words;
       say(`${words}. ${summary()}`);
     }
   }

@@ -1,8 +1,10 @@
 """A signal at a chosen step of a training: the resumed training gives the same bits and lines."""
 
+import gc
 import json
 import signal
 import threading
+import time
 
 import pytest
 
@@ -73,3 +75,26 @@ def test_an_error_that_c_code_raises_in_place_of_the_signal_s_stops_too(is_cause
 def test_any_other_error_stays_what_it_is():
     with pytest.raises(ValueError, match="mine"), stopping_on_signals():
         raise ValueError("mine")
+
+
+def test_a_signal_in_a_callback_of_the_garbage_collector_stops_the_command():
+    def callback(phase, info):
+        del info
+        if phase == "start" and not sent:
+            sent.append(phase)
+            signal.raise_signal(signal.SIGINT)  # Python ignores what is raised here
+
+    def work():
+        gc.collect()
+        for _ in range(500):
+            time.sleep(0.01)
+        pytest.fail("the signal was lost")
+
+    sent = []
+    gc.callbacks.append(callback)
+    try:
+        with pytest.raises(Stopped, match="SIGINT"), stopping_on_signals():
+            work()
+    finally:
+        gc.callbacks.remove(callback)
+    assert sent

@@ -128,6 +128,7 @@ def test_an_image_is_watched_update_by_update(open_page):
     page.click("#go-on")
     api.expect(page.locator("#step")).to_have_text("5 of 5")
     assert "update 5, KL" in page.inner_text("#spoken")
+    assert page.inner_text("#ended") == "All updates are made"
 
 
 def test_the_sliders_always_sum_to_1(open_page):

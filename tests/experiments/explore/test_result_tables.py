@@ -35,10 +35,19 @@ def test_results_are_found_in_folders(tmp_path):
     (tmp_path / "damaged" / "result.json").write_text("{")
     (tmp_path / "other").mkdir()
     found = read_results(tmp_path)
-    assert [each["name"] for each in found] == ["a/deep", "b", "damaged"]
-    assert found[1]["tables"][0]["rows"] == [["1", "2"]]
-    assert found[1]["facts"] == {"device": "kind cpu"}
-    assert "cannot be read" in found[2]["error"]
+    assert [each["name"] for each in found] == ["b", "damaged", "a/deep"]
+    assert found[0]["tables"][0]["rows"] == [["1", "2"]]
+    assert found[0]["facts"] == {"device": "kind cpu"}
+    assert "cannot be read" in found[1]["error"]
+
+
+def test_the_folder_s_own_result_comes_first_and_pieces_are_left_out(tmp_path):
+    for name in ("a", "pieces/base-1", "pieces/base-1/deep", "."):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "result.json").write_text(json.dumps({"test_accuracy": 0.8583333}))
+    found = read_results(tmp_path)
+    assert [each["name"] for each in found] == [tmp_path.name, "a"]
+    assert found[0]["facts"] == {"test_accuracy": "85.83%"}
 
 
 @pytest.mark.parametrize(
