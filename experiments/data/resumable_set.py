@@ -31,7 +31,7 @@ from train.data.verify import (
     verify,
 )
 from train.data.write import commit, uncommit, write_shard
-from train.storage.runs import CONFIG_FILE, as_json, differences, open_run
+from train.storage.runs import CONFIG_FILE, as_json, differences, in_short, open_run
 from train.storage.strict_json import SEAL, read_json, read_sealed, write_sealed
 
 Columns = dict[str, Any]
@@ -303,7 +303,7 @@ class ResumableSet:
         if differing:
             raise InputError(
                 f"{self.directory} holds a run or set of another configuration: "
-                f"{'; '.join(differing)}. "
+                f"{in_short(differing)}. "
                 "Choose another --out, or repeat the command that made it; if this is that "
                 f"command, {self.directory / CONFIG_FILE} is damaged: restore it, or remove the "
                 "directory"

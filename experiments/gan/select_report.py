@@ -108,7 +108,7 @@ def check_classes(outcome: Outcome, *, may_lack_some: bool = False) -> None:
         )
         raise InputError(
             f"expected at least one accepted image of every class, got none of {tried}; nothing "
-            "was written. Lower the thresholds or try more images"
+            "was written. Train the GAN for longer, lower the thresholds, or try more images"
         )
 
 

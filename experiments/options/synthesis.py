@@ -40,7 +40,8 @@ class RuleConfig:
     steps: int = 50
     """Largest number of updates; without a tolerance every image takes all of them."""
     tolerance: float | None = 0.01
-    """An image stops once its criterion is at or below this. None: never, as in paper A."""
+    """An image stops once its criterion is at or below this, before it is rounded to 8 bits. None:
+    never, as in paper A."""
     criterion: Literal["kl", "max_error"] = "kl"
     """Quantity that the tolerance limits: KL(target ‖ output) in nats, or the largest error."""
 

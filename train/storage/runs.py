@@ -36,6 +36,9 @@ TOLERANCE = 1e-3
 network differ by 1e-6 to 1e-5 with the number of threads, on GPUs with 10 bits of fraction (TF32)
 by up to 1e-3; a step of training moves them more."""
 
+MOST_DIFFERENCES = 8
+"""Most fields that a message names."""
+
 ADDED_LATER = MappingProxyType({"added later": True})
 """Metadata of a dataclass's field that older configurations on disk lack. `as_json` leaves out such
 a field at its default, so that digests of older configurations stay the same."""
@@ -87,7 +90,7 @@ def open_run(
         differing = differences(read_sealed(path), wanted)
         if differing:
             raise InputError(
-                f"{directory} holds a run of another configuration: {'; '.join(differing)}. "
+                f"{directory} holds a run of another configuration: {in_short(differing)}. "
                 "Choose another --out, or repeat the command that made it; if this is that "
                 f"command, {path} is damaged: restore it, or remove the directory"
             )
@@ -229,12 +232,19 @@ def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
         if name.rpartition(".")[2].startswith(APPROXIMATE) and _are_close(found, wanted):
             return []
-        return [] if found == wanted else [f"{name} was {found!r}, now {wanted!r}"]
+        return [] if found == wanted else [f"{name} was {found!r:.80}, now {wanted!r:.80}"]
     lines = []
     for field in sorted({*found, *wanted}):
         inner = f"{name}.{field}" if name else field
         lines += differences(found.get(field), wanted.get(field), name=inner)
     return lines
+
+
+def in_short(lines: Sequence[str]) -> str:
+    """The first lines of `differences`, and how many more there are."""
+    more = len(lines) - MOST_DIFFERENCES
+    words = "; ".join(lines[:MOST_DIFFERENCES])
+    return f"{words}; and {more} more" if more > 0 else words
 
 
 def _are_close(found: Any, wanted: Any) -> bool:

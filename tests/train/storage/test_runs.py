@@ -14,6 +14,7 @@ from train.storage.runs import (
     as_json,
     differences,
     environment,
+    in_short,
     metrics_bytes,
     open_run,
     read_metrics,
@@ -58,6 +59,13 @@ def test_another_configuration_is_refused_naming_what_differs(tmp_path):
         ValueError, match=r"another configuration: epochs was 5, now 6; inner\.rate was 0\.1, now 1"
     ):
         open_run(tmp_path, Config(epochs=6, inner=Inner(1)))
+
+
+def test_many_differences_are_counted_and_long_values_are_cut():
+    found = differences(dict.fromkeys("abcdefghijk", "x" * 500), {})
+    assert max(map(len, found)) < 110
+    assert in_short(found[:8]) == "; ".join(found[:8])
+    assert in_short(found) == f"{'; '.join(found[:8])}; and 3 more"
 
 
 @pytest.mark.parametrize("name", ["", "file"])
