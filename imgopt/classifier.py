@@ -227,28 +227,32 @@ def are_probabilities(
     return every(outputs >= 0, axis=-1) & (abs(outputs.sum(-1) - 1) <= PROBABILITY_TOLERANCE)
 
 
-class _Rebuilt(NamedTuple):
-    """A `Partial` of an object that is hashed by its fields, which is given its arrays.
+class _TracedOnce(NamedTuple):
+    """The computation of a `Partial` of an object that is hashed by its fields.
+
+    JAX keeps the trace of equal objects, so equal computations are the same object.
 
     Attributes:
-        structure: the `Partial` without its arrays.
+        computation: takes the arrays, then the images.
     """
 
-    structure: Any
+    computation: jax.extend.core.ClosedJaxpr
 
     def __call__(self, arrays: list, images: Any) -> Float[Array, "n k"]:
-        return jax.tree.unflatten(self.structure, arrays)(images)
+        return jax.extend.core.jaxpr_as_fun(self.computation)(*arrays, *jax.tree.leaves(images))[0]
 
 
-_call = jax.jit(lambda function, arrays, images: function(arrays, images), static_argnums=0)
-"""Never run: JAX keeps its traces, each with the settings that it was made under."""
+@functools.partial(jax.jit, static_argnums=0)
+def _call(structure: Any, arrays: list, images: Any) -> Array:
+    """Calls a `Partial` without its arrays. It is only traced, with the settings of the moment."""
+    return jax.tree.unflatten(structure, arrays)(images)
 
 
 def _split_value(partial: jax.tree_util.Partial, batch: Any) -> Split:
     arrays, structure = jax.tree.flatten(partial)
     _check_alive(arrays)
-    function = _Rebuilt(structure)
-    return Split(function, _copied(arrays), _call.eval_shape(function, arrays, batch))
+    traced = _call.trace(structure, arrays, batch)
+    return Split(_TracedOnce(traced.jaxpr), _copied(arrays), traced.out_info)
 
 
 def _copied(arrays: list) -> list:

@@ -150,7 +150,9 @@ def _sentence(box: str, words: Sequence[str], known: Sequence[str]) -> str:
         meant = nearest(found[1], choices)
         return f"{found[2]} must be one of {', '.join(choices)}, got {found[1]!r}{meant}"
     if found := re.match(r"Missing value for argument '(.*)'\.", plain):
-        return f"{found[1]} needs a value"
+        if found[1].startswith("--"):
+            return f"{found[1]} needs a value"
+        return f"missing {found[1].upper()}, which is given without an option's name"
     return plain
 
 

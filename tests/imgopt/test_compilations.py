@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -314,7 +315,7 @@ def test_an_object_of_other_fields_is_another_classifier():
 
 def test_numpy_weights_of_a_partial_are_those_of_the_call():
     own = np.array(kernel(0))
-    split = split_classifier(BY_ARRAYS["tuple"](own), IMAGES[:1])
+    split = split_classifier(BY_ARRAYS["tuple"](own), IMAGES)
     own[:] = 0
     logits = split.function(split.arrays, IMAGES)
     np.testing.assert_allclose(logits, with_kernel(kernel(0), IMAGES), rtol=1e-4)
@@ -330,3 +331,18 @@ def test_weights_of_a_trace_that_is_over_are_named():
     jax.jit(kept.append)(kernel(0))
     with pytest.raises(InputError, match="keeps values of its last call"):
         split_classifier(BY_ARRAYS["tuple"](kept[0]), IMAGES[:1])
+
+
+@pytest.mark.parametrize("kind", BY_ARRAYS)
+def test_what_measures_is_traced_in_full_precision_though_it_was_traced_before(kind):
+    classify = BY_ARRAYS[kind](kernel(0))
+    synthesize(classify, IMAGES, TARGETS, steps=1)
+    programs = imgopt.lower_synthesis(classify, IMAGES.shape, measure=classify)
+    products = {
+        name: re.findall(r"dot_general .*tensor<60x3xf32>.*", program.as_text())
+        for name, program in programs._asdict().items()
+    }
+    assert products["finish"]
+    assert products["updates"]
+    assert all("HIGHEST" in line for line in products["finish"])
+    assert not any("HIGHEST" in line for line in products["updates"])

@@ -65,6 +65,7 @@ REFUSALS = {
     "a --out b --tolerance x": "--tolerance must be a number, got 'x'",
     "a --out b --n many": "--n must be a whole number, got 'many'",
     "a --out b --per_class=many": "--per-class must be a whole number, got 'many'",
+    "--out b --source a": "missing SOURCE, which is given without an option's name",
     "a --out b --n": "--n/--per-class needs a value",
     "a --out b --masses 0.5 x --steps 2": "--masses must be a number, got '0.5 x'",
     "a --out b --rule adam": "--rule must be one of sgd, momentum, got 'adam'",

@@ -85,13 +85,13 @@ def test_a_signal_in_a_callback_of_the_garbage_collector_stops_the_command():
             signal.raise_signal(signal.SIGINT)  # Python ignores what is raised here
 
     def work():
+        gc.callbacks.append(callback)
         gc.collect()
         for _ in range(500):
             time.sleep(0.01)
         pytest.fail("the signal was lost")
 
     sent = []
-    gc.callbacks.append(callback)
     try:
         with pytest.raises(Stopped, match="SIGINT"), stopping_on_signals():
             work()
