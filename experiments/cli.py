@@ -111,14 +111,22 @@ def _no_command(words: Sequence[str], group: Collection[str]) -> str:
     word = " ".join(words)
     if group and not word.startswith("-"):
         return f"{word!r} is a group of commands; expected one of: {', '.join(group)}"
-    close = [
-        name for part in (words[:2], words[:1])
-        for name in difflib.get_close_matches(" ".join(part), COMMANDS, n=2)
-    ]  # fmt: skip
-    if close:
-        meant = " or ".join(dict.fromkeys(close))
+    if close := _close_commands(words):
+        meant = " or ".join(close)
         return f"there is no command {word!r}; did you mean {meant}? elicit --help lists all"
     return f"there is no command {word!r}; expected one of: {', '.join(COMMANDS)}"
+
+
+def _close_commands(words: Sequence[str]) -> list[str]:
+    """Gives the commands of which the name, or a word in it, is close to what was typed."""
+    by_text: dict[str, list[str]] = {}
+    for name in COMMANDS:
+        for text in {name, *name.split()}:
+            by_text.setdefault(text, []).append(name)
+    for typed in (" ".join(words[:2]), words[0]):
+        if close := difflib.get_close_matches(typed, by_text, n=1):
+            return by_text[close[0]]
+    return []
 
 
 def _overview(commands: dict[str, Command]) -> str:

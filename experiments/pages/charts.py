@@ -294,7 +294,7 @@ def reliability(
     error = float(np.sum(numbers * np.abs(accuracy - confidence)) / numbers.sum())
     low = min(np.floor(10 * min(confidence.min(), accuracy.min())) / 10, 0.9)
     x_scale, y_scale = Scale(low, 1, PLOT_LEFT, PLOT_RIGHT), Scale(low, 1, 1000, 0)
-    words = f"expected calibration error {error:.3f} ↓"
+    words = f"expected calibration error {error:.2%} ↓"
     parts = [text(0, 12, words, "strong"), text(0, 30, "accuracy", "soft")]
     top = 42
     parts += [_y_axis(y_scale, top), x_axis(x_scale, top, top + PLOT_PX, "confidence")]
@@ -307,7 +307,7 @@ def reliability(
     bins = [f"{y:.1%} right at confidence {x:.2f} ({count:,})"
             for x, y, count in zip(confidence, accuracy, numbers, strict=True)]  # fmt: skip
     alt = (
-        f"Expected calibration error {error:.3f}. From the most confident bin: {told(bins[::-1])}."
+        f"Expected calibration error {error:.2%}. From the most confident bin: {told(bins[::-1])}."
     )
     return Chart("".join(parts), top + PLOT_PX + AXIS_PX, alt)
 

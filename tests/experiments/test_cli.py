@@ -91,11 +91,13 @@ def test_version_is_the_installed_one(elicit, capsys):
 @pytest.mark.parametrize(
     ("words", "named", "told"),
     [
-        ("train", "'train'", "did you mean gan train or transfer? elicit --help lists all"),
+        ("train", "'train'", "did you mean classifier train or gan train? elicit --help lists all"),
         ("Synthesize", "'Synthesize'", "did you mean synthesize"),
         ("sythesize -x", "'sythesize'", "did you mean synthesize"),
-        ("data shwo mine", "'data shwo mine'", "did you mean data show"),
-        ("clasifier trian --out x", "'clasifier trian'", "did you mean classifier train or"),
+        ("data shwo mine", "'data shwo mine'", "did you mean data show?"),
+        ("smaple", "'smaple'", "did you mean gan sample?"),
+        ("experiment tabl-a", "'experiment tabl-a'", "did you mean experiment table-a?"),
+        ("clasifier trian --out x", "'clasifier trian'", "did you mean classifier train?"),
         ("--color", "'--color'", f"expected one of: {', '.join(COMMANDS)}"),
         ("zzz --help", "'zzz'", f"expected one of: {', '.join(COMMANDS)}"),
     ],

@@ -100,7 +100,7 @@ def test_what_a_chart_shows_is_told_in_numbers() -> None:
 
 def test_a_calibration_diagram_has_no_empty_bins() -> None:
     assert calibration().body.count("<circle") == 2  # of three bins, one is empty
-    assert "Expected calibration error 0.025" in calibration().alt  # 3/12 × 0.1
+    assert "Expected calibration error 2.50%" in calibration().alt  # 3/12 × 0.1
 
 
 @pytest.mark.parametrize(
