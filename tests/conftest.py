@@ -5,6 +5,7 @@ import gc
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -14,7 +15,8 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 
 # Compiling takes most of the tests' time, so XLA optimises little, here and in processes that tests
-# start. Set it to 0, as `make soak` does, and all is compiled as users compile.
+# start; see also QUICK_COMPILATION. Set it to 0, as `make soak` does, and all is compiled as users
+# compile.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # Commands keep no compiled programs but in a directory of the tests: see `pytest_configure`.
@@ -31,6 +33,7 @@ if os.environ.get("ELICIT_CHECK_ANNOTATIONS") == "1":
 
 import jax
 import numpy as np
+from jax._src import compiler
 
 from experiments.console.compilation import keep_compiled
 
@@ -40,10 +43,27 @@ MOST_MAPPINGS = 25_000
 COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 """Compiled programs of this and earlier test runs: with them a run takes about half the time."""
 
+QUICK_COMPILATION = {
+    "xla_cpu_use_fusion_emitters": False,  # LLVM builds the loops; it is twice as fast as MLIR
+    "xla_cpu_parallel_codegen_split_count": 1,  # every core has tests of its own
+}
+"""XLA's options in this process where it optimises little."""
+
+compile_options = compiler.get_compile_options
+
+
+def quick_compile_options(*args: Any, **options: Any) -> Any:
+    """JAX's options for XLA and QUICK_COMPILATION; JAX has no public way to set them for all."""
+    found = compile_options(*args, **options)
+    if jax.config.read("jax_disable_most_optimizations"):
+        found.env_option_overrides = [*found.env_option_overrides, *QUICK_COMPILATION.items()]
+    return found
+
 
 def pytest_configure():
     """Keeps compiled programs of test processes alone: one that is killed could leave a part."""
     keep_compiled(COMPILED)
+    compiler.get_compile_options = quick_compile_options
 
 
 @pytest.fixture(autouse=True, scope="module")
