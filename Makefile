@@ -15,7 +15,7 @@ help: ## Lists the targets.
 demo: .venv/.installed ## Runs the quickstart: images from handwritten digits, with a report. Two minutes.
 	.venv/bin/elicit quickstart --out $(OUT)
 
-test: .venv/.installed-dev ## Runs the quick tests. Five minutes on two cores, nine the first time.
+test: .venv/.installed-dev ## Runs the quick tests. Four minutes on two cores, six the first time.
 	.venv/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: .venv/.installed-dev ## Runs all tests, with annotations of shapes and types checked.

@@ -77,6 +77,15 @@ def test_any_other_error_stays_what_it_is():
         raise ValueError("mine")
 
 
+@pytest.fixture
+def sigint_heeded():
+    """SIGINT is not ignored, as it is in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint_heeded")
 def test_a_signal_in_a_callback_of_the_garbage_collector_stops_the_command():
     def callback(phase, info):
         del info
