@@ -19,7 +19,6 @@ from jaxtyping import Array, Float
 
 from train.models.winograd import (
     Border,
-    KernelShape,
     cheapest_size,
     count_positions,
     winograd_convolve,
@@ -66,9 +65,16 @@ def _convolution(border: Border, *, turned: bool = False) -> Callable[[Array, Ar
     def run(images: Array, kernel: Array) -> Array:
         positions = count_positions(images, kernel.shape, border)
         windows, pixels = math.prod(positions), math.prod(images.shape[1:3])
-        size = _tile_size(images, positions, kernel.shape, min(windows, pixels), VALUE_COST)
+        size = cheapest_size(
+            positions,
+            kernel.shape,
+            plain_positions=min(windows, pixels),
+            transform_cost=VALUE_COST,
+        )
         if size:
-            return winograd_convolve(images, kernel, border, size=size, turned=turned)
+            wide = _widen(images, kernel)
+            tiled = winograd_convolve(*wide, border, size=size, turned=turned)
+            return tiled.astype(images.dtype)
         plain = _turn(kernel) if turned else kernel
         channels, features = plain.shape[2:]
         if windows <= 4 or channels <= FEW_CHANNELS:
@@ -181,10 +187,17 @@ def _kernel_product(
         positions, shape = gradient.shape[1:3], (*taps, images.shape[-1], gradient.shape[-1])
         roles = exchanged if _has_more_results(images, positions) else in_order
         tiled = roles[1].shape[1:3]
-        size = _tile_size(images, tiled, shape, math.prod(tiled), KERNEL_GRADIENT_COST)
+        size = cheapest_size(
+            tiled,
+            shape,
+            plain_positions=math.prod(tiled),
+            transform_cost=KERNEL_GRADIENT_COST,
+        )
         if size:
             one, other, zeros = roles
-            kernel = winograd_kernel_gradient(one, other, taps[0], zeros, size=size)
+            wide = _widen(one, other)
+            kernel = winograd_kernel_gradient(*wide, taps[0], zeros, size=size)
+            kernel = kernel.astype(images.dtype)
         else:
             roles = min(in_order, exchanged, key=lambda roles: _size_of_patches(*roles[:2]))
             one, other, zeros = roles
@@ -199,13 +212,11 @@ def _has_more_results(images: Array, positions: tuple[int, ...]) -> bool:
     return math.prod(positions) > math.prod(images.shape[1:3])
 
 
-def _tile_size(
-    images: Array, positions: tuple[int, ...], kernel_shape: KernelShape, plain: int, cost: int
-) -> int | None:
-    """Size of Winograd's tiles; None if they do not pay, or the precision is below 32 bits."""
-    if images.dtype.itemsize < 4:
-        return None
-    return cheapest_size(positions, kernel_shape, plain_positions=plain, transform_cost=cost)
+def _widen(one: Array, other: Array) -> tuple[Array, Array]:
+    """Both in at least 32 bits: the transforms of tiles would lose three more bits of 16."""
+    if one.dtype.itemsize < 4:
+        return one.astype(jnp.float32), other.astype(jnp.float32)
+    return one, other
 
 
 def _turn(kernel: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from train.models import winograd
+from train.models.cpu_convolution import convolve
 from train.models.winograd import (
     POINTS,
     cheapest_size,
@@ -157,3 +158,21 @@ def test_cheapest_size(positions, kernel_shape, expected):
     )
     assert size == expected
     assert expected is None or expected in POINTS
+
+
+def test_results_of_16_bits_are_rounded_once():
+    """Tiles of 16 bits would have seven times the error of 2⁻⁹, the half of a unit."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    images, gradient = (
+        jax.random.normal(key, (4, 8, 8, 128)).astype(jnp.bfloat16) for key in keys[:2]
+    )
+    kernel = (jax.random.normal(keys[2], (3, 3, 128, 128)) / 34).astype(jnp.bfloat16)
+    found, pull_back = jax.vjp(lambda *given: convolve(*given, (1, 1)), images, kernel)
+    wide = [array.astype(jnp.float32) for array in (images, kernel, gradient)]
+    exact, pull_back_exact = jax.vjp(lambda *given: _convolve(*given, (1, 1)), *wide[:2])
+    results = (found, *pull_back(gradient))
+    for result, expected in zip(results, (exact, *pull_back_exact(wide[2])), strict=True):
+        assert result.dtype == jnp.bfloat16
+        scale = jnp.sqrt(jnp.mean(expected**2))
+        atol = 1e-5 * scale  # of the sums in float32
+        np.testing.assert_allclose(result.astype(jnp.float32), expected, rtol=2**-8, atol=atol)
