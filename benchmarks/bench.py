@@ -35,10 +35,10 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import tyro
-from comparison import describe_machine, load_peer, measure_ceilings, time_case
-from job_table import JOBS
-from jobs import Case
-from result_table import as_markdown, as_text
+from harness.comparison import describe_machine, load_peer, measure_ceilings, time_case
+from harness.job_table import JOBS
+from harness.jobs import Case
+from harness.result_table import as_markdown, as_text
 
 from imgopt.errors import InputError
 from train.classifiers import Precision

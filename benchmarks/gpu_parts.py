@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
-import jobs
 import numpy as np
-import timing
-from comparison import describe_machine, load_peer, measure_ceilings, time_case
-from job_table import JOBS
-from jobs import RULE, Case
-from timing import matrix_product_flops
-from untrained import describe_classifier, random_images, random_targets, untrained
+from harness import jobs, timing
+from harness.comparison import describe_machine, load_peer, measure_ceilings, time_case
+from harness.job_table import JOBS
+from harness.jobs import RULE, Case
+from harness.timing import matrix_product_flops
+from harness.untrained import describe_classifier, random_images, random_targets, untrained
 
 import imgopt
 from train.classifier_training import ClassifierLearner, TrainConfig

@@ -25,9 +25,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from growth_figure import Series, growth_figure
-from growth_point import Point, measure
-from new_process import in_new_process
+from harness.growth_figure import Series, growth_figure
+from harness.growth_point import Point, measure
+from harness.new_process import in_new_process
 
 from imgopt.errors import InputError
 from train.storage.files import atomic_write

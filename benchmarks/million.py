@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from new_process import in_new_process
+from harness.new_process import in_new_process
 
 import train.data.image_data
 from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet

@@ -18,8 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 import tyro
-from timing import Call, Spread, spread, timed
-from untrained import describe_classifier, random_images, random_targets, untrained
+from harness.timing import Call, Spread, spread, timed
+from harness.untrained import describe_classifier, random_images, random_targets, untrained
 
 import imgopt
 from experiments.data.saved_batches import save_batch

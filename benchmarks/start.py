@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tyro
-from untrained import CLASS_NAMES, IMAGE_SHAPE, random_images
+from harness.untrained import CLASS_NAMES, IMAGE_SHAPE, random_images
 
 from experiments.console.compilation import CACHE_VARIABLE
 from experiments.data.resumable_set import Columns, ResumableSet

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from imgopt.programs import standard_promotion
-from train.models.layers import BATCH_NORM_MOMENTUM, Conv, DTypeLike
+from train.models.layers import BATCH_NORM_MOMENTUM, Conv, DTypeLike, batch_norm
 from train.models.transposed import TransposedConv
 
 WEIGHT_STD = 0.02
@@ -58,18 +57,6 @@ def from_signed(images: Float[Array, "..."]) -> Float[Array, "..."]:
 def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """The discriminators' activation: x above 0, 0.2·x below."""
     return nn.leaky_relu(x, LEAK)
-
-
-def batch_norm(x: Float[Array, "..."], *, train: bool, dtype: DTypeLike) -> Float[Array, "..."]:
-    """Applies batch norm over the last axis, as a submodule of the calling module.
-
-    In training it uses the batch's mean and (biased) variance and updates the running averages;
-    otherwise it uses the running averages. PyTorch averages the unbiased variance instead, which is
-    n / (n - 1) times ours; n is the count of a channel's numbers in a batch.
-    """
-    layer = nn.BatchNorm(use_running_average=not train, momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
-    with standard_promotion():
-        return layer(x)
 
 
 def dense(features: int, *, use_bias: bool = True, dtype: DTypeLike) -> nn.Dense:

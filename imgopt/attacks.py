@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from imgopt.errors import InputError
 from imgopt.pixel_maps import MAX_LEVEL, PixelMap
+from imgopt.rules import safe_divisor
 
 Norm = Literal["linf", "l2"]
 """Norm of a perturbation over all pixels and channels: the largest change, or the Euclidean one."""
@@ -263,7 +264,7 @@ class _Ball(NamedTuple):
         """The direction of norm 1 along which the gradient rises most; 0 where that is 0."""
         if self.norm == "linf":
             return jax.tree.map(jnp.sign, gradient)
-        return optax.tree.scale(1 / _or_1(optax.tree.norm(gradient)), gradient)
+        return optax.tree.scale(1 / safe_divisor(optax.tree.norm(gradient)), gradient)
 
     def project(self, images: Any, origin: Any) -> Any:
         """The nearest point of the ball, clipped to [0, 1]."""
@@ -272,7 +273,7 @@ class _Ball(NamedTuple):
             change = jax.tree.map(lambda r: jnp.clip(r, -self.radius, self.radius), change)
         else:
             length = optax.tree.norm(change)
-            change = optax.tree.scale(jnp.minimum(1, self.radius / _or_1(length)), change)
+            change = optax.tree.scale(jnp.minimum(1, self.radius / safe_divisor(length)), change)
         return jax.tree.map(lambda x, r: jnp.clip(x + r, 0, 1), origin, change)
 
     def draw(self, key: Key[Array, ""], origin: Any) -> Any:
@@ -315,7 +316,7 @@ class _Bracket(NamedTuple):
 
     def begun(self, value: Array, square: Array) -> "_Bracket":
         """The bracket with a first c, from the loss and the square of its gradient's norm."""
-        first = 2 * jnp.maximum(value, LEAST_MARGIN) / _or_1(square)
+        first = 2 * jnp.maximum(value, LEAST_MARGIN) / safe_divisor(square)
         return self._replace(weight=jnp.where(self.updates == 0, first, self.weight))
 
     def narrowed(self, *, when: Bool[Array, ""]) -> "_Bracket":
@@ -352,8 +353,3 @@ class _SearchState(NamedTuple):
 def _only(chosen: Bool[Array, " k"], log_p: Float[Array, " k"]) -> Float[Array, " k"]:
     """Log-probabilities of the chosen classes; very small and without gradient for the others."""
     return jnp.where(chosen & (log_p > -jnp.inf), log_p, jnp.finfo(log_p.dtype).min)
-
-
-def _or_1(number: Array) -> Array:
-    """A divisor: 1 in place of 0."""
-    return jnp.where(number > 0, number, 1)

@@ -207,9 +207,9 @@ def _polyaks_step(
         descent = jnp.where(descends, descent, square)
         length = jnp.where(descends, length, square)
         # A gradient of 0 has no direction: no step.
-        rate = jnp.where(descent > 0, scale * jnp.maximum(value, 0) / _or_1(descent), 0)
+        rate = jnp.where(descent > 0, scale * jnp.maximum(value, 0) / safe_divisor(descent), 0)
         # The longest step is that of gradient descent with the largest rate.
-        longest = max_learning_rate * jnp.sqrt(_or_1(square) / _or_1(length))
+        longest = max_learning_rate * jnp.sqrt(safe_divisor(square) / safe_divisor(length))
         return optax.tree.scale(jnp.minimum(rate, longest), direction), state
 
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
@@ -310,9 +310,9 @@ def check_rule(optimizer: Any, *, weights: Any = PROBE, described: str = "optimi
     return list(closed.consts)
 
 
-def _or_1(number: Array) -> Array:
-    """A divisor: 1 in place of 0."""
-    return jnp.where(number > 0, number, 1)
+def safe_divisor(value: Array) -> Array:
+    """The number where it is above 0, and 1 elsewhere."""
+    return jnp.where(value > 0, value, 1)
 
 
 class _LookaheadState(NamedTuple):

@@ -232,7 +232,8 @@ def test_what_is_drawn_does_not_depend_on_jax_enable_x64():
 
 
 @pytest.mark.parametrize(
-    ("top", "most"), [*((package, MOST_FILES) for package in PACKAGES), ("tests", MOST_TEST_FILES)]
+    ("top", "most"),
+    [*((top, MOST_FILES) for top in (*PACKAGES, "benchmarks")), ("tests", MOST_TEST_FILES)],
 )
 def test_folders_are_small(top, most):
     counts = Counter(path.parent for path in sources(top) if path.name != "__init__.py")
@@ -243,7 +244,7 @@ def test_folders_are_small(top, most):
 def test_files_are_short():
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for top in [*PACKAGES, "tests"]
+        for top in [*PACKAGES, "benchmarks", "tests"]
         for path in sources(top)
     }
     too_long = {name: length for name, length in lengths.items() if length > MOST_LINES}

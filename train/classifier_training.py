@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Int, Key
 
 from imgopt import to_float
+from imgopt.classifier import Classify
 from imgopt.errors import InputError
 from imgopt.programs import standard_promotion
 from train.augmentation import flip_and_crop
@@ -39,7 +40,7 @@ from train.recipes.optimizers import (
 )
 from train.recipes.state import RecipeState, StepConstants, moving_average, split_variables
 from train.recipes.synthesis import make_images
-from train.recipes.targets import Classify, mean_log_output
+from train.recipes.targets import mean_log_output
 from train.recipes.train_options import TrainConfig
 from train.recipes.views import Statistics, View, apply_to_views, joined, view_targets
 from train.training_sets import TrainData

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from untrained import IMAGE_SHAPE, NUM_CLASSES, describe_classifier
+from harness.untrained import IMAGE_SHAPE, NUM_CLASSES, describe_classifier
 
 import gans
 import imgopt

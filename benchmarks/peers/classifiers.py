@@ -11,8 +11,8 @@ from typing import cast
 
 import numpy as np
 import torch
-from jobs import Job, SynthesisInputs, TrainingInputs
-from timing import Call
+from harness.jobs import Job, SynthesisInputs, TrainingInputs
+from harness.timing import Call
 from torch import Tensor
 from torch.nn import functional
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
-from jobs import Job, TrainingInputs
-from timing import Call
+from harness.jobs import Job, TrainingInputs
+from harness.timing import Call
 from torch import Tensor, nn
 from torch.nn import functional
 

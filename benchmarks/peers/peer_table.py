@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jobs import Job
-from timing import Call
+from harness.jobs import Job
+from harness.timing import Call
 
 from peers import classifiers, files, gan_training, pytorch
 

@@ -10,7 +10,7 @@ os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
 import jax
 import numpy as np
 import torch
-from timing import MATRIX_SIZES, best_flops
+from harness.timing import MATRIX_SIZES, best_flops
 from torch import Tensor
 
 from imgopt.errors import InputError

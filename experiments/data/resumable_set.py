@@ -31,6 +31,7 @@ from train.data.verify import (
     verify,
 )
 from train.data.write import commit, uncommit, write_shard
+from train.storage.files import is_unused
 from train.storage.runs import CONFIG_FILE, as_json, differences, in_short, open_run
 from train.storage.strict_json import SEAL, read_json, read_sealed, write_sealed
 
@@ -65,7 +66,7 @@ def begun_identity(directory: Path) -> dict[str, Any] | None:
     if (directory / MANIFEST_FILE).is_file():
         fields = read_manifest(directory) or {}
         return {name: value for name, value in fields.items() if name not in ADDED_FIELDS}
-    if _is_empty(directory):
+    if is_unused(directory):
         return None
     raise InputError(
         f"{directory} is there already and is not an image set (no {MANIFEST_FILE}, "
@@ -355,10 +356,3 @@ class ResumableSet:
 
 def _record(fields: Mapping[str, Any]) -> ShardRecord:
     return ShardRecord(**{name: fields[name] for name in ShardRecord._fields})
-
-
-def _is_empty(directory: Path) -> bool:
-    """Whether a directory is missing, or holds only temporary files of a killed command."""
-    if directory.exists() and not directory.is_dir():
-        return False
-    return all(path.name.endswith(".partial") for path in directory.glob("*"))

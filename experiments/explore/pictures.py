@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import tempfile
 import threading
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from PIL import Image
 from experiments.data.read_picture import NotRead, read_picture
 from experiments.explore.subject import Subject
 from imgopt.errors import InputError
+from train.data.write import encode_png
 
 UPLOAD_LIMIT_BYTES = 20 * 2**20
 
@@ -136,14 +136,6 @@ def picture_of_shape(file: Path, shape: tuple[int, int, int]) -> UInt8[np.ndarra
     return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
 
 
-def png_bytes(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """An image as a PNG file."""
-    file = io.BytesIO()
-    grey = pixels.shape[2] == 1
-    Image.fromarray(pixels[:, :, 0] if grey else pixels).save(file, "PNG")
-    return file.getvalue()
-
-
 def png_text(pixels: UInt8[np.ndarray, "h w c"]) -> str:
     """An image as a PNG file in base 64, as the page takes it."""
-    return base64.b64encode(png_bytes(pixels)).decode()
+    return base64.b64encode(encode_png(pixels)).decode()

@@ -323,14 +323,6 @@ def import_extra(name: str) -> Any:
         ) from error
 
 
-def encode_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """Encodes an image of 1, 3 or 4 channels."""
-    buffer = io.BytesIO()
-    pixels = image[:, :, 0] if image.shape[-1] == 1 else image  # Pillow's grey has no channel axis
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def decode_png(
     content: bytes, shape: tuple[int, int, int], path: Path
 ) -> UInt8[np.ndarray, "h w c"]:

@@ -19,10 +19,10 @@ from experiments.share.columns import (
     Parts,
     ReadRows,
     decode_png,
-    encode_png,
 )
 from train.data.image_data import image_digests
 from train.data.spec import EXTRAS
+from train.data.write import encode_png
 from train.storage.listed_files import broken_set, check_inside
 
 TABLE = "metadata.csv"

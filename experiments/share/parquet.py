@@ -20,10 +20,10 @@ from experiments.share.columns import (
     Parts,
     ReadRows,
     decode_png,
-    encode_png,
     import_extra,
 )
 from train.data.spec import EXTRAS
+from train.data.write import encode_png
 from train.storage.listed_files import broken_set
 
 FILE_BYTES = 2**28

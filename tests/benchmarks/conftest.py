@@ -11,8 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 @pytest.fixture
 def tiny(monkeypatch, tiny_networks):
     """Networks that compile quickly, few updates, and a small matrix product."""
-    import jobs
-    import timing
+    from harness import jobs, timing
 
     monkeypatch.setitem(jobs.FLOP_OF_A_CALL, "cpu", 1)
     monkeypatch.setitem(timing.MATRIX_SIZES, "cpu", 8)

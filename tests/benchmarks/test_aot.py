@@ -25,9 +25,9 @@ import chips
 import compile as aot
 import programs
 import write_tables
+from harness.untrained import describe_classifier
 from measure import compile_lowered, convolutions, faults_in
 from programs import Case
-from untrained import describe_classifier
 
 pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import bench
-import comparison
-import jobs
 import pytest
 from bench import BenchConfig, main
-from job_table import JOBS
+from harness import comparison, jobs
+from harness.job_table import JOBS
 
 from imgopt.errors import InputError
 

@@ -1,8 +1,8 @@
 """The peak of a side counts its call and not what the process used before."""
 
-import memory
 import numpy as np
 import pytest
+from harness import memory
 
 pytestmark = pytest.mark.slow
 

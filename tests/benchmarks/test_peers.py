@@ -8,9 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import jobs  # noqa: E402 - after the skip
-from job_table import JOBS  # noqa: E402
-from jobs import Case  # noqa: E402
+from harness import jobs  # noqa: E402 - after the skip
+from harness.job_table import JOBS  # noqa: E402
+from harness.jobs import Case  # noqa: E402
 from peers import classifiers, networks, peer_table  # noqa: E402
 from peers.pytorch import EAGER  # noqa: E402
 

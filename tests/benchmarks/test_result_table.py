@@ -1,7 +1,7 @@
 """The table of a made-up run."""
 
 import pytest
-from result_table import COLUMNS, as_markdown, as_text
+from harness.result_table import COLUMNS, as_markdown, as_text
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 """Statistics of times, and the order in which calls are timed."""
 
 import pytest
-import timing
+from harness import timing
 
 pytestmark = pytest.mark.slow
 

@@ -72,7 +72,7 @@ def write_shard(
     path = shard_path(directory, spec, split=split, index=index, num_shards=num_shards)
     checked = _checked_columns(spec, columns)
     with ThreadPoolExecutor(ENCODING_THREADS) as pool:
-        pngs = list(pool.map(_encode_png, checked["image"]))
+        pngs = list(pool.map(encode_png, checked["image"]))
     directory.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         array_records.write_records(partial, _serialized(spec, {**checked, "image": pngs}))
@@ -215,7 +215,8 @@ def _checked_text(name: str, values: Any, size: int) -> tuple[str, ...]:
     return texts
 
 
-def _encode_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
+def encode_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """Encodes an image of 1, 3 or 4 channels."""
     buffer = io.BytesIO()
     pixels = image[:, :, 0] if image.shape[-1] == 1 else image  # Pillow's grey has no channel axis
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=PNG_LEVEL)

@@ -141,6 +141,9 @@ def convolve_directly(images: Array, kernel: Array, border: Border, stride: int)
 def batch_norm(x: Array, *, train: bool, dtype: DTypeLike) -> Array:
     """Adds batch norm to the Linen module that calls it.
 
+    The running variance averages the batches' biased variances. PyTorch averages the unbiased ones,
+    which are n / (n - 1) times ours; n is the count of a channel's numbers in a batch.
+
     Args:
         x: channels last.
         train: use the batch's statistics and update the running ones; else use the running ones.

@@ -6,8 +6,9 @@ import jax
 from jaxtyping import Array, Float, Int, Key
 
 from imgopt import rule_by_name, transform
+from imgopt.classifier import Classify
 from train.recipes.options import TrainingSynthesis
-from train.recipes.targets import Classify, draw_two_class_targets
+from train.recipes.targets import draw_two_class_targets
 
 
 class MadeImages(NamedTuple):

@@ -1,12 +1,12 @@
 """Soft targets: the distributions that the classifier in training is to give, float32 (n, k)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-Classify = Callable[[Float[Array, "n h w c"]], Float[Array, "n k"]]
+from imgopt.classifier import Classify
 
 
 def smooth(labels: Float[Array, "n k"], share: float) -> Float[Array, "n k"]:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from imgopt.classifier import Classify
 from train.recipes.options import Recipe
-from train.recipes.targets import Classify, blend, mean_log_output, set_where, smooth
+from train.recipes.targets import blend, mean_log_output, set_where, smooth
 
 OUTPUT_SHARE = 0.5
 """Share of the output in the target of a made image with the mixed loss (A, eq. 9)."""

@@ -190,3 +190,10 @@ def _open_to_others(directory: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     directory.chmod(0o777 & ~mask)
+
+
+def is_unused(directory: Path) -> bool:
+    """Whether a directory is missing, or holds only temporary files of a killed command."""
+    if directory.exists() and not directory.is_dir():
+        return False
+    return all(path.name.endswith(".partial") for path in directory.glob("*"))

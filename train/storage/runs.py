@@ -19,7 +19,14 @@ from typing import Any
 
 from elicit_jax import DISTRIBUTION
 from imgopt.errors import InputError
-from train.storage.files import atomic_write, file_problem, make_directory, naming, sha256_of
+from train.storage.files import (
+    atomic_write,
+    file_problem,
+    is_unused,
+    make_directory,
+    naming,
+    sha256_of,
+)
 from train.storage.listed_files import check_digests
 from train.storage.strict_json import SEAL, parse_json, read_json, read_sealed, write_sealed
 
@@ -95,7 +102,7 @@ def open_run(
                 f"command, {path} is damaged: restore it, or remove the directory"
             )
         return _whole_result(directory)
-    if directory.exists() and not (directory.is_dir() and _is_empty(directory)):
+    if not is_unused(directory):
         raise InputError(
             f"{directory} is there already and is not a run, having no file {CONFIG_FILE}; choose "
             "another --out, or remove it"
@@ -216,11 +223,6 @@ def _begin(directory: Path, check: Callable[[], object]) -> None:
             with contextlib.suppress(OSError):  # another process may have put something there
                 path.rmdir()
         raise
-
-
-def _is_empty(directory: Path) -> bool:
-    """Whether a directory holds nothing but temporary files of a killed writer."""
-    return all(path.name.endswith(".partial") for path in directory.iterdir())
 
 
 def differences(found: Any, wanted: Any, *, name: str = "") -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.explore.as_code import IMAGE_FILE, command_text, python_text
-from experiments.explore.pictures import Uploads, png_bytes
+from experiments.explore.pictures import Uploads, encode_png
 from experiments.explore.subject import ClassifierOptions, load_subject
 from experiments.explore.updates import Optimisation, read_wish
 from experiments.synthesis.target_options import TargetConfig, make_targets
@@ -59,7 +59,7 @@ def test_the_command_makes_the_same_image(subject, wish, elicit, no_report, tmp_
     assert elicit(*words[1:]) == 0
     shown = base64.b64decode(last_frame(subject, read)["image"])
     found = load_images(tmp_path / words[-1])
-    assert png_bytes(found.images[0]) == shown
+    assert encode_png(found.images[0]) == shown
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -9,9 +9,9 @@ import pytest
 from experiments.explore.pictures import (
     KEPT_UPLOADS,
     Uploads,
+    encode_png,
     fit_picture,
     pick,
-    png_bytes,
 )
 from imgopt.errors import InputError
 from train.data.load import load_images
@@ -106,5 +106,5 @@ def test_images_are_picked_by_their_number(subject, data):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_png_keeps_every_pixel(channels):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
-    found = np.asarray(PIL.Image.open(io.BytesIO(png_bytes(pixels))))
+    found = np.asarray(PIL.Image.open(io.BytesIO(encode_png(pixels))))
     assert (found.reshape(pixels.shape) == pixels).all()

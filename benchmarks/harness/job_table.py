@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jobs
-from jobs import Case, Job
-
+from harness import jobs
+from harness.jobs import Case, Job
 from train.models import NetworkName
 
 

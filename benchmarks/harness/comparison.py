@@ -11,14 +11,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
-import memory
 import numpy as np
-import timing
-from job_table import JOBS
-from jobs import Case, Job
-from new_process import in_new_process
-from timing import Call, WarmUp
 
+from harness import memory, timing
+from harness.job_table import JOBS
+from harness.jobs import Case, Job
+from harness.new_process import in_new_process
+from harness.timing import Call, WarmUp
 from imgopt.errors import InputError
 from train.storage.runs import as_json, environment
 

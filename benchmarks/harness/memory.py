@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-from job_table import JOBS
-from jobs import Case, Job
-from timing import Call
 
+from harness.job_table import JOBS
+from harness.jobs import Case, Job
+from harness.timing import Call
 from train.runtime.allocator import keep_memory
 from train.runtime.memory import peak_bytes
 

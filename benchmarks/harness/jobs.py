@@ -12,8 +12,12 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from timing import Call
-from untrained import (
+
+import gans
+import imgopt
+from gans.pairs import build_encoder
+from harness.timing import Call
+from harness.untrained import (
     CLASS_NAMES,
     IMAGE_SHAPE,
     NUM_CLASSES,
@@ -21,10 +25,6 @@ from untrained import (
     random_images,
     untrained,
 )
-
-import gans
-import imgopt
-from gans.pairs import build_encoder
 from train.classifier_training import ClassifierLearner, TrainConfig
 from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
 from train.data.load import ImageData, find_directory, load_images

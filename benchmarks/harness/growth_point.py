@@ -7,13 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from timing import timed
-from untrained import describe_classifier, random_images, random_targets, untrained
 
 import imgopt
 from gans.dcgan import DcganConfig
 from gans.game import GameConfig, GanData, GanLearner
 from gans.pairs import DcganPair
+from harness.timing import timed
+from harness.untrained import describe_classifier, random_images, random_targets, untrained
 from imgopt.errors import InputError
 from train.classifiers import Precision, classify_function
 from train.loop import Budget, FitOptions, compile_steps, fit

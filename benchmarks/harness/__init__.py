@@ -1,0 +1,1 @@
+"""What the benchmarks share: jobs, timing, comparison with another library, tables."""

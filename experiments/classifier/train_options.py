@@ -1,1 +1,0 @@
-"""Options of `elicit classifier train`, and the checks of those that do not fit together."""
