@@ -24,7 +24,7 @@ PROBABILITY_TOLERANCE = 1e-2
 """Largest distance of a sum of probabilities from 1; those computed in bfloat16 are within."""
 
 
-class Split(NamedTuple):
+class SplitClassifier(NamedTuple):
     """A classifier in two parts, so that its weights are arguments of a compiled program.
 
     Attributes:
@@ -43,7 +43,7 @@ class Split(NamedTuple):
         return self.output.shape[1]
 
 
-def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") -> Split:
+def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") -> SplitClassifier:
     """Separates a classifier's arrays from its computation, as they are at this moment.
 
     The classifier is traced, and every array that it uses becomes an argument, wherever it is kept:
@@ -76,7 +76,7 @@ def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") 
     return split
 
 
-def split_function(function: Callable, batch: Any, *, name: str = "classify") -> Split:
+def split_function(function: Callable, batch: Any, *, name: str = "classify") -> SplitClassifier:
     """Does the same for a function of images that may return anything, such as features.
 
     Raises:
@@ -99,7 +99,7 @@ def split_function(function: Callable, batch: Any, *, name: str = "classify") ->
         ) from error
     known = _name(function) if _is_written_out(closed.jaxpr) else None
     identity = object() if known is None else (known, str(closed.jaxpr))
-    return Split(_Traced(closed.jaxpr, identity), _copied(closed.consts), output)
+    return SplitClassifier(_Traced(closed.jaxpr, identity), _copied(closed.consts), output)
 
 
 def mean_classifier(classifiers: Sequence[Classify]) -> jax.tree_util.Partial:
@@ -248,11 +248,11 @@ def _call(structure: Any, arrays: list, images: Any) -> Array:
     return jax.tree.unflatten(structure, arrays)(images)
 
 
-def _split_value(partial: jax.tree_util.Partial, batch: Any) -> Split:
+def _split_value(partial: jax.tree_util.Partial, batch: Any) -> SplitClassifier:
     arrays, structure = jax.tree.flatten(partial)
     _check_alive(arrays)
     traced = _call.trace(structure, arrays, batch)
-    return Split(_TracedOnce(traced.jaxpr), _copied(arrays), traced.out_info)
+    return SplitClassifier(_TracedOnce(traced.jaxpr), _copied(arrays), traced.out_info)
 
 
 def _copied(arrays: list) -> list:

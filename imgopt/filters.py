@@ -29,7 +29,7 @@ Augmentation = Callable[[Key[Array, ""], Any], Any]
 VIEWS = 4
 """Views of an image by default."""
 
-MEASURED = 2**32 - 1
+MEASURED_VIEWS_STREAM = 2**32 - 1
 """Folded into an image's key for the views that it is measured on; no update has this number."""
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from imgopt.classifier import Classify, are_probabilities
 from imgopt.errors import InputError
-from imgopt.filters import MEASURED, ImageFilter, Views, as_hashable
+from imgopt.filters import MEASURED_VIEWS_STREAM, ImageFilter, Views, as_hashable
 from imgopt.measures import ranking_as_asked
 from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
 from imgopt.programs import full_precision, standard_promotion
@@ -304,7 +304,7 @@ def _measure_views(
     """Mean KL over views of an image, and the share of them that rank as asked; None without."""
     if views is None:
         return None, None
-    key = jax.random.fold_in(cast(Array, state.keys), jnp.uint32(MEASURED))
+    key = jax.random.fold_in(cast(Array, state.keys), jnp.uint32(MEASURED_VIEWS_STREAM))
     log_q = _log_probabilities(views, classify, image, key)
     ranks = ranking_as_asked(jnp.exp(log_q), jnp.broadcast_to(state.targets, log_q.shape))
     kl = _mean(divergence, log_q, state.targets)

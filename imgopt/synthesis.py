@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, UInt8
 
-from imgopt.classifier import Classify, Split, one_image, split_classifier
+from imgopt.classifier import Classify, SplitClassifier, one_image, split_classifier
 from imgopt.errors import InputError
 from imgopt.job import Job, SynthesisPrograms, check_options, loops_on_host, prepare
 from imgopt.method import Options, State, Synthesis, transform
@@ -311,7 +311,7 @@ def _prepare_for(
 class CheckedInputs(NamedTuple):
     """A classifier, split, with images and targets that fit it."""
 
-    classify: Split
+    classify: SplitClassifier
     images: Any
     targets: Float[Array, "n k"]
 
