@@ -26,7 +26,7 @@ from elicit_jax import DISTRIBUTION
 from imgopt.errors import InputError
 from train.data import array_records
 from train.data.open_tfds import open_builder
-from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, require, shard_path
+from train.data.spec import EXTRAS, ImageSetSpec, OptionalFeature, ShardRecord, require, shard_path
 from train.data.tfds_parts import ExampleSerializer
 from train.data.verify import DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
 from train.storage.files import atomic_write, naming, replacing, sha256_of
@@ -247,7 +247,7 @@ def _features(spec: ImageSetSpec) -> tfds.features.FeaturesDict:
     )
 
 
-def _extra_feature(extra: Extra, num_classes: int) -> tfds.features.FeatureConnector:
+def _extra_feature(extra: OptionalFeature, num_classes: int) -> tfds.features.FeatureConnector:
     if extra.dtype is str:
         return tfds.features.Text()
     if extra.per_class:
