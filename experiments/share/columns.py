@@ -41,7 +41,7 @@ BASIC = ("id", "image", "label")
 
 
 @dataclass(frozen=True)
-class Description:
+class ExportDescription:
     """Description of an exported set: its format, classes, columns, splits and origin.
 
     Attributes:
@@ -100,7 +100,7 @@ Parts = Callable[[str], Iterator[Columns]]
 """Gives the parts of a split in order, each of at most `part_images`."""
 
 
-def iter_starts(of: Description, split: str) -> range:
+def iter_starts(of: ExportDescription, split: str) -> range:
     """Numbers of the first image of each part of a split."""
     return range(0, of.count(split), of.part_images)
 
@@ -112,7 +112,7 @@ def open_set(
     splits: Sequence[str] = (),
     form: str,
     licence: str,
-) -> tuple[Description, ReadRows]:
+) -> tuple[ExportDescription, ReadRows]:
     """Opens an image set with all columns that `EXTRAS` knows; says which others are left out.
 
     Args:
@@ -134,10 +134,10 @@ def open_set(
     if name_or_directory != DIGITS:
         directory = find_directory(name_or_directory, data_dir=data_dir)
         builder = open_builder(directory)
-        made_by = provenance(directory)
+        made_by = set_provenance(directory)
     first = next(iter(readers.values()))
     extras = () if builder is None else _extras(builder, len(first.class_names))
-    told = Description(
+    told = ExportDescription(
         format=form,
         name=DIGITS if builder is None else builder.info.name,
         class_names=first.class_names,
@@ -156,7 +156,7 @@ def open_set(
 DIGITS_WORDS = "Handwritten digits of scikit-learn, enlarged to 32 x 32 pixels."
 
 
-def provenance(directory: Path) -> dict[str, Any]:
+def set_provenance(directory: Path) -> dict[str, Any]:
     """How a set was made: its manifest, without the list of its files.
 
     Raises:
@@ -245,7 +245,7 @@ def is_set(directory: Path) -> bool:
     return any((directory / name).is_file() for name in (*DESCRIPTION_FILES, MANIFEST_FILE))
 
 
-def read_description(directory: Path) -> tuple[Description, dict[str, str]]:
+def read_description(directory: Path) -> tuple[ExportDescription, dict[str, str]]:
     """Reads what an exported set says of itself, which anyone may have written.
 
     Args:
@@ -262,7 +262,7 @@ def read_description(directory: Path) -> tuple[Description, dict[str, str]]:
     files = fields.pop("files", None) if isinstance(fields, dict) else None
     check_digests(path, files)
     try:
-        told = from_json(Description, fields)
+        told = from_json(ExportDescription, fields)
         told.spec()
         if len(told.counts) != len(told.splits) or min(told.counts, default=0) < 1:
             raise InputError(f"expected a number of images for each split, got {told.counts}")
@@ -271,12 +271,12 @@ def read_description(directory: Path) -> tuple[Description, dict[str, str]]:
     return told, files or {}
 
 
-def describe(of: Description, files: dict[str, str]) -> dict[str, Any]:
+def describe(of: ExportDescription, files: dict[str, str]) -> dict[str, Any]:
     """The description as JSON types, with the digests of the set's files."""
     return {**as_json(of), "files": files}
 
 
-class Forwards:
+class ForwardReader:
     """Reads ranges of rows from what can be read only from its beginning on.
 
     A range behind the last one costs nothing more than its rows; one before it begins anew.
