@@ -33,7 +33,7 @@ def check_results(directory: Path | None) -> Path | None:
     return directory
 
 
-def read_results(directory: Path) -> list[dict[str, Any]]:
+def read_shown_results(directory: Path) -> list[dict[str, Any]]:
     """The results below a directory as JSON: verdict, facts and tables of each.
 
     Verdict and tables are those of the Markdown files beside a result. Where there are none, the
