@@ -15,8 +15,8 @@ from gans.options.training import (
     CutPoint,
     EncoderConfig,
     GameConfig,
+    GanKind,
     LossWeights,
-    Model,
     check_augmentations,
 )
 from imgopt.errors import InputError
@@ -32,7 +32,7 @@ class Defaults(NamedTuple):
     learning_rate: float
 
 
-DEFAULTS: dict[Model, Defaults] = {
+DEFAULTS: dict[GanKind, Defaults] = {
     "dcgan": Defaults(epochs=100, batch_size=64, learning_rate=2e-4),
     "sgan": Defaults(epochs=200, batch_size=100, learning_rate=1e-4),
 }
@@ -74,7 +74,7 @@ class GanTrainConfig:
     """Directory of an image set, "digits", or name of a data set in --data-dir."""
     out: Path
     """The run's directory."""
-    model: Model = "dcgan"
+    model: GanKind = "dcgan"
     """Model: dcgan, or sgan for a Stacked GAN."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""

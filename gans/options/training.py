@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from imgopt.errors import InputError
 from train.storage.runs import ADDED_LATER
 
-Model = Literal["dcgan", "sgan"]
+GanKind = Literal["dcgan", "sgan"]
 
 AdversarialForm = Literal["non-saturating", "saturating", "relativistic"]
 
