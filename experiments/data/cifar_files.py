@@ -159,7 +159,7 @@ CIFAR_SETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 """The data sets by the names that TFDS gives them."""
 
 
-class Batch(NamedTuple):
+class CifarBatch(NamedTuple):
     """Images of one file or split.
 
     Attributes:
@@ -181,7 +181,7 @@ class CifarImages(NamedTuple):
     """
 
     class_names: tuple[str, ...]
-    splits: dict[str, Batch]
+    splits: dict[str, CifarBatch]
     source: dict[str, Any]
 
 
@@ -218,7 +218,7 @@ def read_cifar(name: str, path: Path) -> CifarImages:
     splits = {}
     for split, names in files.release.splits.items():
         batches = [read(cifar, files, split, file) for file in names]
-        splits[split] = Batch(*map(np.concatenate, zip(*batches, strict=True)))
+        splits[split] = CifarBatch(*map(np.concatenate, zip(*batches, strict=True)))
     source = {"source": URL + files.release.archive, **files.digests}
     return CifarImages(_class_names(cifar, files), splits, source)
 
@@ -322,9 +322,9 @@ def _class_names(cifar: CifarSet, files: _Files) -> tuple[str, ...]:
     return names
 
 
-def _batch_of_pickle(cifar: CifarSet, files: _Files, _: str, name: str) -> Batch:
+def _batch_of_pickle(cifar: CifarSet, files: _Files, _: str, name: str) -> CifarBatch:
     fields = load_pickle(files.contents[name])
-    return Batch(fields[b"data"], np.array(fields[cifar.labels_field], np.int64))
+    return CifarBatch(fields[b"data"], np.array(fields[cifar.labels_field], np.int64))
 
 
 def load_pickle(content: bytes) -> Any:
@@ -341,7 +341,7 @@ def load_pickle(content: bytes) -> Any:
         return pickle.loads(content, encoding="bytes")  # noqa: S301 -- compared by _check_md5
 
 
-def _batch_of_records(cifar: CifarSet, files: _Files, split: str, name: str) -> Batch:
+def _batch_of_records(cifar: CifarSet, files: _Files, split: str, name: str) -> CifarBatch:
     """Reads records of a byte or two for the labels and 3,072 for the pixels."""
     content, count = files.contents[name], cifar.images_by_split[split]
     record_bytes = cifar.label_bytes + PIXELS
@@ -357,4 +357,4 @@ def _batch_of_records(cifar: CifarSet, files: _Files, split: str, name: str) -> 
             f"expected labels in [0, {cifar.num_classes}), got {labels.max()} in {name} of "
             f"{files.place}; unpack {files.release.archive} again"
         )
-    return Batch(records[:, cifar.label_bytes :], labels)
+    return CifarBatch(records[:, cifar.label_bytes :], labels)

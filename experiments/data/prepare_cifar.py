@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from experiments.data.cifar_files import CIFAR_SETS, SIZE_PX, URL, Batch, read_cifar
+from experiments.data.cifar_files import CIFAR_SETS, SIZE_PX, URL, CifarBatch, read_cifar
 from experiments.data.resumable_set import Columns, ResumableSet
 from experiments.options.data import TFDS_VERSION, PrepareConfig
 from imgopt.errors import InputError
@@ -97,7 +97,7 @@ def _download(url: str, path: Path) -> None:
         ) from error
 
 
-def _columns(split: str, batch: Batch) -> Columns:
+def _columns(split: str, batch: CifarBatch) -> Columns:
     """Gives a split's columns, in the order in which TFDS writes its examples."""
     order = tfds_order(split, len(batch.labels))
     planes = batch.pixels.reshape(-1, 3, SIZE_PX, SIZE_PX)
