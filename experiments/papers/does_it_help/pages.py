@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.pages.charts import differences
+from experiments.pages.charts import draw_differences
 from experiments.pages.html import Fact, Picture, Section, Table
 from experiments.pages.statistics import mean_words
 from experiments.pages.verdict import Verdict
@@ -127,7 +127,7 @@ def _section(budget: str, rows: Sequence[RowResult], *, is_first: bool) -> Secti
 
 def _picture(comparisons: Sequence[Comparison], caption: str, *, name: str) -> Picture:
     rows = {ARMS[each.arm].name: each.difference for each in comparisons}
-    return Picture(differences(rows, x_label="difference, points"), caption, name=name)
+    return Picture(draw_differences(rows, x_label="difference, points"), caption, name=name)
 
 
 def _table(
