@@ -30,7 +30,8 @@ VIEWS = 4
 """Views of an image by default."""
 
 MEASURED_VIEWS_STREAM = 2**32 - 1
-"""Folded into an image's key for the views that it is measured on; no update has this number."""
+"""Folded into an image's key for the views on which it is measured; updates have smaller
+numbers."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class CheckedOptions(NamedTuple):
 
 
 class _Static(NamedTuple):
-    """The part of a job that is compiled in.
+    """The part of a job that its programs contain.
 
     Attributes:
         method: the options, without the tolerance, which is an argument.
@@ -275,8 +275,8 @@ def _is_flat(function: Callable, shapes: tuple, structure: Any) -> bool:
 def _token(job: Job, shape: tuple[int, ...]) -> Hashable:
     """Text of the programs that rule, map, filter, views and loss make at this moment.
 
-    The programs' classifier costs nothing: lowering the user's would take longer than many an
-    update. Two host callbacks can have one text, so a job with callbacks has a token of its own.
+    The programs contain a trivial classifier, since lowering the user's takes longer than many
+    updates. Two host callbacks can have one text, so a job with callbacks has a token of its own.
 
     Args:
         job: the job.
@@ -290,7 +290,7 @@ def _token(job: Job, shape: tuple[int, ...]) -> Hashable:
 
 
 def _few_pixels(num_classes: int, arrays: list, images: Array) -> Float[Array, "n k"]:
-    """A classifier without arrays and nearly without work."""
+    """A classifier that costs almost nothing, in place of the user's."""
     del arrays
     factors = jnp.arange(1, 1 + num_classes, dtype=images.dtype)
     return images.reshape(len(images), -1)[:, :1] * factors[None]

@@ -3,7 +3,7 @@
 `tfds.builder_from_directory(directory).as_data_source()` reads them. Shards are written first, each
 whole or not at all. The metadata are written last and are the commit: `label.labels.txt`,
 `features.json`, `dataset_info.json`, and `manifest.json`, which says how the set was made and holds
-the digests of all files. To extend a set: `uncommit`, write more shards, `commit`.
+the digests of all files. A set is extended by `uncommit`, more shards, and `commit`.
 
 Commands use `experiments.data.resumable_set`, which is built on these functions.
 """
