@@ -118,7 +118,7 @@ def _no_command(words: Sequence[str], group: Collection[str]) -> str:
 
 
 def _close_commands(words: Sequence[str]) -> list[str]:
-    """Gives the commands of which the name, or a word in it, is close to what was typed."""
+    """Gives the commands whose name, or a word in it, is close to what was typed."""
     by_text: dict[str, list[str]] = {}
     for name in COMMANDS:
         for text in {name, *name.split()}:

@@ -4,9 +4,8 @@ The python archives consist of pickles, and unpickling runs whatever a pickle as
 is read only if it is the official one, byte for byte, by its MD5 digest: for MD5, two files with
 the same digest can be made together, but no way is known to make a file for a digest that is given.
 
-The binary archives hold plain bytes, safe to read without a digest. Their members have none.
-
-So archives may have been packed again by others, and need no digests of their own.
+The binary archives hold plain bytes, safe to read without a digest. Their members need no digests.
+So archives may have been packed again by other people, and need no digests of their own.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ URL = "https://www.cs.toronto.edu/~kriz/"
 SIZE_PX = 32
 PIXELS = 3 * SIZE_PX**2  # red, green and blue planes, each row by row
 MEMBER_LIMIT_BYTES = 2**28
-"""Largest member of an archive to read; that of CIFAR-100's training images has 155 MB."""
+"""Largest member of an archive to read; CIFAR-100's training images have 155 MB."""
 WAYS_DOWN = ("", "*/", "*/*/")
 """Where the folder is looked for: torchvision and Keras put it into a folder of all data sets."""
 
@@ -265,7 +264,7 @@ def _another_archive(cifar: CifarSet, path: Path, digest: str) -> InputError:
 
 
 def _read_folder(cifar: CifarSet, path: Path) -> _Files:
-    """Reads the files of the folder that an archive unpacks to, or that of an archive in it."""
+    """Reads the files of an unpacked archive, or of an archive that lies in the folder."""
     for release in cifar.releases:
         found = sorted(
             file for way in WAYS_DOWN for file in path.glob(f"{way}{release.names_file}")

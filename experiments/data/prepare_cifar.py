@@ -34,7 +34,7 @@ def prepare(config: PrepareConfig) -> None:
 
     Raises:
         InputError: the directory exists; there is no network; the official files are missing,
-            damaged, or others.
+            damaged, or not the official ones.
     """
     if (config.target / MANIFEST_FILE).is_file():
         raise InputError(
@@ -109,7 +109,7 @@ def _columns(split: str, batch: CifarBatch) -> Columns:
 
 
 def tfds_order(split: str, size: int) -> Int64[np.ndarray, " size"]:
-    """Gives the order in which TFDS writes the examples of a split: that of salted MD5 digests.
+    """Gives the order in which TFDS writes the examples of a split: by salted MD5 digests.
 
     So a part of a split, such as "train[:10%]", holds the same images as in anyone else's
     cifar10/3.0.2 or cifar100/3.0.2. Source: `tensorflow_datasets.core.hashing` and `shuffle`.

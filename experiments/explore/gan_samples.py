@@ -132,7 +132,7 @@ def interpolate(
         gan: trained GAN.
         keys: the images' own keys at both ends.
         label: their class.
-        count: number of images, at least 2; the first and the last are those of the two keys.
+        count: number of images, at least 2; the first and the last belong to the two keys.
 
     Raises:
         FloatingPointError: an image is not finite.
@@ -171,6 +171,6 @@ def _on_the_way(
 
 
 def _between(draw: Any, keys: Key[Array, " 2"], shares: Float[Array, " n"], noise_dim: int) -> Any:
-    """The noises between those of two keys; uniform noise stays in its range."""
+    """Noises between two keys' noises; uniform noise stays in its range."""
     first, last = jax.vmap(lambda key: draw(key, 1, noise_dim=noise_dim)[0])(keys)
     return first[None] + shares[:, None] * (last - first)[None]

@@ -106,7 +106,7 @@ def read_target(values: Any, class_names: tuple[str, ...]) -> Float[np.ndarray, 
 
 @dataclass
 class RuleProgress:
-    """One rule's way: its updates so far, and those to come.
+    """The updates of one rule.
 
     Attributes:
         found: gives the image before the first update and after each one.
@@ -141,7 +141,7 @@ def _number(value: Any) -> float | None:
 
 
 class Optimisation:
-    """An image on its way to its target, by one or two rules; it goes on when it is asked to."""
+    """The optimisation of one image, by one or two rules, an update at a time."""
 
     def __init__(self, subject: Subject, request: OptimisationRequest) -> None:
         """Checks the rules; raises InputError before anything is compiled."""
@@ -184,7 +184,7 @@ def _iterate(
 
 
 def _options(rule: RuleConfig) -> imgopt.Options:
-    """Options of `imgopt.iterate`; what is as usual is left out, so that nothing is traced anew."""
+    """Options of `imgopt.iterate`; defaults are left out, so that nothing is traced again."""
     made, usual = synthesis_options(rule), RuleConfig()
     options: imgopt.Options = {"tolerance": made.tolerance, "criterion": made.criterion}
     if (rule.rule, rule.rule_options) != (usual.rule, usual.rule_options):

@@ -1,6 +1,6 @@
 """Charts: numbers in, a `Chart` out, with a description of what it shows.
 
-Names from data, such as those of classes, are plain text and shortened if they are long.
+Names from data, such as names of classes, are plain text and shortened if they are long.
 """
 
 from collections.abc import Mapping, Sequence

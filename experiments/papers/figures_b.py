@@ -1,8 +1,8 @@
 """The command `elicit experiment figures-b`: paper B's figure 3.
 
 For each class, beside each other: geometric augmentation, and the true and false positives of a
-DCGAN and a Stacked GAN. The sets are those of table-b, so they are made once if both experiments
-share the directory of their pieces.
+DCGAN and a Stacked GAN. The sets are the same as in table-b, so they are made once if both
+experiments share the directory of their pieces.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

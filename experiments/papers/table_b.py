@@ -97,7 +97,7 @@ class TableBSettings:
 
     @property
     def steps(self) -> int:
-        """Steps of the trainings with equal steps: those of the epochs on twice the real images."""
+        """Steps of every training with equal steps: the epochs' steps on twice the real images."""
         budget = self.train.budget
         return 2 * self.per_class * NUM_CLASSES // budget.batch_size * budget.epochs
 

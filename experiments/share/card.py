@@ -140,7 +140,7 @@ def _prose(of: ExportDescription) -> list[str]:
 
 
 def licence_words(licence: str) -> str:
-    """What is known of the licence of the images that all began with, in a sentence."""
+    """What is known of the licence of the original images, in a sentence."""
     if licence == UNKNOWN:
         return (
             "The licence of the original images is unknown: whoever exported this gave none. Find "
@@ -225,7 +225,7 @@ def croissant(of: ExportDescription, files: dict[str, tuple[str, int]]) -> dict[
 
 
 def _provenance(of: ExportDescription) -> dict[str, Any]:
-    """Whence the set came and what made it, in the words of PROV and of Croissant's RAI."""
+    """Where the set came from and what made it, in the words of PROV and of Croissant's RAI."""
     known = facts(of)
     sources = [known[name] for name in ("data", "classifier", "gan") if name in known]
     made_by = json.dumps(of.made_by, sort_keys=True) if of.made_by else "no record"

@@ -113,7 +113,7 @@ def open_set(
     form: str,
     licence: str,
 ) -> tuple[ExportDescription, ReadRows]:
-    """Opens an image set with all columns that `EXTRAS` knows; says which others are left out.
+    """Opens an image set with all columns in `EXTRAS`; prints which other columns are left out.
 
     Args:
         name_or_directory: as in `train.data.load.load_images`.
@@ -169,7 +169,7 @@ def set_provenance(directory: Path) -> dict[str, Any]:
 
 
 def without_paths(value: Any) -> Any:
-    """JSON with the last part alone of every absolute path: where files lay is nobody's business.
+    """JSON whose absolute paths are cut to their last part: where files lay stays private.
 
     Args:
         value: JSON's types.
@@ -183,7 +183,7 @@ def without_paths(value: Any) -> Any:
 
 
 def _extras(builder: Any, num_classes: int) -> tuple[str, ...]:
-    """Names of the features in `EXTRAS` of the types there; the others are named on the screen."""
+    """Names of the set's features that `EXTRAS` has with the same type; prints the rest."""
     features = builder.info.features
     known = tuple(name for name in EXTRAS if _is_extra(name, features, num_classes))
     others = sorted({*features} - {*BASIC, *known})
@@ -209,7 +209,7 @@ def _read(
     split: str,
     rows: tuple[int, int],
 ) -> Columns:
-    """Reads some images of a split; what `ImageReader` leaves out, TFDS reads."""
+    """Reads some images of a split; TFDS reads the columns that `ImageReader` leaves out."""
     data = readers[split].read(*rows)
     columns: Columns = {"id": list(data.ids), "image": data.images, "label": data.labels}
     if extras:
@@ -277,9 +277,9 @@ def describe(of: ExportDescription, files: dict[str, str]) -> dict[str, Any]:
 
 
 class ForwardReader:
-    """Reads ranges of rows from what can be read only from its beginning on.
+    """Reads ranges of rows from a file that can only be read from the start.
 
-    A range behind the last one costs nothing more than its rows; one before it begins anew.
+    A range behind the last one costs nothing more than its rows; one before it starts again.
     """
 
     def __init__(self, begin: Callable[[], Callable[[int], Columns]], *, most: int) -> None:

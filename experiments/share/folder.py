@@ -37,7 +37,7 @@ FIELD_BYTES = 2**24
 
 
 def class_folders(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the classes' folders: those of the classes, where a file system takes them."""
+    """Names of the classes' folders: the class names, changed where a file system needs it."""
     plain = [re.sub(r"[^\w .+-]", "_", name).rstrip(" .") for name in names]
     lower = [name.lower() for name in plain]
     return tuple(

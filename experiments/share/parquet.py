@@ -117,7 +117,7 @@ def extra_dtype(name: str) -> str:
 
 
 def _table(of: ExportDescription, schema: Any, part: Columns, number: int) -> Any:
-    """Gives a part as a table; `number` is that of its first image in the split."""
+    """Gives a part as a table; `number` is the number of its first image in the split."""
     arrow = import_extra("pyarrow")
     pngs = [
         {"bytes": encode_png(image), "path": f"{number + row:06d}.png"}

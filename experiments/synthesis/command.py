@@ -141,7 +141,7 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Syn
 def _with_batch_size(
     config: SynthesizeConfig, job: SynthesisJob, estimate: Estimate
 ) -> tuple[SynthesizeConfig, SynthesisJob]:
-    """Gives both their batch size: the one asked for, that of the set begun, or a chosen one."""
+    """Gives both their batch size: the one asked for, the one of the set begun, or a chosen one."""
     batch_size = config.batch_size
     if batch_size is None:
         on_cpu = jax.default_backend() == "cpu"

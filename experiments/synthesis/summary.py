@@ -116,7 +116,7 @@ def pairs_in_parts(synthesised: ImageReader, originals: ImageReader, rows: range
 
 
 def _are_sources(sources: ImageData, synthesised: ImageData) -> bool:
-    """Whether images are those that others were made from; True for a set without digests."""
+    """Whether a set was made from these images; True for a set without digests."""
     return synthesised.source_digests in (None, image_digests(sources.images))
 
 

@@ -28,7 +28,7 @@ HEADINGS = {
     "compute": "With equal compute",
     "steps": "With equal steps",
 }
-"""Headings by budget, in the order of the page; the verdict is that of the first."""
+"""Headings by budget, in the order of the page; the verdict is about the first."""
 
 READING = (
     "Accuracies are in percent, mean ± standard deviation over n seeds. Every seed draws its own "

@@ -43,7 +43,7 @@ class TableWords(NamedTuple):
         lead: one or two sentences below the title.
         explanation: what was trained, and what the column "paper" holds.
         row_heading: heading of the first column.
-        baselines: rows that the others are compared with: names in the heading by slug.
+        baselines: rows with which the other rows are compared: names in the heading by slug.
     """
 
     title: str
