@@ -21,7 +21,7 @@ from imgopt.errors import InputError
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 MOST_NAMED = 2
-"""Most other commands that are named as having an option."""
+"""Most other commands that a message names as having an option."""
 
 RULE = re.compile(r"(?m)^ *[─-]{4,} *$")
 """Line between the parts of tyro's box."""

@@ -46,7 +46,7 @@ def command_text(subject: Subject, request: OptimisationRequest, *, rule: RuleCo
 
 
 def _target_words(target: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
-    """Options that give this very target."""
+    """Options that give exactly this target."""
     k = len(target)
     if (target == np.float32(1 / k)).all():
         return ["--targets", "uniform"]

@@ -95,7 +95,7 @@ def _too_large() -> str:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Refuses a body that is longer than its header said, or that said nothing."""
+    """Refuses a body above the limit, whatever length its header gave."""
     size = 0
 
     async def limited() -> Message:

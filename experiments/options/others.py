@@ -86,7 +86,7 @@ class ExploreConfig:
     results: Path | None = None
     """A directory with results of experiments; their tables are shown."""
     host: str = "127.0.0.1"
-    """Address to serve on; the usual one is reached from this machine only."""
+    """Address to serve on; the default is reached from this machine only."""
     port: int = 0
     """Port to serve on; 0 takes a free one."""
     open_browser: Annotated[bool, arg(name="open")] = True

@@ -33,7 +33,7 @@ class ExperimentConfig:
     only: tuple[str, ...] = ()
     """Rows to run, each as ROW,SEED; * stands for any row or any seed. All by default."""
     shard: str | None = None
-    """Share of the rows and seeds to run, such as 2/8: the second of eight machines'."""
+    """Share of the rows and seeds to run, such as 2/8 for the second of eight machines."""
     merge: tuple[Path, ...] = ()
     """Directories of results to put together, instead of running anything."""
     dry_run: bool = False

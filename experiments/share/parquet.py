@@ -175,7 +175,7 @@ def _groups(directory: Path, of: ExportDescription, split: str) -> list[_Group]:
 
 
 def _read(of: ExportDescription, groups: Sequence[_Group], start: int, stop: int) -> Columns:
-    """Reads some images of a split: the row groups that hold them, and of those the rows."""
+    """Reads some images of a split, from the row groups that hold them."""
     parquet, arrow = import_extra("pyarrow.parquet"), import_extra("pyarrow")
     starts = [group.start for group in groups]
     first = bisect.bisect_right(starts, start) - 1

@@ -100,7 +100,7 @@ class SynthesisResult(NamedTuple):
         summary: measures of the whole set, as in its `summary.json`; None in all processes but the
             first.
         images: number of images that this process made in this call.
-        seconds: time that took, compilation included.
+        seconds: time that they took, compilation included.
     """
 
     summary: SetSummary | None

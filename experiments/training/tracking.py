@@ -16,7 +16,7 @@ from experiments.options.tracking import PACKAGES, TrackerName
 from imgopt.errors import InputError
 
 PROJECT = "elicit"
-"""Name of the project to which the services count all runs."""
+"""Name of the project under which the services list all runs."""
 
 Track = Callable[[Mapping[str, Any]], None]
 """Takes a line of metrics."""
