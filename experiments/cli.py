@@ -118,7 +118,7 @@ def _no_command(words: Sequence[str], group: Collection[str]) -> str:
 
 
 def _close_commands(words: Sequence[str]) -> list[str]:
-    """Gives the commands of which the name, or a word in it, is close to what was typed."""
+    """Gives the commands whose name, or a word in it, is close to what was typed."""
     by_text: dict[str, list[str]] = {}
     for name in COMMANDS:
         for text in {name, *name.split()}:
@@ -199,7 +199,7 @@ def _end(message: str, status: int, error: BaseException) -> int:
 def _call(name: str, words: list[str]) -> None:
     """Reads a command's options and calls it."""
     command = COMMANDS[name]
-    config, hosts = parse(name, command.config_type(), words)
+    config, processes = parse(name, command.config_type(), words)
     from experiments.console.progress import say
 
     say(f"{name}: loading JAX")
@@ -210,7 +210,7 @@ def _call(name: str, words: list[str]) -> None:
     from experiments.console.compilation import keep_compiled_as_set
 
     keep_compiled_as_set()
-    with hosts, _lock(command, config), _saving(command, config):
+    with processes, _lock(command, config), _saving(command, config):
         command.run(config)
 
 
@@ -250,12 +250,12 @@ def parse(
     from experiments.console.distributed_options import DistributedConfig
 
     own = Annotated[config_type, tyro.conf.arg(name="")]
-    both = dataclasses.make_dataclass("Options", [("own", own), ("hosts", DistributedConfig)])
+    both = dataclasses.make_dataclass("Options", [("own", own), ("processes", DistributedConfig)])
     default = saved and both(saved, DistributedConfig())
     found: Any = read_options(name, both, words, description=description, default=default)
     from experiments.console.distributed import connected  # here, since it imports JAX
 
-    return found.own, connected(found.hosts)
+    return found.own, connected(found.processes)
 
 
 def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[None]:

@@ -44,7 +44,7 @@ def augment(
     """Applies the named augmentations to each image, in the order of `AUGMENTATIONS`.
 
     The change of image i depends on fold_in(key, i) only; each augmentation draws the same numbers
-    whether the others are on or off.
+    whether other ones are on or off.
 
     Args:
         key: PRNG key; real and generated images need different ones.

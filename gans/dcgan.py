@@ -1,4 +1,4 @@
-"""DCGAN: generates images from noise by transposed convolutions; strided ones discriminate.
+"""DCGAN: a generator of transposed convolutions and a discriminator of strided convolutions.
 
 After Radford, Metz, Chintala 2016, "Unsupervised representation learning with deep convolutional
 generative adversarial networks", with the sizes of paper B, 3.2.2. A GAN without classes learns one

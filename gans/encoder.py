@@ -19,7 +19,7 @@ FEATURES: tuple[FeatureName, ...] = ("image", "pool1", "pool2", "fc3", "label")
 """Names of the encoder's features, from the image to the label."""
 
 MAPS = FEATURES[:3]
-"""The features with height and width; the others are vectors."""
+"""The features with height and width; the other features are vectors."""
 
 WINDOW = 5
 """Height and width of the encoder's kernels."""

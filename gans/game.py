@@ -2,8 +2,8 @@
 
 A GAN is a chain of pairs of networks, a generator and its discriminator. A DCGAN is a chain of one
 pair. A Stacked GAN has one pair for each level, the image's level first. The top generator takes
-the real condition; each other one takes what the generator above it has made. To train one level
-alone, on real features, is to train a chain of one pair; joint training trains the whole chain.
+the real condition; each other one takes what the generator above it has made. One level alone, on
+real features, is trained as a chain of one pair; joint training trains the whole chain.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """Losses of GANs, from logits and features, one value an example.
 
 A discriminator's logit l stands for the probability D = sigmoid(l) that an example is real. Weights
-and terms are those of Huang et al. 2017, eqs. 2 to 5; the adversarial terms are those of Goodfellow
-et al. 2014, section 3, and the relativistic one that of Huang et al. 2024, "The GAN is dead; long
-live the GAN!" (R3GAN).
+and terms are from Huang et al. 2017, eqs. 2 to 5; the adversarial terms are from Goodfellow et al.
+2014, section 3, and the relativistic one is from Huang et al. 2024, "The GAN is dead; long live the
+GAN!" (R3GAN).
 """
 
 from typing import get_args
@@ -25,8 +25,8 @@ def discriminator_loss(
 ) -> Float[Array, " n"]:
     """The discriminator's adversarial loss; it is log 2 for an untrained discriminator.
 
-    relativistic: -log sigmoid(real - fake), of pairs of a real example's logit and that of a
-    generated one of the same condition.
+    relativistic: -log sigmoid(real - fake), for pairs of logits: of a real example and of a
+    generated one with the same condition.
     Otherwise: half of -log D(real) - log(1 - D(fake)). The Stacked GAN's official code takes half
     too, and its bounds for the number of generator updates assume it.
 

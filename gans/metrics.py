@@ -277,7 +277,7 @@ def _checked(
     if min(len(real), len(generated)) < fewest:
         raise InputError(
             f"expected at least {fewest} images in each set, got {len(real)} real and "
-            f"{len(generated)} to judge; give more images"
+            f"{len(generated)} to measure; give more images"
         )
     for features in (real, generated):
         broken = int((~np.isfinite(features)).any(1).sum())

@@ -1,4 +1,4 @@
-"""Pairs of a generator and a discriminator: what training asks of them, and those of our GANs."""
+"""Pairs of a generator and a discriminator: what training asks of them, and our GANs' pairs."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Int, Key, UInt8
 from gans import dcgan, stacked
 from gans.blocks import from_signed
 from gans.dcgan import DcganConfig
-from gans.options.training import Model
+from gans.options.training import GanKind
 from gans.stacked import StackConfig, build_generator, stack_levels
 from imgopt import to_uint8
 from imgopt.errors import InputError, typed_key
@@ -37,7 +37,7 @@ GENERATOR = "generator"
 KEY_WORD = np.dtype(">u4")
 """Type of a key's words in text; big-endian, so that the text reads as a number."""
 
-CONFIGS: dict[Model, type[DcganConfig] | type[StackConfig]] = {
+CONFIGS: dict[GanKind, type[DcganConfig] | type[StackConfig]] = {
     "dcgan": DcganConfig,
     "sgan": StackConfig,
 }
@@ -53,7 +53,7 @@ class GanSpec(NamedTuple):
             the first axis of its variables is then the class.
     """
 
-    model: Model
+    model: GanKind
     class_names: tuple[str, ...]
     config: DcganConfig | StackConfig
 

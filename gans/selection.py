@@ -67,8 +67,8 @@ def read_predictions(log_p: Float[np.ndarray, "n k"]) -> Predictions:
     """Computes predicted class, confidence and margin from a classifier's output.
 
     Args:
-        log_p: log-probabilities (see `train.evaluation.predict`), of k ≥ 2 classes. Of several
-            classes with the highest value, the first is predicted.
+        log_p: log-probabilities (see `train.evaluation.predict`), of k ≥ 2 classes. If several
+            classes have the highest value, the first one is predicted.
 
     Raises:
         InputError: there are fewer than two classes, or the rows are not log-probabilities.

@@ -3,8 +3,9 @@
 After Huang et al. 2017, "Stacked generative adversarial networks". The encoder is cut at named
 features. Level i generates the features h_i from the features above, h_{i+1}, and noise z_i:
 h_i = G_i(h_{i+1}, z_i). h_0 is the image; the top h is the one-hot label. Sizes follow the official
-code for CIFAR-10; the discriminators' convolutions follow its code for MNIST. As there, batch norm
-comes before the activation. The official discriminators' Gaussian noise and dropout are left out.
+code for CIFAR-10; the discriminators' convolutions follow its code for MNIST. As in that code,
+batch norm comes before the activation. The official discriminators' Gaussian noise and dropout are
+left out.
 """
 
 import itertools

@@ -4,7 +4,7 @@ An attack is an update rule for `imgopt.synthesize` over the identity pixel map:
 pixels, and the rule keeps them in [0, 1] and near the original. Its loss says where to go: to the
 target (KL, the default), away from the classes that the target excludes, or across the border of
 the classes asked for. So an image is independent of its batch, may be attacked over random views or
-several classifiers, and is measured as any synthesised one.
+several classifiers, and is measured as any synthesised image is.
 """
 
 import functools
@@ -33,10 +33,10 @@ SEARCHES = 10
 SEARCH_UPDATES = 20
 
 LEAST_MARGIN = 1e-3
-"""Smallest loss that the first c is computed for: an image on the border itself needs some c."""
+"""Smallest loss from which the first c is computed: an image on the border needs some c too."""
 
 WIDENING = 4.0
-"""Factor on c as long as it has no bracket."""
+"""Factor on c until one c has failed and another has succeeded."""
 
 
 @functools.cache
@@ -57,7 +57,7 @@ def excluded_log_probability(
 ) -> Float[Array, ""]:
     """Logarithm of the probability that an output gives to the classes whose target is 0.
 
-    A target that excludes the label alone makes it -CE(p, label): to descend it is the non-targeted
+    A target that excludes the label alone makes it -CE(p, label): descending it is the non-targeted
     attack, which raises the label's cross entropy (A, 4.2; Goodfellow et al. 2015).
 
     Args:
@@ -73,10 +73,11 @@ def excluded_log_probability(
 
 
 def margin(log_p: Float[Array, " k"], target: Float[Array, " k"]) -> Float[Array, ""]:
-    """How far the best class not asked for is above the best one asked for most, in logits.
+    """Largest logit of the unwanted classes minus the largest logit of the wanted ones.
 
-    It is below 0 exactly where the output's first class is one that the target asks for most
-    (f of Carlini and Wagner 2017, section V, without its cut at 0).
+    A class is wanted if the target is largest there. So the margin is below 0 exactly where the
+    output's first class is a wanted one (f of Carlini and Wagner 2017, section V, without its cut
+    at 0).
 
     Args:
         log_p: log-probabilities of an image.
@@ -247,7 +248,7 @@ def smallest_perturbation(
 
 
 class _PgdState(NamedTuple):
-    """State of `pgd`: the original, the key of the random start, whether no update was made."""
+    """State of `pgd`: the original, the random start's key, whether no update was made yet."""
 
     origin: Any
     key: Key[Array, ""] | None

@@ -21,10 +21,10 @@ Classify = Callable[[Float[Array, "n h w c"]], Float[Array, "n k"]]
 
 
 PROBABILITY_TOLERANCE = 1e-2
-"""Largest distance of a sum of probabilities from 1; those computed in bfloat16 are within."""
+"""Largest distance of a sum of probabilities from 1; sums in bfloat16 are nearer than this."""
 
 
-class Split(NamedTuple):
+class SplitClassifier(NamedTuple):
     """A classifier in two parts, so that its weights are arguments of a compiled program.
 
     Attributes:
@@ -43,16 +43,17 @@ class Split(NamedTuple):
         return self.output.shape[1]
 
 
-def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") -> Split:
+def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") -> SplitClassifier:
     """Separates a classifier's arrays from its computation, as they are at this moment.
 
     The classifier is traced, and every array that it uses becomes an argument, wherever it is kept:
     in a closure, a global variable, an object, a module of NNX, Equinox or Keras. So no answer can
     come from weights of an earlier call.
 
-    Of a `jax.tree_util.Partial` of a function and its arrays, calls with equal computations share
-    even their lowering. A `Partial` of an object that is hashed by its fields, such as the `apply`
-    of a Flax module, is traced once for all calls: it must compute with its arguments alone.
+    Two `jax.tree_util.Partial`s of one function with different arrays are lowered only once, if
+    they compute the same. A `Partial` of an object that is hashed by its fields, such as the
+    `apply` of a Flax module, is traced once for all calls: it must compute with its arguments
+    alone.
 
     Args:
         classify: the classifier.
@@ -76,8 +77,8 @@ def split_classifier(classify: Classify, batch: Any, *, name: str = "classify") 
     return split
 
 
-def split_function(function: Callable, batch: Any, *, name: str = "classify") -> Split:
-    """Does the same for a function of images that may return anything, such as features.
+def split_function(function: Callable, batch: Any, *, name: str = "classify") -> SplitClassifier:
+    """Separates a function's arrays from its computation; it may return anything, such as features.
 
     Raises:
         InputError: the function cannot take such images.
@@ -99,20 +100,20 @@ def split_function(function: Callable, batch: Any, *, name: str = "classify") ->
         ) from error
     known = _name(function) if _is_written_out(closed.jaxpr) else None
     identity = object() if known is None else (known, str(closed.jaxpr))
-    return Split(_Traced(closed.jaxpr, identity), _copied(closed.consts), output)
+    return SplitClassifier(_Traced(closed.jaxpr, identity), _copied(closed.consts), output)
 
 
 def mean_classifier(classifiers: Sequence[Classify]) -> jax.tree_util.Partial:
-    """One classifier whose probabilities are the mean of those of several.
+    """One classifier whose probabilities are the mean of several classifiers' probabilities.
 
-    Its logits are the logarithms, log((1/m) Σ softmax), computed without leaving log space. To
-    synthesise with it asks that the classifiers give the target on average.
+    Its logits are the logarithms, log((1/m) Σ softmax), computed without leaving log space.
+    Synthesis with it asks that the classifiers give the target on average.
 
     Args:
         classifiers: at least one; all take the same images and have the same classes.
 
     Raises:
-        InputError: there is none. The classifier raises it if they have other numbers of classes.
+        InputError: there is none. The classifier raises it if they differ in the number of classes.
 
     Example:
         >>> sure, unsure = (jnp.log(jnp.array([[p, 1 - p]])) for p in (0.75, 0.5))
@@ -169,7 +170,7 @@ def _by_batch(function: Callable, batch_size: int) -> Callable:
     """Makes function(arrays, images) of one batch size take any number of images."""
 
     def over_rows(function: Callable) -> Callable:
-        """Takes any number of rows, and under `jax.vmap` those of all mapped calls at once."""
+        """Takes any number of rows; under `jax.vmap`, the rows of all mapped calls at once."""
         call = jax.custom_batching.custom_vmap(functools.partial(_map_batches, function))
 
         @call.def_vmap
@@ -248,11 +249,11 @@ def _call(structure: Any, arrays: list, images: Any) -> Array:
     return jax.tree.unflatten(structure, arrays)(images)
 
 
-def _split_value(partial: jax.tree_util.Partial, batch: Any) -> Split:
+def _split_value(partial: jax.tree_util.Partial, batch: Any) -> SplitClassifier:
     arrays, structure = jax.tree.flatten(partial)
     _check_alive(arrays)
     traced = _call.trace(structure, arrays, batch)
-    return Split(_TracedOnce(traced.jaxpr), _copied(arrays), traced.out_info)
+    return SplitClassifier(_TracedOnce(traced.jaxpr), _copied(arrays), traced.out_info)
 
 
 def _copied(arrays: list) -> list:
@@ -261,9 +262,9 @@ def _copied(arrays: list) -> list:
 
 
 def _is_value(function: Callable) -> TypeGuard[jax.tree_util.Partial]:
-    """Whether this is a `Partial` of arrays and of an object that is equal to any with its fields.
+    """Whether this is a `Partial` of arrays whose function compares by value.
 
-    A plain function is none: it may use global variables, which change.
+    A plain function compares by identity: it may use global variables, which change.
     """
     func = getattr(function, "func", None)
     is_function = inspect.isfunction(getattr(func, "__self__", func))
@@ -293,7 +294,7 @@ class _Traced:
 
 
 def _name(classify: Classify) -> Hashable | None:
-    """A `Partial` without its arrays, if its function is one that is equal by value; else None."""
+    """A `Partial` without its arrays, if its function compares by value; else None."""
     if not isinstance(classify, jax.tree_util.Partial):
         return None
     owner = getattr(classify.func, "__self__", classify.func)
@@ -331,9 +332,10 @@ def _is_jaxpr(value: Any) -> bool:
 
 
 def _without_jit(classify: Classify) -> Classify:
-    """The function that `jax.jit` was given; jitted, it would keep the weights of its first trace.
+    """The function inside `jax.jit`. The jitted one would keep the weights of its first trace.
 
-    A method's object would be an argument of the jitted function, mostly a static one.
+    For a method, the object is bound again: it would be an argument of the jitted function, mostly
+    a static one.
     """
     method = classify if inspect.ismethod(classify) else None
     function = method.__func__ if method else classify
@@ -346,7 +348,7 @@ def _without_jit(classify: Classify) -> Classify:
 _JITTED = type(jax.jit(lambda: None))
 
 _FRESH = jax.make_user_context(None)
-"""JAX keeps what it has traced by this context too."""
+"""A part of JAX's cache key: a new value makes JAX trace again."""
 
 
 def _check_alive(arrays: list) -> None:

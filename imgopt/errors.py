@@ -29,11 +29,11 @@ def is_number(value: Any) -> bool:
 
 
 def is_integer(value: Any, *, least: int = 0) -> bool:
-    """Whether a value is one integer of Python or NumPy, and no truth value.
+    """Whether a value is one integer of Python or NumPy, and not a bool.
 
     Args:
         value: the value.
-        least: the smallest number that will do.
+        least: the smallest allowed number.
     """
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return is_whole and bool(value >= least)

@@ -29,8 +29,9 @@ Augmentation = Callable[[Key[Array, ""], Any], Any]
 VIEWS = 4
 """Views of an image by default."""
 
-MEASURED = 2**32 - 1
-"""Folded into an image's key for the views that it is measured on; no update has this number."""
+MEASURED_VIEWS_STREAM = 2**32 - 1
+"""Folded into an image's key for the views on which it is measured; updates have smaller
+numbers."""
 
 
 @dataclass(frozen=True)

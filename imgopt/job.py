@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from imgopt import method as core
 from imgopt.classifier import (
     Classify,
-    Split,
+    SplitClassifier,
     one_image,
     split_classifier,
 )
@@ -44,7 +44,7 @@ def loops_on_host(place: Place = None) -> bool:
     return platform_of(place) == "cpu"
 
 
-class Checked(NamedTuple):
+class CheckedOptions(NamedTuple):
     """A classifier and options that fit each other and the images.
 
     Attributes:
@@ -57,14 +57,14 @@ class Checked(NamedTuple):
     """
 
     method: Method
-    classify: Split
-    measure: Split
+    classify: SplitClassifier
+    measure: SplitClassifier
     held: list
     is_custom: bool
 
 
 class _Static(NamedTuple):
-    """The part of a job that is compiled in.
+    """The part of a job that its programs contain.
 
     Attributes:
         method: the options, without the tolerance, which is an argument.
@@ -98,8 +98,8 @@ class Job(NamedTuple):
     """One method and one classifier, with its weights as they were at the beginning."""
 
     method: Method
-    classify: Split
-    measure: Split
+    classify: SplitClassifier
+    measure: SplitClassifier
     place: Place
     token: Hashable
 
@@ -170,8 +170,13 @@ class Job(NamedTuple):
 
 
 def check_options(
-    split: Split, classify: Classify, batch: Any, options: Options, *, devices: Devices = 1
-) -> Checked:
+    split: SplitClassifier,
+    classify: Classify,
+    batch: Any,
+    options: Options,
+    *,
+    devices: Devices = 1,
+) -> CheckedOptions:
     """Checks the options, and finds the arrays that they hold; computes and compiles nothing.
 
     Args:
@@ -205,10 +210,10 @@ def check_options(
             f"measure must have the {split.num_classes} classes of classify, it has "
             f"{measured.num_classes}"
         )
-    return Checked(method, split, measured, held, any(options.get(name) for name in given))
+    return CheckedOptions(method, split, measured, held, any(options.get(name) for name in given))
 
 
-def prepare(checked: Checked, images: Any, devices: Devices) -> Job:
+def prepare(checked: CheckedOptions, images: Any, devices: Devices) -> Job:
     """Puts the classifier's arrays on the devices.
 
     Args:
@@ -234,7 +239,7 @@ def prepare(checked: Checked, images: Any, devices: Devices) -> Job:
     return job._replace(token=_token(job, images.shape) if is_simple else object())
 
 
-def _warn_if_flat(split: Split, batch: Any) -> None:
+def _warn_if_flat(split: SplitClassifier, batch: Any) -> None:
     """Warns of a classifier whose gradient is zero whatever the image is, such as an arg max.
 
     Only the trace is looked at: nothing is computed. A pixel cannot move along such a gradient.
@@ -270,22 +275,22 @@ def _is_flat(function: Callable, shapes: tuple, structure: Any) -> bool:
 def _token(job: Job, shape: tuple[int, ...]) -> Hashable:
     """Text of the programs that rule, map, filter, views and loss make at this moment.
 
-    The programs' classifier costs nothing: lowering the user's would take longer than many an
-    update. Two host callbacks can have one text, so a job with callbacks has a token of its own.
+    The programs contain a trivial classifier, since lowering the user's takes longer than many
+    updates. Two host callbacks can have one text, so a job with callbacks has a token of its own.
 
     Args:
         job: the job.
         shape: shape of its images.
     """
     function = functools.partial(_few_pixels, job.classify.num_classes)
-    simple = Split(function, [], job.classify.output)
+    simple = SplitClassifier(function, [], job.classify.output)
     programs = job._replace(classify=simple, measure=simple, token=object()).lower(shape)
     texts = [program.as_text() for program in programs]
     return object() if any("callback" in text for text in texts) else tuple(texts)
 
 
 def _few_pixels(num_classes: int, arrays: list, images: Array) -> Float[Array, "n k"]:
-    """A classifier without arrays and nearly without work."""
+    """A classifier that costs almost nothing, in place of the user's."""
     del arrays
     factors = jnp.arange(1, 1 + num_classes, dtype=images.dtype)
     return images.reshape(len(images), -1)[:, :1] * factors[None]

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from imgopt.classifier import Classify, are_probabilities
 from imgopt.errors import InputError
-from imgopt.filters import MEASURED, ImageFilter, Views, as_hashable
+from imgopt.filters import MEASURED_VIEWS_STREAM, ImageFilter, Views, as_hashable
 from imgopt.measures import ranking_as_asked
 from imgopt.pixel_maps import PixelMap, arctan_map, check_images, slope, to_float, to_uint8
 from imgopt.programs import full_precision, standard_promotion
@@ -107,7 +107,7 @@ class Transform(NamedTuple):
 
 
 class Options(TypedDict, total=False):
-    """How images are optimised; keyword arguments of `transform`, `synthesize` and the others.
+    """How images are optimised; keyword arguments of `transform`, `synthesize` and the like.
 
     Attributes:
         optimizer: the update rule, `imgopt.polyak_lbfgs()` by default. Any optax transformation; it
@@ -116,15 +116,15 @@ class Options(TypedDict, total=False):
         image_filter: applied between the pixel map and the classifier, and to the finished image;
             none by default.
         tolerance: an image stops before the first update at which its criterion, on the unrounded
-            image, is at or below this. None: it never stops, as in the paper. Lookahead and
-            schedule-free rules are judged by the weights at which they take the gradient.
+            image, is at or below this. None: it never stops, as in the paper. For lookahead and
+            schedule-free rules it is taken at the weights at which they take the gradient.
         criterion: "kl" for `KL(q* ‖ p)` in nats, "max_error" for `max |p - q*|`. Cross entropy is
             no criterion, since its smallest value is the entropy of `q*`.
         measure: the classifier that measures the finished images; `classify` by default. Useful
-            where `classify` computes in bfloat16 and float32 is to measure.
+            where `classify` computes in bfloat16 and the measurement should be in float32.
         views: random views, such as flips and crops, over which loss and criterion are averaged at
             every update; none by default.
-        loss: what the updates descend, `KL(q* ‖ p)` by default. Another one, such as those of
+        loss: what the updates descend, `KL(q* ‖ p)` by default. Another loss, such as one of
             `imgopt.attacks`, may have no smallest value of 0, which Polyak's steps need.
     """
 
@@ -196,9 +196,8 @@ def init(method: Method, targets: Float[Any, "n k"], images: Any, indices: Any =
         method: the static part.
         targets: `q*`.
         images: a pytree of images in [0, 1], with one row an image.
-        indices: the images' indices in the whole data set, 0 to n - 1 by default. Views, and a rule
-            that draws random numbers, draw those of image i with their key folded with
-            `indices[i]`.
+        indices: the images' indices in the whole data set, 0 to n - 1 by default. Views, and rules
+            that draw random numbers, draw for image i with their key folded with `indices[i]`.
 
     Raises:
         InputError: the images are no floats, or known values are outside [0, 1].
@@ -304,7 +303,7 @@ def _measure_views(
     """Mean KL over views of an image, and the share of them that rank as asked; None without."""
     if views is None:
         return None, None
-    key = jax.random.fold_in(cast(Array, state.keys), jnp.uint32(MEASURED))
+    key = jax.random.fold_in(cast(Array, state.keys), jnp.uint32(MEASURED_VIEWS_STREAM))
     log_q = _log_probabilities(views, classify, image, key)
     ranks = ranking_as_asked(jnp.exp(log_q), jnp.broadcast_to(state.targets, log_q.shape))
     kl = _mean(divergence, log_q, state.targets)

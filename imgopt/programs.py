@@ -45,9 +45,10 @@ IMAGES_AXIS = "images"
 """Name of the only axis of a mesh of devices."""
 
 Devices = int | Sequence[jax.Device]
-"""Devices that share a batch: how many of this process's, or which.
+"""Devices that share a batch: the number of this process's devices, or the devices themselves.
 
-Devices that are not there, of `jax.experimental.topologies`, can be compiled for, and no more.
+Programs can be compiled, but not run, for devices that are only described, as by
+`jax.experimental.topologies`.
 """
 
 Place = Mesh | jax.Device | None
@@ -130,7 +131,7 @@ def check_device_count(devices: int) -> None:
 
 
 def are_named(devices: Any) -> TypeGuard[Sequence[Any]]:
-    """Whether devices are given themselves, and not by their number."""
+    """Whether the devices themselves are given, and not their number."""
     return isinstance(devices, list | tuple) and len(devices) > 0
 
 
@@ -155,7 +156,7 @@ def check_devices(devices: Devices, *, batch_size: int) -> None:
 
 
 def choose_place(devices: Devices, *, axis: str = IMAGES_AXIS) -> Place:
-    """A mesh of several devices; of a single one the device itself, or None for a number."""
+    """Chooses where a program runs: a mesh, a named device, or None for the number 1."""
     if are_named(devices) and len(devices) == 1:
         return devices[0]
     if devices == 1:

@@ -347,7 +347,7 @@ def as_rule(optimizer: Any) -> optax.GradientTransformationExtraArgs:
 
 
 def evaluation_weights(opt_state: optax.OptState, weights: Any) -> Any:
-    """The weights that a rule means to be used: others than it moves for some rules.
+    """The weights to evaluate, which differ from the updated ones for some rules.
 
     Schedule-free rules take gradients at one point and average another. Lookahead has slow weights.
     """

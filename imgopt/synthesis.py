@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, UInt8
 
-from imgopt.classifier import Classify, Split, one_image, split_classifier
+from imgopt.classifier import Classify, SplitClassifier, one_image, split_classifier
 from imgopt.errors import InputError
 from imgopt.job import Job, SynthesisPrograms, check_options, loops_on_host, prepare
 from imgopt.method import Options, State, Synthesis, transform
@@ -45,8 +45,8 @@ def synthesize(
     show is not checked, and `devices` has no effect.
 
     Args:
-        classify: any JAX function from images in [0, 1] to logits, in evaluation mode. Its weights
-            are those of the moment of the call, wherever it keeps them.
+        classify: any JAX function from images in [0, 1] to logits, in evaluation mode. It is used
+            with the weights that it has at the moment of the call, wherever it keeps them.
         images: the originals, floating point in [0, 1]; or a pytree of such arrays, which
             `classify` takes. They are computed in float32, or in float64 where JAX's 64-bit types
             are enabled and the images are float64.
@@ -55,7 +55,7 @@ def synthesize(
         indices: the images' indices in the whole data set, 0 to n - 1 by default; for rules that
             draw random numbers.
         devices: how many of this process's devices share the batch, each an equal part of it. The
-            result is that of as many smaller batches, each on a device of its own.
+            result is the same as for as many smaller batches, each on a device of its own.
         **options: `optimizer`, `pixel_map`, `image_filter`, `tolerance`, `criterion` and `measure`;
             see `Options`.
 
@@ -173,7 +173,7 @@ def synthesize_in_batches(
         batch_size: images that a device computes at a time, at least 1.
         steps: number of updates, as in `synthesize`.
         devices: number of this process's devices that work side by side.
-        **options: `indices`, and the others of `synthesize`.
+        **options: `indices`, and the other options of `synthesize`.
 
     Returns:
         An iterator over the batches in order, each a `Synthesis` of NumPy arrays.
@@ -255,8 +255,8 @@ def compile_updates(
     Args:
         classify: the classifier, as in `synthesize`.
         shape: shape (n, h, w, c) of the images, which are float32.
-        devices: number of this process's devices that share the batch, or the devices themselves:
-            also such as are not there, of `jax.experimental.topologies`.
+        devices: number of this process's devices that share the batch, or the devices themselves.
+            Devices that are only described, as by `jax.experimental.topologies`, are allowed.
         **options: as in `synthesize`.
 
     Returns:
@@ -311,7 +311,7 @@ def _prepare_for(
 class CheckedInputs(NamedTuple):
     """A classifier, split, with images and targets that fit it."""
 
-    classify: Split
+    classify: SplitClassifier
     images: Any
     targets: Float[Array, "n k"]
 

@@ -3,6 +3,7 @@
 `make docs` builds the pages and runs the tutorials.
 """
 
+import ast
 import importlib
 import re
 import tomllib
@@ -140,6 +141,53 @@ def test_the_reference_has_every_public_name_once(package):
     text = (ROOT / f"docs/api/{package}.md").read_text()
     listed = re.findall(r"^\.\. (?:auto\w+|py:data):: (\w+)$", text, re.MULTILINE)
     assert sorted(listed) == sorted(importlib.import_module(package).__all__)
+
+
+def walks():
+    """The walks of the architecture: for each, the steps that its heading counts, and its steps."""
+    text = (ROOT / "ARCHITECTURE.md").read_text().partition("\n## Three walks\n")[2]
+    parts = re.split(r"^\*\*.*\*\* .*: (\d+) steps\.$", text.partition("\n## ")[0], flags=re.M)
+    for count, body in zip(parts[1::2], parts[2::2], strict=True):
+        yield int(count), re.findall(r"^\d+\. ((?:.+\n)(?:   .+\n)*)", body, re.M)
+
+
+def imports(path):
+    """Modules that a file imports, and the names that it takes from them, with their modules."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def test_walks_follow_the_imports():
+    found = list(walks())
+    assert len(found) == 3
+    for count, steps in found:
+        assert count == len(steps)
+        files = [path for step in steps for path in words_in_code(step) if path.endswith(".py")]
+        known = set()
+        for number, path in enumerate(files):
+            module = path.removesuffix(".py").replace("/", ".")
+            package = module.partition(".")[0]  # whose names load their modules when used
+            assert not number or {module, package} & known, path
+            known |= {*imports(path)}
+
+
+def test_walks_name_what_their_files_define():
+    for step in (step for _, steps in walks() for step in steps):
+        words = words_in_code(step)
+        modules = [
+            importlib.import_module(word.removesuffix(".py").replace("/", "."))
+            for word in words
+            if word.endswith(".py")
+        ]
+        for name in words:
+            if name.isidentifier():
+                assert any(hasattr(module, name) for module in modules), name
+            elif re.fullmatch(r"[A-Z]\w*\.\w+", name):
+                owner, attribute = name.split(".")
+                assert any(hasattr(getattr(m, owner, None), attribute) for m in modules), name
 
 
 def test_the_readme_is_short():

@@ -274,11 +274,13 @@ def test_functions_take_few_parameters():
 
 
 def test_docstrings_need_no_neighbour():
+    tests = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in sources("tests")}
+    trees = {name: module.tree for name, module in modules().items()} | tests
     wrong = {
-        f"{module.name}: {text.splitlines()[0]}"
-        for module in modules().values()
-        for text in docstrings(module.tree)
-        if text.startswith("Of ") or RIDDLES.search(text)
+        f"{name}: {text.splitlines()[0]}"
+        for name, tree in trees.items()
+        for text in docstrings(tree)
+        if text.lstrip().startswith("Of ") or RIDDLES.search(text)
     }
     assert not wrong
 

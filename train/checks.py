@@ -25,7 +25,7 @@ def check_labels(labels: Any, *, count: int | None = None, num_classes: int | No
         num_classes: Number of classes, k; None if it is not known yet.
 
     Raises:
-        InputError: They are something else.
+        InputError: They have another shape, type or range.
     """
     shape = np.shape(labels)
     if len(shape) != 1 or count not in (None, shape[0]):
@@ -66,7 +66,7 @@ def check_images(images: Any) -> None:
     """Checks images that a classifier is to see: at least one, uint8 or floats in [0, 1].
 
     Raises:
-        InputError: They are something else.
+        InputError: They have another shape, type or range.
     """
     _check_image_shape(images)
     if not len(images):

@@ -46,8 +46,8 @@ from train.recipes.views import Statistics, View, apply_to_views, joined, view_t
 from train.training_sets import TrainData
 
 DROPOUT_STREAM, SECOND_VIEW_STREAM, SYNTHESIS_STREAM, MIXING_STREAM = 2, 3, 4, 5
-"""Folded into a step's key for what the network draws, and for what a recipe does; the augmentation
-uses 0 and 1. A made view's own streams are folded into the stream of mixing."""
+"""Numbers folded into a step's key: dropout, second views, synthesis, mixing. Augmentation uses 0
+and 1. A made view's own streams are folded into the stream of mixing."""
 
 
 def make_optimizer(
@@ -214,7 +214,7 @@ class ClassifierLearner:
         return [classify_function(Classifier(t.spec, v), precision=precision) for t, v in pairs]
 
     def _is_soft(self, batch: TrainData) -> bool:
-        """Whether targets are distributions; else they are labels, or those of the mixed loss."""
+        """Whether targets are distributions; else they are labels, or targets of the mixed loss."""
         recipe = self.config.recipe
         has_made = batch.second_views is not None or recipe.synthesis.synthesize_every > 0
         changes = recipe.mixes or recipe.label_smoothing > 0 or recipe.labels is not None

@@ -72,7 +72,7 @@ class Classifier(NamedTuple):
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained classifier that a training asks. Teachers of equal specs share a program.
+    """A trained classifier whose outputs another one learns. Equal specs share a program.
 
     Attributes:
         spec: Its description.

@@ -82,7 +82,7 @@ def predict(
         batch_size: Images in a batch, at least 1.
 
     Raises:
-        InputError: The images are others, or `classify` returns no logits.
+        InputError: The images have another shape, type or range, or `classify` returns no logits.
 
     Warns:
         UserWarning: `classify` returns probabilities.
@@ -118,7 +118,7 @@ def lower_predict(
     Args:
         classify: Function from float32 images in [0, 1] to logits.
         shape: Shape of the batch.
-        devices: One device to lower for, which need not be there; 1 for JAX's default.
+        devices: One device to lower for, which may be only described; 1 for JAX's default.
     """
     with full_precision():
         split = split_function(classify, jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -139,7 +139,8 @@ def extract_features(
         batch_size: Images in a batch, at least 1.
 
     Raises:
-        InputError: The images are others, or the function returns no vectors.
+        InputError: The images have another shape, type or range, or the function returns no
+            vectors.
 
     Example:
         >>> images = np.array([[[[255, 0, 0]]], [[[0, 255, 0]]]], np.uint8)  # red, green
@@ -200,7 +201,8 @@ def evaluate(
         batch_size: Images in a batch, at least 1.
 
     Raises:
-        InputError: Images or labels are others, or `classify` returns no logits.
+        InputError: Images or labels have another shape, type or range, or `classify` returns no
+            logits.
         FloatingPointError: The output for some image is not finite. A class may have a logit of
             -inf, if it is not the label of the image.
 

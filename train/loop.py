@@ -84,7 +84,7 @@ class FitOptions:
         return list(self.groups.values())
 
     def examples(self, data: Any) -> int:
-        """Number of examples in an epoch: those of the smallest group, or of the whole data."""
+        """Number of examples in an epoch: in the smallest group, or in the whole data."""
         return min(map(len, self.rows(data)))
 
 
@@ -232,7 +232,8 @@ class _StepCaller:
     """Runs several training steps in each device call.
 
     Attributes:
-        steps: Steps to take in the next call: as many as take about a second, judged by the last.
+        steps: Steps to take in the next call: as many as take about a second, by the time of the
+            last call.
     """
 
     def __init__(self, program: Callable, *, at_most: int) -> None:
@@ -279,7 +280,7 @@ def compile_steps(
 
     Args:
         learner: What is trained.
-        data: Training set; only shapes and types matter, also those of the options' constants.
+        data: Training set; only shapes and types matter, also for the options' constants.
         budget: How long to train.
         options: All other options; the defaults of `FitOptions` if None.
 
@@ -304,8 +305,8 @@ def lower_training(
         data: Training set, as for `compile_steps`.
         budget: How long to train.
         options: All other options; the defaults of `FitOptions` if None.
-        devices: Devices to lower for in place of this process's; they need not be there, as those
-            of `jax.experimental.topologies`.
+        devices: Devices to lower for in place of this process's; they may be only described, as by
+            `jax.experimental.topologies`.
 
     Raises:
         InputError: As for `compile_steps`.

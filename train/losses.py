@@ -77,8 +77,8 @@ def mixed_soft_label_loss(
     The target u of the KL is q for a generated image and one-hot t for an original. With
     p = softmax(logits), the direction of the KL is one of two:
 
-    - "target||model": `KL(u ‖ p) = Σ u log(u/p)`, which PyTorch's KLDivLoss computes. The gradient
-      of the whole loss is that of the cross entropy to (u + t)/2; for an original image the whole
+    - "target||model": `KL(u ‖ p) = Σ u log(u/p)`, which PyTorch's KLDivLoss computes. The whole
+      loss has the gradient of the cross entropy to (u + t)/2; for an original image the whole
       loss is its cross entropy.
     - "model||target": `KL(p ‖ u') = Σ p log(p/u')`, as printed in A, eq. 10. It is infinite for a
       one-hot target, so `u' = (1 - smoothing)·u + smoothing/k`.
@@ -121,7 +121,7 @@ def mixed_soft_label_loss(
 def sum_over_classes(
     weights: Float[Array, "n k"], values: Float[Array, "n k"]
 ) -> Float[Array, " n"]:
-    """Σ w·v over each row, where a weight of 0 counts 0, beside an infinite value too."""
+    """Σ w·v over each row; a weight of 0 gives 0, even with an infinite value."""
     return (weights * jnp.where((weights == 0) & jnp.isinf(values), 0, values)).sum(1)
 
 
@@ -149,7 +149,7 @@ def check_teacher(teacher_outputs: Any, is_generated: Any, *, shape: tuple[int, 
 
     Args:
         teacher_outputs: q, of each image.
-        is_generated: Which images are generated; for the others q is not used.
+        is_generated: Which images are generated; for other images q is not used.
         shape: Numbers of images and of classes, (n, k).
 
     Raises:

@@ -15,7 +15,7 @@ LEAST_BATCH_SIZE = 8
 """Batch norm's statistics need several images; a smaller set is one batch."""
 
 MOST_STEPS = PAPER_EPOCHS * (50_000 // PAPER_BATCH_SIZE)
-"""Most steps that are chosen: those of paper A, on all of CIFAR-10."""
+"""Most steps that are chosen: as many as in paper A, on all of CIFAR-10."""
 
 
 def fit_to_set(config: TrainConfig, images: int, *, devices: int = 1) -> TrainConfig:
@@ -23,7 +23,7 @@ def fit_to_set(config: TrainConfig, images: int, *, devices: int = 1) -> TrainCo
 
     The batch is paper A's 128, or the largest smaller power of two that gives 8 steps an epoch, but
     at least 8 images, or the whole of a smaller set. The epochs are paper A's 300; fewer on sets
-    larger than CIFAR-10, so that the steps are no more than there.
+    larger than CIFAR-10, so that the steps are no more than on CIFAR-10.
 
     Args:
         config: How to train; a batch size or number of epochs of None is chosen.

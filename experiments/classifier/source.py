@@ -42,10 +42,10 @@ class ClassifierSource(NamedTuple):
     features: jax.tree_util.Partial | None
 
     def identify(self, image_shape: tuple[int, ...]) -> dict[str, Any]:
-        """What tells this classifier from others in a configuration.
+        """What distinguishes this classifier from other ones in a configuration.
 
-        That is a run's digest, wherever the run lies. Of a callable, whose weights may change under
-        the same name, it is the name and some numbers of its outputs for fixed noise (see
+        For a run it is the digest, wherever the run lies. For a callable, whose weights may change
+        under the same name, it is the name and some numbers of its outputs for fixed noise (see
         `describe_outputs`), which `train.storage.runs.differences` compares with a tolerance.
 
         Args:

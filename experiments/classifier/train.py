@@ -1,7 +1,7 @@
 """The command `elicit classifier train`: a run directory with a trained classifier.
 
-The same command, given again, resumes the run from its last undamaged checkpoint. The accuracy
-reported is that of the last epoch; no epoch is ever chosen by its test accuracy.
+The same command, given again, resumes the run from its last undamaged checkpoint. The reported
+accuracy is measured after the last epoch; no epoch is ever chosen by its test accuracy.
 """
 
 import functools

@@ -66,7 +66,7 @@ class TrainingSets(NamedTuple):
 
     @property
     def ids(self) -> list[str]:
-        """Ids of all examples; a replaced image keeps that of its original."""
+        """Ids of all examples; a replaced image keeps the id of its original."""
         return [name for data in (self.originals, *self.extras.values()) for name in data.ids]
 
 
@@ -205,7 +205,7 @@ def training_data(config: ClassifierTrainConfig, sets: TrainingSets) -> TrainDat
 def describe_sets(config: ClassifierTrainConfig, sets: TrainingSets) -> dict[str, Any]:
     """What a run's identity says of its sets and teachers: digests, not places.
 
-    Those that an older version did not know stand there only if they are used.
+    Sets that an older version did not know are listed only if they are used.
     """
     replaced = None
     if sets.replacements:

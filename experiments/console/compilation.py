@@ -106,8 +106,9 @@ def keep_compiled(directory: Path) -> None:
     """Makes JAX cache compiled programs in a directory.
 
     Code for one processor can crash another, and JAX's own key does not tell all processors apart.
-    So each kind of machine has a directory of its own inside, and machines may share a home. What
-    was not used for longest is deleted first if a kind's directory is larger than `MOST_BYTES`.
+    So each kind of machine has a directory of its own inside, and machines may share a home.
+    Programs that were not used for the longest time are deleted first if a kind's directory is
+    larger than `MOST_BYTES`.
 
     Args:
         directory: the cache; made if missing, for its owner only.

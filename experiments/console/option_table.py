@@ -28,7 +28,7 @@ class Option(NamedTuple):
 
 
 def options_of(config_type: Any, *, prefix: str = "") -> Iterator[Option]:
-    """The options of a dataclass, and those of dataclasses in it; none for arguments without names.
+    """The options of a dataclass and of dataclasses in it, without arguments that have no name.
 
     Args:
         config_type: the dataclass.
@@ -78,7 +78,7 @@ def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _choices(kind: Any) -> Iterator[str]:
-    """The values of a type that has few, also of one that may be missing or given several times."""
+    """The values of a type that has few, also if it is optional or may be given several times."""
     if get_origin(kind) is Literal:
         yield from map(str, get_args(kind))
     elif get_origin(kind) in (Union, types.UnionType, tuple):

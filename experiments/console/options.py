@@ -21,7 +21,7 @@ from imgopt.errors import InputError
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 MOST_NAMED = 2
-"""Most other commands that are named as having an option."""
+"""Most other commands that a message names as having an option."""
 
 RULE = re.compile(r"(?m)^ *[─-]{4,} *$")
 """Line between the parts of tyro's box."""
@@ -173,7 +173,7 @@ def _missing_or_unknown(parts: Sequence[str], known: Sequence[str]) -> str:
 def _described(option: str, text: str) -> str:
     """A missing option or argument, with its help."""
     words = " ".join(text.split()).removesuffix("(required)").strip(" .")
-    return f"{option if option.startswith('--') else 'an argument'} ({words})"
+    return f"{'an argument' if option in KINDS else option} ({words})"
 
 
 def _without_values(unknown: Sequence[str]) -> list[str]:

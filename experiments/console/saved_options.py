@@ -21,7 +21,7 @@ OUT = "out"
 
 
 def save_options(config: Any, directory: Path) -> None:
-    """Writes a command's options into the directory that it made; the last command's stay.
+    """Writes a command's options into the directory that it made; older ones are replaced.
 
     Args:
         config: the dataclass of options.
@@ -129,7 +129,7 @@ def _parse(kind: Any, value: Any, *, name: str) -> Any:
 
 
 def _fits(kind: Any, value: Any) -> bool:
-    """Whether JSON writes values of a type as such a value."""
+    """Whether a JSON value can stand for a value of this type."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:

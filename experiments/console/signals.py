@@ -79,7 +79,7 @@ def stopping_on_signals() -> Iterator[None]:
 
 
 def _send_again(unraisable: Any) -> None:
-    """Sends a signal once more whose `Stopped` was lost.
+    """Sends a signal again if its `Stopped` was lost.
 
     Python ignores what is raised in a callback of the garbage collector, such as JAX's.
     """

@@ -4,9 +4,8 @@ The python archives consist of pickles, and unpickling runs whatever a pickle as
 is read only if it is the official one, byte for byte, by its MD5 digest: for MD5, two files with
 the same digest can be made together, but no way is known to make a file for a digest that is given.
 
-The binary archives hold plain bytes, safe to read without a digest. Their members have none.
-
-So archives may have been packed again by others, and need no digests of their own.
+The binary archives hold plain bytes, safe to read without a digest. Their members need no digests.
+So archives may have been packed again by other people, and need no digests of their own.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ URL = "https://www.cs.toronto.edu/~kriz/"
 SIZE_PX = 32
 PIXELS = 3 * SIZE_PX**2  # red, green and blue planes, each row by row
 MEMBER_LIMIT_BYTES = 2**28
-"""Largest member of an archive to read; that of CIFAR-100's training images has 155 MB."""
+"""Largest member of an archive to read; CIFAR-100's training images have 155 MB."""
 WAYS_DOWN = ("", "*/", "*/*/")
 """Where the folder is looked for: torchvision and Keras put it into a folder of all data sets."""
 
@@ -159,7 +158,7 @@ CIFAR_SETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 """The data sets by the names that TFDS gives them."""
 
 
-class Batch(NamedTuple):
+class CifarBatch(NamedTuple):
     """Images of one file or split.
 
     Attributes:
@@ -181,7 +180,7 @@ class CifarImages(NamedTuple):
     """
 
     class_names: tuple[str, ...]
-    splits: dict[str, Batch]
+    splits: dict[str, CifarBatch]
     source: dict[str, Any]
 
 
@@ -218,7 +217,7 @@ def read_cifar(name: str, path: Path) -> CifarImages:
     splits = {}
     for split, names in files.release.splits.items():
         batches = [read(cifar, files, split, file) for file in names]
-        splits[split] = Batch(*map(np.concatenate, zip(*batches, strict=True)))
+        splits[split] = CifarBatch(*map(np.concatenate, zip(*batches, strict=True)))
     source = {"source": URL + files.release.archive, **files.digests}
     return CifarImages(_class_names(cifar, files), splits, source)
 
@@ -265,7 +264,7 @@ def _another_archive(cifar: CifarSet, path: Path, digest: str) -> InputError:
 
 
 def _read_folder(cifar: CifarSet, path: Path) -> _Files:
-    """Reads the files of the folder that an archive unpacks to, or that of an archive in it."""
+    """Reads the files of an unpacked archive, or of an archive that lies in the folder."""
     for release in cifar.releases:
         found = sorted(
             file for way in WAYS_DOWN for file in path.glob(f"{way}{release.names_file}")
@@ -322,9 +321,9 @@ def _class_names(cifar: CifarSet, files: _Files) -> tuple[str, ...]:
     return names
 
 
-def _batch_of_pickle(cifar: CifarSet, files: _Files, _: str, name: str) -> Batch:
+def _batch_of_pickle(cifar: CifarSet, files: _Files, _: str, name: str) -> CifarBatch:
     fields = load_pickle(files.contents[name])
-    return Batch(fields[b"data"], np.array(fields[cifar.labels_field], np.int64))
+    return CifarBatch(fields[b"data"], np.array(fields[cifar.labels_field], np.int64))
 
 
 def load_pickle(content: bytes) -> Any:
@@ -341,7 +340,7 @@ def load_pickle(content: bytes) -> Any:
         return pickle.loads(content, encoding="bytes")  # noqa: S301 -- compared by _check_md5
 
 
-def _batch_of_records(cifar: CifarSet, files: _Files, split: str, name: str) -> Batch:
+def _batch_of_records(cifar: CifarSet, files: _Files, split: str, name: str) -> CifarBatch:
     """Reads records of a byte or two for the labels and 3,072 for the pixels."""
     content, count = files.contents[name], cifar.images_by_split[split]
     record_bytes = cifar.label_bytes + PIXELS
@@ -357,4 +356,4 @@ def _batch_of_records(cifar: CifarSet, files: _Files, split: str, name: str) -> 
             f"expected labels in [0, {cifar.num_classes}), got {labels.max()} in {name} of "
             f"{files.place}; unpack {files.release.archive} again"
         )
-    return Batch(records[:, cifar.label_bytes :], labels)
+    return CifarBatch(records[:, cifar.label_bytes :], labels)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from experiments.data.cifar_files import CIFAR_SETS, SIZE_PX, URL, Batch, read_cifar
+from experiments.data.cifar_files import CIFAR_SETS, SIZE_PX, URL, CifarBatch, read_cifar
 from experiments.data.resumable_set import Columns, ResumableSet
 from experiments.options.data import TFDS_VERSION, PrepareConfig
 from imgopt.errors import InputError
@@ -34,7 +34,7 @@ def prepare(config: PrepareConfig) -> None:
 
     Raises:
         InputError: the directory exists; there is no network; the official files are missing,
-            damaged, or others.
+            damaged, or not the official ones.
     """
     if (config.target / MANIFEST_FILE).is_file():
         raise InputError(
@@ -97,7 +97,7 @@ def _download(url: str, path: Path) -> None:
         ) from error
 
 
-def _columns(split: str, batch: Batch) -> Columns:
+def _columns(split: str, batch: CifarBatch) -> Columns:
     """Gives a split's columns, in the order in which TFDS writes its examples."""
     order = tfds_order(split, len(batch.labels))
     planes = batch.pixels.reshape(-1, 3, SIZE_PX, SIZE_PX)
@@ -109,7 +109,7 @@ def _columns(split: str, batch: Batch) -> Columns:
 
 
 def tfds_order(split: str, size: int) -> Int64[np.ndarray, " size"]:
-    """Gives the order in which TFDS writes the examples of a split: that of salted MD5 digests.
+    """Gives the order in which TFDS writes the examples of a split: by salted MD5 digests.
 
     So a part of a split, such as "train[:10%]", holds the same images as in anyone else's
     cifar10/3.0.2 or cifar100/3.0.2. Source: `tensorflow_datasets.core.hashing` and `shuffle`.

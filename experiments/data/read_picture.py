@@ -30,7 +30,7 @@ DRAFT_FACTOR = 2
 """A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if it stays this much larger than asked for."""
 DEEP_LEVEL = 257  # levels of 16 bits for each of 8: 65535 / 255
 SHALLOW_LEVELS = {"L;2": 85, "L;4": 17}
-"""Levels of 8 bits for each of 2 or 4, by Pillow's name of how a PNG stores them."""
+"""Factor from levels of 2 or 4 bits to levels of 8, by Pillow's name of how a PNG stores them."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,7 +41,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns a picture upright, by its EXIF orientation."""
+"""The turn that puts a picture upright, by its EXIF orientation."""
 
 PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's mode of the pictures that a colour profile fits, by the profile's colour space."""
@@ -105,7 +105,7 @@ def _not_a_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences Pillow's warnings of odd metadata; that of a decompression bomb becomes an error.
+    """Silences Pillow's warnings of odd metadata; a decompression bomb becomes an error.
 
     Between its limit and twice that Pillow only warns of a bomb.
     """
@@ -173,7 +173,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _clear_level(clear: Any, stored_as: str) -> Any:
-    """Brings the transparent colour of a PNG to 8 bits; Pillow does so with the others only."""
+    """Brings the transparent colour of a PNG to 8 bits; Pillow does so with other kinds only."""
     if stored_as in SHALLOW_LEVELS:
         return clear * SHALLOW_LEVELS[stored_as]
     return tuple(level >> 8 for level in clear) if stored_as.startswith("RGB;16") else clear

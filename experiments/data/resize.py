@@ -18,7 +18,7 @@ def resize(config: ResizeConfig) -> None:
 
     Images are scaled by Pillow's bicubic filter, which smooths what it makes smaller; with another
     ratio of the sides they are distorted. An image keeps its id and its label. Its `source_id` is
-    that of the image that it was made from, or its own id.
+    the `source_id` of the image that it was made from, or its own id.
 
     Args:
         config: what to scale.

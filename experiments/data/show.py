@@ -42,7 +42,7 @@ def show(config: ShowConfig) -> None:
 
     Raises:
         InputError: as `open_images`, for the split that was asked for or for all of them; or there
-            is less than one column, or a file stands where `out` shall be.
+            is less than one column, or `out` is a file.
     """
     if config.columns < 1:
         raise InputError(f"expected --columns of at least 1, got {config.columns}")
@@ -117,7 +117,7 @@ def _as_rgb(image: Pixels) -> Image.Image:
 def _write_page(
     config: ShowConfig, split: str, strips: Sequence[Sequence[Pixels]], class_names: Sequence[str]
 ) -> None:
-    """Writes a page with a strip of images for each class, below which stands its name."""
+    """Writes a page with a strip of images for each class, and its name below."""
     pictures = []
     for name, strip in zip(class_names, strips, strict=True):
         buffer = io.BytesIO()
@@ -137,7 +137,7 @@ def _write_page(
 
 
 def _open_splits(config: ShowConfig) -> dict[str, ImageReader]:
-    """Opens the split that was asked for, or all that can be read; the others are named."""
+    """Opens the split that was asked for, or all that can be read; the other ones are named."""
     if config.split is not None:
         return {config.split: open_images(config.data, config.split, data_dir=config.data_dir)}
     readers, refusals = {}, []

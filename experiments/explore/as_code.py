@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.explore.subject import ClassifierOptions, Subject
-from experiments.explore.updates import Wish
+from experiments.explore.updates import OptimisationRequest
 from experiments.synthesis.rule_options import RuleConfig, parse_options
 from imgopt import ranked_targets
 from imgopt.errors import InputError
@@ -16,18 +16,18 @@ IMAGE_FILE = "image.png"
 MADE_SET = "elicited"
 
 
-def command_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
+def command_text(subject: Subject, request: OptimisationRequest, *, rule: RuleConfig) -> str:
     """The command `elicit synthesize` that makes a set of the same one image.
 
     Args:
         subject: the classifier and its data set.
-        wish: the image and the target.
+        request: the image and the target.
         rule: the rule, with as many steps as the image has taken.
 
     Raises:
         InputError: the image was uploaded, and so is in no data set.
     """
-    picture, options = wish.picture, subject.options
+    picture, options = request.picture, subject.options
     if picture.file_name is not None:
         raise InputError(
             "an uploaded picture is in no data set; copy the Python, or make a set of your "
@@ -38,7 +38,7 @@ def command_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
         *("elicit", "synthesize", "--classifier", str(options.classifier)),
         *("--data", options.data, *place, "--split", options.split),
         *("--start", str(picture.number), "--stop", str(picture.number + 1)),
-        *_target_words(wish.target, subject.class_names),
+        *_target_words(request.target, subject.class_names),
         *_rule_words(rule),
         *("--out", MADE_SET),
     ]
@@ -46,7 +46,7 @@ def command_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
 
 
 def _target_words(target: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
-    """Options that give this very target."""
+    """Options that give exactly this target."""
     k = len(target)
     if (target == np.float32(1 / k)).all():
         return ["--targets", "uniform"]
@@ -81,17 +81,17 @@ def _rule_words(rule: RuleConfig) -> list[str]:
     )
 
 
-def python_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
+def python_text(subject: Subject, request: OptimisationRequest, *, rule: RuleConfig) -> str:
     """Python code that writes the same image to a file.
 
     Args:
         subject: the classifier and its data set.
-        wish: the image and the target.
+        request: the image and the target.
         rule: the rule, with as many steps as the image has taken.
     """
-    picture = wish.picture
-    numbers = textwrap.wrap(", ".join(map(_decimal, wish.target)), 80)
-    first_lines, imports = _start_lines(subject, wish)
+    picture = request.picture
+    numbers = textwrap.wrap(", ".join(map(_decimal, request.target)), 80)
+    first_lines, imports = _start_lines(subject, request)
     made = "pixels[0, :, :, 0]" if subject.image_shape[2] == 1 else "pixels[0]"
     return "\n".join(
         [
@@ -123,9 +123,9 @@ def python_text(subject: Subject, wish: Wish, *, rule: RuleConfig) -> str:
     )
 
 
-def _start_lines(subject: Subject, wish: Wish) -> tuple[list[str], list[str]]:
+def _start_lines(subject: Subject, request: OptimisationRequest) -> tuple[list[str], list[str]]:
     """Lines that read the original, and the lines that import what they need."""
-    picture = wish.picture
+    picture = request.picture
     if picture.file_name is not None:
         return (
             [

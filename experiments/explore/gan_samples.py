@@ -66,7 +66,7 @@ class ShownGan:
         labels = np.full(SHOWN_IMAGES, label, np.int32)
         keys = image_keys(jax.random.key(key), label, np.arange(SHOWN_IMAGES))
         images = sample(self.gan, keys, labels, batch_size=SHOWN_IMAGES)
-        return self._judged(images, label, subject)
+        return self._with_predictions(images, label, subject)
 
     def way(self, keys: tuple[int, int], label: int, subject: Subject | None) -> dict[str, Any]:
         """Images on the straight line between the noises of two keys.
@@ -84,13 +84,13 @@ class ShownGan:
         self._check_label(label)
         ends = [image_keys(jax.random.key(key), label, np.arange(1)) for key in keys]
         images = interpolate(self.gan, jnp.concatenate(ends), label, count=WAY_IMAGES)
-        return self._judged(images, label, subject)
+        return self._with_predictions(images, label, subject)
 
     def _check_label(self, label: int) -> None:
         if not 0 <= label < self.gan.spec.num_classes:
             raise InputError(f"class must be in 0 to {self.gan.spec.num_classes - 1}, got {label}")
 
-    def _judged(
+    def _with_predictions(
         self, images: UInt8[np.ndarray, "n h w c"], label: int, subject: Subject | None
     ) -> dict[str, Any]:
         """Images as the page takes them, with the classifier's predictions if it fits."""
@@ -108,7 +108,7 @@ class ShownGan:
                     "confidence": float(f"{row[predicted]:.4g}"),
                     "is_tp": predicted == label,
                 }
-        return {"images": shown, "is_judged": fits}
+        return {"images": shown, "is_sorted": fits}
 
 
 def open_gans(runs: Sequence[Path]) -> tuple[ShownGan, ...]:
@@ -132,7 +132,7 @@ def interpolate(
         gan: trained GAN.
         keys: the images' own keys at both ends.
         label: their class.
-        count: number of images, at least 2; the first and the last are those of the two keys.
+        count: number of images, at least 2; the first and the last belong to the two keys.
 
     Raises:
         FloatingPointError: an image is not finite.
@@ -171,6 +171,6 @@ def _on_the_way(
 
 
 def _between(draw: Any, keys: Key[Array, " 2"], shares: Float[Array, " n"], noise_dim: int) -> Any:
-    """The noises between those of two keys; uniform noise stays in its range."""
+    """Noises between two keys' noises; uniform noise stays in its range."""
     first, last = jax.vmap(lambda key: draw(key, 1, noise_dim=noise_dim)[0])(keys)
     return first[None] + shares[:, None] * (last - first)[None]

@@ -30,7 +30,7 @@ class Guard:
     """Lets through only requests that know the token, for this host, from this page.
 
     The host is compared since another site's name may be made to point at this machine; the origin
-    since another site's page may send requests here. Both need the token besides.
+    since another site's page may send requests here. Both need the token too.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, host: str) -> None:
@@ -95,7 +95,7 @@ def _too_large() -> str:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Refuses a body that is longer than its header said, or that said nothing."""
+    """Refuses a body above the limit, whatever length its header gave."""
     size = 0
 
     async def limited() -> Message:

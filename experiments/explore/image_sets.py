@@ -165,7 +165,7 @@ def open_sets(directories: Sequence[Path]) -> tuple[ShownSet, ...]:
 
 @functools.lru_cache(maxsize=8)
 def _open(directory: Path, split: str, changed: int) -> _Opened:
-    """Reads a set; `changed` is when its description was written, so a new one is read anew."""
+    """Reads a set; `changed` is when its description was written, so changes are read."""
     del changed
     reader = open_images(directory, split)
     features = open_builder(directory).info.features

@@ -23,24 +23,24 @@ ENTITIES = {"&lt;": "<", "&amp;": "&"}
 
 
 def check_results(directory: Path | None) -> Path | None:
-    """Gives the directory back.
+    """Gives the directory of the results, which has to exist.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a directory.
     """
     if directory is not None and not directory.is_dir():
         raise InputError(f"--results must be a directory, got {directory}")
     return directory
 
 
-def read_results(directory: Path) -> list[dict[str, Any]]:
+def read_shown_results(directory: Path) -> list[dict[str, Any]]:
     """The results below a directory as JSON: verdict, facts and tables of each.
 
-    Verdict and tables are those of the Markdown files beside a result. Where there are none, the
+    Verdict and tables are read from the Markdown files beside a result. Where there are none, the
     accuracies that the result holds are its table.
 
-    The folder's own result comes first, then those of folders in it. Pieces of experiments, whose
-    numbers are in the experiment's tables, are left out.
+    The folder's own result comes first, then the results in its folders. Pieces of experiments,
+    whose numbers are in the experiment's tables, are left out.
 
     A result that cannot be read is listed with what is wrong with it.
 

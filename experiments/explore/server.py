@@ -21,9 +21,9 @@ from experiments.explore.as_code import command_text, python_text
 from experiments.explore.gan_samples import ShownGan
 from experiments.explore.image_sets import Query, ShownSet
 from experiments.explore.pictures import StartPicture, Uploads, pick, png_text
-from experiments.explore.result_tables import read_results
+from experiments.explore.result_tables import read_shown_results
 from experiments.explore.subject import Subject, SubjectLoader
-from experiments.explore.updates import Optimisation, Optimisations, read_wish
+from experiments.explore.updates import Optimisation, Optimisations, read_request
 from experiments.synthesis.rule_options import PIXEL_MAPS, RuleConfig
 from imgopt.errors import InputError
 from train.storage.strict_json import parse_json
@@ -233,11 +233,11 @@ def _shown(subject: Subject, picture: StartPicture) -> dict[str, Any]:
 
 
 async def _run(explorer: Explorer, request: Request) -> Response:
-    wish = await _body(request)
+    fields = await _body(request)
     subject = explorer.subject
 
     def begin() -> tuple[str, Optimisation, int]:
-        read = read_wish(subject, explorer.uploads, wish)
+        read = read_request(subject, explorer.uploads, fields)
         begun = Optimisation(subject, read)
         return explorer.optimisations.add(begun), begun, read.rules[0].steps
 
@@ -246,8 +246,8 @@ async def _run(explorer: Explorer, request: Request) -> Response:
 
 
 async def _go_on(explorer: Explorer, request: Request) -> Response:
-    wish = await _body(request)
-    name, after, updates = wish.get("run"), wish.get("after"), wish.get("updates")
+    fields = await _body(request)
+    name, after, updates = fields.get("run"), fields.get("after"), fields.get("updates")
     if type(name) is not str or type(after) is not int or type(updates) is not int:
         raise InputError("expected run, after and updates")
     begun = explorer.optimisations.get(name)
@@ -288,10 +288,10 @@ def _event(kind: str, content: dict[str, Any]) -> str:
 
 
 async def _code(explorer: Explorer, request: Request) -> dict[str, Any]:
-    wish, subject = await _body(request), explorer.subject
+    fields, subject = await _body(request), explorer.subject
 
     def write() -> dict[str, Any]:
-        read = read_wish(subject, explorer.uploads, wish)
+        read = read_request(subject, explorer.uploads, fields)
         rule = read.rules[0]
         is_upload = read.picture.file_name is not None
         return {
@@ -321,9 +321,9 @@ async def _set_details(explorer: Explorer, request: Request) -> dict[str, Any]:
 
 
 async def _gan(explorer: Explorer, request: Request) -> dict[str, Any]:
-    wish = await _body(request)
+    fields = await _body(request)
     shown = _numbered(explorer.gans, request)
-    label, keys = wish.get("label"), wish.get("keys")
+    label, keys = fields.get("label"), fields.get("keys")
     keys = keys if isinstance(keys, list) and {type(key) for key in keys} == {int} else []
     if type(label) is not int or len(keys) not in (1, 2):
         raise InputError("expected a class and one key, or two keys to go between")
@@ -336,5 +336,5 @@ async def _gan(explorer: Explorer, request: Request) -> dict[str, Any]:
 async def _results(explorer: Explorer, request: Request) -> dict[str, Any]:
     del request
     place = explorer.results
-    found = [] if place is None else await explorer.compute(lambda: read_results(place))
+    found = [] if place is None else await explorer.compute(lambda: read_shown_results(place))
     return {"results": found}

@@ -31,7 +31,7 @@ KEPT_RUNS = 16
 FIELDS = ("image", "upload", "target", "rules")
 
 
-class Wish(NamedTuple):
+class OptimisationRequest(NamedTuple):
     """A request of the page for an optimisation.
 
     Attributes:
@@ -45,29 +45,29 @@ class Wish(NamedTuple):
     rules: tuple[RuleConfig, ...]
 
 
-def read_wish(subject: Subject, uploads: Uploads, request: Any) -> Wish:
-    """Reads a wish from the page's JSON.
+def read_request(subject: Subject, uploads: Uploads, fields: Any) -> OptimisationRequest:
+    """Reads a request from the page's JSON.
 
     Args:
         subject: the classifier and its data set.
         uploads: the pictures that can be named.
-        request: an object with `target`, `rules`, and `image` (a number) or `upload` (a name).
+        fields: an object with `target`, `rules`, and `image` (a number) or `upload` (a name).
 
     Raises:
         InputError: a field is missing or wrong; nothing is compiled then.
     """
-    if not isinstance(request, Mapping):
+    if not isinstance(fields, Mapping):
         raise InputError(f"expected an object with the fields {', '.join(FIELDS)}")
-    rules = request.get("rules")
+    rules = fields.get("rules")
     if not (isinstance(rules, list) and 1 <= len(rules) <= MOST_RULES):
         raise InputError(f"expected 1 or {MOST_RULES} rules, got {rules!r:.60}")
-    picture = _picture(subject, uploads, request)
-    target = read_target(request.get("target"), subject.class_names)
-    chosen = tuple(from_json(RuleConfig, fields) for fields in rules)
+    picture = _picture(subject, uploads, fields)
+    target = read_target(fields.get("target"), subject.class_names)
+    chosen = tuple(from_json(RuleConfig, rule) for rule in rules)
     for rule in chosen:
         if not 0 <= rule.steps <= MOST_UPDATES:
             raise InputError(f"updates must be 0 to {MOST_UPDATES:,}, got {rule.steps}")
-    return Wish(picture, target, chosen)
+    return OptimisationRequest(picture, target, chosen)
 
 
 def _picture(subject: Subject, uploads: Uploads, request: Mapping[str, Any]) -> StartPicture:
@@ -105,8 +105,8 @@ def read_target(values: Any, class_names: tuple[str, ...]) -> Float[np.ndarray, 
 
 
 @dataclass
-class Track:
-    """One rule's way: its updates so far, and those to come.
+class RuleProgress:
+    """The updates of one rule.
 
     Attributes:
         found: gives the image before the first update and after each one.
@@ -141,12 +141,13 @@ def _number(value: Any) -> float | None:
 
 
 class Optimisation:
-    """An image on its way to its target, by one or two rules; it goes on when it is asked to."""
+    """The optimisation of one image, by one or two rules, an update at a time."""
 
-    def __init__(self, subject: Subject, wish: Wish) -> None:
+    def __init__(self, subject: Subject, request: OptimisationRequest) -> None:
         """Checks the rules; raises InputError before anything is compiled."""
         self._tracks = [
-            Track(_iterate(subject, wish, rule), number) for number, rule in enumerate(wish.rules)
+            RuleProgress(_iterate(subject, request, rule), number)
+            for number, rule in enumerate(request.rules)
         ]
         self._lock = threading.Lock()
         self._last: list[dict[str, Any]] = []
@@ -154,26 +155,28 @@ class Optimisation:
     def advance(self) -> list[dict[str, Any]]:
         """Makes one update by each rule; gives the frames of those that are not done."""
         with self._lock:
-            frames = [frame for track in self._tracks if (frame := track.frame()) is not None]
+            frames = [frame for each in self._tracks if (frame := each.frame()) is not None]
             self._last = frames or self._last
             return frames
 
     @property
     def is_done(self) -> bool:
         """Whether every rule has met its tolerance."""
-        return all(track.is_done for track in self._tracks)
+        return all(each.is_done for each in self._tracks)
 
     def missed(self, after: int) -> list[dict[str, Any]]:
         """The last frames, if the page, which was stopped `after` an update, has not had them."""
         return [frame for frame in self._last if frame["step"] > after]
 
 
-def _iterate(subject: Subject, wish: Wish, rule: RuleConfig) -> Iterator[imgopt.Synthesis]:
-    picture = wish.picture
+def _iterate(
+    subject: Subject, request: OptimisationRequest, rule: RuleConfig
+) -> Iterator[imgopt.Synthesis]:
+    picture = request.picture
     return imgopt.iterate(
         subject.classify,
         imgopt.to_float(picture.pixels[None]),
-        wish.target[None],
+        request.target[None],
         steps=MOST_UPDATES,
         indices=np.array([picture.number]),
         **_options(rule),
@@ -181,7 +184,7 @@ def _iterate(subject: Subject, wish: Wish, rule: RuleConfig) -> Iterator[imgopt.
 
 
 def _options(rule: RuleConfig) -> imgopt.Options:
-    """Options of `imgopt.iterate`; what is as usual is left out, so that nothing is traced anew."""
+    """Options of `imgopt.iterate`; defaults are left out, so that nothing is traced again."""
     made, usual = synthesis_options(rule), RuleConfig()
     options: imgopt.Options = {"tolerance": made.tolerance, "criterion": made.criterion}
     if (rule.rule, rule.rule_options) != (usual.rule, usual.rule_options):

@@ -130,7 +130,7 @@ def _load(config: GanEvaluateConfig) -> dict[str, ImageData]:
 
 
 def _load_run(name: str, data: ImageData) -> Classifier:
-    """Loads a run's classifier; refuses one of other images or classes than the data's."""
+    """Loads a run's classifier; refuses one for other images or classes."""
     source = find_classifier(name, precision="float32")
     if source.spec is None:
         raise InputError(
@@ -235,7 +235,7 @@ def _accept(classifier: Classifier, data: ImageData, batch_size: int) -> SetQual
 
 
 def _compare(real: np.ndarray, features: np.ndarray, neighbours: int) -> dict[str, float]:
-    """Measures that compare a set's features, as a whole, with those of the real images."""
+    """Measures that compare a set's features, as a whole, with the real images' features."""
     return {
         "frechet": frechet_distance(real, features),
         "kernel": kernel_distance(real, features),

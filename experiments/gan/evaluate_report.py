@@ -1,4 +1,4 @@
-"""Quality of generated images, beside that of real test images, as a table and as a report."""
+"""Quality of generated images beside real test images, as a table and as a report."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -80,7 +80,7 @@ class GanQuality:
         network: Network of the classifier.
         classifier_sha256: Digest of the classifier.
         features: Length of the classifier's feature vectors.
-        neighbours: The nearest neighbour that an image's neighbourhood reaches to.
+        neighbours: Number k: an image's neighbourhood reaches to its k-th nearest neighbour.
     """
 
     generated: SetQuality
@@ -141,7 +141,7 @@ class NearestImages(NamedTuple):
 
 
 def print_table(quality: GanQuality) -> None:
-    """Prints all measures of generated images beside those of real ones."""
+    """Prints all measures of generated images beside the measures of real ones."""
     rows = [("", "generated", "real test"), *_rows(quality)]
     width = max(len(name) for name, _, _ in rows)
     for name, generated, test in rows:

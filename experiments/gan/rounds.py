@@ -82,6 +82,6 @@ def _join(first: Columns, second: Columns) -> Columns:
 
 
 def _split(columns: Columns, count: int) -> tuple[Columns, Columns]:
-    """Gives the first `count` images, and the others."""
+    """Gives the first `count` images, and the remaining ones."""
     first = {name: column[:count] for name, column in columns.items()}
     return first, {name: column[count:] for name, column in columns.items()}

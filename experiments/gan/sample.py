@@ -249,8 +249,8 @@ def _round(
 ) -> tuple[_Samples, _SamplingState]:
     """Draws the next numbers; gives the images to keep and the state afterwards.
 
-    Images tried of a class after the last one that it needs are not counted. So neither the images
-    nor the counts depend on the batch size.
+    Images of a class that were tried after the last one needed are not counted. So neither the
+    images nor the counts depend on the batch size.
     """
     stop = min(state.number + config.images_at_once, config.tries)
     lacking, tried = state.lacking, state.tried

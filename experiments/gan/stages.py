@@ -82,8 +82,8 @@ class Stages:
             budget: How long to train.
             constants: Constants of the learner.
             begin: State to begin from; a newly drawn one if None.
-            preview: From the learner's variables to those of all generators, to draw a sample
-                sheet; no sheets if None.
+            preview: Function from the learner's variables to the variables of all generators, to
+                draw a sample sheet; no sheets if None.
 
         Raises:
             FloatingPointError: A number is no longer finite, or a discriminator has won.
@@ -141,7 +141,7 @@ class Stages:
                 shutil.rmtree(path)
 
     def _metrics_line(self, result: EpochResult) -> dict[str, Any]:
-        """Line of `metrics.jsonl`: means over the classes; of each class too if each has a GAN."""
+        """Line of `metrics.jsonl`: means over the classes, and of each class if each has a GAN."""
         self._check_not_won(result)
         means = {name: float(value.mean()) for name, value in result.means.items()}
         line = {"epoch": result.epoch, "step": result.step, **means}

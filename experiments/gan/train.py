@@ -134,7 +134,7 @@ def _train(
 
 
 def _selector(config: GanTrainConfig, spec: GanSpec) -> Selector | None:
-    """The classifier that tells which samples are accepted; refuses one of other images."""
+    """The classifier that tells which samples are accepted; refuses one for other images."""
     if config.acceptance.classifier is None:
         return None
     return find_selector(

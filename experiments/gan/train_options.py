@@ -39,7 +39,7 @@ def gan_sizes(
 def network_pairs(
     config: GanTrainConfig, sizes: DcganConfig | StackConfig
 ) -> tuple[DcganPair] | tuple[LevelPair, ...]:
-    """The generator and discriminator of a DCGAN, or those of each level, from the image up.
+    """The generator and discriminator of a DCGAN, or of each level, from the image up.
 
     Args:
         config: Configuration of the training.

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 from experiments.console.options import check_unused
 from experiments.options.tracking import TrackerName
@@ -159,7 +159,7 @@ class ClassifierTrainConfig:
 class ClassifierEvaluateConfig:
     """Measures a trained classifier on a whole split."""
 
-    run: Positional[Path]
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Directory of the classifier's run."""
     data: str | None = None
     """Name or directory of a data set; by default the one that the classifier was trained on."""

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from imgopt.errors import InputError
 from train.storage.runs import check_key
@@ -45,7 +45,7 @@ class ImportConfig:
     `elicit export` wrote of a set comes back with all its columns.
     """
 
-    folder: Positional[Path]
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """The folder; the names of its subfolders are the names of the classes."""
     out: Path
     """The directory of the new data set."""
@@ -67,7 +67,7 @@ class ImportConfig:
 class ShowConfig:
     """Prints the splits and classes of a data set and draws the first images of each class."""
 
-    data: Positional[str]
+    data: Annotated[Positional[str], arg(metavar="DATA")]
     """The directory of a data set, or "digits", or with --data-dir its name."""
     data_dir: Path | None = None
     """TFDS's data directory."""

@@ -15,8 +15,8 @@ from gans.options.training import (
     CutPoint,
     EncoderConfig,
     GameConfig,
+    GanKind,
     LossWeights,
-    Model,
     check_augmentations,
 )
 from imgopt.errors import InputError
@@ -32,7 +32,7 @@ class Defaults(NamedTuple):
     learning_rate: float
 
 
-DEFAULTS: dict[Model, Defaults] = {
+DEFAULTS: dict[GanKind, Defaults] = {
     "dcgan": Defaults(epochs=100, batch_size=64, learning_rate=2e-4),
     "sgan": Defaults(epochs=200, batch_size=100, learning_rate=1e-4),
 }
@@ -47,7 +47,7 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class AcceptanceConfig:
-    """How often a classifier sorts samples during training, and how many."""
+    """Measures during training how many samples a classifier accepts."""
 
     classifier: str | None = None
     """A run of `elicit classifier train`, or a callable of your own as package.module:name. It
@@ -74,7 +74,7 @@ class GanTrainConfig:
     """Directory of an image set, "digits", or name of a data set in --data-dir."""
     out: Path
     """The run's directory."""
-    model: Model = "dcgan"
+    model: GanKind = "dcgan"
     """Model: dcgan, or sgan for a Stacked GAN."""
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
@@ -83,7 +83,7 @@ class GanTrainConfig:
     one_per_class: bool = False
     """Train one DCGAN for each class, all at once, instead of one conditioned on the class."""
     preset: Literal["paper", "official"] = "paper"
-    """Cut point of a stack's encoder: pool2 (paper B) or fc3 (the official code)."""
+    """Cut point of a stack's encoder. paper: pool2 (paper B); official: fc3 (the authors' code)."""
     cut_points: tuple[CutPoint, ...] = ()
     """Cut points instead of a preset, from the image up; each one adds a level."""
     width: int | None = None
@@ -289,7 +289,8 @@ class GanEvaluateConfig:
     test_split: str = "test"
     """Split of the real data to measure for comparison, and to test on with --gan-train."""
     neighbours: int = NEIGHBOURS
-    """An image's neighbourhood reaches to this nearest neighbour (for precision to coverage)."""
+    """Number k of neighbours that define an image's neighbourhood, for precision, recall, density
+    and coverage."""
     gan_train: bool = False
     """Also train a classifier of the same architecture on the generated images alone."""
     key: int = 0

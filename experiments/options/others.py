@@ -86,7 +86,7 @@ class ExploreConfig:
     results: Path | None = None
     """A directory with results of experiments; their tables are shown."""
     host: str = "127.0.0.1"
-    """Address to serve on; the usual one is reached from this machine only."""
+    """Address to serve on; the default is reached from this machine only."""
     port: int = 0
     """Port to serve on; 0 takes a free one."""
     open_browser: Annotated[bool, arg(name="open")] = True
@@ -111,7 +111,7 @@ class ExportConfig:
     `elicit data import` reads what is written of a set, with all columns.
     """
 
-    source: Positional[str]
+    source: Annotated[Positional[str], arg(metavar="SOURCE")]
     """An image set's directory or name, or, with --to jax, a run of a classifier or GAN."""
     to: Form
     """huggingface: Parquet files, a card and Croissant metadata; folder: PNG files in one folder a
@@ -138,7 +138,7 @@ class ExportConfig:
 class VerifyConfig:
     """Checks every digest in a directory, and repeats parts of an experiment."""
 
-    directory: Positional[Path]
+    directory: Annotated[Positional[Path], arg(metavar="DIR")]
     """Results of an experiment, a run, an image set, or a folder of these."""
     rerun: int = 0
     """Number of an experiment's pieces to repeat in part, drawn at random: a batch of a synthesis,

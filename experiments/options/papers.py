@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from experiments.options.classifier import ClassifierTrainConfig
 from experiments.options.gan import GanSampleConfig
@@ -33,7 +33,7 @@ class ExperimentConfig:
     only: tuple[str, ...] = ()
     """Rows to run, each as ROW,SEED; * stands for any row or any seed. All by default."""
     shard: str | None = None
-    """Share of the rows and seeds to run, such as 2/8: the second of eight machines'."""
+    """Share of the rows and seeds to run, such as 2/8 for the second of eight machines."""
     merge: tuple[Path, ...] = ()
     """Directories of results to put together, instead of running anything."""
     dry_run: bool = False
@@ -146,7 +146,7 @@ class ClosedLoopConfig(ExperimentConfig):
     """Factor on all its channel counts."""
     classifier: str | None = None
     """A run of `elicit classifier train`, or a callable as package.module:name, that sorts the
-    images. By default a classifier is trained like the others, on the real images alone."""
+    images. By default a classifier is trained like the other ones, on the real images alone."""
     max_tries_per_class: int | None = None
     """Most images to try for each class; 20 for each image wanted by default."""
     crop_px: int = 24
@@ -214,7 +214,7 @@ class DoesItHelpConfig(ExperimentConfig):
     data_dir: Path | None = None
     """TFDS's data directory, for a data set named by name."""
     per_class: int = 500
-    """Images of each class to train on, drawn anew for every seed."""
+    """Images of each class to train on, drawn again for every seed."""
     arms: tuple[str, ...] = ()
     """Arms to train, such as: survives cutmix; the base and matched controls come with them. By
     default all that the data set has images for."""
@@ -283,9 +283,9 @@ COMPARISON_FILE = "comparison.md"
 class ReportConfig:
     """Makes an experiment's table and report again from its files, or compares two results."""
 
-    results: Positional[Path]
+    results: Annotated[Positional[Path], arg(metavar="RESULTS")]
     """Directory of an experiment's results."""
-    other: Positional[Path | None] = None
+    other: Annotated[Positional[Path | None], arg(metavar="[OTHER]")] = None
     """Directory of other results of the same experiment, to compare with the first."""
     out: Path | None = None
     """Directory in which the comparison is written as comparison.md."""

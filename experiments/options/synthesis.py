@@ -146,7 +146,7 @@ VIEWS = 4
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Random transformations that the outputs shall survive."""
+    """Random transformations that the outputs have to survive."""
 
     augmentations: tuple[Literal["flip", "crop"], ...] = ()
     """Random transformations, one after another; the output is the target on average over them.
@@ -182,7 +182,7 @@ class SynthesizeConfig:
     """Makes images that elicit chosen outputs from a classifier (paper A)."""
 
     classifier: str | tuple[str, ...]
-    """A run of `elicit classifier train`, or a callable of your own as package.module:name. Of
+    """A run of `elicit classifier train`, or a callable of your own as package.module:name. With
     several, the mean of their outputs counts."""
     data: str
     """Name of a data set, such as cifar10 or digits, or the directory of an image set."""

@@ -1,6 +1,6 @@
 """Charts: numbers in, a `Chart` out, with a description of what it shows.
 
-Names from data, such as those of classes, are plain text and shortened if they are long.
+Names from data, such as names of classes, are plain text and shortened if they are long.
 """
 
 from collections.abc import Mapping, Sequence
@@ -201,7 +201,7 @@ def _mean_and_deviation(mean: float, deviation: float, count: int) -> str:
     return f"{mean:.{decimals}f} ± {deviation:.{decimals}f} (n = {count})"
 
 
-def differences(rows: Mapping[str, PairedDifference], *, x_label: str) -> Chart:
+def draw_differences(rows: Mapping[str, PairedDifference], *, x_label: str) -> Chart:
     """Draws mean differences with their intervals, one row each, across a line at 0.
 
     An interval that holds 0 is grey. Others are blue above 0 and orange below.

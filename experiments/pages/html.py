@@ -160,7 +160,7 @@ class Strip(NamedTuple):
     """Images side by side, with a name before and notes after them.
 
     Attributes:
-        label: name, such as that of their class.
+        label: name, such as the name of their class.
         png: the images, each pixel a pixel of the PNG.
         notes: lines about them.
         alt: what they are, for readers who do not see them.

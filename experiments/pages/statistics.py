@@ -39,7 +39,7 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 
 
 def mean_words(values: Sequence[float]) -> str:
-    """Mean and standard deviation as text, such as "61.70 ± 0.41"; of one value the mean alone."""
+    """Mean and standard deviation as text, such as "61.70 ± 0.41"; for one value only the mean."""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.2f} ± {deviation:.2f}" if len(values) > 1 else f"{mean:.2f}"
 

@@ -171,7 +171,7 @@ def _images_section(out: Path, result: ExperimentResult) -> Section:
 
 
 def _acceptance_section(selection: Mapping[str, Any]) -> Section:
-    """Shares of true positives, and how many images were tried to find those of each kind."""
+    """Shares of true positives, and how many images were tried to find the images of each kind."""
     names, unsorted = selection[UNSORTED]["class_names"], selection[UNSORTED]["classes"]
     shares = np.array([unsorted[name]["acceptance_rate"]["tp"] for name in names])
     chart = class_shares({"true positives": shares}, names, x_label="share of the unsorted images")

@@ -192,7 +192,7 @@ def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
 
 
 def _first_of(data: ImageData, pair: Pair, common: list[str]) -> ImageData:
-    """The first images of a part of a pair, of those whose originals all rules have."""
+    """The first images of one side of a pair whose originals all rules have."""
     return take_images(data, np.flatnonzero(np.isin(pair[1].ids, common))[:SHOWN_IMAGES])
 
 

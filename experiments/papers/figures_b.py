@@ -1,8 +1,8 @@
 """The command `elicit experiment figures-b`: paper B's figure 3.
 
 For each class, beside each other: geometric augmentation, and the true and false positives of a
-DCGAN and a Stacked GAN. The sets are those of table-b, so they are made once if both experiments
-share the directory of their pieces.
+DCGAN and a Stacked GAN. The sets are the same as in table-b, so they are made once if both
+experiments share the directory of their pieces.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,8 +90,8 @@ def _record(directory: Path) -> dict[str, object]:
         "class_names": list(reader.class_names),
         "images_by_class": dict(zip(reader.class_names, counts.tolist(), strict=True)),
     }
-    is_judged = "classifier" in (read_manifest(directory) or {})
-    return {**read_sealed(directory / SELECTION_FILE), **record} if is_judged else record
+    is_sorted = "classifier" in (read_manifest(directory) or {})
+    return {**read_sealed(directory / SELECTION_FILE), **record} if is_sorted else record
 
 
 def _draw(out: Path, pieces: Mapping[str, Piece]) -> None:
@@ -135,8 +135,8 @@ def _tried_by_gan(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[st
     for gan, gan_name in GANS.items():
         for slug in {f"{gan}-tp", f"{gan}-fp"} & records.keys():
             own = tried.setdefault(gan_name, {})
-            for name, judged in records[slug]["classes"].items():
-                here = _Tried(judged["tried"], judged["predicted_as_intended"])
+            for name, counts in records[slug]["classes"].items():
+                here = _Tried(counts["tried"], counts["predicted_as_intended"])
                 own[name] = max(here, own.get(name, here))
     return tried
 

@@ -5,8 +5,8 @@
 - images: the comparison with fewer real images.
 - levels: Stacked GANs of two, three and four levels.
 
-Pieces are those of table-b, with the same settings. All trainings that are compared take the same
-number of steps.
+Pieces are the same as in table-b, with the same settings. All trainings that are compared take the
+same number of steps.
 """
 
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ REAL = "real"
 
 @dataclass(frozen=True)
 class QuestionsSettings(TableBSettings):
-    """Settings of a preset: those of table-b, and the question."""
+    """Settings of a preset: the settings of table-b, and the question."""
 
     question: Question = "samples"
     parts: tuple[float, ...] = (0.1, 0.2, 0.4, 1)
@@ -201,7 +201,7 @@ def _images(
 
 
 def _renamed(build: Build, names: dict[str, str]) -> Build:
-    """The same maker, which finds other pieces by their new names."""
+    """A piece's maker that finds other pieces by their new names."""
     return lambda at, out: build(lambda name: at(names.get(name, name)), out)
 
 

@@ -3,8 +3,8 @@
 A classifier is trained and frozen. Every training image is optimised until the classifier's output
 is 0.9 for the image's own class and 0.1 for another class. Then 10% to 50% of the training images
 are replaced by the images made from them, and classifiers are trained from scratch with the mixed
-loss (section 3). The paper says nothing about the optimiser of the trainings: it is that of
-`TrainConfig`. Everything else is as in the paper.
+loss (section 3). The paper says nothing about the optimiser of the trainings: it is the optimiser
+of `TrainConfig`. Everything else is as in the paper.
 
 There are two controls that the paper does not have. Both keep all originals: one learns the outputs
 of the made images from the pixels of the originals, and the other smooths all labels. So they tell
@@ -90,7 +90,7 @@ def table_a(config: TableAConfig) -> ExperimentResult | None:
 
 
 def _smoothing(percentage: int) -> float:
-    """Label smoothing ε that takes as much from the own class as the outputs of made images do.
+    """Label smoothing ε that takes as much from an image's class as outputs of made images do.
 
     The target of such an image is (output + label)/2, about 0.95 for its own class. Smoothing of
     ten classes leaves 1 − 0.9 ε.

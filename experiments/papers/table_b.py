@@ -37,13 +37,13 @@ from experiments.papers.engine.plan import ONLY_THE_LAST, Arm, At, Build, Plan, 
 from experiments.papers.engine.results import training_record
 from experiments.papers.engine.run import run_preset
 from gans.encoder_training import EncoderConfig
-from gans.sampling import Model
+from gans.options.training import GanKind
 from gans.selection import Keep
 from train.classifier_training import TrainConfig
 from train.data.load import DIGITS
 from train.models import NetworkName
 
-GANS: dict[Model, str] = {"dcgan": "DCGAN", "sgan": "SGAN"}
+GANS: dict[GanKind, str] = {"dcgan": "DCGAN", "sgan": "SGAN"}
 """Names of the GANs in the paper."""
 
 SORTED: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -65,7 +65,7 @@ NUM_CLASSES = 10
 """Classes of CIFAR-10, and of the digits."""
 
 
-def _gan(model: Model, **options: Any) -> GanTrainConfig:
+def _gan(model: GanKind, **options: Any) -> GanTrainConfig:
     """Training of a GAN; the plan fills in data, directory and key."""
     return GanTrainConfig("", Path(), model, **options)
 
@@ -97,7 +97,7 @@ class TableBSettings:
 
     @property
     def steps(self) -> int:
-        """Steps of the trainings with equal steps: those of the epochs on twice the real images."""
+        """Steps of every training with equal steps: the epochs' steps on twice the real images."""
         budget = self.train.budget
         return 2 * self.per_class * NUM_CLASSES // budget.batch_size * budget.epochs
 
@@ -284,7 +284,7 @@ def set_builds(settings: TableBSettings, source: Source, key: int) -> dict[str, 
     return builds
 
 
-def gan_builds(settings: TableBSettings, gan: Model, key: int) -> dict[str, Build]:
+def gan_builds(settings: TableBSettings, gan: GanKind, key: int) -> dict[str, Build]:
     """A GAN, and the sets of its images, by name.
 
     Args:

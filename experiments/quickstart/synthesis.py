@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.classifier.train import ClassifierTrainConfig, train_classifier
 from experiments.options.others import QuickstartConfig
-from experiments.pages.charts import comparison, curves, differences, histogram
+from experiments.pages.charts import comparison, curves, draw_differences, histogram
 from experiments.pages.html import (
     Fact,
     Picture,
@@ -254,7 +254,7 @@ def _comparison_section(outcome: _Outcome) -> Section:
     found, (plain, replaced) = outcome.difference_points, percent
     rows = [(name, mean_words(values), str(len(values))) for name, values in percent.items()]
     drawn = comparison(percent, y_label="test accuracy, %")
-    paired = differences({f"{replaced} – {plain}": found}, x_label="difference, points")
+    paired = draw_differences({f"{replaced} – {plain}": found}, x_label="difference, points")
     return Section(
         title="Do they help?",
         text=f"The difference is {difference_words(found)} percentage points over {found.n} pairs "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.options.others import UNKNOWN
-from experiments.share.columns import BASIC, Description
+from experiments.share.columns import BASIC, ExportDescription
 from experiments.share.parquet import FOLDER, extra_dtype
 from train.data.spec import EXTRAS
 
@@ -41,7 +41,7 @@ COLUMNS = {
 """What a column holds, by its name."""
 
 
-def card(of: Description, *, table_bytes: dict[str, int], file_bytes: int) -> str:
+def card(of: ExportDescription, *, table_bytes: dict[str, int], file_bytes: int) -> str:
     """The card, README.md.
 
     Args:
@@ -53,7 +53,7 @@ def card(of: Description, *, table_bytes: dict[str, int], file_bytes: int) -> st
     return "\n".join(["---", *_yaml(head), "---", "", *_prose(of)]) + "\n"
 
 
-def _head(of: Description, *, table_bytes: dict[str, int], file_bytes: int) -> dict[str, Any]:
+def _head(of: ExportDescription, *, table_bytes: dict[str, int], file_bytes: int) -> dict[str, Any]:
     """The card's head, as `datasets` reads it."""
     splits = [
         {"name": split, "num_bytes": table_bytes[split], "num_examples": of.count(split)}
@@ -82,7 +82,7 @@ def _licence(licence: str) -> dict[str, str]:
     return {"license": "other", "license_name": licence}
 
 
-def _features(of: Description) -> dict[str, dict[str, Any]]:
+def _features(of: ExportDescription) -> dict[str, dict[str, Any]]:
     names = {str(label): name for label, name in enumerate(of.class_names)}
     return {
         "id": {"dtype": "string"},
@@ -112,7 +112,7 @@ def _yaml(value: Any) -> Iterator[str]:
             yield from (f"  {line}" for line in others)
 
 
-def _prose(of: Description) -> list[str]:
+def _prose(of: ExportDescription) -> list[str]:
     counts = ", ".join(f"{of.count(split):,} {split}" for split in of.splits)
     height, width, channels = of.image_shape
     return [
@@ -140,7 +140,7 @@ def _prose(of: Description) -> list[str]:
 
 
 def licence_words(licence: str) -> str:
-    """What is known of the licence of the images that all began with, in a sentence."""
+    """What is known of the licence of the original images, in a sentence."""
     if licence == UNKNOWN:
         return (
             "The licence of the original images is unknown: whoever exported this gave none. Find "
@@ -149,7 +149,7 @@ def licence_words(licence: str) -> str:
     return f"The original images are under this licence, as whoever exported this said: {licence}."
 
 
-def _origin(of: Description) -> Iterator[str]:
+def _origin(of: ExportDescription) -> Iterator[str]:
     """Says how the set was made, from its manifest."""
     if not of.made_by:
         yield "The set that was exported keeps no record of how it was made."
@@ -166,13 +166,13 @@ def _origin(of: Description) -> Iterator[str]:
     yield f"Exported by `{export_command(of)}` of Elicit."
 
 
-def export_command(of: Description) -> str:
+def export_command(of: ExportDescription) -> str:
     """The command that exported a set."""
     licence = "" if of.licence == UNKNOWN else f" --licence {shlex.quote(of.licence)}"
     return f"elicit export {of.name} --to {of.format}{licence} --out DIR"
 
 
-def facts(of: Description) -> dict[str, str]:
+def facts(of: ExportDescription) -> dict[str, str]:
     """The main facts of a set's manifest: its source, classifier or GAN, key and versions."""
     found = {}
     source = of.made_by.get("dataset")
@@ -200,7 +200,7 @@ def _source_words(source: Any) -> str:
     return f"{named}, sha256 {source['sha256']}" if source.get("sha256") else named
 
 
-def croissant(of: Description, files: dict[str, tuple[str, int]]) -> dict[str, Any]:
+def croissant(of: ExportDescription, files: dict[str, tuple[str, int]]) -> dict[str, Any]:
     """Croissant metadata of an exported set.
 
     Args:
@@ -224,8 +224,8 @@ def croissant(of: Description, files: dict[str, tuple[str, int]]) -> dict[str, A
     }
 
 
-def _provenance(of: Description) -> dict[str, Any]:
-    """Whence the set came and what made it, in the words of PROV and of Croissant's RAI."""
+def _provenance(of: ExportDescription) -> dict[str, Any]:
+    """Where the set came from and what made it, in the words of PROV and of Croissant's RAI."""
     known = facts(of)
     sources = [known[name] for name in ("data", "classifier", "gan") if name in known]
     made_by = json.dumps(of.made_by, sort_keys=True) if of.made_by else "no record"
@@ -262,7 +262,7 @@ def _file_set_id(split: str) -> str:
     return f"{split}-files"
 
 
-def _classes(of: Description) -> dict[str, Any]:
+def _classes(of: ExportDescription) -> dict[str, Any]:
     """The names of the classes, to which the labels refer."""
     kinds = {"label": "sc:Integer", "name": "sc:Text"}
     return {
@@ -281,7 +281,7 @@ def _classes(of: Description) -> dict[str, Any]:
     }
 
 
-def _records(of: Description, split: str) -> dict[str, Any]:
+def _records(of: ExportDescription, split: str) -> dict[str, Any]:
     """The images of a split."""
     return {
         "@type": "cr:RecordSet",

@@ -41,7 +41,7 @@ BASIC = ("id", "image", "label")
 
 
 @dataclass(frozen=True)
-class Description:
+class ExportDescription:
     """Description of an exported set: its format, classes, columns, splits and origin.
 
     Attributes:
@@ -100,7 +100,7 @@ Parts = Callable[[str], Iterator[Columns]]
 """Gives the parts of a split in order, each of at most `part_images`."""
 
 
-def iter_starts(of: Description, split: str) -> range:
+def iter_starts(of: ExportDescription, split: str) -> range:
     """Numbers of the first image of each part of a split."""
     return range(0, of.count(split), of.part_images)
 
@@ -112,8 +112,8 @@ def open_set(
     splits: Sequence[str] = (),
     form: str,
     licence: str,
-) -> tuple[Description, ReadRows]:
-    """Opens an image set with all columns that `EXTRAS` knows; says which others are left out.
+) -> tuple[ExportDescription, ReadRows]:
+    """Opens an image set with all columns in `EXTRAS`; prints which other columns are left out.
 
     Args:
         name_or_directory: as in `train.data.load.load_images`.
@@ -134,10 +134,10 @@ def open_set(
     if name_or_directory != DIGITS:
         directory = find_directory(name_or_directory, data_dir=data_dir)
         builder = open_builder(directory)
-        made_by = provenance(directory)
+        made_by = set_provenance(directory)
     first = next(iter(readers.values()))
     extras = () if builder is None else _extras(builder, len(first.class_names))
-    told = Description(
+    told = ExportDescription(
         format=form,
         name=DIGITS if builder is None else builder.info.name,
         class_names=first.class_names,
@@ -156,7 +156,7 @@ def open_set(
 DIGITS_WORDS = "Handwritten digits of scikit-learn, enlarged to 32 x 32 pixels."
 
 
-def provenance(directory: Path) -> dict[str, Any]:
+def set_provenance(directory: Path) -> dict[str, Any]:
     """How a set was made: its manifest, without the list of its files.
 
     Raises:
@@ -169,7 +169,7 @@ def provenance(directory: Path) -> dict[str, Any]:
 
 
 def without_paths(value: Any) -> Any:
-    """JSON with the last part alone of every absolute path: where files lay is nobody's business.
+    """JSON whose absolute paths are cut to their last part: where files lay stays private.
 
     Args:
         value: JSON's types.
@@ -183,7 +183,7 @@ def without_paths(value: Any) -> Any:
 
 
 def _extras(builder: Any, num_classes: int) -> tuple[str, ...]:
-    """Names of the features in `EXTRAS` of the types there; the others are named on the screen."""
+    """Names of the set's features that `EXTRAS` has with the same type; prints the rest."""
     features = builder.info.features
     known = tuple(name for name in EXTRAS if _is_extra(name, features, num_classes))
     others = sorted({*features} - {*BASIC, *known})
@@ -209,7 +209,7 @@ def _read(
     split: str,
     rows: tuple[int, int],
 ) -> Columns:
-    """Reads some images of a split; what `ImageReader` leaves out, TFDS reads."""
+    """Reads some images of a split; TFDS reads the columns that `ImageReader` leaves out."""
     data = readers[split].read(*rows)
     columns: Columns = {"id": list(data.ids), "image": data.images, "label": data.labels}
     if extras:
@@ -245,7 +245,7 @@ def is_set(directory: Path) -> bool:
     return any((directory / name).is_file() for name in (*DESCRIPTION_FILES, MANIFEST_FILE))
 
 
-def read_description(directory: Path) -> tuple[Description, dict[str, str]]:
+def read_description(directory: Path) -> tuple[ExportDescription, dict[str, str]]:
     """Reads what an exported set says of itself, which anyone may have written.
 
     Args:
@@ -262,7 +262,7 @@ def read_description(directory: Path) -> tuple[Description, dict[str, str]]:
     files = fields.pop("files", None) if isinstance(fields, dict) else None
     check_digests(path, files)
     try:
-        told = from_json(Description, fields)
+        told = from_json(ExportDescription, fields)
         told.spec()
         if len(told.counts) != len(told.splits) or min(told.counts, default=0) < 1:
             raise InputError(f"expected a number of images for each split, got {told.counts}")
@@ -271,15 +271,15 @@ def read_description(directory: Path) -> tuple[Description, dict[str, str]]:
     return told, files or {}
 
 
-def describe(of: Description, files: dict[str, str]) -> dict[str, Any]:
+def describe(of: ExportDescription, files: dict[str, str]) -> dict[str, Any]:
     """The description as JSON types, with the digests of the set's files."""
     return {**as_json(of), "files": files}
 
 
-class Forwards:
-    """Reads ranges of rows from what can be read only from its beginning on.
+class ForwardReader:
+    """Reads ranges of rows from a file that can only be read from the start.
 
-    A range behind the last one costs nothing more than its rows; one before it begins anew.
+    A range behind the last one costs nothing more than its rows; one before it starts again.
     """
 
     def __init__(self, begin: Callable[[], Callable[[int], Columns]], *, most: int) -> None:

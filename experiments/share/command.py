@@ -10,7 +10,7 @@ from experiments.options.others import ExportConfig
 from experiments.share.card import card, croissant
 from experiments.share.columns import (
     DESCRIPTION_FILE,
-    Description,
+    ExportDescription,
     Parts,
     ReadRows,
     describe,
@@ -72,7 +72,7 @@ def export(config: ExportConfig) -> None:
     print(f"{config.out}: {counts}, {len(told.class_names)} classes")
 
 
-def _parts(of: Description, read: ReadRows, progress: Progress) -> Parts:
+def _parts(of: ExportDescription, read: ReadRows, progress: Progress) -> Parts:
     """The parts of each split, counted as they are read."""
     done = 0
 
@@ -87,7 +87,7 @@ def _parts(of: Description, read: ReadRows, progress: Progress) -> Parts:
     return parts
 
 
-def _write_huggingface(place: Path, of: Description, parts: Parts) -> None:
+def _write_huggingface(place: Path, of: ExportDescription, parts: Parts) -> None:
     table_bytes = write_parquet(place, of, parts)
     paths = sorted((place / FOLDER).iterdir())
     files = {
@@ -99,7 +99,7 @@ def _write_huggingface(place: Path, of: Description, parts: Parts) -> None:
     write_json(place / CROISSANT_FILE, croissant(of, files))
 
 
-WRITERS: dict[str, Callable[[Path, Description, Parts], None]] = {
+WRITERS: dict[str, Callable[[Path, ExportDescription, Parts], None]] = {
     "huggingface": _write_huggingface,
     "folder": write_folder,
     "npz": write_npz,
@@ -112,6 +112,6 @@ DATA_FILES = {"huggingface": f"{FOLDER}/*.parquet", "folder": f"*/{TABLE}", "npz
 of a folder has the digests of its images."""
 
 
-def _digests(place: Path, of: Description) -> dict[str, str]:
+def _digests(place: Path, of: ExportDescription) -> dict[str, str]:
     paths = sorted(place.glob(DATA_FILES[of.format]))
     return {path.relative_to(place).as_posix(): sha256_of(path) for path in paths}

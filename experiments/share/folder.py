@@ -14,8 +14,8 @@ import numpy as np
 
 from experiments.data.resumable_set import Columns
 from experiments.share.columns import (
-    Description,
-    Forwards,
+    ExportDescription,
+    ForwardReader,
     Parts,
     ReadRows,
     decode_png,
@@ -37,7 +37,7 @@ FIELD_BYTES = 2**24
 
 
 def class_folders(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the classes' folders: those of the classes, where a file system takes them."""
+    """Names of the classes' folders: the class names, changed where a file system needs it."""
     plain = [re.sub(r"[^\w .+-]", "_", name).rstrip(" .") for name in names]
     lower = [name.lower() for name in plain]
     return tuple(
@@ -47,7 +47,7 @@ def class_folders(names: tuple[str, ...]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def write_folder(directory: Path, of: Description, parts: Parts) -> None:
+def write_folder(directory: Path, of: ExportDescription, parts: Parts) -> None:
     """Writes an image set.
 
     Args:
@@ -62,7 +62,7 @@ def write_folder(directory: Path, of: Description, parts: Parts) -> None:
         _write_split(place, of, parts(split))
 
 
-def _write_split(place: Path, of: Description, parts: Iterator[Columns]) -> None:
+def _write_split(place: Path, of: ExportDescription, parts: Iterator[Columns]) -> None:
     folders, number = class_folders(of.class_names), 0
     with (place / TABLE).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
@@ -86,7 +86,7 @@ def _cell(value: Any) -> Any:
     return json.dumps(value.tolist()) if np.ndim(value) else value.item()
 
 
-def open_folder(directory: Path, of: Description) -> ReadRows:
+def open_folder(directory: Path, of: ExportDescription) -> ReadRows:
     """Opens a set that `write_folder` wrote.
 
     Args:
@@ -94,7 +94,7 @@ def open_folder(directory: Path, of: Description) -> ReadRows:
         of: the set.
     """
     readers = {
-        split: Forwards(lambda split=split: _begin(directory / split, of), most=of.part_images)
+        split: ForwardReader(lambda split=split: _begin(directory / split, of), most=of.part_images)
         for split in of.splits
     }
     return lambda split, start, stop: readers[split].read(start, stop)
@@ -106,7 +106,7 @@ def _iter_rows(table: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(file)
 
 
-def _begin(place: Path, of: Description) -> Callable[[int], Columns]:
+def _begin(place: Path, of: ExportDescription) -> Callable[[int], Columns]:
     """Opens a split's table at its first row."""
     rows = _iter_rows(place / TABLE)
 
@@ -120,7 +120,7 @@ def _begin(place: Path, of: Description) -> Callable[[int], Columns]:
     return take
 
 
-def _columns(place: Path, of: Description, rows: list[dict[str, str]], count: int) -> Columns:
+def _columns(place: Path, of: ExportDescription, rows: list[dict[str, str]], count: int) -> Columns:
     if len(rows) != count:
         raise ValueError("the table has too few")
     images = np.stack([_read_image(place / row["file_name"], place, of) for row in rows])
@@ -135,7 +135,7 @@ def _columns(place: Path, of: Description, rows: list[dict[str, str]], count: in
     }
 
 
-def _read_image(path: Path, place: Path, of: Description) -> np.ndarray:
+def _read_image(path: Path, place: Path, of: ExportDescription) -> np.ndarray:
     if ".." in path.parts or not path.is_relative_to(place):
         raise broken_set(f"a file below {place}", path)
     check_inside(place, path)

@@ -11,7 +11,7 @@ from experiments.data.import_folder import ImportConfig, import_folder
 from experiments.data.resumable_set import ResumableSet
 from experiments.share.columns import (
     DESCRIPTION_FILE,
-    Description,
+    ExportDescription,
     ReadRows,
     is_export,
     iter_starts,
@@ -62,7 +62,7 @@ def import_directory(config: ImportConfig) -> None:
     _import(config, told, OPENERS[told.format](config.folder, told))
 
 
-def _import(config: ImportConfig, told: Description, read: ReadRows) -> None:
+def _import(config: ImportConfig, told: ExportDescription, read: ReadRows) -> None:
     spec = told.spec()
     if config.name is not None:
         spec = type(spec)(**{**vars(spec), "name": config.name})
@@ -82,7 +82,7 @@ def _import(config: ImportConfig, told: Description, read: ReadRows) -> None:
     print(f"{config.out}: {counts}, {len(told.class_names)} classes")
 
 
-def _identity(config: ImportConfig, told: Description) -> dict[str, Any]:
+def _identity(config: ImportConfig, told: ExportDescription) -> dict[str, Any]:
     """Everything that the set's bytes depend on, and how the exported set was made."""
     return {
         "name": config.name or told.name,

@@ -42,7 +42,7 @@ RESULTS = ("test_accuracy", "test_images", "step", "epoch")
 """Fields of a run's result that say how good the network is."""
 
 
-class Model(NamedTuple):
+class ExportedModel(NamedTuple):
     """A trained network, and the function that its program computes.
 
     Attributes:
@@ -104,7 +104,7 @@ def export_model(run: Path, out: Path, *, licence: str) -> None:
     print(f"{out}: a {model.kind} of {count:,} numbers, for {', '.join(PLATFORMS)}")
 
 
-def _load(run: Path) -> Model:
+def _load(run: Path) -> ExportedModel:
     if (run / CLASSIFIER_FILE).is_file():
         return classifier_model(load_classifier(run))
     if (run / GAN_FILE).is_file():
@@ -122,7 +122,7 @@ logits = program(params, images)  # one row an image, one column a class; normal
 """
 
 
-def classifier_model(classifier: Classifier) -> Model:
+def classifier_model(classifier: Classifier) -> ExportedModel:
     """A classifier, with the program classify(params, images) → logits, which has a gradient.
 
     Args:
@@ -146,7 +146,7 @@ def classifier_model(classifier: Classifier) -> Model:
         "network_sha256": digest(classifier),
     }
     usage = CLASSIFIER_USAGE.format(shape=", ".join(map(str, spec.image_shape)))
-    return Model("classifier", classifier.variables, classify, (images,), facts, usage, 1)
+    return ExportedModel("classifier", classifier.variables, classify, (images,), facts, usage, 1)
 
 
 GAN_USAGE = """\
@@ -155,7 +155,7 @@ images = program(params, jnp.uint32(0), jnp.int32(1), numbers)  # by key 0, of c
 """
 
 
-def gan_model(gan: Gan) -> Model:
+def gan_model(gan: Gan) -> ExportedModel:
     """A GAN, with the program sample(params, key, label, numbers) → images.
 
     They are the images of these numbers that `elicit gan sample --key KEY` draws for the class.
@@ -187,7 +187,7 @@ def gan_model(gan: Gan) -> Model:
         "result": "images: uint8 (n, height, width, channels)",
         "network_sha256": gan_digest(gan),
     }
-    return Model("GAN", gan.variables, sample, inputs, facts, GAN_USAGE, 0)
+    return ExportedModel("GAN", gan.variables, sample, inputs, facts, GAN_USAGE, 0)
 
 
 def _batch() -> Any:
@@ -201,7 +201,7 @@ def flat_params(variables: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(flat[name]) for name in sorted(flat)}
 
 
-def program(model: Model) -> bytes:
+def program(model: ExportedModel) -> bytes:
     """The program of a network for all of `PLATFORMS`, serialised. The same bytes every time.
 
     Args:
@@ -281,7 +281,7 @@ Exported by `elicit export RUN --to jax --out DIR` of Elicit.
 """
 
 
-def _readme(model: Model, licence: str) -> str:
+def _readme(model: ExportedModel, licence: str) -> str:
     return README.format(
         kind=model.kind,
         params=PARAMS_FILE,

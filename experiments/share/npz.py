@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from experiments.data.resumable_set import Columns
-from experiments.share.columns import BASIC, Description, Forwards, Parts, ReadRows
+from experiments.share.columns import BASIC, ExportDescription, ForwardReader, Parts, ReadRows
 from imgopt.errors import InputError
 from train.data.spec import EXTRAS
 from train.storage.listed_files import broken_set
@@ -43,7 +43,7 @@ class _Column(NamedTuple):
     like: np.ndarray | None
 
 
-def write_npz(directory: Path, of: Description, parts: Parts) -> None:
+def write_npz(directory: Path, of: ExportDescription, parts: Parts) -> None:
     """Writes an image set; `numpy.load` reads it without pickle.
 
     Args:
@@ -65,7 +65,7 @@ def write_npz(directory: Path, of: Description, parts: Parts) -> None:
                     np.lib.format.write_array(file, np.array(of.class_names), allow_pickle=False)
 
 
-def open_npz(directory: Path, of: Description) -> ReadRows:
+def open_npz(directory: Path, of: ExportDescription) -> ReadRows:
     """Opens a set that `write_npz` wrote.
 
     Args:
@@ -73,7 +73,7 @@ def open_npz(directory: Path, of: Description) -> ReadRows:
         of: the set.
     """
     readers = {
-        split: Forwards(lambda split=split: _begin(directory / f"{split}.npz", of, split),
+        split: ForwardReader(lambda split=split: _begin(directory / f"{split}.npz", of, split),
                         most=of.part_images)
         for split in of.splits
     }  # fmt: skip
@@ -135,7 +135,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> Any:
     return archive.open(info, "w", force_zip64=True)
 
 
-def _begin(path: Path, of: Description, split: str) -> Callable[[int], Columns]:
+def _begin(path: Path, of: ExportDescription, split: str) -> Callable[[int], Columns]:
     """Opens all arrays of a split at their first rows."""
     archive = zipfile.ZipFile(path)
     arrays = {

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.data.resumable_set import Columns
 from experiments.share.columns import (
-    Description,
+    ExportDescription,
     Parts,
     ReadRows,
     decode_png,
@@ -32,19 +32,19 @@ FILE_BYTES = 2**28
 FOLDER = "data"
 
 
-def file_names(of: Description, split: str) -> list[str]:
+def file_names(of: ExportDescription, split: str) -> list[str]:
     """Names of a split's files below the set's directory."""
     count = math.ceil(of.count(split) / _file_images(of))
     return [f"{FOLDER}/{split}-{index:05d}-of-{count:05d}.parquet" for index in range(count)]
 
 
-def _file_images(of: Description) -> int:
+def _file_images(of: ExportDescription) -> int:
     """Images in a file: a whole number of parts."""
     part = of.part_images
     return part * max(1, FILE_BYTES // (part * math.prod(of.image_shape)))
 
 
-def write_parquet(directory: Path, of: Description, parts: Parts) -> dict[str, int]:
+def write_parquet(directory: Path, of: ExportDescription, parts: Parts) -> dict[str, int]:
     """Writes an image set.
 
     Args:
@@ -59,7 +59,9 @@ def write_parquet(directory: Path, of: Description, parts: Parts) -> dict[str, i
     return {split: _write_split(directory, of, split, parts(split)) for split in of.splits}
 
 
-def _write_split(directory: Path, of: Description, split: str, parts: Iterator[Columns]) -> int:
+def _write_split(
+    directory: Path, of: ExportDescription, split: str, parts: Iterator[Columns]
+) -> int:
     parquet = import_extra("pyarrow.parquet")
     schema = _schema(of)
     number = size = 0
@@ -72,7 +74,7 @@ def _write_split(directory: Path, of: Description, split: str, parts: Iterator[C
     return size
 
 
-def _schema(of: Description) -> Any:
+def _schema(of: ExportDescription) -> Any:
     """Types of the columns, with the description of the features that `datasets` reads."""
     arrow = import_extra("pyarrow")
     fields: dict[str, Any] = {
@@ -93,7 +95,7 @@ def _extra_type(arrow: Any, name: str) -> Any:
     return arrow.list_(kind) if extra.per_class else kind
 
 
-def features(of: Description) -> dict[str, Any]:
+def features(of: ExportDescription) -> dict[str, Any]:
     """The columns as `datasets` describes them in JSON."""
     return {
         "id": {"dtype": "string", "_type": "Value"},
@@ -114,8 +116,8 @@ def extra_dtype(name: str) -> str:
     return "string" if kind is str else np.dtype(kind).name
 
 
-def _table(of: Description, schema: Any, part: Columns, number: int) -> Any:
-    """Gives a part as a table; `number` is that of its first image in the split."""
+def _table(of: ExportDescription, schema: Any, part: Columns, number: int) -> Any:
+    """Gives a part as a table; `number` is the number of its first image in the split."""
     arrow = import_extra("pyarrow")
     pngs = [
         {"bytes": encode_png(image), "path": f"{number + row:06d}.png"}
@@ -139,7 +141,7 @@ class _Group(NamedTuple):
     start: int
 
 
-def open_parquet(directory: Path, of: Description) -> ReadRows:
+def open_parquet(directory: Path, of: ExportDescription) -> ReadRows:
     """Opens a set that `write_parquet` wrote.
 
     Args:
@@ -153,7 +155,7 @@ def open_parquet(directory: Path, of: Description) -> ReadRows:
     return lambda split, start, stop: _read(of, groups[split], start, stop)
 
 
-def _groups(directory: Path, of: Description, split: str) -> list[_Group]:
+def _groups(directory: Path, of: ExportDescription, split: str) -> list[_Group]:
     parquet, arrow = import_extra("pyarrow.parquet"), import_extra("pyarrow")
     groups, start = [], 0
     for name in file_names(of, split):
@@ -172,8 +174,8 @@ def _groups(directory: Path, of: Description, split: str) -> list[_Group]:
     return groups
 
 
-def _read(of: Description, groups: Sequence[_Group], start: int, stop: int) -> Columns:
-    """Reads some images of a split: the row groups that hold them, and of those the rows."""
+def _read(of: ExportDescription, groups: Sequence[_Group], start: int, stop: int) -> Columns:
+    """Reads some images of a split, from the row groups that hold them."""
     parquet, arrow = import_extra("pyarrow.parquet"), import_extra("pyarrow")
     starts = [group.start for group in groups]
     first = bisect.bisect_right(starts, start) - 1
@@ -186,7 +188,7 @@ def _read(of: Description, groups: Sequence[_Group], start: int, stop: int) -> C
     return {name: _column(of, name, table[name], groups[first].path) for name in table.column_names}
 
 
-def _column(of: Description, name: str, column: Any, path: Path) -> Any:
+def _column(of: ExportDescription, name: str, column: Any, path: Path) -> Any:
     values = column.to_pylist()
     if name == "image":
         return np.stack([decode_png(value["bytes"], of.image_shape, path) for value in values])

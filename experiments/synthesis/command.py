@@ -100,7 +100,7 @@ class SynthesisResult(NamedTuple):
         summary: measures of the whole set, as in its `summary.json`; None in all processes but the
             first.
         images: number of images that this process made in this call.
-        seconds: time that took, compilation included.
+        seconds: time that they took, compilation included.
     """
 
     summary: SetSummary | None
@@ -141,7 +141,7 @@ def synthesize_set(config: SynthesizeConfig, *, label: str = "synthesis") -> Syn
 def _with_batch_size(
     config: SynthesizeConfig, job: SynthesisJob, estimate: Estimate
 ) -> tuple[SynthesizeConfig, SynthesisJob]:
-    """Gives both their batch size: the one asked for, that of the set begun, or a chosen one."""
+    """Gives both their batch size: the one asked for, the one of the set begun, or a chosen one."""
     batch_size = config.batch_size
     if batch_size is None:
         on_cpu = jax.default_backend() == "cpu"

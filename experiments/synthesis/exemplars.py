@@ -1,9 +1,9 @@
 """The command `elicit exemplars`: a few images a class that keep a classifier from forgetting.
 
 The images are Mnemonics exemplars (see `train.recipes.mnemonics`). They start from images of a data
-set, drawn by key, and the result is an image set like those of `elicit synthesize`: its targets are
-the labels, and its outputs those of the classifier before any retraining. All exemplars are
-optimised together, so an interrupted command begins again.
+set, drawn by key, and the result is an image set as `elicit synthesize` makes it: its targets are
+the labels, and its outputs are the classifier's before any retraining. All exemplars are optimised
+together, so an interrupted command begins again.
 """
 
 import functools
@@ -49,14 +49,14 @@ from train.recipes.mnemonics import (
 from train.storage.runs import environment
 
 FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")
-"""Features of an exemplar besides id, image and label: those of a synthesised image."""
+"""Features of an exemplar besides id, image and label: the same as of a synthesised image."""
 
 REPORT = "report.html"
 BATCH_SIZE = 256
 
 
 class Retrained(NamedTuple):
-    """Quality on all originals of a classifier: as trained, or retrained on some images.
+    """A classifier's quality on all originals, as trained or retrained on some images.
 
     Attributes:
         name: what it was retrained on.

@@ -26,7 +26,7 @@ from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader, image_digests
 
 BATCH_COLUMNS = ("image", "outputs", "kl", "max_error", "steps")
-"""Arrays of a finished batch, without those of its views."""
+"""Arrays of a finished batch, without the arrays of its views."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def make_shards(
 
 
 def _means(batch: Batch, *, step: int) -> dict[str, float]:
-    """What a tracker gets of a batch; its step counts the job's images to the end of the batch."""
+    """Means of a batch for a tracker; `step` is the number of the job's images up to its end."""
     means = {f"{name}_mean": float(np.mean(batch[name])) for name in ("kl", "max_error", "steps")}
     return {"step": step, **means}
 
@@ -169,7 +169,7 @@ def _write(image_set: ResumableSet, index: int, rows: range, shard: _FinishedSha
 
 
 def _read_ahead(originals: ImageReader, ranges: Collection[range]) -> Iterator[ImageData]:
-    """Reads the originals of each shard, while those of the shard before are used."""
+    """Reads the originals of each shard while the shard before is in use."""
     with ThreadPoolExecutor(1) as pool:
         reading = None
         for rows in ranges:
@@ -202,7 +202,7 @@ def _batches(
 def _synthesize(
     job: SynthesisJob, images: UInt8[np.ndarray, "n h w c"], rows: range
 ) -> Iterator[Batch]:
-    """Computes batches of originals with these numbers; what is random hangs on the numbers."""
+    """Computes batches of originals; what is random depends only on their numbers, `rows`."""
     results = imgopt.synthesize_in_batches(
         job.source.classify,
         images,

@@ -116,7 +116,7 @@ def pairs_in_parts(synthesised: ImageReader, originals: ImageReader, rows: range
 
 
 def _are_sources(sources: ImageData, synthesised: ImageData) -> bool:
-    """Whether images are those that others were made from; True for a set without digests."""
+    """Whether a set was made from these images; True for a set without digests."""
     return synthesised.source_digests in (None, image_digests(sources.images))
 
 
@@ -208,7 +208,7 @@ def print_summary(summary: SetSummary, *, made: int, seconds: float) -> None:
     Args:
         summary: the set's summary.
         made: number of images made in this call.
-        seconds: time that took.
+        seconds: time that they took.
     """
     speed = f", {made} made at {made / seconds:.1f} images/s" if made else ", all there already"
     left_out = f", {summary.left_out} left out" if summary.left_out else ""

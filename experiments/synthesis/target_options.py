@@ -1,4 +1,4 @@
-"""The targets of `elicit synthesize`: distributions that the classifier's output shall reach."""
+"""The targets of `elicit synthesize`: distributions that the classifier's output has to reach."""
 
 import zipfile
 from pathlib import Path

@@ -12,7 +12,7 @@ AUGMENTATIONS: dict[str, Callable[["ViewConfig"], imgopt.Augmentation]] = {
     "flip": lambda _: imgopt.flip,
     "crop": lambda config: imgopt.crop(config.pad_px),
 }
-"""Augmentations by name; both are those of a classifier's training."""
+"""Augmentations by name; a classifier's training has the same two."""
 
 VIEW_FEATURES = ("view_kl", "view_ranking")
 """Features of an image that is measured on views."""

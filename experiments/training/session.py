@@ -80,7 +80,7 @@ class Session:
         out: The run's directory.
         checkpoints: Directory of the training's checkpoints.
         label: Text in front of the progress.
-        ids: Ids of the training set's examples; an error names those of a non-finite batch.
+        ids: Ids of the training set's examples; an error names the ids of a non-finite batch.
     """
 
     out: Path

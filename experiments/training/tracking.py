@@ -1,7 +1,7 @@
 """Sends metrics to TensorBoard, Weights & Biases or Trackio, beside what a command writes itself.
 
-Of a training it is what stands in `metrics.jsonl`, a line an epoch; of a synthesis, the means of
-every batch. The result does not depend on it.
+A training sends the lines of `metrics.jsonl`, one an epoch; a synthesis sends the means of every
+batch. The result does not depend on it.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from experiments.options.tracking import PACKAGES, TrackerName
 from imgopt.errors import InputError
 
 PROJECT = "elicit"
-"""Name of the project to which the services count all runs."""
+"""Name of the project under which the services list all runs."""
 
 Track = Callable[[Mapping[str, Any]], None]
 """Takes a line of metrics."""
@@ -42,7 +42,7 @@ def tracking(name: TrackerName | None, out: Path, options: dict[str, Any]) -> It
 
     Args:
         name: the tracker.
-        out: directory of the run or set; its name is that of the run.
+        out: directory of the run or set; its name becomes the name of the run.
         options: the command's options as JSON, which the services show beside the run.
 
     Raises:

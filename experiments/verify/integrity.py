@@ -209,7 +209,7 @@ def _is_lone_result(path: Path) -> bool:
 
 
 def _shown(result: Path) -> Path:
-    """A result as it is named: by its directory, or by its file if that has a name of its own."""
+    """The path that names a result: its directory, or its file if that is not `result.json`."""
     return result.parent if result.name == RESULT_FILE else result
 
 
@@ -228,7 +228,7 @@ def _is_finished(path: Path) -> bool:
 
 
 def _holds_checkpoints(path: Path) -> bool:
-    """Whether a path holds checkpoints; each stage of a GAN has a directory in that of the run."""
+    """Whether a path holds checkpoints; each stage of a GAN has its own, below the run."""
     has_name = path.name in (CHECKPOINTS, GENERATOR) or path.parent.name == CHECKPOINTS
     return has_name and any(map(_is_digest_file, path.glob("*.json")))
 

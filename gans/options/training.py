@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from imgopt.errors import InputError
 from train.storage.runs import ADDED_LATER
 
-Model = Literal["dcgan", "sgan"]
+GanKind = Literal["dcgan", "sgan"]
 
 AdversarialForm = Literal["non-saturating", "saturating", "relativistic"]
 
@@ -60,7 +60,7 @@ class GameConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How a stack's encoder is trained, as a classifier; neither the paper nor its code says."""
+    """How a stack's encoder is trained, as a classifier; the paper and its code give no numbers."""
 
     encoder_epochs: int = 30
     """Passes over the training set."""
@@ -88,7 +88,7 @@ AugmentationName = Literal["brightness", "saturation", "contrast", "translation"
 
 
 def check_augmentations(names: Sequence[str]) -> None:
-    """Raises InputError for a name that there is not, or is given twice."""
+    """Raises InputError for an unknown name, or one that is given twice."""
     names_of_all = get_args(AugmentationName)
     known = ", ".join(names_of_all)
     unknown = [name for name in names if name not in names_of_all]

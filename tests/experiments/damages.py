@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 FLIPS = 2
-"""Of a bit somewhere in a file."""
+"""Kinds of damage that flip one bit, each at another random place."""
 
 
 def flip(path: Path, seed: int) -> None:

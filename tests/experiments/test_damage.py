@@ -59,7 +59,7 @@ OPTIONS = {
 }
 VOLATILE = ("command", "device", "files", "sha256", "timing")
 UNDIGESTED = ("report.html", "images.png", "samples", "figures", "options.json")
-"""Of image sets, pictures, and options of the last command: no result is read from them."""
+"""Files without digests: pictures and the last options, from which no result is read."""
 
 
 def lasting(directory: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_the_scalars_are_those_before_the_update(update, state, batch):
 
 
 def test_an_update_is_adams_first_step(update, state, batch):
-    """Of the size of the rate, whatever that of the gradient, where there is one."""
+    """Each parameter with a gradient moves by the rate, however large the gradient is."""
     after, _ = update(EncoderLearner(STACK, PLAIN), jax.random.key(1), state, batch, None)
     assert after.variables.keys() == {"params"}
     moved = jax.tree.map(jnp.subtract, after.variables, state.variables)

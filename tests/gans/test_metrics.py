@@ -204,7 +204,7 @@ def test_chunks_make_no_difference(chunk, monkeypatch):
     [
         (lambda real, made: frechet_distance(real[:1], made), "at least 2.*got 1 real and 37"),
         (lambda real, made: kernel_distance(real, made[:1]), "at least 2.*got 60 real and 1 "),
-        (lambda real, made: overlap(real[:5], made), "at least 6.*got 5 real and 37 to judge"),
+        (lambda real, made: overlap(real[:5], made), "at least 6.*got 5 real and 37 to measure"),
         (lambda real, made: overlap(real, made, neighbours=37), "at least 38.*60 real and 37"),
         (lambda real, made: overlap(real, made, neighbours=0), "neighbours.*at least 1, got 0"),
         (lambda real, made: nearest_distances(real[:0], made), "at least 1.*got 37 real and 0"),

@@ -56,7 +56,7 @@ def networks(pair, seed=0):
 
 @pytest.fixture(scope="module")
 def encoder():
-    """Of all stacks here: the cut points change nothing about it."""
+    """Variables of the encoder, the same for all stacks here, whatever their cut points."""
     network = build_encoder(StackConfig(**STACK))
     images = jnp.zeros((1, 16, 20, 2))
     return drawn(jax.eval_shape(network.init, jax.random.key(0), images), seed=3)

@@ -33,7 +33,7 @@ from train.storage.strict_json import write_json
 CLASSES = ("ant", "bee", "hot dog")
 
 WIDTH = 6
-"""Of a stack's generators: with fewer channels, all of one may be 0."""
+"""Width of a stack's generators: with fewer channels, all features of an image may be 0."""
 
 DCGAN = DcganConfig(image_size=16, channels=2, num_classes=3, noise_dim=5, label_dim=4, width=2)
 STACK = StackConfig(image_shape=(16, 20, 2), num_classes=3, encoder_width=4, width=WIDTH)
@@ -53,7 +53,7 @@ SHAPES = {"dcgan": (16, 16, 2), "sgan": (16, 20, 2)}
 
 
 def draw_variables(spec, seed=1):
-    """Of a size at which images are neither grey nor black and white."""
+    """Draws variables large enough that images are neither grey nor black and white."""
     random = np.random.default_rng(seed)
 
     def draw(path, leaf):

@@ -11,7 +11,7 @@ import scipy.stats
 
 import imgopt
 from imgopt import InputError, gaussian_low_pass, low_pass, to_float
-from imgopt.filters import MEASURED
+from imgopt.filters import MEASURED_VIEWS_STREAM
 from train.augmentation import flip_and_crop
 
 FILTERS = {"low_pass": low_pass(2.5), "gaussian": gaussian_low_pass(0.8)}
@@ -201,7 +201,7 @@ def test_the_finished_image_is_measured_on_other_views():
     found = imgopt.synthesize(classify, images, TARGETS, steps=2, views=VIEWS, optimizer=RULE)
     for i, image in enumerate(to_float(imgopt.to_uint8(found.images))):
         key = jax.random.fold_in(jax.random.key(5), i)
-        views = VIEWS.draw(jax.random.fold_in(key, np.uint32(MEASURED)), image)
+        views = VIEWS.draw(jax.random.fold_in(key, np.uint32(MEASURED_VIEWS_STREAM)), image)
         outputs = np.exp(log_p_of(views))
         np.testing.assert_allclose(found.view_kl[i], kl_of(views, TARGETS[i]).mean(), rtol=1e-4)
         ranks = [(p.argsort() == TARGETS[i].argsort()).all() for p in outputs]

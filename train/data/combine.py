@@ -13,7 +13,9 @@ SHOWN_CLASSES = 12
 
 
 def describe_classes(names: Sequence[str], *, other: Sequence[str] = ()) -> str:
-    """Names of classes for a message; of many, a few from the first on that another set lacks.
+    """Class names for a message.
+
+    Of a long list it shows three, from the first name that differs from `other`.
 
     Args:
         names: all names.
@@ -127,8 +129,8 @@ def _check_no_common_image(pool: ImageData, splits: Iterable[str]) -> None:
 def count_sources(extra: ImageData, held_out: ImageData) -> int:
     """Counts the images that are in another set, or were made from one of its images.
 
-    Images are told by their pixels; a source whose digest is unknown, as in a set of an older
-    version, is told by its id.
+    Images are recognised by their pixels. A source whose digest is unknown, as in a set of an older
+    version, is recognised by its id.
 
     Args:
         extra: the images to count.

@@ -57,7 +57,7 @@ class _Examples(NamedTuple):
 
     Attributes:
         path: their file.
-        names: their ids if the set has none: the split and the place in it.
+        names: ids for a set that has none: the split and the place in it.
         features: the features of each record, by name.
     """
 
@@ -73,7 +73,7 @@ class _Split(NamedTuple):
         ranges: where the images lie.
         features: names of the set's features.
         class_names: names of the classes.
-        image_shape: height, width and channels; None where the images are yet to tell.
+        image_shape: height, width and channels; None until the first image is decoded.
         where: the split and its directory, for messages.
     """
 
@@ -125,7 +125,7 @@ def open_split(builder: Any, split: str, instructions: Sequence[FileInstruction]
 def _check_examples(split: _Split) -> Int32[np.ndarray, " n"]:
     """Gives all labels; raises InputError for one outside its range, or for an id that repeats.
 
-    Of the ids it keeps 8 bytes each, and reads again only those whose hashes repeat.
+    It keeps an 8-byte hash of each id, and reads again only the ids whose hashes repeat.
     """
     count = split.ranges[-1].stop
     labels, hashes = np.empty(count, np.int32), np.empty(count, np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 from imgopt.errors import InputError
 
 
-class Extra(NamedTuple):
+class OptionalFeature(NamedTuple):
     """Type and shape of an optional feature.
 
     Attributes:
@@ -23,19 +23,19 @@ class Extra(NamedTuple):
     per_class: bool = False
 
 
-EXTRAS: Mapping[str, Extra] = {
-    "target": Extra(np.float32, per_class=True),
-    "output": Extra(np.float32, per_class=True),
-    "kl": Extra(np.float32),
-    "max_error": Extra(np.float32),
-    "view_kl": Extra(np.float32),
-    "view_ranking": Extra(np.float32),
-    "steps": Extra(np.int32),
-    "source_id": Extra(str),
-    "source_sha256": Extra(str),
-    "predicted": Extra(np.int32),
-    "confidence": Extra(np.float32),
-    "key": Extra(str),
+EXTRAS: Mapping[str, OptionalFeature] = {
+    "target": OptionalFeature(np.float32, per_class=True),
+    "output": OptionalFeature(np.float32, per_class=True),
+    "kl": OptionalFeature(np.float32),
+    "max_error": OptionalFeature(np.float32),
+    "view_kl": OptionalFeature(np.float32),
+    "view_ranking": OptionalFeature(np.float32),
+    "steps": OptionalFeature(np.int32),
+    "source_id": OptionalFeature(str),
+    "source_sha256": OptionalFeature(str),
+    "predicted": OptionalFeature(np.int32),
+    "confidence": OptionalFeature(np.float32),
+    "key": OptionalFeature(str),
 }
 
 

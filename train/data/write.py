@@ -3,7 +3,7 @@
 `tfds.builder_from_directory(directory).as_data_source()` reads them. Shards are written first, each
 whole or not at all. The metadata are written last and are the commit: `label.labels.txt`,
 `features.json`, `dataset_info.json`, and `manifest.json`, which says how the set was made and holds
-the digests of all files. To extend a set: `uncommit`, write more shards, `commit`.
+the digests of all files. A set is extended by `uncommit`, more shards, and `commit`.
 
 Commands use `experiments.data.resumable_set`, which is built on these functions.
 """
@@ -26,7 +26,7 @@ from elicit_jax import DISTRIBUTION
 from imgopt.errors import InputError
 from train.data import array_records
 from train.data.open_tfds import open_builder
-from train.data.spec import EXTRAS, Extra, ImageSetSpec, ShardRecord, require, shard_path
+from train.data.spec import EXTRAS, ImageSetSpec, OptionalFeature, ShardRecord, require, shard_path
 from train.data.tfds_parts import ExampleSerializer
 from train.data.verify import DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
 from train.storage.files import atomic_write, naming, replacing, sha256_of
@@ -248,7 +248,7 @@ def _features(spec: ImageSetSpec) -> tfds.features.FeaturesDict:
     )
 
 
-def _extra_feature(extra: Extra, num_classes: int) -> tfds.features.FeatureConnector:
+def _extra_feature(extra: OptionalFeature, num_classes: int) -> tfds.features.FeatureConnector:
     if extra.dtype is str:
         return tfds.features.Text()
     if extra.per_class:

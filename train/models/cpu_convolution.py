@@ -2,8 +2,8 @@
 
 XLA's convolution is fast on CPUs for some shapes only. And inside a compiled loop its gradients,
 convolutions in another layout, run 20 to 30 times slower than outside. So the form is chosen by
-shape, and the gradients are written out: that of the images is a convolution with the turned
-kernel, that of the kernel a product of tiles or patches.
+shape, and the gradients are written out: the images' gradient is a convolution with the turned
+kernel, and the kernel's gradient is a product of tiles or patches.
 
 Where `vmap` maps over kernels, they run one after the other: the grouped convolution and the
 batched product that `vmap` would make take 4 times as long.
@@ -167,7 +167,7 @@ _kernel_gradient.defvjp(
 
 
 def _rest(taps: tuple[int, ...], border: Border) -> Border:
-    """Zeros that a full convolution, which has k - 1 rows of them, needs beside the border's."""
+    """Zeros to add on each side for a full convolution, besides the border: k - 1 - border."""
     return taps[0] - 1 - border[0], taps[1] - 1 - border[1]
 
 
@@ -213,7 +213,7 @@ def _has_more_results(images: Array, positions: tuple[int, ...]) -> bool:
 
 
 def _widen(one: Array, other: Array) -> tuple[Array, Array]:
-    """Both in at least 32 bits: the transforms of tiles would lose three more bits of 16."""
+    """Both in at least 32 bits: in 16 bits, the transforms of tiles would lose three more."""
     if one.dtype.itemsize < 4:
         return one.astype(jnp.float32), other.astype(jnp.float32)
     return one, other
@@ -238,7 +238,7 @@ def _patches(images: Array, kernel_shape: tuple[int, ...], border: Border) -> Ar
 
 
 def _size_of_patches(images: Array, other: Array) -> int:
-    """Size of the images' patches at each pixel of the other array, divided by the taps."""
+    """Numbers in an image's patches, divided by the kernel's height × width."""
     return images.shape[-1] * other.shape[1] * other.shape[2]
 
 
@@ -275,7 +275,7 @@ def convolve_by_two(images: Array, kernel: Array, border: Border) -> Array:
     """Convolution of stride 2 of images with half a kernel of zeros around them.
 
     Blocks of 2×2 pixels become channels, and so do the kernel's even and odd taps; then it is a
-    convolution of stride 1. The only wasted products are those of the added zero taps.
+    convolution of stride 1. The only wasted products are with the zero taps that it adds.
     """
     count, height, width, channels = images.shape
     even = jnp.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
@@ -287,7 +287,7 @@ def convolve_by_two(images: Array, kernel: Array, border: Border) -> Array:
 
 
 def transposed_convolve(images: Array, kernel: Array) -> Array:
-    """Transposed convolution of stride 1 without padding: the result is larger by a kernel - 1."""
+    """Transposed convolution of stride 1 without padding: height and width grow by k - 1."""
     border = (kernel.shape[0] - 1, kernel.shape[1] - 1)
     return convolve(images, jnp.flip(kernel, (0, 1)), border)
 

@@ -156,7 +156,7 @@ def batch_norm(x: Array, *, train: bool, dtype: DTypeLike) -> Array:
 
 
 def global_max_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
-    """The maximum over all positions; its gradient is as `max_pool_2x2`'s."""
+    """The maximum over all positions; equal values share its gradient as in `max_pool_2x2`."""
 
     def in_pairs(images: Array) -> Array:
         x = images.reshape(images.shape[0], -1, images.shape[-1])
@@ -176,8 +176,8 @@ def max_pool_2x2(images: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]
     """Halves height and width, both even, by the maximum of 2×2 windows.
 
     TPUs slide a window. GPUs have no deterministic kernel for its gradient, and CPUs a slow one:
-    they reshape, and compare first two rows, then two columns. Of equal values each gets half of
-    the gradient; on TPUs the first one gets it all.
+    they reshape, and compare first two rows, then two columns. Two equal values get half of the
+    gradient each; on TPUs the first one gets it all.
     """
 
     def in_pairs(images: Array) -> Array:

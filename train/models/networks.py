@@ -77,7 +77,7 @@ class ConvNet(nn.Module):
 
 
 class Architecture(NamedTuple):
-    """Sizes of a `ConvNet` at full width, see there; called, it makes the network."""
+    """Sizes of a `ConvNet` at full width; calling it makes the network."""
 
     layout: tuple[int | str, ...]
     hidden: tuple[int, ...] = ()

@@ -57,7 +57,7 @@ def mixup(
     *,
     alpha: float,
 ) -> Mixed:
-    """λ·(x, q) + (1 - λ)·(x', q') with λ ~ Beta(α, α), one λ a batch (Zhang et al. 2018, eq. 1).
+    """λ·(x, q) + (1 - λ)·(x', q') with one λ ~ Beta(α, α) a batch (Zhang et al. 2018, eq. 1).
 
     Args:
         key: Source of λ and of the permutation that gives every image its partner x'.
@@ -85,7 +85,8 @@ def cutmix(
 
     With λ ~ Beta(α, α) the rectangle has √(1 - λ) of height and width, rounded to pixels; its
     centre is uniform over the pixels, and what lies outside the image is cut off. The targets are
-    mixed by the share of pixels that are left. λ, place and partner are one a batch.
+    mixed by the share of pixels that are left. λ, the place and the permutation are drawn once a
+    batch.
 
     Args:
         key: Source of λ, the place and the partners.

@@ -53,7 +53,7 @@ def optimizer_by_name(
         name: Its name.
         rate: Learning rate as a function of the step.
         weight_decay: Factor of the parameters.
-        momentum: Of sgd only.
+        momentum: Momentum; used by sgd only.
     """
     if name in ("sgd", "adam"):
         rule = optax.sgd(rate, momentum=momentum, nesterov=True)

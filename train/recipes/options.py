@@ -16,7 +16,8 @@ class TrainingSynthesis:
     synthesize_every: int = 0
     """Make images in every K-th step and add them to its batch; 0: never."""
     synthesize_from: Literal["network", "average", "teacher"] = "network"
-    """Classifier that the images are made from: that in training, its average, or the teacher."""
+    """Classifier from which the images are made: the one in training, its average, or the
+    teacher."""
     synthesize_rule: str = "polyak-lbfgs"
     """Update rule, by name, with its default options."""
     synthesize_updates: int = 5
@@ -25,7 +26,7 @@ class TrainingSynthesis:
     """Probability asked for the image's class; another class, drawn by key, gets the rest."""
 
     def __post_init__(self) -> None:
-        """Raises InputError for a number outside its range, or a rule that there is not."""
+        """Raises InputError for a number outside its range, or an unknown rule."""
         if self.synthesize_every < 0:
             raise InputError(f"synthesize_every must be at least 0, got {self.synthesize_every}")
         if self.synthesize_updates < 1:
@@ -100,7 +101,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class Mnemonics:
-    """Numbers and rates of steps, of retraining and of the exemplars."""
+    """Settings of the exemplars and of the retraining."""
 
     retrain_steps: int = 5
     """Steps of gradient descent on all exemplars, from the trained parameters."""
@@ -109,9 +110,9 @@ class Mnemonics:
     steps: int = 200
     """Updates of the exemplars."""
     originals_per_step: int = 256
-    """Originals that an update's loss is computed on, drawn by key; all, if there are fewer."""
+    """Originals on which an update's loss is computed, drawn by key; all, if there are fewer."""
     rule: str = "adam"
-    """Update rule of the exemplars, by name; sgd is that of eq. 13."""
+    """Update rule of the exemplars, by name; sgd is the rule of eq. 13."""
     learning_rate: float = 0.01
     """Learning rate of the exemplars, which are in [0, 1] and clipped to it."""
 

@@ -16,7 +16,8 @@ class RecipeState(NamedTuple):
 
     Attributes:
         optimizer: The optimiser's state.
-        trained: The variables in training, where the classifier's are their average; else None.
+        trained: The variables in training, if the classifier's variables are their average; else
+            None.
         auxiliary: Batch norm's statistics of made images, where they are kept apart; else None.
         steps: Number of updates so far.
     """

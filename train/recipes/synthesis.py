@@ -1,4 +1,4 @@
-"""Synthesis within a training step: images made from those of the batch, with their outputs."""
+"""Synthesis within a training step: images made from the batch's images, with their outputs."""
 
 from typing import NamedTuple
 

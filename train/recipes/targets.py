@@ -35,7 +35,7 @@ def blend(
 def set_where(
     is_made: Bool[Array, " n"], made: Float[Array, "n k"], others: Float[Array, "n k"]
 ) -> Float[Array, "n k"]:
-    """The rows of `made` for made images, those of `others` for all other images."""
+    """The rows of `made` for made images, and the rows of `others` for all other images."""
     return jnp.where(jnp.broadcast_to(is_made[:, None], others.shape), made, others)
 
 

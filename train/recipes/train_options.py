@@ -89,11 +89,13 @@ class TrainConfig:
     """How to train a classifier. The defaults are paper A's where it gives them (section 3)."""
 
     epochs: int | None = PAPER_EPOCHS
-    """Passes over the training set; the last one's accuracy is reported. None: by its size."""
+    """Passes over the training set; the last one's accuracy is reported. None: chosen by the size
+    of the set."""
     steps: int | None = None
     """Updates in all, instead of --epochs; the last epoch is then cut short."""
     batch_size: int | None = PAPER_BATCH_SIZE
-    """Images in a step; those after an epoch's last full batch are not used. None: by size."""
+    """Images in a step; those after an epoch's last full batch are not used. None: chosen by the
+    size of the set."""
     learning_rate: float = SGD_LEARNING_RATE
     """Highest learning rate: it rises linearly from 0, then goes as --schedule says."""
     warmup_fraction: float = 0.05

@@ -57,8 +57,8 @@ def view_targets(
         labels: One-hot labels.
         teachers: Functions from images in [0, 1] to logits; none if nobody is asked.
         recipe: The options.
-        is_mixed: Whether the target of a made image is (u + t)/2, u its output and t its label, as
-            in paper A, or, without, u alone.
+        is_mixed: Whether the target of a made image is (u + t)/2, where u is its output and t its
+            label, as in paper A. Otherwise it is u alone.
     """
     target = smooth(labels, recipe.label_smoothing)
     asked = None

@@ -23,7 +23,7 @@ MEMINFO = Path("/proc/meminfo")
 
 FITTING_SHARE = 0.6
 """Largest share of a device's memory that a chosen batch takes. The rest is for other programs, for
-the data beside them, and for memory that lies in pieces."""
+the data beside them, and for fragmented memory."""
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -114,8 +114,8 @@ def peak_bytes() -> int:
 def choose_batch_size(estimate: Estimate, *, images: int, most: int) -> int:
     """Chooses the largest power of two of images that takes at most `FITTING_SHARE` of the memory.
 
-    In most cases one program is compiled, which is the one that the job runs: that of all images or
-    of the largest batch. What a larger batch than this would need is found in proportion.
+    In most cases one program is compiled, which is the one that the job runs: for all images or for
+    the largest batch. What a larger batch than this would need is found in proportion.
 
     Args:
         estimate: compiles the program and gives its footprint.

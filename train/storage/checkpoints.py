@@ -2,7 +2,7 @@
 
 Orbax does not notice a flipped byte in array data, so each file of a checkpoint has a digest. The
 digests are written last, to `<step>.json` beside the checkpoint, and commit it. A directory without
-digests, or with others, is no checkpoint.
+digests, or with other digests, is no checkpoint.
 """
 
 import hashlib
@@ -219,7 +219,7 @@ def _checked(directory: str | Path) -> Iterator[tuple[Path, str | None]]:
 
 
 def _remove_all_but(directory: Path, steps: list[int]) -> None:
-    """Removes everything else; of a checkpoint, the digests first."""
+    """Removes all but the checkpoints of these steps; a checkpoint's digests go first."""
     kept = {name for step in steps for name in (str(step), f"{step}.json")}
     for path in sorted(directory.iterdir(), key=Path.is_dir):
         if path.name in kept:

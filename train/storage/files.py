@@ -81,7 +81,7 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def check_directory_name(directory: Path, *, of: str) -> None:
-    """Raises InputError for a name that is meant for a file, in place of that of its directory.
+    """Raises InputError if the name of a file was given in place of its directory's.
 
     Args:
         directory: what was given as the directory.

@@ -1,7 +1,7 @@
 """Writes and reads trees of arrays with Orbax, in a process of its own among several.
 
-Here stand all parts of Orbax that we use, also those that are not in its public interface. A test
-names them. If a new version of Orbax moves one of them, change this file, and the bound of
+This file has all parts of Orbax that we use, also parts that are not in its public interface. A
+test names them. If a new version of Orbax moves one of them, change this file, and the bound of
 orbax-checkpoint in pyproject.toml.
 """
 

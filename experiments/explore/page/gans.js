@@ -53,16 +53,16 @@ class ShownGan {
     const found = await whileSaying(this.words, words, () => postJson(`api/gans/${this.number}`, wish));
     if (this.asked !== wish) return; // others were asked for meanwhile
     this.found = { ...found, label: wish.label };
-    this.kind.disabled = !this.found.is_judged;
+    this.kind.disabled = !this.found.is_sorted;
     this.draw();
   }
 
   draw() {
-    const { images, label, is_judged: isJudged } = this.found, right = images.filter((image) => image.is_tp).length;
-    this.words.textContent = isJudged
+    const { images, label, is_sorted: isSorted } = this.found, right = images.filter((image) => image.is_tp).length;
+    this.words.textContent = isSorted
       ? `${right} of ${images.length} are true positives by the classifier; the number is its confidence.`
       : "The classifier has other classes or another image size, so nothing is known of true and false positives.";
-    const kept = isJudged && this.kind.value ? images.filter((image) => image.is_tp === (this.kind.value === "tp")) : images;
+    const kept = isSorted && this.kind.value ? images.filter((image) => image.is_tp === (this.kind.value === "tp")) : images;
     this.list.replaceChildren(...kept.map((image) => element("li", {}, [this.card(image, label)])));
   }
 

@@ -21,8 +21,8 @@ class Comparison(NamedTuple):
     Attributes:
         arm: slug of the arm.
         against: slug of the arm that it is compared with.
-        difference: accuracy of the arm minus that of the other, in points, over the common seeds;
-            its interval is corrected for the number of comparisons of its kind.
+        difference: accuracy of the arm minus accuracy of the other one, in points, over the common
+            seeds; its interval is corrected for the number of comparisons of its kind.
     """
 
     arm: str

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.pages.charts import differences
+from experiments.pages.charts import draw_differences
 from experiments.pages.html import Fact, Picture, Section, Table
 from experiments.pages.statistics import mean_words
 from experiments.pages.verdict import Verdict
@@ -28,7 +28,7 @@ HEADINGS = {
     "compute": "With equal compute",
     "steps": "With equal steps",
 }
-"""Headings by budget, in the order of the page; the verdict is that of the first."""
+"""Headings by budget, in the order of the page; the verdict is about the first."""
 
 READING = (
     "Accuracies are in percent, mean ± standard deviation over n seeds. Every seed draws its own "
@@ -127,7 +127,7 @@ def _section(budget: str, rows: Sequence[RowResult], *, is_first: bool) -> Secti
 
 def _picture(comparisons: Sequence[Comparison], caption: str, *, name: str) -> Picture:
     rows = {ARMS[each.arm].name: each.difference for each in comparisons}
-    return Picture(differences(rows, x_label="difference, points"), caption, name=name)
+    return Picture(draw_differences(rows, x_label="difference, points"), caption, name=name)
 
 
 def _table(

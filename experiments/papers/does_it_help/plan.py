@@ -29,7 +29,7 @@ TEACHER_KEYS = 1_000_000
 students'."""
 
 NEGLECTED = 0.01
-"""Share of an update's FLOP that is neglected with equal compute, such as that of mixing images."""
+"""Share of an update's FLOP that is neglected with equal compute, such as for mixing images."""
 
 
 @dataclass(frozen=True)

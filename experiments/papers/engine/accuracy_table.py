@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.pages.charts import comparison, differences
+from experiments.pages.charts import comparison, draw_differences
 from experiments.pages.html import Fact, Picture, Section, Table
 from experiments.pages.statistics import (
     CONFIDENCE,
@@ -43,7 +43,7 @@ class TableWords(NamedTuple):
         lead: one or two sentences below the title.
         explanation: what was trained, and what the column "paper" holds.
         row_heading: heading of the first column.
-        baselines: rows that the others are compared with: names in the heading by slug.
+        baselines: rows with which the other rows are compared: names in the heading by slug.
     """
 
     title: str
@@ -252,7 +252,7 @@ def _budget_section(
     for slug, name in words.baselines.items():
         found = _corrected(rows, by_slug[slug]) if slug in by_slug else {}
         if found:
-            drawn = differences(found, x_label="difference, points")
+            drawn = draw_differences(found, x_label="difference, points")
             caption = f"Differences to {name}; the 95% intervals hold for all {len(found)} together"
             pictures.append(Picture(drawn, caption, name=f"{budget}-to-{slug}"))
     first = result.arms[0].record

@@ -166,7 +166,7 @@ def _classifier_at(run: str, sizes: SetSizes) -> ClassifierSpec:
 
 
 def _spec_of(config: ClassifierTrainConfig, data: SetSize) -> ClassifierSpec:
-    """A classifier to be, with a mean and a standard deviation of its images that are made up."""
+    """Description of a classifier that is not trained yet; mean and std are placeholders."""
     channels = data.image_shape[-1]
     return ClassifierSpec(
         config.model, config.width, data.class_names, data.image_shape,

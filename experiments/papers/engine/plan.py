@@ -4,8 +4,8 @@ A piece is one ordinary command with a directory of its own: it trains a classif
 makes an image set. An arm is one measurement of a table's row: it is taken from one piece, for one
 seed.
 
-The name of a piece's directory holds a digest of the piece's configuration. In that digest other
-pieces stand as their digests, and data as theirs. So a directory of that name always holds the
+The name of a piece's directory holds a digest of the piece's configuration. In that digest, other
+pieces and data are represented by their own digests. So a directory of that name always holds the
 piece that is wanted, several experiments can share the place of their pieces, and a changed option
 makes again only what depends on it.
 """

@@ -48,7 +48,7 @@ class SetSizes:
         """Finds the configuration of the piece in a directory.
 
         Raises:
-            InputError: the directory is not that of a piece of that kind.
+            InputError: the directory does not belong to a piece of that kind.
         """
         piece = self._pieces.get(place)
         if piece is None or not isinstance(piece.config, kind):

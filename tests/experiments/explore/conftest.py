@@ -40,7 +40,7 @@ def client(explorer) -> TestClient:
 
 
 @pytest.fixture(scope="session")
-def wish() -> Callable[..., dict[str, Any]]:
+def request_fields() -> Callable[..., dict[str, Any]]:
     """What the page asks for: an image of a number, a target, and a rule."""
     return lambda **other: {"image": 3, "target": [0.2, 0.5, 0.3], "rules": [RULE], **other}
 

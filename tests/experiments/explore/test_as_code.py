@@ -10,7 +10,7 @@ import pytest
 from experiments.explore.as_code import IMAGE_FILE, command_text, python_text
 from experiments.explore.pictures import Uploads, encode_png
 from experiments.explore.subject import ClassifierOptions, load_subject
-from experiments.explore.updates import Optimisation, read_wish
+from experiments.explore.updates import Optimisation, read_request
 from experiments.synthesis.target_options import TargetConfig, make_targets
 from imgopt.errors import InputError
 from tests.experiments.explore.clients import RULE
@@ -19,7 +19,7 @@ from train.data.load import load_images
 ADAM = {"rule": "adam", "rule_options": ["learning_rate=0.1"], "steps": 3, "tolerance": 0.05}
 
 # By name: the rule, with the map and the filter, and the target.
-WISHES = {
+REQUESTS = {
     "as usual": ({"rule": "polyak-lbfgs", "steps": 2}, [0.2, 0.5, 0.3]),
     "rule with options": (ADAM, [1 / 3, 1 / 3, 1 / 3]),
     "map and filter": (
@@ -38,22 +38,26 @@ def last_frame(subject, read):
     return next(frame for (frame,) in reversed([each for each in frames if each]))
 
 
-@pytest.mark.parametrize("name", WISHES)
-def test_the_code_makes_the_same_bytes(name, subject, run, data, wish, run_python, tmp_path):
-    rule, target = WISHES[name]
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_code_makes_the_same_bytes(
+    name, subject, run, data, request_fields, run_python, tmp_path
+):
+    rule, target = REQUESTS[name]
     if name == "as usual":  # with a trained classifier; the others with a callable
         subject = load_subject(ClassifierOptions(classifier=str(run), data=str(data)))
-    read = read_wish(subject, Uploads(), wish(rules=[rule], target=target))
+    read = read_request(subject, Uploads(), request_fields(rules=[rule], target=target))
     shown = base64.b64decode(last_frame(subject, read)["image"])
     run_python(python_text(subject, read, rule=read.rules[0]), tmp_path)
     assert (tmp_path / IMAGE_FILE).read_bytes() == shown
 
 
-def test_the_command_makes_the_same_image(subject, wish, elicit, no_report, tmp_path, monkeypatch):
+def test_the_command_makes_the_same_image(
+    subject, request_fields, elicit, no_report, tmp_path, monkeypatch
+):
     del no_report
     monkeypatch.chdir(tmp_path)
-    rule = {**WISHES["map and filter"][0]}
-    read = read_wish(subject, Uploads(), wish(rules=[rule]))
+    rule = {**REQUESTS["map and filter"][0]}
+    read = read_request(subject, Uploads(), request_fields(rules=[rule]))
     words = shlex.split(command_text(subject, read, rule=read.rules[0]))
     assert words[0] == "elicit"
     assert elicit(*words[1:]) == 0
@@ -63,11 +67,11 @@ def test_the_command_makes_the_same_image(subject, wish, elicit, no_report, tmp_
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_target_is_named_exactly(seed, subject, wish):
+def test_any_target_is_named_exactly(seed, subject, request_fields):
     parts = np.random.default_rng(seed).multinomial(10_000, [0.9, 0.09, 0.01])
     parts = np.array([10_000 - seed, seed, 0]) if seed > 3 else parts
     target = [part / 10_000 for part in parts.tolist()]
-    read = read_wish(subject, Uploads(), wish(target=target))
+    read = read_request(subject, Uploads(), request_fields(target=target))
     words = shlex.split(command_text(subject, read, rule=read.rules[0]))
     start, end = words.index("--ranking"), words.index("--masses")
     masses = words[end + 1 : words.index("--rule")]
@@ -78,11 +82,11 @@ def test_any_target_is_named_exactly(seed, subject, wish):
     assert (np.asarray(made)[0] == np.array(target, np.float32)).all()
 
 
-def test_uploads_have_python_only(subject, wish, picture_file, run_python, tmp_path):
+def test_uploads_have_python_only(subject, request_fields, picture_file, run_python, tmp_path):
     uploads = Uploads()
     (tmp_path / "my cat's.png").write_bytes(picture_file())
     name = uploads.add(subject, picture_file(), "my cat's.png")
-    read = read_wish(subject, uploads, wish(upload=name))
+    read = read_request(subject, uploads, request_fields(upload=name))
     shown = base64.b64decode(last_frame(subject, read)["image"])
     run_python(python_text(subject, read, rule=read.rules[0]), tmp_path)
     assert Path(IMAGE_FILE).read_bytes() == shown

@@ -61,12 +61,12 @@ def test_samples_are_those_of_the_command(shown):
     assert len(found["images"]) == len(wanted)
     assert found["images"] == shown.samples(4, 2, None)["images"]
     assert found["images"] != shown.samples(5, 2, None)["images"]
-    assert not found["is_judged"]
+    assert not found["is_sorted"]
 
 
 def test_verdicts_are_the_classifiers(shown, subject):
     found = shown.samples(0, 1, subject)
-    assert found["is_judged"]
+    assert found["is_sorted"]
     for image in found["images"]:
         assert image["is_tp"] == (image["predicted"] == 1)
         assert 1 / 3 <= image["confidence"] <= 1
@@ -92,4 +92,4 @@ def test_keys_have_32_bits(key, shown):
 def test_a_gan_of_other_classes_is_not_judged(shown, subject):
     spec = shown.gan.spec._replace(class_names=("ant", "bee", "dog"))
     other = ShownGan("gan", shown.gan._replace(spec=spec))
-    assert not other.samples(0, 0, subject)["is_judged"]
+    assert not other.samples(0, 0, subject)["is_sorted"]

@@ -8,7 +8,7 @@ from experiments.explore.result_tables import (
     check_results,
     first_paragraph,
     markdown_tables,
-    read_results,
+    read_shown_results,
 )
 from experiments.pages.html import Table
 from imgopt.errors import InputError
@@ -34,7 +34,7 @@ def test_results_are_found_in_folders(tmp_path):
     (tmp_path / "b" / "table.md").write_text(Table(["x", "y"], [["1", "2"]]).markdown)
     (tmp_path / "damaged" / "result.json").write_text("{")
     (tmp_path / "other").mkdir()
-    found = read_results(tmp_path)
+    found = read_shown_results(tmp_path)
     assert [each["name"] for each in found] == ["b", "damaged", "a/deep"]
     assert found[0]["tables"][0]["rows"] == [["1", "2"]]
     assert found[0]["facts"] == {"device": "kind cpu"}
@@ -45,7 +45,7 @@ def test_the_folder_s_own_result_comes_first_and_pieces_are_left_out(tmp_path):
     for name in ("a", "pieces/base-1", "pieces/base-1/deep", "."):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / name / "result.json").write_text(json.dumps({"test_accuracy": 0.8583333}))
-    found = read_results(tmp_path)
+    found = read_shown_results(tmp_path)
     assert [each["name"] for each in found] == [tmp_path.name, "a"]
     assert found[0]["facts"] == {"test_accuracy": "85.83%"}
 
@@ -60,7 +60,7 @@ def test_the_folder_s_own_result_comes_first_and_pieces_are_left_out(tmp_path):
 )  # fmt: skip
 def test_a_result_without_markdown_shows_the_accuracies_that_it_holds(content, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(content))
-    (found,) = read_results(tmp_path)
+    (found,) = read_shown_results(tmp_path)
     (table,) = found["tables"]
     assert table["rows"] == [["a", "55.00 ± 7.07", "2"], ["b", "75.00", "1"]]
 
@@ -68,7 +68,7 @@ def test_a_result_without_markdown_shows_the_accuracies_that_it_holds(content, t
 @pytest.mark.parametrize("content", [[], {"accuracies": 3}, {"arms": [{}]}, {"comparison": 1}])
 def test_a_result_of_another_kind_has_no_table(content, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(content))
-    (found,) = read_results(tmp_path)
+    (found,) = read_shown_results(tmp_path)
     assert found["tables"] == []
 
 
@@ -82,5 +82,5 @@ def test_a_folder_that_is_gone_is_named(tmp_path):
     with pytest.raises(InputError, match="must be a directory"):
         check_results(tmp_path / "none")
     with pytest.raises(InputError, match="none is gone"):
-        read_results(tmp_path / "none")
+        read_shown_results(tmp_path / "none")
     assert check_results(None) is None

@@ -32,28 +32,28 @@ def test_another_image_is_refused(index, client):
     assert answer.json()["error"].startswith("image must be")
 
 
-def test_a_run_streams_every_update_and_then_goes_on(client, wish, events_of):
-    events = events_of(client.post("api/run", json=wish()).text)
+def test_a_run_streams_every_update_and_then_goes_on(client, request_fields, events_of):
+    events = events_of(client.post("api/run", json=request_fields()).text)
     assert [kind for kind, _ in events] == ["start", *["frame"] * 5, "end"]
     assert [data["step"] for kind, data in events if kind == "frame"] == [0, 1, 2, 3, 4]
     name = events[0][1]["run"]
     # The page has had the frames up to update 3.
     more = events_of(client.post("api/go-on", json={"run": name, "after": 3, "updates": 2}).text)
     assert [data["step"] for kind, data in more if kind == "frame"] == [4, 5, 6]
-    whole = client.post("api/run", json=wish(rules=[{**RULE, "steps": 6}])).text
+    whole = client.post("api/run", json=request_fields(rules=[{**RULE, "steps": 6}])).text
     assert events_of(whole)[-2][1]["image"] == more[-2][1]["image"]
 
 
-def test_a_target_that_is_reached_ends_the_stream(client, wish, events_of):
+def test_a_target_that_is_reached_ends_the_stream(client, request_fields, events_of):
     easy = {**RULE, "tolerance": 100.0}
-    events = events_of(client.post("api/run", json=wish(rules=[easy])).text)
+    events = events_of(client.post("api/run", json=request_fields(rules=[easy])).text)
     assert events[-1] == ("end", {"is_reached": True})
 
 
-def test_an_upload_is_where_a_run_starts(client, wish, events_of, picture_file):
+def test_an_upload_is_where_a_run_starts(client, request_fields, events_of, picture_file):
     found = client.post("api/upload?name=../x.png", content=picture_file()).json()
     assert (found["label"], found["file_name"]) == (None, "x.png")
-    events = events_of(client.post("api/run", json=wish(upload=found["upload"])).text)
+    events = events_of(client.post("api/run", json=request_fields(upload=found["upload"])).text)
     assert events[1][1]["image"] == found["image"]
 
 
@@ -89,28 +89,28 @@ def test_a_fault_of_ours_is_called_one(client, monkeypatch, explorer):
     assert "bug in Elicit (AttributeError)" in answer.json()["error"]
 
 
-def test_a_fault_within_a_stream_is_told_too(client, wish, monkeypatch, events_of):
+def test_a_fault_within_a_stream_is_told_too(client, request_fields, monkeypatch, events_of):
     def fail(_):
         raise FloatingPointError("not finite")
 
     monkeypatch.setattr("experiments.explore.updates.Optimisation.advance", fail)
-    events = events_of(client.post("api/run", json=wish()).text)
+    events = events_of(client.post("api/run", json=request_fields()).text)
     assert events[-1] == ("error", {"error": "not finite"})
 
 
-def test_nobody_waits_for_anothers_run(explorer, wish, events_of):
+def test_nobody_waits_for_anothers_run(explorer, request_fields, events_of):
     """Two pages at once: both get all of their own frames."""
     texts = {}
 
     def ask(number: int) -> None:
-        texts[number] = client_of(explorer).post("api/run", json=wish(image=number)).text
+        texts[number] = client_of(explorer).post("api/run", json=request_fields(image=number)).text
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in (1, 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    alone = client_of(explorer).post("api/run", json=wish(image=2)).text
+    alone = client_of(explorer).post("api/run", json=request_fields(image=2)).text
     frames = [
         [data["image"] for kind, data in events_of(text) if kind == "frame"]
         for text in (texts[1], texts[2], alone)
@@ -119,10 +119,10 @@ def test_nobody_waits_for_anothers_run(explorer, wish, events_of):
     assert frames[0] != frames[1]
 
 
-def test_a_page_that_is_closed_stops_its_work(explorer, wish):
+def test_a_page_that_is_closed_stops_its_work(explorer, request_fields):
     """The request is cancelled as a server cancels it when the connection is closed."""
     client = client_of(explorer)
-    long = wish(rules=[{**RULE, "steps": 10_000}])
+    long = request_fields(rules=[{**RULE, "steps": 10_000}])
     app, frames = client.app, []
 
     async def close_after_three_frames() -> None:

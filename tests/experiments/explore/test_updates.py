@@ -1,4 +1,4 @@
-"""The page's frames are those of `imgopt.synthesize`, and wrong wishes are refused."""
+"""The page's frames are those of `imgopt.synthesize`, and wrong requests are refused."""
 
 import base64
 import io
@@ -13,15 +13,15 @@ from experiments.explore.updates import (
     KEPT_RUNS,
     Optimisation,
     Optimisations,
+    read_request,
     read_target,
-    read_wish,
 )
 from imgopt.errors import InputError
 from tests.experiments.explore.clients import RULE
 
 
-def begin(subject, wish):
-    return Optimisation(subject, read_wish(subject, Uploads(), wish))
+def begin(subject, request_fields):
+    return Optimisation(subject, read_request(subject, Uploads(), request_fields))
 
 
 def pixels_of(frame):
@@ -44,8 +44,8 @@ def straight(subject, index, target, *, steps, **options):
 SGD = {"optimizer": imgopt.sgd(3.0), "tolerance": None}
 
 
-def test_every_frame_is_what_synthesize_makes(subject, wish):
-    run = begin(subject, wish())
+def test_every_frame_is_what_synthesize_makes(subject, request_fields):
+    run = begin(subject, request_fields())
     for step in range(4):
         (frame,) = run.advance()
         pixels, result = straight(subject, 3, [0.2, 0.5, 0.3], steps=step, **SGD)
@@ -55,9 +55,9 @@ def test_every_frame_is_what_synthesize_makes(subject, wish):
         assert frame["output"] == pytest.approx(result.outputs[0].tolist(), abs=1e-6)
 
 
-def test_two_rules_run_side_by_side(subject, wish):
+def test_two_rules_run_side_by_side(subject, request_fields):
     momentum = {**RULE, "rule": "momentum"}
-    run = begin(subject, wish(rules=[RULE, momentum]))
+    run = begin(subject, request_fields(rules=[RULE, momentum]))
     frames = [run.advance() for _ in range(4)]
     assert [[frame["rule"] for frame in each] for each in frames] == 4 * [[0, 1]]
     pixels, _ = straight(
@@ -67,31 +67,35 @@ def test_two_rules_run_side_by_side(subject, wish):
     assert (pixels_of(frames[3][1]) == pixels).all()
 
 
-def test_a_rule_that_is_done_lets_the_other_go_on(subject, wish):
+def test_a_rule_that_is_done_lets_the_other_go_on(subject, request_fields):
     easy = {**RULE, "tolerance": 100.0}
-    run = begin(subject, wish(rules=[RULE, easy]))
+    run = begin(subject, request_fields(rules=[RULE, easy]))
     frames = [run.advance() for _ in range(3)]
     assert [len(each) for each in frames] == [2, 1, 1]
     assert not run.is_done
-    lone = begin(subject, wish(rules=[easy]))
+    lone = begin(subject, request_fields(rules=[easy]))
     assert [len(lone.advance()) for _ in range(3)] == [1, 0, 0]
     assert lone.is_done
 
 
-def test_a_page_that_was_stopped_gets_the_frames_that_it_missed(subject, wish):
-    run = begin(subject, wish())
+def test_a_page_that_was_stopped_gets_the_frames_that_it_missed(subject, request_fields):
+    run = begin(subject, request_fields())
     for _ in range(3):
         run.advance()
     assert [frame["step"] for frame in run.missed(1)] == [2]
     assert run.missed(2) == []
 
 
-def test_other_targets_images_and_numbers_of_steps_compile_nothing(subject, wish, compilations):
-    begin(subject, wish()).advance()
-    run = begin(subject, wish())
+def test_other_targets_images_and_numbers_of_steps_compile_nothing(
+    subject, request_fields, compilations
+):
+    begin(subject, request_fields()).advance()
+    run = begin(subject, request_fields())
     run.advance(), run.advance()
     with compilations() as names:
-        other = begin(subject, wish(image=9, target=[1, 0, 0], rules=[{**RULE, "steps": 9}]))
+        other = begin(
+            subject, request_fields(image=9, target=[1, 0, 0], rules=[{**RULE, "steps": 9}])
+        )
         other.advance(), other.advance()
     assert [name for name in names if "update" in name or "finish" in name] == []
 
@@ -134,18 +138,18 @@ WRONG_WISHES = {
 
 
 @pytest.mark.parametrize("name", WRONG_WISHES)
-def test_wrong_wishes_are_refused_in_one_line(name, subject, wish, compilations):
+def test_wrong_requests_are_refused_in_one_line(name, subject, request_fields, compilations):
     other, words = WRONG_WISHES[name]
-    given = other if isinstance(other, list) else wish(**other)
+    given = other if isinstance(other, list) else request_fields(**other)
     with compilations() as compiled, pytest.raises(InputError, match=words) as caught:
         begin(subject, given)
     assert "\n" not in str(caught.value)
     assert "_update" not in compiled
 
 
-def test_old_optimisations_are_forgotten(subject, wish):
+def test_old_optimisations_are_forgotten(subject, request_fields):
     kept = Optimisations()
-    run = begin(subject, wish())
+    run = begin(subject, request_fields())
     names = [kept.add(run) for _ in range(KEPT_RUNS + 1)]
     assert kept.get(names[-1]) is run
     with pytest.raises(InputError, match="run it again"):

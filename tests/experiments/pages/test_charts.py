@@ -36,7 +36,7 @@ FIGURES: dict[str, Callable[[], Chart]] = {
     "curves": lambda: charts.curves(
         {"a": [1.0, np.nan, 3.0], "b": [2.0]}, x_label="epoch", y_label="%", spread={"b": [0.5]}
     ),
-    "differences": lambda: charts.differences(
+    "differences": lambda: charts.draw_differences(
         {
             "made – control": PairedDifference(1.2, 1.0, 12, 0.4, 2.0),
             "mixup": PairedDifference(-0.3, 2.0, 5, -1.5, 0.9),
@@ -58,7 +58,7 @@ FIGURES: dict[str, Callable[[], Chart]] = {
 }
 HOSTILE_FIGURES: dict[str, Callable[[str], Chart]] = {
     "curves": lambda name: charts.curves({name: [1.0, 2.0]}, x_label="epoch", y_label="%"),
-    "differences": lambda name: charts.differences(
+    "differences": lambda name: charts.draw_differences(
         {name: PairedDifference(0.5, 1.0, 2, -1.0, 2.0)}, x_label="%"
     ),
     "comparison": lambda name: charts.comparison({name: [1.0, 2.0]}, y_label="%"),

@@ -106,7 +106,7 @@ def test_the_card_of_a_synthesised_set_says_how_it_was_made(made, run, elicit, t
 
 def test_a_set_without_a_manifest_says_so(full_set):
     told, _ = columns.open_set(str(full_set()), form="huggingface", licence=UNKNOWN)
-    without = columns.Description(**{**vars(told), "made_by": {}})
+    without = columns.ExportDescription(**{**vars(told), "made_by": {}})
     text = card(without, table_bytes=dict.fromkeys(COUNTS, 1), file_bytes=1)
     assert "no record of how it was made" in text
 

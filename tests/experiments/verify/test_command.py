@@ -283,7 +283,7 @@ def test_all_problems_are_told_at_once(folder, elicit, capsys):
 
 @pytest.mark.slow
 def test_no_flipped_byte_is_a_traceback(folder, elicit, capsys):
-    """Of a shard and a checkpoint every byte is seen; of other files some mean nothing."""
+    """Every byte of a shard or a checkpoint counts; some bytes of other files mean nothing."""
     random = np.random.default_rng(0)
     checkpoints = [folder / TEACHER / "checkpoints/1", folder / "gan/generator/7"]
     digested = [*map(array_file, checkpoints), *folder.rglob("*.array_record-*")]

@@ -41,7 +41,7 @@ from train.storage.strict_json import read_json, read_sealed, write_json, write_
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Of the experiment that is made up here."""
+    """Settings of the experiment that is made up here."""
 
     epochs: int = 2
 

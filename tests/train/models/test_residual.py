@@ -126,7 +126,7 @@ def test_logits_are_pytorchs(case):
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_step_keeps_the_state_s_shapes_and_types(name, precision):
-    """Of the mixed loss, with batch norm's statistics; the values are those of all networks."""
+    """The mixed loss is used, and batch norm's statistics are a part of the state."""
     spec = ClassifierSpec(name, 1 / 16, ("a", "b", "c"), (8, 16, 3), (0.5,) * 3, (0.25,) * 3)
     learner = ClassifierLearner(spec, TrainConfig(loss="mixed", precision=precision))
     images, labels = jnp.zeros((4, 8, 16, 3), jnp.uint8), jnp.zeros(4, jnp.int32)
