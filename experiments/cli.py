@@ -97,10 +97,11 @@ def _main(words: list[str]) -> int:
 
 def _install_completion(words: list[str]) -> int:
     from experiments.console.completion import install_completion  # here, as it takes a while
+    from imgopt.errors import InputError
 
     try:
         print(install_completion(words))
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         print(f"elicit: error: {_message(error)}", file=sys.stderr)
         return 2
     return 0
@@ -178,8 +179,9 @@ def _status_of(error: Exception) -> int | None:
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename and error.errno in ADVICE:
-        return f"{error.filename}: {error.strerror}; {ADVICE[error.errno]}"
+    if isinstance(error, OSError) and error.filename:
+        advice = ADVICE.get(error.errno or 0, "check the path")
+        return f"{error.filename}: {error.strerror}; {advice}"
     return str(error)
 
 

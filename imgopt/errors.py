@@ -4,10 +4,13 @@ JAX is imported where it is used, since the command line's options need the erro
 """
 
 import re
+import traceback
 from typing import Any
 
 import numpy as np
 from jaxtyping import Key
+
+OWN_PACKAGES = ("imgopt", "train", "gans", "experiments")
 
 
 class InputError(ValueError):
@@ -16,6 +19,19 @@ class InputError(ValueError):
     The command line shows it as one line and exits with status 2. Any other exception is a bug in
     Elicit and keeps its traceback.
     """
+
+
+def is_own_fault(error: BaseException) -> bool:
+    """Whether a line of Elicit raised an error, and not a library that it calls.
+
+    Libraries raise errors of many kinds for damaged files, so all kinds are caught around them.
+    This tells a bug of our own from damage.
+
+    Args:
+        error: a caught error.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_globals.get("__name__", "").partition(".")[0] in OWN_PACKAGES
 
 
 def is_number(value: Any) -> bool:

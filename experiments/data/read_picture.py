@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from experiments.options.data import Fit
+from imgopt.errors import is_own_fault
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """Pillow's names of the formats that are read."""
@@ -69,6 +70,10 @@ class NotRead(NamedTuple):
     reason: str
 
 
+class _UnknownRangeError(Exception):
+    """A picture's levels have no known range."""
+
+
 def read_picture(path: Path, *, size: int, fit: Fit = "crop") -> ReadPicture | NotRead:
     """Reads a picture; whatever is wrong with the file becomes the reason why it is not read.
 
@@ -90,7 +95,11 @@ def read_picture(path: Path, *, size: int, fit: Fit = "crop") -> ReadPicture | N
         return NotRead("no permission to read it")
     except MemoryError:
         return NotRead("too large for the memory of this machine")
+    except _UnknownRangeError as error:
+        return NotRead(str(error))
     except Exception as error:  # damaged bytes raise errors of many kinds in Pillow
+        if is_own_fault(error):
+            raise
         return NotRead(f"damaged ({' '.join(str(error).split())})")
 
 
@@ -157,7 +166,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     stored_as = next((str(tile[3]) for tile in getattr(image, "tile", ())), "")
     image.load()
     if image.mode in ("I", "F"):
-        raise ValueError("levels of 32 bits have no known range: save it with 8 or 16 bits")
+        raise _UnknownRangeError("levels of 32 bits have no known range: save it with 8 or 16 bits")
     clear = image.info.get("transparency")
     if not image.mode.startswith("I;16"):
         if clear is not None:

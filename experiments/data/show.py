@@ -140,15 +140,16 @@ def _open_splits(config: ShowConfig) -> dict[str, ImageReader]:
     """Opens the split that was asked for, or all that can be read; the other ones are named."""
     if config.split is not None:
         return {config.split: open_images(config.data, config.split, data_dir=config.data_dir)}
-    readers, refusals = {}, []
+    readers, refusals = {}, {}
     for split in list_splits(config.data, data_dir=config.data_dir):
         try:
             readers[split] = open_images(config.data, split, data_dir=config.data_dir)
         except InputError as error:
-            refusals.append(error)
-            print(f"split {split} is left out: {error}", file=sys.stderr)
+            refusals[split] = error
     if not readers:
-        raise refusals[0]
+        raise next(iter(refusals.values()))
+    for split, error in refusals.items():
+        print(f"split {split} is left out: {error}", file=sys.stderr)
     return readers
 
 

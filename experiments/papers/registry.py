@@ -9,6 +9,7 @@ from experiments.papers.engine.experiment import Experiment, ExperimentResult
 from experiments.papers.engine.results import parse_result
 from imgopt.errors import InputError
 from train.storage.runs import RESULT_FILE, read_result
+from train.storage.strict_json import SEAL, read_json
 
 _PLACES = {
     "table-a": ("experiments.papers.table_a", "TABLE_A"),
@@ -70,18 +71,24 @@ def read_results(directory: Path) -> tuple[Experiment, ExperimentResult]:
 def results_expected(*directories: Path) -> Iterator[None]:
     """Turns errors from fields that are missing or wrong into an InputError that names the files.
 
+    Results with their seal are as we wrote them: those of another version may lack a field, but
+    any other error is a bug and stays as it is.
+
     Args:
         directories: directories of the results that are used inside.
 
     Raises:
         InputError: a field is missing or of another type.
     """
+    files = [directory / RESULT_FILE for directory in directories]
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
         if isinstance(error, InputError) and any(str(place) in str(error) for place in directories):
             raise  # it says more
-        paths = " or ".join(str(directory / RESULT_FILE) for directory in directories)
+        if not isinstance(error, LookupError) and all(SEAL in read_json(file) for file in files):
+            raise
+        paths = " or ".join(map(str, files))
         raise InputError(
             "expected results as elicit experiment writes them, got a missing or different field "
             f"in {paths} ({type(error).__name__}: {error})"

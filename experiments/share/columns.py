@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from experiments.data.resumable_set import SHARD_IMAGES, Columns
-from imgopt.errors import InputError
+from imgopt.errors import InputError, is_own_fault
 from train.data.digits import DIGITS
 from train.data.image_data import ImageReader
 from train.data.load import find_directory, list_splits, open_images
@@ -343,5 +343,7 @@ def decode_png(
             if found == (height, width, PILLOW_MODES[channels]):
                 return np.asarray(image).reshape(shape)
     except Exception as error:  # damaged bytes raise errors of many kinds in Pillow
+        if is_own_fault(error):
+            raise
         raise broken_set(f"a PNG in {path}", error) from error
     raise broken_set(f"images of shape {shape} in {path}", found)

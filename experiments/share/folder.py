@@ -112,27 +112,26 @@ def _begin(place: Path, of: ExportDescription) -> Callable[[int], Columns]:
 
     def take(count: int) -> Columns:
         found = [row for _, row in zip(range(count), rows, strict=False)]
-        try:
-            return _columns(place, of, found, count)
-        except (KeyError, TypeError, ValueError) as error:
-            raise broken_set(f"a row of {place / TABLE}", f"another ({error})") from error
+        if len(found) != count:
+            raise broken_set(f"{of.count(place.name)} rows in {place / TABLE}", "fewer")
+        return _columns(place, of, found)
 
     return take
 
 
-def _columns(place: Path, of: ExportDescription, rows: list[dict[str, str]], count: int) -> Columns:
-    if len(rows) != count:
-        raise ValueError("the table has too few")
-    images = np.stack([_read_image(place / row["file_name"], place, of) for row in rows])
-    for row, digest in zip(rows, image_digests(images), strict=True):
-        if row[DIGEST] != digest:
-            raise broken_set(f"the image of {TABLE}", f"another in {place / row['file_name']}")
-    return {
-        "id": [row["id"] for row in rows],
-        "image": images,
-        "label": np.array([int(row["label"]) for row in rows], np.int32),
-        **{name: _extra(name, [row[name] for row in rows]) for name in of.extras},
-    }
+def _columns(place: Path, of: ExportDescription, rows: list[dict[str, str]]) -> Columns:
+    try:
+        names, digests, ids = ([row[key] for row in rows] for key in ("file_name", DIGEST, "id"))
+        labels = np.array([int(row["label"]) for row in rows], np.int32)
+        extras = {name: _extra(name, [row[name] for row in rows]) for name in of.extras}
+    except (LookupError, TypeError, ValueError) as error:
+        columns = ", ".join(("id", "file_name", "label", *of.extras))
+        raise broken_set(f"columns {columns} in {place / TABLE}", error) from error
+    images = np.stack([_read_image(place / name, place, of) for name in names])
+    for name, wanted, digest in zip(names, digests, image_digests(images), strict=True):
+        if wanted != digest:
+            raise broken_set(f"the image of {TABLE}", f"another in {place / name}")
+    return {"id": ids, "image": images, "label": labels, **extras}
 
 
 def _read_image(path: Path, place: Path, of: ExportDescription) -> np.ndarray:

@@ -154,8 +154,10 @@ def _open_array(archive: zipfile.ZipFile, name: str, path: Path, rows: int) -> C
         file = archive.open(f"{name}.npy")
         version = np.lib.format.read_magic(file)
         if version != (2, 0):
-            raise ValueError(f"version {version}")
+            raise broken_set(f"an array {name} of version 2.0 in {path}", f"version {version}")
         shape, is_fortran, kind = np.lib.format.read_array_header_2_0(file)
+    except InputError:
+        raise
     except (KeyError, ValueError) as error:
         raise broken_set(f"an array {name} in {path}", error) from error
     if is_fortran or kind.hasobject or shape[:1] != (rows,):

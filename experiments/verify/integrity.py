@@ -21,7 +21,7 @@ from experiments.options.papers import PIECES
 from experiments.papers.engine.plan import DIGEST_LETTERS
 from experiments.papers.registry import read_results
 from gans.sampling import GENERATOR, load_gan
-from imgopt.errors import InputError
+from imgopt.errors import InputError, is_own_fault
 from train.classifiers import load_classifier
 from train.data.load import list_splits
 from train.data.verify import MANIFEST_FILE, SHARDS, read_manifest, verify
@@ -163,7 +163,9 @@ def _guarded(check: _Check, path: Path) -> list[str]:
         lines = [str(error)]
     except FileNotFoundError as error:
         lines = [f"{error.filename} is missing"]
-    except Exception as error:  # damaged bytes may raise any error in a reader
+    except Exception as error:  # damaged bytes raise errors of many kinds in libraries
+        if is_own_fault(error):
+            raise
         lines = [f"it cannot be read ({type(error).__name__}: {error})"]
     return [line if str(path) in line else f"{path}: {line}" for line in lines]
 

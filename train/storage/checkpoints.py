@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from imgopt.errors import InputError
+from imgopt.errors import InputError, is_own_fault
 from train.runtime.memory import check_machine_memory
 from train.storage.files import naming, sha256_of
 from train.storage.orbax_parts import claimed_bytes, load_arrays, save_arrays
@@ -178,6 +178,8 @@ def check_layout(
     try:
         wanted = _layout(expected())
     except (TypeError, OverflowError) as error:  # numbers of more than 64 bits
+        if is_own_fault(error):
+            raise
         raise InputError(f"{run}: {spec_file} is of a network of impossible size") from error
     if _layout(variables) != wanted:
         raise InputError(f"{run}: {spec_file} and the checkpoint are of different networks")
