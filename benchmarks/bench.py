@@ -41,8 +41,8 @@ from harness.jobs import Case
 from harness.result_table import as_markdown, as_text
 
 from imgopt.errors import InputError
-from train.classifiers import Precision
 from train.models import NetworkName
+from train.recipes.train_options import Precision
 from train.runtime.allocator import keep_memory
 from train.storage.files import atomic_write
 from train.storage.runs import as_json

@@ -26,10 +26,11 @@ from harness.timing import matrix_product_flops
 from harness.untrained import describe_classifier, random_images, random_targets, untrained
 
 import imgopt
-from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifier_training import ClassifierLearner
 from train.classifiers import classify_function
-from train.data.load import ImageData
-from train.loop import Budget, fit
+from train.data.image_data import ImageData
+from train.loop import fit
+from train.recipes.train_options import Budget, TrainConfig
 from train.runtime.memory import peak_bytes
 from train.storage.runs import as_json
 from train.storage.strict_json import write_json

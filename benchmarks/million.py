@@ -31,9 +31,10 @@ from harness.new_process import in_new_process
 
 import train.data.image_data
 from experiments.data.resumable_set import SHARD_IMAGES, SPLIT, Columns, ResumableSet
-from experiments.gan.sample import GanSampleConfig, sample_gan
-from experiments.options.synthesis import PAPER_RULE
-from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from experiments.gan.sample import sample_gan
+from experiments.options.gan import GanSampleConfig
+from experiments.options.synthesis import PAPER_RULE, SynthesizeConfig
+from experiments.synthesis.command import synthesize_set
 from gans.dcgan import DcganConfig, Generator, draw_dcgan_noise
 from gans.sampling import GENERATOR, SPEC_FILE, GanSpec
 from train.data.spec import ImageSetSpec

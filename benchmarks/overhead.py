@@ -24,9 +24,10 @@ from harness.untrained import describe_classifier, random_images, random_targets
 import imgopt
 from experiments.data.saved_batches import save_batch
 from experiments.training.session import CHECKPOINT_EVERY_SECONDS
-from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifier_training import ClassifierLearner
 from train.classifiers import classify_function
 from train.models import NetworkName
+from train.recipes.train_options import TrainConfig
 from train.runtime.allocator import keep_memory
 from train.storage.checkpoints import save_checkpoint
 from train.storage.files import sha256_of

@@ -24,8 +24,9 @@ import tyro
 import imgopt
 from experiments.classifier.source import check_fits, find_classifier
 from imgopt.errors import InputError
-from train.classifiers import Precision, check_precision
+from train.classifiers import check_precision
 from train.data.load import load_images
+from train.recipes.train_options import Precision
 from train.runtime.allocator import keep_memory
 from train.storage.runs import environment
 

@@ -15,17 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from gans.blocks import (
-    ConvTrunk,
-    apply_layer,
-    batch_norm,
-    dense,
-    draw_weights,
-    transposed_convolution,
-)
+from gans.blocks import ConvTrunk, apply_layer, dense, draw_weights, transposed_convolution
 from imgopt.errors import InputError
 from train.checks import check_labels, outside_as_nan
-from train.models.layers import DTypeLike
+from train.models.layers import DTypeLike, batch_norm
 
 LABEL_STD = 0.1
 """Standard deviation of the generator's initial label embedding. With 1 it outweighs the noise, and

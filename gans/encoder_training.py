@@ -10,17 +10,16 @@ from jaxtyping import Array, Key
 
 from gans.blocks import to_signed
 from gans.encoder import FEATURES
-from gans.game import GanData, check_gan_data
 from gans.options.training import EncoderConfig
-from gans.pairs import build_encoder
+from gans.pairs import GanData, build_encoder, check_gan_data
 from gans.stacked import StackConfig
 from imgopt import to_float
 from imgopt.errors import InputError
 from imgopt.programs import standard_promotion
 from train.augmentation import flip_and_crop
-from train.classifiers import Precision
-from train.loop import TrainState
+from train.learner import TrainState
 from train.losses import accuracy, cross_entropy
+from train.recipes.train_options import Precision
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,13 @@ from jaxtyping import Array, Float, Key
 
 from gans.blocks import DiscriminatorOutput, input_gradients
 from gans.losses import (
-    AdversarialForm,
     discriminator_loss,
     feature_loss,
     generator_loss,
     gradient_penalty,
     weighted_sum,
 )
-from gans.options.training import GameConfig
+from gans.options.training import AdversarialForm, GameConfig
 from gans.pairs import GanData, GeneratedBatch, NetworkPair, Variables, check_gan_data
 from imgopt.programs import standard_promotion
 from train.learner import TrainState

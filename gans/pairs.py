@@ -8,14 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from gans import dcgan, stacked
-from gans.augmentation import AugmentationName, augment
+from gans.augmentation import augment
 from gans.blocks import DiscriminatorOutput, to_signed
 from gans.encoder import FEATURES, Encoder
-from gans.losses import LossWeights, conditional_loss
+from gans.losses import conditional_loss
+from gans.options.training import AugmentationName, LossWeights
 from gans.stacked import Level, LevelDiscriminator, StackConfig, build_generator
 from imgopt import to_float
 from train.checks import check_grey_levels, check_labels, one_hot
-from train.classifiers import Precision
+from train.recipes.train_options import Precision
 
 IMAGE = "image"
 

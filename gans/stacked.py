@@ -21,7 +21,6 @@ from gans.blocks import (
     ConvTrunk,
     DiscriminatorOutput,
     apply_layer,
-    batch_norm,
     convolution,
     dense,
     leaky_relu,
@@ -30,7 +29,7 @@ from gans.blocks import (
 from gans.encoder import MAPS, WIDTH, FeatureName, feature_shapes
 from gans.options.training import CUT_POINTS, PRESETS, CutPoint
 from imgopt.errors import InputError
-from train.models.layers import DTypeLike
+from train.models.layers import DTypeLike, batch_norm
 
 LAYERS = 4
 """Number of convolutions of a generator of maps (B, 3.2.3)."""

@@ -228,6 +228,19 @@ def test_what_is_drawn_does_not_depend_on_jax_enable_x64():
     assert not found
 
 
+def test_names_are_imported_from_the_module_that_defines_them():
+    wrong = {
+        f"{importer.name}: {source}.{name}"
+        for importer in modules().values()
+        for source, name in imported_names(importer.tree)
+        if (origin := modules().get(source))
+        and name is not None
+        and origin.path.name != "__init__.py"  # a package's interface
+        and name in {own for place, own in imported_names(origin.tree) if place in modules()}
+    }
+    assert not wrong
+
+
 # Sizes
 
 

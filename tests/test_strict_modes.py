@@ -11,11 +11,13 @@ import pytest
 
 import imgopt
 from gans.dcgan import DcganConfig
-from gans.game import GameConfig, GanData, GanLearner
-from gans.pairs import DcganPair
-from train.classifier_training import ClassifierLearner, TrainConfig
+from gans.game import GanLearner
+from gans.options.training import GameConfig
+from gans.pairs import DcganPair, GanData
+from train.classifier_training import ClassifierLearner
 from train.classifiers import ClassifierSpec
-from train.loop import Budget, FitOptions, fit
+from train.loop import FitOptions, fit
+from train.recipes.train_options import Budget, TrainConfig
 from train.training_sets import TrainData
 
 MODES = {"debug_nans": jax.debug_nans, "disable_jit": jax.disable_jit}

@@ -25,7 +25,7 @@ from train.classifiers import (
     classify_function,
     normalise,
 )
-from train.loop import TrainState
+from train.learner import TrainState
 from train.losses import (
     accuracy,
     check_teacher,

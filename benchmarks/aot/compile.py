@@ -27,7 +27,7 @@ from measure import measure, roofline
 from programs import NETWORK_JOBS, ONE_DEVICE_JOBS, Case, lower
 
 from imgopt.errors import InputError
-from train.classifiers import Precision
+from train.recipes.train_options import Precision
 from train.storage.strict_json import read_json, write_json
 
 RESULTS = Path(__file__).parents[1] / "results" / "aot.json"

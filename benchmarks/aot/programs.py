@@ -10,14 +10,16 @@ from harness.untrained import IMAGE_SHAPE, NUM_CLASSES, describe_classifier
 
 import gans
 import imgopt
-from gans.encoder_training import EncoderConfig, EncoderLearner
+from gans.encoder_training import EncoderLearner
+from gans.options.training import EncoderConfig
 from gans.pairs import build_encoder
 from gans.sampling import GanSpec, expected_variables, generate
-from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
-from train.classifiers import Classifier, Precision, classify_function
+from train.classifier_training import ClassifierLearner
+from train.classifiers import Classifier, classify_function
 from train.evaluation import lower_predict
 from train.loop import FitOptions, lower_training
-from train.recipes.train_options import Budget
+from train.recipes.train_options import Budget, Precision, TrainConfig
+from train.training_sets import TrainData
 
 EXAMPLES = 50_000
 """Images of the training set, as CIFAR-10 has."""

@@ -10,13 +10,15 @@ import numpy as np
 
 import imgopt
 from gans.dcgan import DcganConfig
-from gans.game import GameConfig, GanData, GanLearner
-from gans.pairs import DcganPair
+from gans.game import GanLearner
+from gans.options.training import GameConfig
+from gans.pairs import DcganPair, GanData
 from harness.timing import timed
 from harness.untrained import describe_classifier, random_images, random_targets, untrained
 from imgopt.errors import InputError
-from train.classifiers import Precision, classify_function
-from train.loop import Budget, FitOptions, compile_steps, fit
+from train.classifiers import classify_function
+from train.loop import FitOptions, compile_steps, fit
+from train.recipes.train_options import Budget, Precision
 from train.runtime.allocator import keep_memory
 from train.runtime.memory import footprint, peak_bytes
 from train.storage.runs import environment

@@ -25,14 +25,17 @@ from harness.untrained import (
     random_images,
     untrained,
 )
-from train.classifier_training import ClassifierLearner, TrainConfig
-from train.classifiers import Classifier, ClassifierSpec, Precision, classify_function
-from train.data.load import ImageData, find_directory, load_images
+from train.classifier_training import ClassifierLearner
+from train.classifiers import Classifier, ClassifierSpec, classify_function
+from train.data.image_data import ImageData
+from train.data.load import find_directory, load_images
 from train.data.spec import ImageSetSpec
 from train.data.write import write_shard
 from train.flop import count_flop, count_update_flop
-from train.loop import Budget, FitOptions, Learner, fit
+from train.learner import Learner
+from train.loop import FitOptions, fit
 from train.models import NetworkName
+from train.recipes.train_options import Budget, Precision, TrainConfig
 from train.training_sets import original_data
 
 RULE = imgopt.sgd()

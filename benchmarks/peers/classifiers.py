@@ -20,9 +20,10 @@ from imgopt.pixel_maps import DEFAULT_MARGIN, MAX_LEVEL
 from imgopt.rules import LEARNING_RATE, WEIGHT_DECAY
 from peers import networks
 from peers.pytorch import as_maps, autocast, begin_step, compiled, device, tensor, to_device
-from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifier_training import ClassifierLearner
 from train.classifiers import ClassifierSpec
 from train.models.networks import NETWORKS
+from train.recipes.train_options import TrainConfig
 
 # ---- synthesis
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from imgopt.errors import InputError
-from train.classifier_training import TrainConfig
-from train.data.load import ImageData, MissingSplitError, load_images
-from train.recipes.train_options import PAPER_BATCH_SIZE, PAPER_EPOCHS
+from train.data.image_data import ImageData
+from train.data.load import MissingSplitError, load_images
+from train.recipes.train_options import PAPER_BATCH_SIZE, PAPER_EPOCHS, TrainConfig
 
 STEPS_PER_EPOCH = 8
 """A chosen batch gives at least so many steps an epoch, for sets of at least 64 images."""

@@ -11,7 +11,6 @@ from imgopt import Classify, split_classifier
 from imgopt.errors import InputError
 from train.classifiers import (
     ClassifierSpec,
-    Precision,
     classify_function,
     digest,
     feature_function,
@@ -19,6 +18,7 @@ from train.classifiers import (
 )
 from train.data.combine import describe_classes
 from train.data.image_data import ImageData
+from train.recipes.train_options import Precision
 from train.runtime.user_modules import import_place
 
 

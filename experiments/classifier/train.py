@@ -42,9 +42,10 @@ from train.classifiers import (
     Teacher,
     classify_function,
 )
-from train.data.load import ImageData
+from train.data.image_data import ImageData
 from train.evaluation import Evaluation, evaluate
-from train.loop import EpochResult, FitOptions, TrainState, fit
+from train.learner import TrainState
+from train.loop import EpochResult, FitOptions, fit
 from train.runtime.memory import explaining_out_of_memory
 from train.runtime.processes import is_first_process
 from train.storage.checkpoints import CHECKPOINTS

@@ -21,7 +21,8 @@ from train.classifiers import (
     load_classifier,
 )
 from train.data.combine import check_alike, count_sources
-from train.data.load import ImageData, data_digest, find_directory, load_images
+from train.data.image_data import ImageData
+from train.data.load import data_digest, find_directory, load_images
 from train.data.verify import source_name, split_name
 from train.models.networks import build_network, check_image_shape
 from train.training_sets import (

@@ -15,7 +15,7 @@ from experiments.pages.html import Picture, Section, provenance, write_report
 from experiments.pages.style import over_white
 from experiments.pages.verdict import Verdict
 from imgopt.errors import InputError
-from train.data.digits import DIGITS
+from train.data import DIGITS
 from train.data.image_data import ImageReader, read_rows
 from train.data.load import find_directory, list_splits, open_images
 from train.data.open_tfds import open_builder

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.explore.subject import ClassifierOptions, Subject
+from experiments.explore.subject import Subject
 from experiments.explore.updates import OptimisationRequest
-from experiments.synthesis.rule_options import RuleConfig, parse_options
+from experiments.options.others import ClassifierOptions
+from experiments.options.synthesis import RuleConfig, parse_options
 from imgopt import ranked_targets
 from imgopt.errors import InputError
 

@@ -24,7 +24,8 @@ from experiments.explore.pictures import StartPicture, Uploads, pick, png_text
 from experiments.explore.result_tables import read_shown_results
 from experiments.explore.subject import Subject, SubjectLoader
 from experiments.explore.updates import Optimisation, Optimisations, read_request
-from experiments.synthesis.rule_options import PIXEL_MAPS, RuleConfig
+from experiments.options.synthesis import RuleConfig
+from experiments.synthesis.rule_options import PIXEL_MAPS
 from imgopt.errors import InputError
 from train.storage.strict_json import parse_json
 from train.storage.typed_json import from_json

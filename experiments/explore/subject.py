@@ -19,7 +19,7 @@ from experiments.options.others import ClassifierOptions
 from experiments.quickstart.synthesis import TRAINING, WIDTH
 from imgopt import Classify, iterate, to_float, uniform_targets
 from imgopt.errors import InputError
-from train.data.digits import DIGITS
+from train.data import DIGITS
 from train.data.image_data import ImageReader
 from train.data.load import open_images
 from train.evaluation import predict

@@ -15,7 +15,8 @@ from jaxtyping import Float
 import imgopt
 from experiments.explore.pictures import StartPicture, Uploads, pick, png_text
 from experiments.explore.subject import Subject
-from experiments.synthesis.rule_options import RuleConfig, synthesis_options
+from experiments.options.synthesis import RuleConfig
+from experiments.synthesis.rule_options import synthesis_options
 from imgopt.errors import InputError
 from imgopt.targets import SUM_TOLERANCE
 from train.storage.typed_json import from_json

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from experiments.classifier.source import check_fits, find_classifier
-from experiments.classifier.train import ClassifierTrainConfig, train_classifier
+from experiments.classifier.train import train_classifier
 from experiments.gan.evaluate_report import (
     GanQuality,
     NearestImages,
@@ -20,6 +20,7 @@ from experiments.gan.evaluate_report import (
     print_table,
     write_quality_report,
 )
+from experiments.options.classifier import ClassifierTrainConfig
 from experiments.options.gan import GanEvaluateConfig
 from experiments.pages.html import digest_words, provenance
 from gans.metrics import (
@@ -40,7 +41,8 @@ from train.classifiers import (
     load_classifier,
 )
 from train.data.combine import check_alike
-from train.data.load import ImageData, data_digest, load_images
+from train.data.image_data import ImageData
+from train.data.load import data_digest, load_images
 from train.evaluation import evaluate, extract_features
 from train.models import NetworkName
 from train.storage.runs import CONFIG_FILE, as_json, environment, open_run, write_result

@@ -14,7 +14,8 @@ from experiments.pages.html import Fact, Picture, Section, Strip, Strips, Table,
 from experiments.pages.statistics import Share, share_of
 from experiments.pages.strips import MAX_COLUMNS, class_strips, enlarged, image_row
 from experiments.pages.verdict import NOT_ASKED, Verdict
-from gans.selection import KINDS, Keep, Tally, wanted_kinds
+from gans.options.selection import Keep
+from gans.selection import KINDS, Tally, wanted_kinds
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader, read_rows
 from train.data.load import open_images

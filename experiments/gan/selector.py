@@ -12,7 +12,8 @@ from experiments.classifier.source import ClassifierSource, check_takes, find_cl
 from experiments.options.gan import check_references
 from experiments.pages.html import digest_words
 from gans.metrics import relative_distances, usual_distance
-from gans.selection import Predictions, Thresholds, reaches, read_predictions
+from gans.options.selection import Thresholds
+from gans.selection import Predictions, reaches, read_predictions
 from imgopt.errors import InputError
 from train.data.image_data import ImageReader, iter_parts
 from train.data.load import data_digest, open_images

@@ -13,9 +13,11 @@ from experiments.gan.acceptance import AcceptanceMeter, acceptance_line
 from experiments.pages.image_sheets import sample_grid
 from experiments.training.session import Session, StartPoint, Training, restore, train_epochs
 from experiments.training.tracking import Track, track_nothing
-from gans.game import GanData, Variables
+from gans.pairs import GanData, Variables
 from gans.sampling import Gan, GanSpec, image_keys, sample
-from train.loop import Budget, EpochResult, FitOptions, Learner, Snapshot, TrainState
+from train.learner import Learner, TrainState
+from train.loop import EpochResult, FitOptions, Snapshot
+from train.recipes.train_options import Budget
 from train.runtime.processes import is_first_process
 from train.storage.checkpoints import CHECKPOINTS
 from train.storage.files import atomic_write

@@ -18,8 +18,9 @@ from experiments.console.progress import say
 from experiments.gan.acceptance import AcceptanceMeter, best_epoch, measured_lines
 from experiments.gan.selector import Selector, classify_by, find_selector
 from experiments.gan.stages import Stages
-from experiments.gan.train_options import GanTrainConfig, gan_sizes, network_pairs
+from experiments.gan.train_options import gan_sizes, network_pairs
 from experiments.gan.train_report import TrainedGan, write_gan_report
+from experiments.options.gan import GanTrainConfig
 from experiments.pages.html import digest_words, provenance
 from experiments.training.run import (
     TrainingRun,
@@ -32,12 +33,15 @@ from experiments.training.session import Training
 from experiments.training.tracking import check_tracker, tracking
 from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderLearner
-from gans.game import GanData, GanLearner, Variables, trained_generators
+from gans.game import GanLearner, trained_generators
+from gans.options.selection import Thresholds
+from gans.pairs import GanData, Variables
 from gans.sampling import GENERATOR, SPEC_FILE, Gan, GanSpec, gan_digest
-from gans.selection import Thresholds
 from gans.stacked import StackConfig
-from train.data.load import ImageData, data_digest, load_images
-from train.loop import Budget, FitOptions
+from train.data.image_data import ImageData
+from train.data.load import data_digest, load_images
+from train.loop import FitOptions
+from train.recipes.train_options import Budget
 from train.runtime.processes import is_first_process
 from train.storage.checkpoints import CHECKPOINTS, save_checkpoint
 from train.storage.runs import CONFIG_FILE, METRICS_FILE, as_json, read_metrics

@@ -2,8 +2,9 @@
 
 from experiments.options.gan import GanTrainConfig
 from gans.dcgan import DcganConfig
+from gans.options.training import PRESETS
 from gans.pairs import DcganPair, LevelPair
-from gans.stacked import PRESETS, StackConfig, stack_levels
+from gans.stacked import StackConfig, stack_levels
 from imgopt.errors import InputError
 
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from experiments.classifier.source import ClassifierSource, check_fits, find_classifier
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.data.augment import AugmentConfig
-from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train import GanTrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.data import AugmentConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
 from experiments.options.papers import ClosedLoopConfig
 from experiments.papers.closed_loop_pages import (
     SELECTOR,
@@ -36,9 +35,10 @@ from gans.dcgan import DcganConfig
 from gans.sampling import Gan, gan_digest, load_gan
 from imgopt.errors import InputError
 from train.augmentation import check_crop
+from train.data import DIGITS
 from train.data.combine import check_alike
-from train.data.digits import DIGITS
-from train.data.load import ImageData, data_digest, find_directory, load_images
+from train.data.image_data import ImageData
+from train.data.load import data_digest, find_directory, load_images
 from train.models import NetworkName
 from train.models.networks import check_image_shape
 from train.storage.runs import as_json

@@ -14,18 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.options.papers import FiguresAConfig
-from experiments.options.synthesis import PAPER_RULE
+from experiments.options.papers import FiguresAConfig, PresetName
+from experiments.options.synthesis import PAPER_RULE, RuleConfig, SynthesizeConfig
 from experiments.pages.html import Fact, Section, Table
 from experiments.pages.saved_strips import read_strips, save_strips
 from experiments.pages.strips import changed_strips, elicited_strips
 from experiments.pages.verdict import Verdict
-from experiments.papers.engine.experiment import (
-    ExperimentResult,
-    PresetExperiment,
-    PresetName,
-    Source,
-)
+from experiments.papers.engine.experiment import ExperimentResult, PresetExperiment, Source
 from experiments.papers.engine.plan import Arm, At, Build, Piece, Plan, Row
 from experiments.papers.engine.result_pages import (
     FIGURES,
@@ -35,12 +30,10 @@ from experiments.papers.engine.result_pages import (
 from experiments.papers.engine.run import run_preset
 from experiments.papers.table_a import PRESETS as TABLE_A_PRESETS
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
-from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import RuleConfig
 from experiments.synthesis.summary import Pair, distributions, pairs_in_parts
-from train.classifiers import Precision
 from train.data.image_data import ImageData, take_images
 from train.data.load import open_images
+from train.recipes.train_options import Precision
 from train.storage.strict_json import read_sealed
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.gan.train import GanTrainConfig
-from experiments.options.papers import ListConfig
-from experiments.papers.engine.experiment import PresetExperiment, PresetName
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.gan import GanTrainConfig
+from experiments.options.papers import ListConfig, PresetName
+from experiments.papers.engine.experiment import PresetExperiment
 from experiments.papers.engine.plan import PieceConfig, place
 from experiments.papers.registry import NAMES, find_experiment
 

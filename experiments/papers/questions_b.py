@@ -14,15 +14,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.data.subset import SubsetConfig
-from experiments.options.papers import Question, QuestionsBConfig
+from experiments.options.data import SubsetConfig
+from experiments.options.papers import PresetName, Question, QuestionsBConfig
 from experiments.papers.engine.accuracy_table import TableWords, write_table_pages
-from experiments.papers.engine.experiment import (
-    ExperimentResult,
-    PresetExperiment,
-    PresetName,
-    Source,
-)
+from experiments.papers.engine.experiment import ExperimentResult, PresetExperiment, Source
 from experiments.papers.engine.plan import Arm, Build, Plan, Row
 from experiments.papers.engine.results import training_record
 from experiments.papers.engine.run import run_preset
@@ -36,7 +31,7 @@ from experiments.papers.table_b import (
     training_build,
 )
 from experiments.papers.table_b import PRESETS as PRESETS_B
-from gans.stacked import CutPoint
+from gans.options.training import CutPoint
 
 TITLES: dict[Question, str] = {
     "samples": "How many images of a GAN help?",

@@ -14,25 +14,17 @@ what the pixels of the made images do, and what soft labels do by themselves.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.options.papers import TableAConfig
-from experiments.options.synthesis import PAPER_RULE
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.papers import PresetName, TableAConfig
+from experiments.options.synthesis import PAPER_RULE, RuleConfig, SynthesizeConfig
 from experiments.papers.engine.accuracy_table import TableWords, write_table_pages
-from experiments.papers.engine.experiment import (
-    ExperimentResult,
-    PresetExperiment,
-    PresetName,
-    Source,
-)
+from experiments.papers.engine.experiment import ExperimentResult, PresetExperiment, Source
 from experiments.papers.engine.plan import Arm, At, Build, Plan, Row
 from experiments.papers.engine.results import training_record
 from experiments.papers.engine.run import run_preset
 from experiments.papers.teacher import TeacherSettings, teacher_config, teacher_source
-from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import RuleConfig
-from train.classifier_training import TrainConfig
-from train.classifiers import Precision
-from train.data.load import DIGITS
+from train.data import DIGITS
+from train.recipes.train_options import Precision, TrainConfig
 
 PAPER = {0: 92.476, 10: 92.364, 20: 92.348, 30: 92.560, 40: 92.346, 50: 92.222}
 """Test accuracy in percent, by the percentage of replaced images (table 1)."""

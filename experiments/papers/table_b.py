@@ -20,28 +20,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.data.augment import AugmentConfig
-from experiments.data.subset import SubsetConfig
-from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train import GanTrainConfig
-from experiments.options.papers import TableBConfig
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.data import AugmentConfig, SubsetConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
+from experiments.options.papers import PresetName, TableBConfig
 from experiments.papers.engine.accuracy_table import TableWords, write_table_pages
-from experiments.papers.engine.experiment import (
-    ExperimentResult,
-    PresetExperiment,
-    PresetName,
-    Source,
-)
+from experiments.papers.engine.experiment import ExperimentResult, PresetExperiment, Source
 from experiments.papers.engine.plan import ONLY_THE_LAST, Arm, At, Build, Plan, Row
 from experiments.papers.engine.results import training_record
 from experiments.papers.engine.run import run_preset
-from gans.encoder_training import EncoderConfig
-from gans.options.training import GanKind
-from gans.selection import Keep
-from train.classifier_training import TrainConfig
-from train.data.load import DIGITS
+from gans.options.selection import Keep
+from gans.options.training import EncoderConfig, GanKind
+from train.data import DIGITS
 from train.models import NetworkName
+from train.recipes.train_options import TrainConfig
 
 GANS: dict[GanKind, str] = {"dcgan": "DCGAN", "sgan": "SGAN"}
 """Names of the GANs in the paper."""

@@ -6,11 +6,11 @@ Experiments with the same teacher train it once if they share the directory of t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.classifier.train import ClassifierTrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
 from experiments.papers.engine.experiment import Source
 from experiments.papers.engine.plan import ONLY_THE_LAST
-from train.classifier_training import TrainConfig
 from train.models import NetworkName
+from train.recipes.train_options import TrainConfig
 
 
 @dataclass(frozen=True)

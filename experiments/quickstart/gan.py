@@ -10,20 +10,23 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.data.subset import SubsetConfig, make_subset
+from experiments.data.subset import make_subset
 from experiments.gan.stages import SAMPLES, SHEET_COLUMNS
-from experiments.gan.train import GanTrainConfig, train_gan
+from experiments.gan.train import train_gan
 from experiments.gan.train_report import strip
-from experiments.options.papers import SameStepsConfig
+from experiments.options.data import SubsetConfig
+from experiments.options.gan import GanTrainConfig
+from experiments.options.papers import ClosedLoopConfig, SameStepsConfig
 from experiments.pages.html import Section, digest_words, write_report
 from experiments.pages.strips import class_strips, sheet_strips
-from experiments.papers.closed_loop import ClosedLoopConfig, closed_loop, piece_count
+from experiments.papers.closed_loop import closed_loop, piece_count
 from experiments.papers.closed_loop_pages import loop_facts, loop_sections, loop_verdict
 from experiments.papers.engine.experiment import ExperimentResult
 from experiments.papers.engine.result_pages import run_footer
 from experiments.papers.registry import read_results
-from gans.game import GameConfig
-from train.data.load import DIGITS, load_images
+from gans.options.training import GameConfig
+from train.data import DIGITS
+from train.data.load import load_images
 from train.models import NetworkName
 from train.storage.runs import CONFIG_FILE, environment, open_run, read_result, write_result
 

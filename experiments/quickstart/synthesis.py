@@ -12,8 +12,10 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from experiments.classifier.train import ClassifierTrainConfig, train_classifier
+from experiments.classifier.train import train_classifier
+from experiments.options.classifier import ClassifierTrainConfig
 from experiments.options.others import QuickstartConfig
+from experiments.options.synthesis import RuleConfig, SynthesizeConfig
 from experiments.pages.charts import comparison, curves, draw_differences, histogram
 from experiments.pages.html import (
     Fact,
@@ -32,19 +34,19 @@ from experiments.pages.statistics import (
 )
 from experiments.pages.verdict import help_words
 from experiments.quickstart.gan import CAUTION, quickstart_gan
-from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from experiments.synthesis.command import synthesize_set
 from experiments.synthesis.report import (
     ShownImages,
     measures_table,
     set_verdict,
     shown_sections,
 )
-from experiments.synthesis.rule_options import RuleConfig
 from experiments.synthesis.summary import SetSummary
-from train.classifier_training import TrainConfig
+from train.data import DIGITS
 from train.data.image_data import take_images
-from train.data.load import DIGITS, load_images
+from train.data.load import load_images
 from train.data.write import read_extras
+from train.recipes.train_options import TrainConfig
 from train.storage.runs import (
     CONFIG_FILE,
     environment,

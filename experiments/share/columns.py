@@ -15,7 +15,7 @@ from PIL import Image
 
 from experiments.data.resumable_set import SHARD_IMAGES, Columns
 from imgopt.errors import InputError, is_own_fault
-from train.data.digits import DIGITS
+from train.data import DIGITS
 from train.data.image_data import ImageReader
 from train.data.load import find_directory, list_splits, open_images
 from train.data.open_tfds import open_builder

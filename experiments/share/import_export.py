@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from experiments.console.options import check_unused
-from experiments.data.import_folder import ImportConfig, import_folder
+from experiments.data.import_folder import import_folder
 from experiments.data.resumable_set import ResumableSet
+from experiments.options.data import ImportConfig
 from experiments.share.columns import (
     DESCRIPTION_FILE,
     ExportDescription,

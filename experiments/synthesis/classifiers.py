@@ -7,7 +7,7 @@ from typing import Any
 import imgopt
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
 from imgopt.errors import InputError
-from train.classifiers import Precision
+from train.recipes.train_options import Precision
 
 
 @dataclass(frozen=True)

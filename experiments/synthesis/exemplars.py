@@ -39,13 +39,8 @@ from train.data.load import load_images
 from train.data.spec import ImageSetSpec
 from train.data.subsets import draw_subset
 from train.evaluation import evaluate
-from train.recipes.mnemonics import (
-    Labelled,
-    Mnemonics,
-    begin_exemplars,
-    retrain,
-    update_exemplars,
-)
+from train.recipes.mnemonics import Labelled, begin_exemplars, retrain, update_exemplars
+from train.recipes.options import Mnemonics
 from train.storage.runs import environment
 
 FEATURES = ("target", "output", "kl", "max_error", "steps", "source_id", "source_sha256")

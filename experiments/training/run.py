@@ -16,8 +16,9 @@ import jax
 from experiments.console.compilation import counted_compilations, timing
 from experiments.console.progress import say
 from experiments.training.session import Training
-from train.classifiers import Precision, check_precision
+from train.classifiers import check_precision
 from train.loop import compile_steps
+from train.recipes.train_options import Precision
 from train.runtime.memory import (
     Estimate,
     Footprint,

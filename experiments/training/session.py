@@ -18,18 +18,10 @@ from jaxtyping import Array, Key
 from experiments.console.progress import Progress
 from experiments.console.signals import deferred, is_asked, stopped
 from imgopt.errors import InputError
-from train.loop import (
-    Budget,
-    EpochResult,
-    FitOptions,
-    Learner,
-    Paused,
-    Snapshot,
-    TrainState,
-    fit,
-    initial_shapes,
-)
+from train.learner import Learner, TrainState
+from train.loop import EpochResult, FitOptions, Paused, Snapshot, fit, initial_shapes
 from train.nonfinite import NotFinite
+from train.recipes.train_options import Budget
 from train.runtime.processes import in_any_process, is_first_process
 from train.storage.checkpoints import (
     check_layout,

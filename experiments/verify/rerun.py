@@ -17,15 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.classifier.train import ClassifierTrainConfig, repeat_first_epoch
+from experiments.classifier.train import repeat_first_epoch
 from experiments.data.resumable_set import Columns
-from experiments.gan.sample import GanSampleConfig
-from experiments.options.papers import PIECES
-from experiments.papers.engine.experiment import PresetConfig, PresetExperiment, settings_of
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.gan import GanSampleConfig
+from experiments.options.papers import PIECES, PresetConfig
+from experiments.options.synthesis import SynthesizeConfig
+from experiments.papers.engine.experiment import PresetExperiment, settings_of
 from experiments.papers.engine.plan import Piece, place
 from experiments.papers.engine.results import MACHINE_FIELDS, preset_identity
 from experiments.papers.registry import read_results
-from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from experiments.synthesis.command import synthesize_set
 from gans.sampling import image_keys, load_gan, sample
 from imgopt.errors import InputError
 from train.data.image_data import join_images

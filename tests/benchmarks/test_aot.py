@@ -13,11 +13,12 @@ import gans
 import imgopt
 from gans.sampling import GanSpec, expected_variables, generate
 from imgopt.errors import InputError
-from train.classifier_training import ClassifierLearner, TrainConfig, TrainData
+from train.classifier_training import ClassifierLearner
 from train.classifiers import Classifier, classify_function
 from train.evaluation import lower_predict
 from train.loop import lower_training
-from train.recipes.train_options import Budget
+from train.recipes.train_options import Budget, TrainConfig
+from train.training_sets import TrainData
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "aot"))
 

@@ -17,8 +17,8 @@ from peers.pytorch import EAGER  # noqa: E402
 import gans  # noqa: E402
 from gans.pairs import build_encoder  # noqa: E402
 from train.augmentation import flip_and_crop  # noqa: E402
-from train.classifier_training import TrainConfig  # noqa: E402
 from train.models.networks import NETWORKS, build_network  # noqa: E402
+from train.recipes.train_options import TrainConfig  # noqa: E402
 
 # PyTorch's own code raises it.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.training.tracking import PACKAGES, scalars, tracking
+from experiments.options.tracking import PACKAGES
+from experiments.training.tracking import scalars, tracking
 from train.data.write import read_extras
 from train.storage.runs import read_metrics
 

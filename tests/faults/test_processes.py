@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.console.distributed import DistributedConfig
+from experiments.console.distributed_options import DistributedConfig
 from tests.experiments.conftest import OWN_CLASSIFIERS, bytes_below
 from tests.soaking import SOAK
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gans.augmentation import AUGMENTATIONS, augment, check_augmentations
+from gans.augmentation import AUGMENTATIONS, augment
+from gans.options.training import check_augmentations
 
 ALL = tuple(AUGMENTATIONS)
 COMPILED = {name: jax.jit(member) for name, member in AUGMENTATIONS.items()}

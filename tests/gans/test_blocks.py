@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gans.blocks import ConvTrunk, batch_norm, from_signed, leaky_relu, to_signed
+from gans.blocks import ConvTrunk, from_signed, leaky_relu, to_signed
+from train.models.layers import batch_norm
 
 
 class Norm(nn.Module):

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from gans.encoder import Encoder
-from gans.encoder_training import EncoderConfig, EncoderLearner
-from gans.game import GanData
+from gans.encoder_training import EncoderLearner
+from gans.options.training import EncoderConfig
+from gans.pairs import GanData
 from gans.stacked import StackConfig
 from train.data.load import load_images
-from train.loop import Budget, fit
+from train.loop import fit
+from train.recipes.train_options import Budget
 
 STACK = StackConfig(image_shape=(16, 20, 2), num_classes=3, encoder_width=2)
 PLAIN = EncoderConfig(encoder_pad_px=0)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from gans.blocks import DiscriminatorOutput
-from gans.encoder_training import EncoderConfig, EncoderLearner
-from gans.game import ADAPTIVE_STEPS, GameConfig, GanData, GanLearner, _scale_gradient
-from gans.losses import LossWeights
-from gans.pairs import LevelPair
+from gans.encoder_training import EncoderLearner
+from gans.game import ADAPTIVE_STEPS, GanLearner, _scale_gradient
+from gans.options.training import EncoderConfig, GameConfig, LossWeights
+from gans.pairs import GanData, LevelPair
 from gans.stacked import StackConfig, stack_levels
 from train.data.load import load_images
-from train.loop import Budget, FitOptions, TrainState, fit
+from train.learner import TrainState
+from train.loop import FitOptions, fit
+from train.recipes.train_options import Budget
 
 KEY = jax.random.key(6)
 RANDOM = np.random.default_rng(4)

@@ -7,7 +7,6 @@ import pytest
 from jax.test_util import check_grads
 
 from gans.losses import (
-    LossWeights,
     conditional_loss,
     discriminator_loss,
     feature_loss,
@@ -15,6 +14,7 @@ from gans.losses import (
     gradient_penalty,
     weighted_sum,
 )
+from gans.options.training import LossWeights
 
 RANDOM = np.random.default_rng(2)
 REAL, FAKE = RANDOM.normal(scale=3, size=(2, 5))

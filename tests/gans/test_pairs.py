@@ -7,9 +7,8 @@ import pytest
 
 from gans.dcgan import DcganConfig
 from gans.encoder import Encoder
-from gans.game import GanData, GeneratedBatch
-from gans.losses import LossWeights
-from gans.pairs import DcganPair, LevelPair, build_encoder
+from gans.options.training import LossWeights
+from gans.pairs import DcganPair, GanData, GeneratedBatch, LevelPair, build_encoder
 from gans.stacked import StackConfig, stack_levels
 
 COUNT = 5

@@ -14,8 +14,8 @@ from jax.test_util import check_grads
 
 from gans.blocks import DiscriminatorOutput, input_gradients
 from gans.dcgan import DcganConfig
-from gans.game import GameConfig
-from gans.losses import LossWeights, discriminator_loss, generator_loss, gradient_penalty
+from gans.losses import discriminator_loss, generator_loss, gradient_penalty
+from gans.options.training import GameConfig, LossWeights
 from gans.pairs import DcganPair, LevelPair
 from gans.stacked import StackConfig, stack_levels
 from train.models.layers import Conv, batch_norm

@@ -8,11 +8,10 @@ import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import confusion_matrix
 
+from gans.options.selection import Keep, Thresholds
 from gans.sampling import keys_from_text, keys_to_text
 from gans.selection import (
-    Keep,
     Predictions,
-    Thresholds,
     choose,
     quota,
     reaches,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gans.encoder import FEATURES, Encoder, feature_shapes
+from gans.options.training import PRESETS
 from gans.stacked import (
-    PRESETS,
     Level,
     LevelDiscriminator,
     StackConfig,

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from train import batches, loop
-from train.classifier_training import ClassifierLearner, TrainConfig, make_optimizer
+from train.classifier_training import ClassifierLearner, make_optimizer
 from train.classifiers import ClassifierSpec
 from train.loop import FitOptions, fit
+from train.recipes.train_options import TrainConfig
 from train.training_sets import TrainData
 
 SPEC = ClassifierSpec(

@@ -9,16 +9,10 @@ import pytest
 
 from imgopt.errors import InputError
 from train import loop
-from train.loop import (
-    Budget,
-    FitOptions,
-    Paused,
-    Snapshot,
-    TrainState,
-    fit,
-)
+from train.learner import TrainState
+from train.loop import FitOptions, Paused, Snapshot, fit
 from train.nonfinite import NotFinite
-from train.recipes.train_options import NonFiniteConfig
+from train.recipes.train_options import Budget, NonFiniteConfig
 
 pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
 

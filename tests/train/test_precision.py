@@ -8,13 +8,14 @@ import pytest
 
 import imgopt
 from gans.dcgan import DcganConfig
-from gans.encoder_training import EncoderConfig, EncoderLearner
-from gans.game import GameConfig, GanData, GanLearner
-from gans.losses import LossWeights
-from gans.pairs import DcganPair, LevelPair
-from gans.stacked import PRESETS, StackConfig, stack_levels
-from train.classifier_training import ClassifierLearner, TrainConfig
+from gans.encoder_training import EncoderLearner
+from gans.game import GanLearner
+from gans.options.training import PRESETS, EncoderConfig, GameConfig, LossWeights
+from gans.pairs import DcganPair, GanData, LevelPair
+from gans.stacked import StackConfig, stack_levels
+from train.classifier_training import ClassifierLearner
 from train.classifiers import Classifier, ClassifierSpec, check_precision, classify_function
+from train.recipes.train_options import TrainConfig
 from train.training_sets import TrainData
 
 RANDOM = np.random.default_rng(3)

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from imgopt.errors import InputError
-from train.data.digits import DIGITS, DIGITS_SPLITS, load_digits
+from train.data import DIGITS
+from train.data.digits import DIGITS_SPLITS, load_digits
 from train.data.image_data import ImageData, ImageReader, iter_parts, reader_of
 from train.data.open_tfds import INFO_FILE, check_class_names, open_builder
 from train.data.read_split import PILLOW_MODES, open_split

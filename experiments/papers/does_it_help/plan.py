@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.classifier.fit_to_set import fit_to_set
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.data.subset import SubsetConfig
-from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train import GanTrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.data import SubsetConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
+from experiments.options.synthesis import RuleConfig, SynthesizeConfig, ViewConfig
 from experiments.papers.does_it_help.arms import ARMS, REPLACED, HelpArm
 from experiments.papers.engine.cost import training_flop
 from experiments.papers.engine.plan import ONLY_THE_LAST, Arm, At, Build, Plan, Row, place
 from experiments.papers.engine.set_sizes import SetSizes
-from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import RuleConfig
-from experiments.synthesis.view_options import ViewConfig
-from train.classifier_training import TrainConfig
 from train.recipes.options import TrainingSynthesis
+from train.recipes.train_options import TrainConfig
 
 TEACHER_KEYS = 1_000_000
 """Added to a seed, times the teacher's number, for the teacher's key: it differs from all

@@ -14,28 +14,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.data.augment import AugmentConfig
-from experiments.data.subset import SubsetConfig
-from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train_options import GanTrainConfig, gan_sizes, network_pairs
+from experiments.gan.train_options import gan_sizes, network_pairs
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.data import AugmentConfig, SubsetConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
+from experiments.options.synthesis import SynthesizeConfig
 from experiments.papers.engine.make_pieces import is_done
 from experiments.papers.engine.plan import Arm, Piece, PieceConfig, Plan, needed
 from experiments.papers.engine.set_sizes import SetSize, SetSizes
-from experiments.synthesis.command import SynthesizeConfig
 from gans.dcgan import DcganConfig
 from gans.encoder_training import EncoderLearner
-from gans.game import GanData, GanLearner
-from gans.pairs import DcganPair, LevelPair
+from gans.game import GanLearner
+from gans.pairs import DcganPair, GanData, LevelPair
 from gans.sampling import generate, generator_shapes
 from gans.stacked import StackConfig
-from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifier_training import ClassifierLearner
 from train.classifiers import ClassifierSpec, Teacher
-from train.data.load import ImageData
+from train.data.image_data import ImageData
 from train.flop import count_flop, count_update_flop
-from train.loop import STEPS_PER_CALL, Budget, FitOptions, fit
+from train.loop import STEPS_PER_CALL, FitOptions, fit
 from train.recipes.options import Recipe, TrainingSynthesis
 from train.recipes.state import StepConstants
+from train.recipes.train_options import Budget, TrainConfig
 from train.training_sets import SecondViews, TrainData, original_data
 
 CPU_STEPS = 3

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from experiments.options.papers import PresetConfig, PresetName
 from experiments.papers.engine.plan import Piece, Plan, Row
-from train.classifiers import Precision
+from train.recipes.train_options import Precision
 
 
 class ArmResult(NamedTuple):

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.classifier.train import ClassifierTrainConfig, train_classifier
-from experiments.data.augment import AugmentConfig, augment
-from experiments.data.subset import SubsetConfig, make_subset
-from experiments.gan.sample import GanSampleConfig, sample_gan
-from experiments.gan.train import GanTrainConfig, train_gan
+from experiments.classifier.train import train_classifier
+from experiments.data.augment import augment
+from experiments.data.subset import make_subset
+from experiments.gan.sample import sample_gan
+from experiments.gan.train import train_gan
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.data import AugmentConfig, SubsetConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
+from experiments.options.synthesis import SynthesizeConfig
 from experiments.papers.engine.plan import Piece, needed
-from experiments.synthesis.command import SynthesizeConfig, synthesize_set
+from experiments.synthesis.command import synthesize_set
 from imgopt.errors import InputError
 from train.data.verify import MANIFEST_FILE, verify
 from train.storage.checkpoints import damaged_checkpoints

@@ -17,12 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.data.augment import AugmentConfig
-from experiments.data.subset import SubsetConfig
-from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train import GanTrainConfig
-from experiments.synthesis.command import SynthesizeConfig
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.data import AugmentConfig, SubsetConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
+from experiments.options.synthesis import SynthesizeConfig
 from train.storage.runs import as_json
 
 PieceConfig = (

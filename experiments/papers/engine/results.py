@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
+from experiments.options.papers import PresetConfig
 from experiments.papers.engine.experiment import (
     ArmResult,
     Experiment,
     ExperimentResult,
-    PresetConfig,
     PresetExperiment,
     Source,
     settings_of,

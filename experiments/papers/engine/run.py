@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.console.options import check_unused
-from experiments.options.papers import PIECES, ExperimentConfig
+from experiments.options.papers import PIECES, ExperimentConfig, PresetConfig
 from experiments.papers.engine.experiment import (
     Experiment,
     ExperimentResult,
-    PresetConfig,
     PresetExperiment,
     Source,
     settings_of,
@@ -31,7 +30,8 @@ from experiments.papers.engine.results import (
 )
 from imgopt.errors import InputError
 from train.classifiers import check_precision
-from train.data.load import DIGITS, HINT
+from train.data import DIGITS
+from train.data.load import HINT
 from train.storage.runs import open_run
 
 

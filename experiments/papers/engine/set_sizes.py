@@ -6,13 +6,11 @@ from typing import NamedTuple, TypeVar
 
 import tensorflow_datasets as tfds
 
-from experiments.data.augment import AugmentConfig
-from experiments.data.subset import SubsetConfig
-from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train import GanTrainConfig
+from experiments.options.data import AugmentConfig, SubsetConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
+from experiments.options.synthesis import SynthesizeConfig
 from experiments.papers.engine.make_pieces import is_done
 from experiments.papers.engine.plan import Piece, PieceConfig
-from experiments.synthesis.command import SynthesizeConfig
 from imgopt.errors import InputError
 from train.data.load import list_splits, open_images
 

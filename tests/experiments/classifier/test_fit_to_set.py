@@ -5,8 +5,8 @@ import json
 import pytest
 
 from experiments.classifier.fit_to_set import describe_choice, fit_to_set
-from experiments.classifier.train import ClassifierTrainConfig
-from train.classifier_training import TrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
+from train.recipes.train_options import TrainConfig
 
 UNGIVEN = TrainConfig(batch_size=None, epochs=None)
 

@@ -15,7 +15,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from experiments.data import import_folder as module
-from experiments.data.import_folder import ImportConfig, import_folder
+from experiments.data.import_folder import import_folder
+from experiments.options.data import ImportConfig
 from imgopt.errors import InputError
 from train.data.load import list_splits, load_images
 from train.data.verify import read_manifest

@@ -10,7 +10,8 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import hashing
 
-from experiments.data.prepare_cifar import PrepareConfig, prepare, tfds_order
+from experiments.data.prepare_cifar import prepare, tfds_order
+from experiments.options.data import PrepareConfig
 from imgopt.errors import InputError
 from tests.experiments.data.small_cifar import (
     FINE_NAMES,

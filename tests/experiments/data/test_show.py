@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.prepare_cifar import PrepareConfig, prepare
-from experiments.data.show import ShowConfig, show
+from experiments.data.prepare_cifar import prepare
+from experiments.data.show import show
+from experiments.options.data import PrepareConfig, ShowConfig
 from imgopt.errors import InputError
 from tests.experiments.data.small_cifar import batch
 from tests.experiments.pages.pictures import decoded

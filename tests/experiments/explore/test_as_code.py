@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from experiments.explore.as_code import IMAGE_FILE, command_text, python_text
-from experiments.explore.pictures import Uploads, encode_png
-from experiments.explore.subject import ClassifierOptions, load_subject
+from experiments.explore.pictures import Uploads
+from experiments.explore.subject import load_subject
 from experiments.explore.updates import Optimisation, read_request
-from experiments.synthesis.target_options import TargetConfig, make_targets
+from experiments.options.others import ClassifierOptions
+from experiments.options.synthesis import TargetConfig
+from experiments.synthesis.target_options import make_targets
 from imgopt.errors import InputError
 from tests.experiments.explore.clients import RULE
 from train.data.load import load_images
+from train.data.write import encode_png
 
 ADAM = {"rule": "adam", "rule_options": ["learning_rate=0.1"], "steps": 3, "tolerance": 0.05}
 

@@ -9,7 +9,8 @@ import pytest
 
 import experiments.explore.subject as subject_module
 from experiments.explore.command import bind
-from experiments.explore.subject import ClassifierOptions, SubjectLoader
+from experiments.explore.subject import SubjectLoader
+from experiments.options.others import ClassifierOptions
 from imgopt.errors import InputError
 
 CASES = {

@@ -6,15 +6,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from experiments.explore.pictures import (
-    KEPT_UPLOADS,
-    Uploads,
-    encode_png,
-    fit_picture,
-    pick,
-)
+from experiments.explore.pictures import KEPT_UPLOADS, Uploads, fit_picture, pick
 from imgopt.errors import InputError
 from train.data.load import load_images
+from train.data.write import encode_png
 
 SHAPE = (16, 16, 3)
 

@@ -7,9 +7,8 @@ import pytest
 
 import experiments.gan.stages
 import experiments.gan.train
-from gans.game import GameConfig
-from gans.losses import LossWeights
-from train.loop import TrainState
+from gans.options.training import GameConfig, LossWeights
+from train.learner import TrainState
 
 
 def read(run, file="result.json"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import train.models.networks
-from experiments.classifier.train import ClassifierTrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
 from experiments.pages.saved_strips import read_strips
 from experiments.pages.statistics import mean_words
 from experiments.papers.closed_loop import SETS

@@ -26,9 +26,9 @@ from experiments.papers.registry import read_results
 from tests.experiments.pages.pictures import decoded
 from tests.experiments.pages.reports import assert_is_report
 from tests.experiments.papers.written_results import piece, table
-from train.classifier_training import TrainConfig
 from train.data.image_data import ImageData
 from train.data.load import load_images
+from train.recipes.train_options import TrainConfig
 from train.storage.strict_json import read_sealed
 
 IMAGES, SHOWN = 12, 3

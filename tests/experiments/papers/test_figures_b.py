@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.gan.sample import GanSampleConfig
 from experiments.gan.select_report import Outcome, write_pages
-from experiments.gan.train import GanTrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
 from experiments.pages.saved_strips import read_strips
 from experiments.papers.engine.make_pieces import MAKERS
 from experiments.papers.figures_b import SETS

@@ -10,12 +10,12 @@ import experiments.quickstart.gan
 import experiments.quickstart.synthesis
 import train.data.load
 import train.models.networks
+from experiments.options.others import QuickstartConfig
 from experiments.options.papers import SameStepsConfig
+from experiments.options.synthesis import RuleConfig
 from experiments.papers.closed_loop import piece_count
-from experiments.quickstart.synthesis import QuickstartConfig
-from experiments.synthesis.rule_options import RuleConfig
 from tests.experiments.pages.reports import assert_is_report
-from train.classifier_training import TrainConfig
+from train.recipes.train_options import TrainConfig
 from train.storage.runs import read_result
 from train.storage.strict_json import read_sealed
 

@@ -10,8 +10,9 @@ import tensorflow_datasets as tfds
 import yaml
 from PIL import Image
 
+from experiments.options.others import UNKNOWN
 from experiments.share import columns, parquet
-from experiments.share.card import COLUMNS, UNKNOWN, card
+from experiments.share.card import COLUMNS, card
 from tests.experiments.share.conftest import COUNTS, HARD_NAMES
 from train.data.spec import EXTRAS
 from train.storage.files import sha256_of

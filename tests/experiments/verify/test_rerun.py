@@ -13,26 +13,25 @@ import pytest
 import experiments.classifier.train
 import experiments.papers.engine.make_pieces
 import experiments.verify.rerun
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train import GanTrainConfig
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
+from experiments.options.papers import PresetConfig
+from experiments.options.synthesis import RuleConfig, SynthesizeConfig
 from experiments.papers import registry
-from experiments.papers.engine.experiment import PresetConfig, PresetExperiment, Source
+from experiments.papers.engine.experiment import PresetExperiment, Source
 from experiments.papers.engine.plan import Arm, At, Build, Plan, Row
 from experiments.papers.engine.results import training_record
 from experiments.papers.engine.run import run_preset
-from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import RuleConfig
 from experiments.verify.rerun import RepeatedPart, compare
 from gans.dcgan import DcganConfig
 from gans.sampling import GENERATOR, Gan, gan_digest
 from tests.experiments.made_up_gans import write_gan
 from tests.experiments.papers.written_results import piece
-from train.classifier_training import TrainConfig
 from train.data.load import load_images
 from train.data.spec import EXTRAS, ImageSetSpec
 from train.data.verify import read_manifest
 from train.data.write import read_extras, write_shard
+from train.recipes.train_options import TrainConfig
 from train.storage.checkpoints import save_checkpoint
 from train.storage.files import sha256_of
 from train.storage.runs import RESULT_FILE, append_metrics, read_metrics, read_result, write_result

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from experiments.papers.report import ReportConfig, report
+from experiments.options.papers import ReportConfig
+from experiments.papers.report import report
 from gans.sampling import _read_spec
 from tests.faults.hostile.descriptions import GAN, RESULT, SPEC
 from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome, replaced

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import strategies as st
 
 from experiments.data.cifar_files import CIFAR10, read_cifar
-from experiments.synthesis.target_options import TargetConfig, make_targets
+from experiments.options.synthesis import TargetConfig
+from experiments.synthesis.target_options import make_targets
 from tests.experiments.data.small_cifar import PER_BATCH, binary_files, trust, write_folder
 from tests.faults.hostile.fuzzing import damaged, fuzzed, json_like, outcome, replaced
 from tests.train.data.small_sets import change_second_example, write_small_set

@@ -19,7 +19,7 @@ from gans.dcgan import DcganConfig
 from gans.sampling import GENERATOR, GanSpec, expected_variables, load_gan
 from tests.faults.hostile.descriptions import GAN, SPEC
 from train.classifiers import ClassifierSpec, load_classifier, load_spec
-from train.loop import TrainState
+from train.learner import TrainState
 from train.storage.checkpoints import (
     damaged_checkpoints,
     file_digests,

@@ -7,7 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from experiments.synthesis.target_options import TargetConfig, make_targets
+from experiments.options.synthesis import TargetConfig
+from experiments.synthesis.target_options import make_targets
 from train.data.image_data import ImageData, reader_of
 
 IMAGES = ImageData(

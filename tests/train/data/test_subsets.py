@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from train.data.load import ImageData
+from train.data.image_data import ImageData
 from train.data.subsets import draw_subset, shuffled_classes
 
 KEY = jax.random.key(3)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifier_training import ClassifierLearner
 from train.classifiers import ClassifierSpec
 from train.models.linen import Network
 from train.models.networks import build_network
 from train.models.residual import WideResNet
+from train.recipes.train_options import TrainConfig
 from train.training_sets import TrainData
 
 REFERENCE = Path(__file__).parents[2] / "references" / "networks.npz"

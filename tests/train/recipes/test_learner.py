@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from imgopt import synthesize
-from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifier_training import ClassifierLearner
 from train.classifiers import Classifier, ClassifierSpec, Teacher, classify_function
 from train.data.load import load_images
 from train.loop import Snapshot, fit
 from train.recipes.options import Recipe, TrainingSynthesis
 from train.recipes.synthesis import make_images
+from train.recipes.train_options import TrainConfig
 from train.training_sets import SecondViews, TrainData, original_data
 
 SPEC = ClassifierSpec(

@@ -14,12 +14,12 @@ from sklearn.datasets import load_digits
 from imgopt import InputError, to_float
 from train.recipes.mnemonics import (
     Labelled,
-    Mnemonics,
     begin_exemplars,
     mean_cross_entropy,
     retrain,
     update_exemplars,
 )
+from train.recipes.options import Mnemonics
 
 SHAPE, CLASSES = (2, 3, 1), 3
 OPTIONS = Mnemonics(retrain_steps=3, retrain_rate=0.7, steps=4, originals_per_step=50)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from imgopt.programs import standard_promotion
-from train.classifier_training import TrainConfig, make_optimizer
+from train.classifier_training import make_optimizer
 from train.recipes.optimizers import make_schedule
 from train.recipes.state import moving_average
+from train.recipes.train_options import TrainConfig
 
 RISE = [0, 0.05]
 AFTER = {

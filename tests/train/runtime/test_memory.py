@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.classifier_training import ClassifierLearner, TrainConfig
+from train.classifier_training import ClassifierLearner
 from train.classifiers import ClassifierSpec
-from train.loop import STEPS_PER_CALL, Budget, FitOptions, compile_steps, fit
+from train.loop import STEPS_PER_CALL, FitOptions, compile_steps, fit
+from train.recipes.train_options import Budget, TrainConfig
 from train.runtime import memory
 from train.runtime.memory import (
     FITTING_SHARE,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.data.subset import SubsetConfig
+from experiments.options.data import SubsetConfig
+from experiments.options.synthesis import ViewConfig
 from experiments.papers.does_it_help.arms import ARMS, BASE, with_controls
 from experiments.papers.does_it_help.plan import (
     NEGLECTED,
@@ -15,8 +16,7 @@ from experiments.papers.does_it_help.plan import (
     make_plan,
 )
 from experiments.papers.engine.plan import needed, place
-from experiments.synthesis.view_options import ViewConfig
-from train.classifier_training import TrainConfig
+from train.recipes.train_options import TrainConfig
 
 PER_CLASS, EPOCHS = 6, 4
 

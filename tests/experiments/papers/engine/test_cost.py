@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.data.augment import AugmentConfig
-from experiments.data.subset import SubsetConfig, make_subset
-from experiments.gan.sample import GanSampleConfig
-from experiments.gan.train import GanTrainConfig
+from experiments.data.subset import make_subset
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.data import AugmentConfig, SubsetConfig
+from experiments.options.gan import GanSampleConfig, GanTrainConfig
+from experiments.options.synthesis import RuleConfig, SynthesizeConfig, ViewConfig
 from experiments.papers.engine import cost
 from experiments.papers.engine.cost import (
     duration,
@@ -26,14 +26,10 @@ from experiments.papers.engine.cost import (
 )
 from experiments.papers.engine.plan import Arm, Piece, Plan, Row, place
 from experiments.papers.engine.set_sizes import SetSize, SetSizes, count_images
-from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import RuleConfig
-from experiments.synthesis.view_options import ViewConfig
 from gans.dcgan import DcganConfig
-from gans.encoder_training import EncoderConfig
-from gans.game import GameConfig
-from train.classifier_training import TrainConfig
+from gans.options.training import EncoderConfig, GameConfig
 from train.recipes.options import Recipe, TrainingSynthesis
+from train.recipes.train_options import TrainConfig
 
 # The data have 48 and 21 images of 3 classes, 16×16×3.
 DCGAN = DcganConfig(image_size=16, num_classes=3, width=2)

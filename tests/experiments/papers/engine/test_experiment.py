@@ -13,21 +13,21 @@ import scipy.stats
 
 import experiments.papers.engine.make_pieces
 import experiments.papers.table_a
-from experiments.classifier.train import ClassifierTrainConfig
-from experiments.gan.train import GanTrainConfig
-from experiments.papers.engine.experiment import PresetConfig, settings_of
+from experiments.options.classifier import ClassifierTrainConfig
+from experiments.options.gan import GanTrainConfig
+from experiments.options.papers import PresetConfig
+from experiments.options.synthesis import RuleConfig, SynthesizeConfig
+from experiments.papers.engine.experiment import settings_of
 from experiments.papers.engine.plan import place
 from experiments.papers.engine.results import parse_result
 from experiments.papers.table_a import TABLE_A, TableASettings
 from experiments.papers.table_b import TABLE_B
-from experiments.synthesis.command import SynthesizeConfig
-from experiments.synthesis.rule_options import RuleConfig
 from tests.experiments.bad_files import flip_byte
 from tests.experiments.damages import DAMAGES
 from tests.experiments.pages.reports import assert_is_report
 from tests.experiments.papers.written_results import arms, piece, table, timeless
 from tests.soaking import SOAK
-from train.classifier_training import TrainConfig
+from train.recipes.train_options import TrainConfig
 from train.storage.strict_json import read_json
 
 SEEDS = (1, 2)

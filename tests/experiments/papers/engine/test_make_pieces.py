@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import experiments.papers.engine.make_pieces
-from experiments.data.subset import SubsetConfig
+from experiments.options.data import SubsetConfig
 from experiments.papers.engine.make_pieces import is_done, make_pieces
 from experiments.papers.engine.plan import Piece
 from train.data.verify import MANIFEST_FILE
