@@ -36,12 +36,12 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "quickstart": Command(
-        "experiments.quickstart.synthesis", "quickstart", "others.QuickstartConfig",
+        "experiments.quickstart.synthesis", "quickstart", "quickstart.QuickstartConfig",
         "the whole job on handwritten digits, with a report; two minutes on a laptop",
         writes="directory",
     ),
     "explore": Command(
-        "experiments.explore.command", "explore", "others.ExploreConfig",
+        "experiments.explore.command", "explore", "explore.ExploreConfig",
         "a page in the browser: choose an output, and watch an image come to elicit it",
         writes=None,
     ),
@@ -113,11 +113,11 @@ COMMANDS: dict[str, Command] = {
         "quality of generated images, compared with real ones",
     ),
     "export": Command(
-        "experiments.share.command", "export", "others.ExportConfig",
+        "experiments.share.command", "export", "export.ExportConfig",
         "an image set for Hugging Face, as PNG files or NumPy arrays; a trained network for JAX",
     ),
     "verify": Command(
-        "experiments.verify.command", "verify", "others.VerifyConfig",
+        "experiments.verify.command", "verify", "verify.VerifyConfig",
         "check every digest below a directory, and compute parts of an experiment again",
         writes=None,
     ),

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.explore.subject import Subject
 from experiments.explore.updates import OptimisationRequest
-from experiments.options.others import ClassifierOptions
+from experiments.options.explore import ClassifierOptions
 from experiments.options.synthesis import RuleConfig, parse_options
 from imgopt import ranked_targets
 from imgopt.errors import InputError

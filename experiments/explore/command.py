@@ -16,7 +16,7 @@ from experiments.explore.gan_samples import open_gans
 from experiments.explore.image_sets import open_sets
 from experiments.explore.result_tables import check_results
 from experiments.explore.subject import SubjectLoader
-from experiments.options.others import ExploreConfig
+from experiments.options.explore import ExploreConfig
 from imgopt.errors import InputError
 
 SERVER_PACKAGES = ("starlette", "uvicorn")

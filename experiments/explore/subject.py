@@ -15,7 +15,7 @@ import numpy as np
 from experiments.classifier.source import ClassifierSource, check_takes, find_classifier
 from experiments.classifier.train import train_classifier
 from experiments.options.classifier import ClassifierTrainConfig
-from experiments.options.others import ClassifierOptions
+from experiments.options.explore import ClassifierOptions
 from experiments.quickstart.synthesis import TRAINING, WIDTH
 from imgopt import Classify, iterate, to_float, uniform_targets
 from imgopt.errors import InputError

@@ -16,9 +16,9 @@ import numpy as np
 
 from experiments.console.progress import say
 from experiments.gan.acceptance import AcceptanceMeter, best_epoch, measured_lines
+from experiments.gan.networks import gan_sizes, network_pairs
 from experiments.gan.selector import Selector, classify_by, find_selector
 from experiments.gan.stages import Stages
-from experiments.gan.train_options import gan_sizes, network_pairs
 from experiments.gan.train_report import TrainedGan, write_gan_report
 from experiments.options.gan import GanTrainConfig
 from experiments.pages.html import digest_words, provenance

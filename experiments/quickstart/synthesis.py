@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.classifier.train import train_classifier
 from experiments.options.classifier import ClassifierTrainConfig
-from experiments.options.others import QuickstartConfig
+from experiments.options.quickstart import QuickstartConfig
 from experiments.options.synthesis import RuleConfig, SynthesizeConfig
 from experiments.pages.charts import comparison, curves, draw_differences, histogram
 from experiments.pages.html import (

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.options.others import UNKNOWN
+from experiments.options.export import UNKNOWN
 from experiments.share.columns import BASIC, ExportDescription
 from experiments.share.parquet import FOLDER, extra_dtype
 from train.data.spec import EXTRAS

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.console.options import check_unused
 from experiments.console.progress import Progress
 from experiments.data.resumable_set import Columns
-from experiments.options.others import ExportConfig
+from experiments.options.export import ExportConfig
 from experiments.share.card import card, croissant
 from experiments.share.columns import (
     DESCRIPTION_FILE,

@@ -1,4 +1,4 @@
-"""Options of `elicit synthesize` for attacks, in place of an update rule and targets."""
+"""Makes the rule, loss and targets of an attack from its options."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Options of `elicit synthesize` for images that survive augmentation: their random views."""
+"""Makes the random views that the options name, for images that survive augmentation."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
 """The command `elicit verify`: checks results by their digests, and by repeating parts of them."""
 
-from experiments.options.others import VerifyConfig
+from experiments.options.verify import VerifyConfig
 from experiments.verify.integrity import check_below
 from imgopt.errors import InputError
 

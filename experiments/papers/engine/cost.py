@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.gan.train_options import gan_sizes, network_pairs
+from experiments.gan.networks import gan_sizes, network_pairs
 from experiments.options.classifier import ClassifierTrainConfig
 from experiments.options.data import AugmentConfig, SubsetConfig
 from experiments.options.gan import GanSampleConfig, GanTrainConfig

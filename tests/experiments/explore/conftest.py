@@ -14,7 +14,7 @@ import pytest
 from experiments.explore.image_sets import open_sets
 from experiments.explore.server import Explorer
 from experiments.explore.subject import Subject, SubjectLoader, load_subject
-from experiments.options.others import ClassifierOptions
+from experiments.options.explore import ClassifierOptions
 from tests.experiments.explore.clients import LINEAR, RULE, TestClient, client_of
 
 

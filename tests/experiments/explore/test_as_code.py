@@ -11,7 +11,7 @@ from experiments.explore.as_code import IMAGE_FILE, command_text, python_text
 from experiments.explore.pictures import Uploads
 from experiments.explore.subject import load_subject
 from experiments.explore.updates import Optimisation, read_request
-from experiments.options.others import ClassifierOptions
+from experiments.options.explore import ClassifierOptions
 from experiments.options.synthesis import TargetConfig
 from experiments.synthesis.target_options import make_targets
 from imgopt.errors import InputError

@@ -10,7 +10,7 @@ import pytest
 import experiments.explore.subject as subject_module
 from experiments.explore.command import bind
 from experiments.explore.subject import SubjectLoader
-from experiments.options.others import ClassifierOptions
+from experiments.options.explore import ClassifierOptions
 from imgopt.errors import InputError
 
 CASES = {

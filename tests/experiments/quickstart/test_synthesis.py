@@ -10,8 +10,8 @@ import experiments.quickstart.gan
 import experiments.quickstart.synthesis
 import train.data.load
 import train.models.networks
-from experiments.options.others import QuickstartConfig
 from experiments.options.papers import SameStepsConfig
+from experiments.options.quickstart import QuickstartConfig
 from experiments.options.synthesis import RuleConfig
 from experiments.papers.closed_loop import piece_count
 from tests.experiments.pages.reports import assert_is_report

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 import yaml
 from PIL import Image
 
-from experiments.options.others import UNKNOWN
+from experiments.options.export import UNKNOWN
 from experiments.share import columns, parquet
 from experiments.share.card import COLUMNS, card
 from tests.experiments.share.conftest import COUNTS, HARD_NAMES

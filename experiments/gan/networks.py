@@ -1,4 +1,4 @@
-"""Options of `elicit gan train`, and the networks that follow from them."""
+"""The networks that the options of `elicit gan train` ask for."""
 
 from experiments.options.gan import GanTrainConfig
 from gans.dcgan import DcganConfig
