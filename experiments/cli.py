@@ -40,9 +40,11 @@ from experiments.console.signals import Stopped, stopping_on_signals
 HELP = ("-h", "--help")
 """Words that ask for help."""
 
+LEADING_OPTIONS = ("--help", "--version", "--install-completion")
+
 CONFIG_HELP = (
     "With --config PLACE the options are those of an earlier run, given as its directory or its "
-    "config.json; options beside it override them."
+    "options.json; options beside it override them."
 )
 
 ADVICE = {
@@ -110,7 +112,11 @@ def _install_completion(words: list[str]) -> int:
 def _no_command(words: Sequence[str], group: Collection[str]) -> str:
     """Says that words name no command, and which ones they may stand for."""
     word = " ".join(words)
-    if group and not word.startswith("-"):
+    if word.startswith("-"):
+        close = difflib.get_close_matches(word.split()[0], LEADING_OPTIONS, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        return f"there is no option {word.split()[0]} before a command{meant}"
+    if group:
         return f"{word!r} is a group of commands; expected one of: {', '.join(group)}"
     if close := _close_commands(words):
         meant = " or ".join(close)
@@ -212,7 +218,7 @@ def _call(name: str, words: list[str]) -> None:
     from experiments.console.compilation import keep_compiled_as_set
 
     keep_compiled_as_set()
-    with processes, _lock(command, config), _saving(command, config):
+    with _connected(processes), _lock(command, config), _saving(command, config):
         command.run(config)
 
 
@@ -234,10 +240,17 @@ def _saving(command: Command, config: Any) -> Iterator[None]:
     save()
 
 
-def parse(
-    name: str, config_type: Any, words: list[str]
-) -> tuple[Any, contextlib.AbstractContextManager[None]]:
-    """A command's options, and the context that connects the processes of one job."""
+def _connected(processes: Any) -> contextlib.AbstractContextManager[None]:
+    """Connects the processes of one job; a command of one process only has no such options."""
+    if processes is None:
+        return contextlib.nullcontext()
+    from experiments.console.distributed import connected  # here, since it imports JAX
+
+    return connected(processes)
+
+
+def parse(name: str, config_type: Any, words: list[str]) -> tuple[Any, Any]:
+    """A command's options, and those of several processes if it can run in several."""
     # Here, since tyro slows down --help.
     from experiments.console.options import read_options
     from experiments.console.saved_options import take_saved
@@ -246,7 +259,7 @@ def parse(
     saved, words = take_saved(words, config_type)
     if not COMMANDS[name].is_distributed:
         options = read_options(name, config_type, words, description=description, default=saved)
-        return options, contextlib.nullcontext()
+        return options, None
     import tyro
 
     from experiments.console.distributed_options import DistributedConfig
@@ -255,9 +268,7 @@ def parse(
     both = dataclasses.make_dataclass("Options", [("own", own), ("processes", DistributedConfig)])
     default = saved and both(saved, DistributedConfig())
     found: Any = read_options(name, both, words, description=description, default=default)
-    from experiments.console.distributed import connected  # here, since it imports JAX
-
-    return found.own, connected(found.processes)
+    return found.own, found.processes
 
 
 def _lock(command: Command, config: Any) -> contextlib.AbstractContextManager[None]:

@@ -84,7 +84,10 @@ def load_subject(options: ClassifierOptions) -> Subject:
     """
     source = find_classifier(str(options.classifier), precision="float32")
     data = open_images(options.data, options.split, data_dir=options.data_dir)
-    check_takes(source, data.class_names, data.image_shape, of="data set")
+    try:
+        check_takes(source, data.class_names, data.image_shape, of="data set")
+    except InputError as error:
+        raise InputError(f"{error}; name the classifier's own data with --data") from error
     return Subject(source, data, options)
 
 

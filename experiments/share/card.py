@@ -169,7 +169,7 @@ def _origin(of: ExportDescription) -> Iterator[str]:
 def export_command(of: ExportDescription) -> str:
     """The command that exported a set."""
     licence = "" if of.licence == UNKNOWN else f" --licence {shlex.quote(of.licence)}"
-    return f"elicit export {of.name} --to {of.format}{licence} --out DIR"
+    return f"elicit export {shlex.quote(of.source)} --to {of.format}{licence} --out DIR"
 
 
 def facts(of: ExportDescription) -> dict[str, str]:

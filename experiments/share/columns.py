@@ -46,6 +46,7 @@ class ExportDescription:
 
     Attributes:
         format: one of the values of --to.
+        source: last part of the path, or name, of the set that was exported.
         name: the set's name in TFDS.
         class_names: names of the classes, in the order of their labels.
         image_shape: height, width and channels of every image.
@@ -58,6 +59,7 @@ class ExportDescription:
     """
 
     format: str
+    source: str
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
@@ -139,6 +141,7 @@ def open_set(
     extras = () if builder is None else _extras(builder, len(first.class_names))
     told = ExportDescription(
         format=form,
+        source=Path(name_or_directory).name,
         name=DIGITS if builder is None else builder.info.name,
         class_names=first.class_names,
         image_shape=first.image_shape,

@@ -98,7 +98,6 @@ def test_version_is_the_installed_one(elicit, capsys):
         ("smaple", "'smaple'", "did you mean gan sample?"),
         ("experiment tabl-a", "'experiment tabl-a'", "did you mean experiment table-a?"),
         ("clasifier trian --out x", "'clasifier trian'", "did you mean classifier train?"),
-        ("--color", "'--color'", f"expected one of: {', '.join(COMMANDS)}"),
         ("zzz --help", "'zzz'", f"expected one of: {', '.join(COMMANDS)}"),
     ],
 )
@@ -108,6 +107,16 @@ def test_unknown_words_are_named_beside_the_known_ones(words, named, told, elici
     assert printed == ""
     assert f"elicit: error: there is no command {named}; {told}" in complaint
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [("--hlp", "; did you mean --help?"), ("--verison", "; did you mean --version?"), ("--zz", "")],
+)
+def test_an_option_before_a_command_is_no_command(option, meant, elicit, capsys):
+    assert elicit(option, "synthesize") == 2
+    said = f"elicit: error: there is no option {option} before a command{meant}\n"
+    assert capsys.readouterr().err == said
 
 
 def test_help_imports_nothing_slow():

@@ -72,7 +72,9 @@ class ShownSet {
     const found = await whileSaying(this.words, "Reading …", () => postJson(`api/sets/${this.number}`, query));
     if (this.query !== query) return; // a later one was asked for meanwhile
     const hasOriginals = found.images.some((image) => image.original);
-    const beside = hasOriginals ? "; on the left the originals, on the right what was made of them" : "";
+    const isMade = found.images.some((image) => image.source_id);
+    const absent = isMade ? "; the originals are not in the explored data: start with --data and --split of theirs" : "";
+    const beside = hasOriginals ? "; on the left the originals, on the right what was made of them" : absent;
     this.words.textContent = `${found.total.toLocaleString("en")} images, page ${this.page + 1} of ${found.pages}${beside}`;
     this.before.disabled = this.page === 0;
     this.after.disabled = this.page + 1 >= found.pages;

@@ -98,7 +98,7 @@ def test_the_card_of_a_synthesised_set_says_how_it_was_made(made, run, elicit, t
         f"jax {manifest['versions']['jax']}",
         "- key: `0`",
         '"kind": "two-class"',
-        "elicit export synthesised --to huggingface --out DIR",
+        f"elicit export {made.name} --to huggingface --out DIR",
     ):
         assert fact in text
     assert read_json(run / "result.json")["classifier_sha256"] in text
