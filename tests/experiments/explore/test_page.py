@@ -275,6 +275,10 @@ def test_tabs_are_chosen_by_keyboard(open_page):
         assert page.get_attribute(f"#tab-{name}", "aria-selected") == "true"
 
 
+NARROW = """() => [...document.querySelectorAll(".grid input, .grid select")]
+  .filter((each) => each.offsetParent && each.offsetWidth < 100).map((each) => each.id)"""
+"""Fields of the method that are too narrow to read."""
+
 UNNAMED = """() => [...document.querySelectorAll('button, input, select, canvas, img, [role]')]
   .filter((each) => each.checkVisibility())
   .filter((each) => !(each.labels?.length || each.getAttribute('aria-label') || each.alt
@@ -296,3 +300,4 @@ def test_every_tab_fits_and_every_control_has_a_name(viewport, colours, open_pag
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert page.evaluate(UNNAMED) == []
+        assert page.evaluate(NARROW) == []
