@@ -117,6 +117,7 @@ def record(page: Page) -> list[PIL.Image.Image]:
     shots = []
     for update in range(SHOWN_UPDATES + 1):
         page.fill("#scrub", str(update))
+        page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(200)
         with PIL.Image.open(io.BytesIO(page.screenshot())) as shot:
             height = round(shot.height * SHOWN_PX / shot.width)
