@@ -58,7 +58,10 @@ def read_results(directory: Path) -> tuple[Experiment, ExperimentResult]:
         )
     content = read_result(directory)
     if "experiment" not in content:
-        raise InputError(f"expected results of an experiment, got another result in {path}")
+        raise InputError(
+            f"expected results of an experiment, got another result in {path}; its own command "
+            "writes its page"
+        )
     try:
         experiment = find_experiment(content["experiment"])
     except InputError as error:
