@@ -13,10 +13,9 @@ from experiments.explore.pictures import png_text
 from experiments.explore.subject import Subject
 from imgopt.errors import InputError
 from train.data.image_data import ImageReader, read_rows
-from train.data.load import find_directory, open_images
+from train.data.load import find_directory, open_images, read_extras
 from train.data.open_tfds import INFO_FILE, open_builder
 from train.data.spec import EXTRAS
-from train.data.write import read_extras
 
 PAGE_IMAGES = 24
 

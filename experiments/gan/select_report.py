@@ -18,8 +18,7 @@ from gans.options.selection import Keep
 from gans.selection import KINDS, Tally, wanted_kinds
 from imgopt.errors import InputError
 from train.data.image_data import ImageData, ImageReader, read_rows
-from train.data.load import open_images
-from train.data.write import read_extras
+from train.data.load import open_images, read_extras
 from train.storage.strict_json import write_sealed
 
 SELECTION_FILE = "selection.json"

@@ -44,8 +44,7 @@ from experiments.synthesis.report import (
 from experiments.synthesis.summary import SetSummary
 from train.data import DIGITS
 from train.data.image_data import take_images
-from train.data.load import load_images
-from train.data.write import read_extras
+from train.data.load import load_images, read_extras
 from train.recipes.train_options import TrainConfig
 from train.storage.runs import (
     CONFIG_FILE,

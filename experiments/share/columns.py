@@ -17,7 +17,7 @@ from experiments.data.resumable_set import SHARD_IMAGES, Columns
 from imgopt.errors import InputError, is_own_fault
 from train.data import DIGITS
 from train.data.image_data import ImageReader
-from train.data.load import find_directory, list_splits, open_images
+from train.data.load import find_directory, list_splits, open_images, read_extras
 from train.data.open_tfds import open_builder
 from train.data.read_split import PILLOW_MODES
 from train.data.spec import EXTRAS, ImageSetSpec
@@ -216,26 +216,15 @@ def _read(
     data = readers[split].read(*rows)
     columns: Columns = {"id": list(data.ids), "image": data.images, "label": data.labels}
     if extras:
-        columns |= _read_extras(builder, extras, split, range(*rows))
+        found = read_extras(Path(builder.data_dir), extras, split=split, rows=range(*rows))
+        columns |= {name: _as_column(name, values) for name, values in found.items()}
     return columns
 
 
-def _read_extras(builder: Any, extras: tuple[str, ...], split: str, rows: range) -> Columns:
-    try:
-        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        found = source.__getitems__(rows)
-        return {name: _as_column(name, [example[name] for example in found]) for name in extras}
-    except Exception as error:  # TFDS reports damage in exceptions of many kinds
-        raise broken_set(
-            f"{', '.join(extras)} of every image in {split!r} of {builder.data_dir}",
-            f"{type(error).__name__}: {error}",
-        ) from error
-
-
-def _as_column(name: str, values: list[Any]) -> Any:
+def _as_column(name: str, values: np.ndarray) -> Any:
     if EXTRAS[name].dtype is str:
-        return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-    return np.array(values, EXTRAS[name].dtype)
+        return [value.decode() for value in values]
+    return values.astype(EXTRAS[name].dtype)
 
 
 def is_export(directory: Path) -> bool:

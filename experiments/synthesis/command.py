@@ -54,9 +54,8 @@ from experiments.training.tracking import check_tracker, tracking
 from imgopt.errors import InputError
 from train.classifiers import check_precision
 from train.data.image_data import decode_once
-from train.data.load import open_images
+from train.data.load import open_images, read_extras
 from train.data.spec import ImageSetSpec
-from train.data.write import read_extras
 from train.runtime.memory import (
     Estimate,
     Footprint,

@@ -29,8 +29,7 @@ from experiments.transfer.report import (
 )
 from imgopt.errors import InputError
 from train.data.image_data import ImageData
-from train.data.load import load_images
-from train.data.write import read_extras
+from train.data.load import load_images, read_extras
 from train.evaluation import predict
 from train.storage.files import atomic_write
 from train.storage.runs import environment

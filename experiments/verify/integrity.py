@@ -164,7 +164,7 @@ def _guarded(check: _Check, path: Path) -> list[str]:
     except FileNotFoundError as error:
         lines = [f"{error.filename} is missing"]
     except Exception as error:  # damaged bytes raise errors of many kinds in libraries
-        if is_own_fault(error):
+        if is_own_fault(error) and not isinstance(error, LookupError):  # of a missing field
             raise
         lines = [f"it cannot be read ({type(error).__name__}: {error})"]
     return [line if str(path) in line else f"{path}: {line}" for line in lines]

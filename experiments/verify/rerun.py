@@ -31,9 +31,8 @@ from experiments.synthesis.command import synthesize_set
 from gans.sampling import image_keys, load_gan, sample
 from imgopt.errors import InputError
 from train.data.image_data import join_images
-from train.data.load import open_images
+from train.data.load import open_images, read_extras
 from train.data.verify import read_manifest
-from train.data.write import read_extras
 from train.storage.runs import CONFIG_FILE, differences, read_metrics
 from train.storage.strict_json import read_sealed
 

@@ -16,7 +16,7 @@ FAULTS = [TypeError("boom"), ValueError("boom")]
 # A function that handlers of damaged files are around, and a command that calls it.
 PLACES = {
     "experiments.data.read_picture._srgb": "data import {pictures} --size 4 --out {new}",
-    "train.data.read_split._values": "data show {subset} --out {new}",
+    "train.data.read_split._as_data": "data show {subset} --out {new}",
     "train.storage.strict_json.parse_json": "verify {subset}",
     "experiments.share.folder.image_digests": "data import {exported} --out {new}",
     "experiments.share.folder._read_image": "data import {exported} --out {new}",

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from train.data.load import load_images
-from train.data.write import read_extras
+from train.data.load import load_images, read_extras
 
 pytestmark = pytest.mark.usefixtures("compiled_as_users_do")
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.options.tracking import PACKAGES
 from experiments.training.tracking import scalars, tracking
-from train.data.write import read_extras
+from train.data.load import read_extras
 from train.storage.runs import read_metrics
 
 WORDS = "--model kono-cnn --width 0.02 --batch-size 16 --epochs 2"

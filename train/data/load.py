@@ -1,7 +1,7 @@
 """Finds and loads image sets by name or directory: those of TFDS, or scikit-learn's digits."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from imgopt.errors import InputError
 from train.data import DIGITS
+from train.data.array_records import RECORDS_AT_ONCE
 from train.data.digits import DIGITS_SPLITS, load_digits
 from train.data.image_data import ImageData, ImageReader, iter_parts, reader_of
 from train.data.open_tfds import INFO_FILE, check_class_names, open_builder
@@ -252,3 +253,37 @@ def _check_digests(directory: Path, instructions: Iterable[FileInstruction]) -> 
         problem = shard_problem(directory, entries[name])
         if problem is not None:
             raise broken_set("a whole data set", f"in {directory} {problem}")
+
+
+def read_extras(
+    directory: Path, names: Sequence[str], *, split: str = "train", rows: range | None = None
+) -> dict[str, np.ndarray]:
+    """Reads features of a committed set without decoding its images.
+
+    Args:
+        directory: the set's directory.
+        names: names of the features, such as "kl".
+        split: one of the set's splits.
+        rows: neighbouring images by their numbers; by default all.
+
+    Returns:
+        An array for each name, with one row for each image; texts are bytes.
+
+    Raises:
+        InputError: the set is damaged or has no such feature or split; the message names it.
+    """
+    builder = open_builder(directory)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    try:
+        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        numbers = range(len(source)) if rows is None else rows
+        for start in range(0, len(numbers), RECORDS_AT_ONCE):
+            found = source.__getitems__(numbers[start : start + RECORDS_AT_ONCE])
+            for name, column in parts.items():
+                column.append(np.stack([example[name] for example in found]))
+        return {name: np.concatenate(column) for name, column in parts.items()}
+    except Exception as error:  # TFDS reports damage in exceptions of many kinds
+        raise broken_set(
+            f"{', '.join(names)} of every image in {split!r} of {directory}",
+            f"{type(error).__name__}: {error}",
+        ) from error

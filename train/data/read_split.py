@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 
-from imgopt.errors import InputError, is_own_fault
+from imgopt.errors import InputError
 from train.data.array_records import count_records, iter_records
 from train.data.combine import check_distinct
 from train.data.image_data import ImageData, ImageReader, join_images
@@ -288,17 +288,11 @@ def _values(feature: Any) -> Any:
     return getattr(feature, kind).value if kind else ()
 
 
-DAMAGE = (LookupError, UnicodeDecodeError)
-"""Errors of our own lines for examples that lack a value or hold one of another kind."""
-
-
 @contextlib.contextmanager
 def _broken_examples_named(path: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # damaged bytes raise errors of many kinds in Pillow
-        if is_own_fault(error) and not isinstance(error, DAMAGE):
-            raise
+    except Exception as error:  # damaged values raise errors of many kinds where they are converted
         raise broken_set(
             "an image and a label in every example", f"a broken one in {path} ({error})"
         ) from error

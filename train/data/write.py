@@ -25,12 +25,10 @@ from PIL import Image
 from elicit_jax import DISTRIBUTION
 from imgopt.errors import InputError
 from train.data import array_records
-from train.data.open_tfds import open_builder
 from train.data.spec import EXTRAS, ImageSetSpec, OptionalFeature, ShardRecord, require, shard_path
 from train.data.tfds_parts import ExampleSerializer
 from train.data.verify import DESCRIPTION_FILES, MANIFEST_FILE, METADATA_FILES
 from train.storage.files import atomic_write, naming, replacing, sha256_of
-from train.storage.listed_files import broken_set
 from train.storage.strict_json import read_json, write_json, write_sealed
 
 # TFDS usually puts the number of shards into every name, so to extend a set means to rename all its
@@ -77,39 +75,6 @@ def write_shard(
     with replacing(path) as partial:
         array_records.write_records(partial, _serialized(spec, {**checked, "image": pngs}))
     return ShardRecord(path.name, len(pngs), path.stat().st_size, sha256_of(path))
-
-
-def read_extras(
-    directory: Path, names: Sequence[str], *, split: str = "train"
-) -> dict[str, np.ndarray]:
-    """Reads numeric features of a committed set without decoding its images.
-
-    Args:
-        directory: the set's directory.
-        names: names of the features, such as "kl".
-        split: one of the set's splits.
-
-    Returns:
-        An array for each name, with one row for each image.
-
-    Raises:
-        InputError: the set is damaged or has no such feature or split; the message names it.
-    """
-    builder = open_builder(directory)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    try:
-        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        at_once = array_records.RECORDS_AT_ONCE
-        for start in range(0, len(source), at_once):
-            rows = source.__getitems__(range(start, min(start + at_once, len(source))))
-            for name, column in parts.items():
-                column.append(np.stack([row[name] for row in rows]))
-        return {name: np.concatenate(column) for name, column in parts.items()}
-    except Exception as error:  # TFDS reports damage in exceptions of many kinds
-        raise broken_set(
-            f"{', '.join(names)} of every image in {split!r} of {directory}",
-            f"{type(error).__name__}: {error}",
-        ) from error
 
 
 def commit(

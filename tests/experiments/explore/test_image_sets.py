@@ -10,8 +10,7 @@ import pytest
 
 from experiments.explore.image_sets import PAGE_IMAGES, Query, open_sets
 from imgopt.errors import InputError
-from train.data.load import load_images
-from train.data.write import read_extras
+from train.data.load import load_images, read_extras
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,8 @@ from gans.sampling import image_keys, keys_from_text, load_gan, sample
 from tests.experiments.made_up_gans import SAMPLED_CLASSES as CLASSES
 from tests.experiments.made_up_gans import write_sampled_gan
 from tests.experiments.pages.reports import assert_is_report
-from train.data.load import load_images
+from train.data.load import load_images, read_extras
 from train.data.verify import read_manifest, verify
-from train.data.write import read_extras
 
 
 @pytest.fixture(scope="module")

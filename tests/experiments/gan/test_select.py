@@ -15,9 +15,8 @@ from tests.experiments.conftest import write_columns
 from tests.experiments.pages.reports import assert_is_report
 from train.classifiers import classify_function, feature_function, load_classifier
 from train.data.image_data import take_images
-from train.data.load import load_images
+from train.data.load import load_images, read_extras
 from train.data.verify import read_manifest, verify
-from train.data.write import read_extras
 
 CLASSES = ("ant", "bee", "cow")
 

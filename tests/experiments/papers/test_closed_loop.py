@@ -19,9 +19,8 @@ from gans.dcgan import DcganConfig
 from tests.experiments.made_up_gans import write_gan
 from tests.experiments.pages.reports import assert_is_report
 from tests.experiments.papers.written_results import arms, piece, table, timeless
-from train.data.load import load_images
+from train.data.load import load_images, read_extras
 from train.data.verify import verify
-from train.data.write import read_extras
 from train.storage.runs import read_metrics, read_result
 from train.storage.strict_json import read_sealed, write_json, write_sealed
 

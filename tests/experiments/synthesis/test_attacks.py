@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from train.data.load import load_images
-from train.data.write import read_extras
+from train.data.load import load_images, read_extras
 
 PGD = ("--attack", "pgd", "--attack-steps", 3)
 SMALLEST = ("--attack", "smallest", "--searches", 4, "--search-updates", 8)

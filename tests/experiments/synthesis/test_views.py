@@ -9,8 +9,7 @@ import scipy.special
 
 import experiments.synthesis.make_shards
 import imgopt
-from train.data.load import load_images
-from train.data.write import read_extras
+from train.data.load import load_images, read_extras
 
 VIEWS = ("--augmentations", "flip", "crop", "--pad-px", 2, "--views", 3)
 SMALL = ("--steps", 2, "--rule", "sgd", "--tolerance", "None", "--batch-size", 2)

@@ -8,8 +8,7 @@ import pytest
 import scipy.special
 
 from tests.experiments.pages.reports import assert_is_report
-from train.data.load import load_images
-from train.data.write import read_extras
+from train.data.load import load_images, read_extras
 
 OWN = """
 import jax.numpy as jnp

@@ -27,10 +27,10 @@ from gans.dcgan import DcganConfig
 from gans.sampling import GENERATOR, Gan, gan_digest
 from tests.experiments.made_up_gans import write_gan
 from tests.experiments.papers.written_results import piece
-from train.data.load import load_images
+from train.data.load import load_images, read_extras
 from train.data.spec import EXTRAS, ImageSetSpec
 from train.data.verify import read_manifest
-from train.data.write import read_extras, write_shard
+from train.data.write import write_shard
 from train.recipes.train_options import TrainConfig
 from train.storage.checkpoints import save_checkpoint
 from train.storage.files import sha256_of

@@ -12,10 +12,9 @@ import tensorflow_datasets as tfds
 
 import train.runtime.memory
 from tests.train.data.small_sets import write_small_set
-from train.data.load import list_splits, load_images
+from train.data.load import list_splits, load_images, read_extras
 from train.data.spec import ImageSetSpec
 from train.data.verify import verify
-from train.data.write import read_extras
 from train.storage.runs import read_result, result_problems
 from train.storage.strict_json import write_sealed
 

@@ -12,9 +12,9 @@ import train.data.array_records
 import train.data.image_data
 from tests.train.data.small_sets import random_columns, write_small_set
 from train.data.image_data import ImageData, iter_parts, join_images, reader_of, slice_images
-from train.data.load import data_digest, load_images, open_images
+from train.data.load import data_digest, load_images, open_images, read_extras
 from train.data.spec import ImageSetSpec
-from train.data.write import commit, read_extras, write_shard
+from train.data.write import commit, write_shard
 
 SIZES = {"train": (5, 2, 4), "test": (3,)}
 EXTRAS = ("target", "output", "source_id", "kl")

@@ -11,9 +11,9 @@ import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
 from tests.train.data.small_sets import random_columns, write_small_set
-from train.data.load import find_directory, list_splits, load_images, open_images
+from train.data.load import find_directory, list_splits, load_images, open_images, read_extras
 from train.data.spec import ImageSetSpec
-from train.data.write import commit, read_extras, write_shard
+from train.data.write import commit, write_shard
 
 SPEC = ImageSetSpec(
     "tiny",
