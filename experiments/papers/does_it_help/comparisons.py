@@ -94,11 +94,12 @@ def verdict(rows: Sequence[RowResult]) -> str:
         rows: measured rows of one budget.
     """
     controls, base = to_controls(rows), to_base(rows)
+    lead = f"{_lead(controls, base)} " if controls else ""
     partners = {"their matched controls": controls}
     made = [each for each in base if ARMS[each.arm].control not in (None, BASE)]
     if made:
         partners["the base"] = made
-    return " ".join(
+    return lead + " ".join(
         help_words(
             {ARMS[each.arm].name: each.difference for each in comparisons},
             against=against,
@@ -106,4 +107,18 @@ def verdict(rows: Sequence[RowResult]) -> str:
             negligible=NO_DIFFERENCE,
         )
         for against, comparisons in partners.items()
+    )
+
+
+def _lead(controls: Sequence[Comparison], base: Sequence[Comparison]) -> str:
+    """Counts the arms of made images that are shown to be better, in one sentence."""
+    arms = [each.arm for each in controls]
+    better = [
+        sum(each.outcome == "helps" for each in comparisons if each.arm in arms)
+        for comparisons in (controls, base)
+    ]
+    own, plain = (f"{count or 'none'} {'are' if count > 1 else 'is'}" for count in better)
+    return (
+        f"Of {len(arms)} ways to use made images, {own} shown to be better than the matched "
+        f"control, and {plain} shown to be better than the base."
     )

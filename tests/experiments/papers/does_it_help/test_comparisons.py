@@ -88,7 +88,11 @@ def test_the_verdict_compares_made_images_with_their_controls_and_then_with_the_
     words = verdict([row(slug, near(base, offset)) for slug, offset in offsets.items()])
     beside, whole = words.split(" The intervals hold for all 3 together. ")
     name = {slug: ARMS[slug].name for slug in offsets}
-    assert beside.startswith(f"Better than their matched controls: {name['paper']}, +0.")
+    assert beside.startswith(
+        "Of 3 ways to use made images, 2 are shown to be better than the matched control, and 1 is "
+        "shown to be better than the base. "
+        f"Better than their matched controls: {name['paper']}, +0."
+    )
     assert f"; {name['survives']}, +1.00 points (95% interval " in beside
     assert f"Worse than their matched controls: {name['during']}, -3.00 points" in beside
     assert f"Better than the base: {name['paper']}" in whole
