@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from imgopt.errors import InputError
-from train.data import DIGITS
-from train.data.array_records import RECORDS_AT_ONCE
+from train.data import DIGITS, array_records
 from train.data.digits import DIGITS_SPLITS, load_digits
 from train.data.image_data import ImageData, ImageReader, iter_parts, reader_of
 from train.data.open_tfds import INFO_FILE, check_class_names, open_builder
@@ -277,8 +276,8 @@ def read_extras(
     try:
         source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
         numbers = range(len(source)) if rows is None else rows
-        for start in range(0, len(numbers), RECORDS_AT_ONCE):
-            found = source.__getitems__(numbers[start : start + RECORDS_AT_ONCE])
+        for start in range(0, len(numbers), array_records.RECORDS_AT_ONCE):
+            found = source.__getitems__(numbers[start : start + array_records.RECORDS_AT_ONCE])
             for name, column in parts.items():
                 column.append(np.stack([example[name] for example in found]))
         return {name: np.concatenate(column) for name, column in parts.items()}
